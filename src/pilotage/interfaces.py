@@ -1,0 +1,158 @@
+"""The protocols by which rooms that never import one another work together. No torch at import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from pilotage.records import Rollouts
+
+
+class Stateful(Protocol):
+    """Whatever a checkpoint must hold: nested dictionaries and lists of tensors, numbers, strings, None."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+# ---- text: tasks and items -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Item:
+    """One prompt with what is needed to judge an answer. `id` is stable: a hash of the content."""
+
+    id: str
+    prompt: str
+    answer: str
+    solution: str = ""
+    """A worked gold answer for warm-up by supervised learning; a reward never looks at it."""
+    level: int = 0
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """A source of items, and the check of an answer."""
+
+    name: str
+    levels: Sequence[int]
+
+    def pool(self, count: int, split: Literal["train", "held_out"], seed: int = 0) -> list[Item]:
+        """`count` different items with stable ids; the two splits never share one."""
+        ...
+
+    def score(self, item: Item, text: str) -> float:
+        """1.0 for a right answer, else 0.0. Never raises, never looks at the gold solution."""
+        ...
+
+    def max_new(self, level: int) -> int:
+        """Tokens that the longest gold answer of a level takes, with some room."""
+        ...
+
+
+# ---- rewards ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A score that could not be made; `reason` is a short word (timeout, exception, none, nan) kept in the metrics."""
+
+    reason: str
+    detail: str = ""
+
+
+Score = float | None | Failed
+"""A number; None: abstains (has no opinion on this answer); Failed. A failure never counts as zero."""
+
+
+class Reward(Protocol):
+    """Judges answers. `texts[i]` answers `items[i]`; `rollouts` has one row per answer."""
+
+    name: str
+
+    def __call__(self, texts: Sequence[str], items: Sequence[Item], rollouts: Rollouts) -> list[Score]: ...
+
+
+# ---- engines ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn. Temperature 0 is greedy."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """`n` answers to one prompt. Noise depends on (seed, index of the answer, position) and on nothing else."""
+
+    ids: Sequence[int]
+    max_tokens: int
+    n: int = 1
+    seed: int = 0
+    parent: Any = None
+    """A handle of an earlier completion whose cached prefix is continued; `ids` then holds what comes after it."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    ids: np.ndarray
+    """[T] int64, sampled tokens, end-of-sequence token included when it was sampled."""
+    logp: np.ndarray
+    """[T] float32, log-probability under the distribution sampled from (after temperature, top-k and top-p)."""
+    stop: Literal["eos", "length", "stop"]
+    version: int
+    entropy: np.ndarray | None = None
+    """[T] float32, entropy in nats of that distribution, where the engine offers it."""
+    handle: Any = None
+
+
+@dataclass
+class Meter:
+    """Tokens an engine has worked through."""
+
+    prefilled: int = 0
+    decoded: int = 0
+    thrown_away: int = 0
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Samples text. `load` hands over weights and drops every cached prefix."""
+
+    capabilities: frozenset[str]
+    """Of fork, entropy, images, deterministic."""
+    meter: Meter
+    version: int
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """For each request its `n` completions. Raises UsageError for a prompt longer than the context."""
+        ...
+
+    def load(self, version: int, named_tensors: Iterable[tuple[str, torch.Tensor]]) -> None: ...
+
+
+# ---- slots of the text trainer that carry state ------------------------------------------------------------------------
+
+
+class Sampler(Stateful, Protocol):
+    """Chooses which items of a pool to roll out next."""
+
+    def select(self, count: int) -> np.ndarray:
+        """[count] int64, positions in the pool."""
+        ...
+
+    def update(self, items: np.ndarray, right: np.ndarray, total: np.ndarray) -> None:
+        """After a step: for each item rolled out, the sum of its scores (scaled to [0, 1]) and the number of answers."""
+        ...

@@ -1,0 +1,160 @@
+"""What the library is made of, in words: cards, configurations, systems, claims, results. No torch here.
+
+A system file ends in `SYSTEM = System(card, config, run, actions)` or `SYSTEMS = [...]`;
+a claims file ends in `CLAIMS = [Claim(...), ...]`.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+Repeatability = Literal["exact", "exact given the journal", "statistical"]
+"""exact: killed and resumed equals undisturbed, bit for bit, on the CPU. exact given the journal: the same once the
+recorded answers of services and timed-out verifiers are replayed. statistical: nothing lost, nothing twice."""
+
+
+class UsageError(ValueError):
+    """Input that cannot work. The message says what was given, what was expected and what to do."""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a system was published: `title` and `arxiv` id (such as "2402.03300")."""
+
+    title: str
+    arxiv: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a system is, for somebody who has to decide whether to use it."""
+
+    name: str
+    """Its name on the command line."""
+    family: str
+    """The room it lives in: reasoning, alignment, agents, vision, robots, model_based, societies, decisions."""
+    summary: str
+    """What it does, in one or two sentences."""
+    audience: str
+    """For whom it is."""
+    use_when: str
+    """When it is the right choice."""
+    avoid_when: str
+    """When it is not."""
+    paper: Paper | None = None
+    repeatability: Repeatability = "exact"
+    baseline: bool = False
+    """Whether it is a row of a `baselines.py`, without claims of its own."""
+    notes: str = ""
+    """Details that matter, as Markdown: what differs between paper and code, and what was chosen here."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run gives back: `metrics` by name (held-out accuracy first) and the `run` directory."""
+
+    run: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class System:
+    """A published method, ready to run: `run(config, run) -> Result`, where `config` is an instance of the (frozen
+    dataclass) type of `config` and holds the defaults, and `run` is a `pilotage.runs.Run`."""
+
+    card: Card
+    config: Any
+    run: Callable[[Any, Any], Result]
+    actions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """Further verbs over a finished run (`pilotage do NAME VERB`)."""
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+
+CriterionKind = Literal["better", "not_worse", "same", "rare", "trend", "rank", "frontier", "exact"]
+Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """When a claim holds. `margin` is δ of better, m of not_worse and same, p of rare; fixed before the first unit."""
+
+    kind: CriterionKind
+    margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison: a command line without the program's name, such as `"grpo --lr 1e-4"`.
+
+    `grid` lists further options, one string per tuning setting (`"--lr 3e-4"`); each arm of a claim has as many."""
+
+    command: str
+    grid: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a paper promises, as an experiment.
+
+    A unit is what the experiment repeats (training seeds, tasks, scenes). For every arm and unit a *cell* gives a
+    dictionary of numbers: `measure(arm, unit, context)` when given, otherwise the arm is trained with the unit as its
+    seed and its result's metrics are taken. `metric` names the number that is compared."""
+
+    name: str
+    statement: str
+    source: str
+    """Where it is promised: section of the paper, table, or number in the card."""
+    arms: Mapping[str, Arm]
+    metric: str
+    criterion: Criterion
+    compare: tuple[str, str] | None = None
+    """(of, against): the paired difference `of - against` in the paper's direction. None for rare and exact."""
+    higher_is_better: bool = True
+    unit: str = "training seed"
+    n: int = 5
+    primary: bool = False
+    tier: Literal["core", "long"] = "core"
+    measure: Callable[..., Mapping[str, float]] | None = None
+    gates: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    """Arm name to (metric, least mean value): a baseline below its gate leaves the claim undecided."""
+    needs: tuple[str, ...] = ()
+    """Extras it needs."""
+    cost: float = 0.0
+    """CPU-seconds of one cell, as estimated; the command forecasts from timed steps."""
+    saturates: bool = False
+    """Whether the metric is a rate: both arms ≥ .97 or ≤ .03 leave the claim undecided."""
+    note: str = ""
+
+
+@cache
+def field_docs(config_type: type) -> Mapping[str, str]:
+    """The docstring of every field of a dataclass (the string literal under it), also of inherited fields."""
+    docs: dict[str, str] = {}
+    for cls in reversed(config_type.__mro__):
+        if not dataclasses.is_dataclass(cls):
+            continue
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+        except (OSError, TypeError):
+            continue
+        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+        for statement, following in zip(body, body[1:], strict=False):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(statement.target, ast.Name)
+                and isinstance(following, ast.Expr)
+                and isinstance(following.value, ast.Constant)
+                and isinstance(following.value.value, str)
+            ):
+                docs[statement.target.id] = " ".join(following.value.value.split())
+    return docs
