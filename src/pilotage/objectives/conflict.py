@@ -82,21 +82,22 @@ def entropy_shape(
     advantage: Tensor,
     entropy: Tensor,
     mask: Tensor,
+    initial_entropy: float | None = None,
     *,
     gamma: float = 0.1,
     threshold: float = math.log(2),
-    initial_entropy: float | None = None,
+    always_filter: bool = False,
     shape_zero_advantage: bool = True,
 ) -> Tensor:
     """A − γ·H where H ≤ threshold, else 0: advantage [N], entropy, mask [N, T] -> [N].
 
     H is an answer's mean token entropy in nats, over the whole vocabulary and without gradient. If `initial_entropy`,
-    the untrained policy's mean H, is above the threshold nothing is filtered (the paper; None: always filter, as the
-    authors' code with threshold 0.7). `shape_zero_advantage=False` leaves A = 0 at 0, so that ties stay silent."""
+    the untrained policy's mean H, is above the threshold nothing is filtered (the paper); `always_filter` or None
+    filters all the same, as the authors' code does with threshold 0.7. `shape_zero_advantage=False` leaves A = 0 at 0, so that ties stay silent."""
     expect("N N,T N,T", advantage, entropy, mask)
     uncertainty = answer_mean(entropy.detach(), mask).to(advantage.dtype)
     shaped = advantage - gamma * uncertainty
-    if initial_entropy is None or initial_entropy <= threshold:
+    if always_filter or initial_entropy is None or initial_entropy <= threshold:
         shaped = torch.where(uncertainty <= threshold, shaped, 0.0)
     return shaped if shape_zero_advantage else torch.where(advantage == 0, 0.0, shaped)
 

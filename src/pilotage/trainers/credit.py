@@ -72,6 +72,8 @@ def assign_credit(plan: Plan, rollouts: Rollouts, context: Mapping[str, Any]) ->
 
 def _write(columns: dict[str, Tensor], piece: Piece, returned: Any, main: str) -> Tensor:
     """The piece's own column; other entries of a returned dictionary become columns."""
+    if hasattr(returned, "_asdict"):
+        returned = returned._asdict()
     if not isinstance(returned, Mapping):
         columns[main] = returned.detach()
         return columns[main]

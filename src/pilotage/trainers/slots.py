@@ -234,9 +234,7 @@ def _unknown(slot: str, name: str, names: Mapping[str, str], table: Mapping[str,
     return f"no {slot} piece is called {name!r}{hint} (there are {', '.join(sorted(names))}; or give module:function)"
 
 
-def check_columns(
-    pieces: Sequence[Piece], given: Iterable[str], table: Mapping[str, Mapping[str, str]], writers: Mapping[str, str]
-) -> None:
+def check_columns(pieces: Sequence[Piece], given: Iterable[str], writers: Mapping[str, str]) -> None:
     """Every column a piece needs is written before it, and no piece meets one that it refuses.
 
     `pieces` in the order they run; `given` columns exist before the first; `writers` says which known piece

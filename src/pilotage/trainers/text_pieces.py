@@ -33,7 +33,6 @@ PIECES: dict[str, dict[str, str]] = {
     },
     "weights": {
         "conflict": f"{_O}.conflict:conflict_weights",
-        "divide_by_conflicts": f"{_O}.conflict:divide_by_conflicts",
         "importance": f"{_O}.surrogates:importance_weight",
     },
     "surrogate": {
@@ -47,8 +46,8 @@ PIECES: dict[str, dict[str, str]] = {
         for name in ("token_mean", "seq_mean_token_mean", "seq_mean_token_sum", "const_norm", "token_sum_norm")
     },
     "regulariser": {
-        "kl": f"{_O}.divergences:kl",
-        "entropy_bonus": f"{_O}.divergences:entropy_bonus",
+        "kl": f"{_O}.regularisers:kl",
+        "entropy_bonus": f"{_O}.regularisers:entropy_bonus",
     },
 }
 
@@ -74,3 +73,7 @@ GROUP_RELATIVE = frozenset(
     {"center", "zscore", "grpo", "leave_one_out", "bnpo", "bnpo_decomposed", "decoupled_zscore", "informative"}
 )
 """Pieces that compare answers to one prompt and mean nothing with a single one."""
+
+SINGLE_UPDATE = frozenset({"reinforce"})
+"""Surrogates without an importance ratio: after the first update of a batch their gradient would be that of other
+weights than sampled it."""

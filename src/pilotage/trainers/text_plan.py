@@ -9,7 +9,7 @@ from typing import Any
 from pilotage.system import UsageError
 from pilotage.trainers.slots import Piece, Term, check_columns, parse_chain, parse_sum, resolve
 from pilotage.trainers.text_config import PieceChoice, TextConfig
-from pilotage.trainers.text_pieces import ALWAYS, GROUP_RELATIVE, LIVE, ON_DEMAND, PIECES
+from pilotage.trainers.text_pieces import ALWAYS, GROUP_RELATIVE, LIVE, ON_DEMAND, PIECES, SINGLE_UPDATE
 
 
 @dataclass
@@ -120,9 +120,9 @@ def check_fit(plan: Plan, config: TextConfig) -> None:
         for column in columns
         if name in names
     }
-    check_columns(plan.before_update, given, PIECES, writers)
+    check_columns(plan.before_update, given, writers)
     written = given | {"advantage"} | {column for piece in plan.before_update for column in piece.writes}
-    check_columns(plan.in_update, written | LIVE | {"token_weight"}, PIECES, writers)
+    check_columns(plan.in_update, written | LIVE | {"token_weight"}, writers)
     relative = [piece for piece in plan.pieces if piece.name in GROUP_RELATIVE]
     if config.answers < 2 and relative:
         raise UsageError(
@@ -134,7 +134,7 @@ def check_fit(plan: Plan, config: TextConfig) -> None:
             f"refill_rounds={config.refill_rounds} fills the batch again after a filter, but there is none: "
             "add --filter informative or set --refill-rounds 0"
         )
-    once = [piece for piece in plan.pieces if getattr(piece.function, "single_update", False)]
+    once = [piece for piece in plan.surrogate if piece.name in SINGLE_UPDATE]
     if once and config.minibatches * config.epochs > 1:
         raise UsageError(
             f"the {once[0].slot} piece {once[0].name!r} is exactly on-policy: it takes one update per batch, "

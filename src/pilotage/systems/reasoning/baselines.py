@@ -55,6 +55,7 @@ SYSTEMS = [
         Paper("Back to Basics: Revisiting REINFORCE Style Optimization for Learning from Human Feedback", "2402.14740"),
         TextConfig(
             advantage="leave_one_out",
+            penalty="kl:coefficient=0.05",
             surrogate="clip:level=trajectory",
             aggregate="seq_mean_token_sum",
         ),

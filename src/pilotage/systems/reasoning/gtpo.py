@@ -23,7 +23,7 @@ CARD = Card(
   in both runs has weight 4 or 0.
 - Answers cut at the token limit have no end to align and stay out of the backward run.
 - The paper filters answers above ln 2 only when the untrained policy is below it; the authors' code filters always,
-  at 0.7. Here: the paper's rule (`entropy_shape:initial_entropy=none` for the code's).
+  at 0.7. Here: the paper's rule (`entropy_shape:always_filter=true` for the code's).
 - The authors' code also divides each answer's loss by its number of conflict tokens; the paper does not
   (`--weights conflict:divide_by_conflicts=true`).
 - Ties keep the entropy term, as in the code (`entropy_shape:shape_zero_advantage=false` silences them).
