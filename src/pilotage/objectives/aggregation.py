@@ -49,7 +49,7 @@ def token_sum_norm(mask: Tensor, *, dtype: torch.dtype = torch.float32) -> Tenso
 
 
 def weighted_sum(token_loss: Tensor, coefficients: Tensor) -> Tensor:
-    """Σ c·l over tokens whose coefficient is not 0; the others change nothing, whatever they hold: [N, T] twice -> []."""
+    """Σ c·l over tokens whose coefficient is not 0; the others may hold anything: [N, T] twice -> []."""
     expect("N,T N,T", token_loss, coefficients)
     coefficients = coefficients.to(token_loss.dtype)
     return (torch.where(coefficients != 0, token_loss, 0.0) * coefficients).sum()

@@ -11,8 +11,9 @@ from pilotage.objectives.shapes import expect, per_token
 def whiten(advantage: Tensor, mask: Tensor, *, center: bool = True, epsilon: float = 1e-8) -> Tensor:
     """(A − mean) / √(var + ε) over all tokens of the batch: advantage [N] or [N, T], mask [N, T] -> [N, T].
 
-    The variance is unbiased; every token counts once, so long answers weigh more. `center=False` keeps the mean. Fewer than two tokens or
-    advantages that are all equal give 0 (their own value without centring). Hu 2025, REINFORCE++ (arXiv 2501.03262)."""
+    The variance is unbiased; every token counts once, so long answers weigh more. `center=False` keeps the mean.
+    Fewer than two tokens, or advantages that are all equal, give 0 (themselves without centring).
+    Hu 2025, REINFORCE++ (arXiv 2501.03262)."""
     tokens = per_token(advantage, mask)
     count = mask.sum()
     mean = tokens.sum() / count.clamp(min=1)

@@ -132,7 +132,9 @@ def load_policy(
         _check_folder(folder)
         model = str(folder)
     elif model.startswith((".", "/", "~")):
-        raise UsageError(f"there is no folder {model}; give a model folder or a Hugging Face id such as Qwen/Qwen2.5-0.5B")
+        raise UsageError(
+            f"there is no folder {model}; give a model folder or a Hugging Face id such as Qwen/Qwen2.5-0.5B"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -185,7 +187,9 @@ def _with_adapter(model: Any, adapter: str) -> Any:
         raise UsageError("adapters need the extra peft: pip install 'pilotage[peft]'") from error
     folder = Path(adapter).expanduser()
     if folder.exists() and not (folder / "adapter_model.safetensors").is_file():
-        raise UsageError(f"{folder} has no adapter_model.safetensors; expected the folder that PEFT's save_pretrained writes")
+        raise UsageError(
+            f"{folder} has no adapter_model.safetensors; expected the folder that PEFT's save_pretrained writes"
+        )
     try:
         return PeftModel.from_pretrained(model, str(folder) if folder.exists() else adapter, is_trainable=True)
     except (OSError, ValueError, RuntimeError) as error:
