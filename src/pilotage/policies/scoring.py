@@ -209,6 +209,17 @@ def logprobs(
         (logp [m, width], entropy [m, width] in nats or None); finite but meaningless beyond a row's length."""
     if batch.owner is not None:
         return _logprobs_shared(model, batch, temperature, entropy)
+    sequence, places = _sequences(batch)
+    start = int(batch.prompt_length.min()) - 1
+    kept = torch.arange(start, sequence.shape[1] - 1, device=sequence.device)
+    logits = _logits(model, kept, input_ids=sequence[:, :-1])
+    logp, nats = _token_logprobs(logits, sequence[:, start + 1 :], temperature, entropy)
+    places = (places - 1 - start).clamp(max=logp.shape[1] - 1)
+    return logp.gather(1, places), None if nats is None else nats.gather(1, places)
+
+
+def _sequences(batch: MicroBatch) -> tuple[Tensor, Tensor]:
+    """(ids [m, l], places [m, width]): prompt and answer in one row, and where each answer token stands in it."""
     rows, shift = torch.arange(len(batch), device=batch.ids.device)[:, None], torch.arange(batch.width)
     shift = shift.to(batch.ids.device)
     longest = int((batch.prompt_length + batch.length).max())
@@ -217,12 +228,20 @@ def logprobs(
     places = batch.prompt_length[:, None] + shift
     inside = shift < batch.length[:, None]
     sequence[rows.expand_as(places)[inside], places[inside]] = batch.ids[inside]
-    start = int(batch.prompt_length.min()) - 1
-    kept = torch.arange(start, sequence.shape[1] - 1, device=sequence.device)
-    logits = _logits(model, kept, input_ids=sequence[:, :-1])
-    logp, nats = _token_logprobs(logits, sequence[:, start + 1 :], temperature, entropy)
-    places = (places - 1 - start).clamp(max=logp.shape[1] - 1)
-    return logp.gather(1, places), None if nats is None else nats.gather(1, places)
+    return sequence, places
+
+
+def hidden_states(body: Any, batch: MicroBatch) -> Tensor:
+    """What a model's body knows before each answer token, for heads such as a critic's: [m, width, hidden].
+
+    body: the Hugging Face model without its language head; batch: from `microbatches` with share_prompt=False.
+    Finite but meaningless beyond a row's length."""
+    if batch.owner is not None:
+        raise ValueError("hidden_states needs micro-batches cut with share_prompt=False")
+    sequence, places = _sequences(batch)
+    states = body(input_ids=sequence[:, :-1], use_cache=False).last_hidden_state
+    before = (places - 1).clamp(max=states.shape[1] - 1)
+    return states.gather(1, before[..., None].expand(-1, -1, states.shape[-1]))
 
 
 def _logprobs_shared(model: Any, batch: MicroBatch, temperature: float, entropy: bool) -> tuple[Tensor, Tensor | None]:
