@@ -13,10 +13,12 @@ Ours are the modules below `pilotage.systems` and `pilotage.claims`; other packa
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -30,11 +32,13 @@ __all__ = [
     "config_to_dict",
     "configure",
     "find_claims",
+    "find_reproduction",
     "find_system",
     "foreign_pieces",
 ]
 
 SYSTEMS, CLAIMS, PIECES = "pilotage.systems", "pilotage.claims", "pilotage.pieces"
+REPRODUCTION_FORMAT = 1
 
 
 def all_systems() -> tuple[System, ...]:
@@ -62,7 +66,7 @@ def find_system(name: str) -> System:
         if system.name == name:
             return system
     raise UsageError(
-        f"there is no system {name!r}{nearest(name, [s.name for s in systems])} (`pilotage list` shows all)"
+        f"there is no system {name!r}{nearest(name, [s.name for s in systems])}; `pilotage list` shows all"
     )
 
 
@@ -79,6 +83,24 @@ def find_claims(name: str) -> list[Claim]:
         if point.name == name:
             return list(_load(point))
     return []
+
+
+def find_reproduction(name: str) -> dict[str, Any] | None:
+    """What was measured for the claims of a system: `reproductions/NAME.json` of the current folder, of the
+    repository that this package lies in, or shipped with the package. None when nothing was.
+
+    Raises UsageError for a file of another format."""
+    package = Path(__file__).resolve().parent
+    for folder in (Path("reproductions"), package.parents[1] / "reproductions", package / "reproductions"):
+        path = folder / f"{name}.json"
+        if path.is_file():
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if found.get("format") != REPRODUCTION_FORMAT:
+                raise UsageError(
+                    f"{path} has format {found.get('format')!r}, this version of pilotage reads {REPRODUCTION_FORMAT}"
+                )
+            return found
+    return None
 
 
 def foreign_pieces(slot: str) -> dict[str, EntryPoint]:

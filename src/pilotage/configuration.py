@@ -32,21 +32,28 @@ def field_types(config_type: type) -> Mapping[str, Any]:
 
 
 def option(field: str) -> str:
-    """The option of a field: `group_size` is `--group-size`."""
-    return "--" + field.replace("_", "-")
+    """The option of a field: `group_size` is `--group-size`; `lambda_`, a Python keyword, is `--lambda`."""
+    return "--" + field.rstrip("_").replace("_", "-")
+
+
+def field_named(config_type: type, key: str) -> str | None:
+    """The field that an option `--key` sets; None when there is none."""
+    name = key.replace("-", "_")
+    return next((n for n in (name, name + "_") if n in field_types(config_type)), None)
 
 
 def configure(system: Any, options: Sequence[str] = (), **overrides: Any) -> Any:
     """The configuration of `system` (a `System`, or a configuration itself): its defaults, changed by `options`.
 
     `options` are words of a command line: `--lr 1e-4`, `--lr=1e-4`, `--levels 1,2,3`, `--flag`, `--no-flag`; the last
-    of equal options counts. `overrides` are Python values by field name and win over options. Raises UsageError for a name
+    of equal options counts. `overrides` are Python values by field and win over options. Raises UsageError for a name
     that is no field (with the nearest ones) and for a value that does not fit."""
     defaults = getattr(system, "config", system)
     label = getattr(system, "name", type(defaults).__name__)
     values = read_options(type(defaults), options, label)
     for name, value in overrides.items():
-        _require_field(type(defaults), name, label, spelled=name)
+        if name not in field_types(type(defaults)):
+            raise _unknown(type(defaults), name, label, spelled=name)
         values[name] = _from_python(type(defaults), name, value)
     return _replace(defaults, values)
 
@@ -63,12 +70,14 @@ def read_options(config_type: type, options: Sequence[str], label: str) -> dict[
                 f"{label}: {word!r} stands where an option was expected; options look like --name value or --name=value"
             )
         key, equals, text = word[2:].partition("=")
-        name = key.replace("-", "_")
-        if name not in kinds and name.startswith("no_") and _is_bool(kinds.get(name[3:])) and not equals:
-            values[name[3:]] = False
+        name = field_named(config_type, key)
+        negated = field_named(config_type, key[3:]) if key.startswith("no-") and not equals else None
+        if name is None and negated is not None and is_switch(kinds[negated]):
+            values[negated] = False
             continue
-        _require_field(config_type, name, label, spelled=f"--{key}")
-        if _is_bool(kinds[name]) and not equals:
+        if name is None:
+            raise _unknown(config_type, key.replace("-", "_"), label, spelled=f"--{key}")
+        if is_switch(kinds[name]) and not equals:
             values[name] = True
             continue
         if not equals:
@@ -83,7 +92,14 @@ def read_options(config_type: type, options: Sequence[str], label: str) -> dict[
 
 def describe_type(kind: Any) -> str:
     """What a value of an annotation looks like, in words: "a number", "one of 'a', 'b'", "whole numbers a,b,…"."""
-    plain = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "none"}
+    plain = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        type(None): "none",
+        Path: "a path",
+    }
     if isinstance(kind, type) and kind in plain:
         return plain[kind]
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
@@ -130,7 +146,8 @@ def config_from_dict(system: Any, data: Mapping[str, Any]) -> Any:
     for name, value in data.items():
         if name == "format":
             continue
-        _require_field(type(defaults), name, label, spelled=name)
+        if name not in field_types(type(defaults)):
+            raise _unknown(type(defaults), name, label, spelled=name)
         values[name] = _from_python(type(defaults), name, value)
     return _replace(defaults, values)
 
@@ -147,13 +164,11 @@ def _replace(defaults: Any, values: Mapping[str, Any]) -> Any:
         raise UsageError(str(error)) from error
 
 
-def _require_field(config_type: type, name: str, label: str, spelled: str) -> None:
+def _unknown(config_type: type, name: str, label: str, spelled: str) -> UsageError:
     names = field_types(config_type)
-    if name in names:
-        return
     dashed = spelled.startswith("--")
     close = nearest(option(name) if dashed else name, [option(n) if dashed else n for n in names])
-    raise UsageError(f"{label} has no option {spelled}{close} (`pilotage run {label} --help` lists them)")
+    return UsageError(f"{label} has no option {spelled}{close}; `pilotage run {label} --help` lists them")
 
 
 def _meaning(config_type: type, name: str) -> str:
@@ -168,8 +183,9 @@ def _refuse(config_type: type, name: str, given: Any, why: str = "") -> UsageErr
     )
 
 
-def _is_bool(kind: Any) -> bool:
-    return kind is bool or (kind is not None and bool in typing.get_args(kind))
+def is_switch(kind: Any) -> bool:
+    """Whether an option of this annotation stands alone: `--x` and `--no-x`."""
+    return kind is bool or bool in typing.get_args(kind)
 
 
 def _members(kind: Any) -> tuple[Any, ...]:

@@ -20,9 +20,9 @@ _FROM_FILE = "pilotage_user_"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`; did you mean "a" or "b"?` with up to three of `names` that resemble `name`; empty when none does."""
+    """` (did you mean 'a' or 'b'?)` with up to three of `names` that resemble `name`; empty when none does."""
     close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.55)
-    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    return f" (did you mean {' or '.join(repr(c) for c in close)}?)" if close else ""
 
 
 def is_reference(text: str) -> bool:
