@@ -67,7 +67,7 @@ nests = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=5), nests, max_size=4))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_any_nest_comes_back_as_it_was(state: dict[str, Any]) -> None:
     assert alike(join(*split(state)), state)
 
