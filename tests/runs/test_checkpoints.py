@@ -35,21 +35,15 @@ def test_a_broken_checkpoint_is_skipped_with_an_event_that_stays(tmp_path: Path,
     three_steps(tmp_path / "r")
     victim = tmp_path / "r" / "checkpoints" / "step-00000003" / name
     data = victim.read_bytes()
-    spoiled = {"cut": data[:-7], "altered": data[:-9] + b"0" + data[-8:], "empty": b""}
+    spoiled = {"cut": data[:-7], "altered": data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], "empty": b""}
     if how == "missing":
         victim.unlink()
-    elif spoiled[how] == data:
-        pytest.skip("the altered byte was a zero already")
     else:
         victim.write_bytes(spoiled[how])
     for _ in range(2):
         with opened(tmp_path / "r") as run:
             state: dict[str, Any] = {"a": {}}
-            if how == "altered" and name == "SHA256SUMS":
-                # The last line's file name is altered: no sum for state.json.
-                assert run.restore(state) == 2
-            else:
-                assert run.restore(state) == 2
+            assert run.restore(state) == 2
             assert state["a"]["weights"][0] == 2
     assert [line["step"] for line in read_lines(tmp_path / "r" / "metrics.jsonl")] == [1, 2]
     events = read_lines(tmp_path / "r" / "events.jsonl")

@@ -16,7 +16,16 @@ from pilotage.runs import checkpoints
 from pilotage.runs.state import join, split
 from pilotage.system import UsageError
 
-DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool]
+DTYPES = [
+    torch.float32,
+    torch.bfloat16,
+    torch.float16,
+    torch.float64,
+    torch.int64,
+    torch.int32,
+    torch.uint8,
+    torch.bool,
+]
 SHAPES = [(), (0,), (1,), (3,), (2, 0, 3), (2, 3)]
 
 
@@ -38,7 +47,7 @@ def alike(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(alike, a, b))
     if isinstance(a, float):
-        return a == b and math.copysign(1, a) == math.copysign(1, b) or (a != a and b != b)
+        return (a == b and math.copysign(1, a) == math.copysign(1, b)) or (a != a and b != b)
     return a == b
 
 
