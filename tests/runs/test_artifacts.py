@@ -86,7 +86,7 @@ def test_a_maker_that_raises_leaves_nothing_and_is_asked_again(tmp_path: Path) -
 
 
 def test_a_maker_that_is_killed_leaves_nothing_that_counts(tmp_path: Path) -> None:
-    def killed(directory: Path, config: Mapping[str, Any]) -> None:
+    def killed(directory: Path, _: Mapping[str, Any]) -> None:
         (directory / "first").write_text("x")
         if os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -104,7 +104,7 @@ def test_a_maker_that_is_killed_leaves_nothing_that_counts(tmp_path: Path) -> No
 
 
 def test_two_processes_make_it_once_and_the_second_says_that_it_waits(tmp_path: Path) -> None:
-    def slow(directory: Path, config: Mapping[str, Any]) -> None:
+    def slow(directory: Path, _: Mapping[str, Any]) -> None:
         (tmp_path / f"made by {os.getpid()}").write_text("")
         deadline = time.monotonic() + 60
         while not (tmp_path / "go").exists() and time.monotonic() < deadline:
@@ -134,7 +134,7 @@ def test_bad_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot name an artifact"):
         build(tmp_path, name="../x")
     with pytest.raises(UsageError, match="no name to know it by"):
-        build(tmp_path, maker=lambda directory, config: None)
+        build(tmp_path, maker=lambda *_: None)
     with pytest.raises(UsageError, match="does not exist"):
         build(tmp_path, None, tmp_path / "missing")
     with pytest.raises(UsageError, match="not an artifact"):

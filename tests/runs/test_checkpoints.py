@@ -59,7 +59,7 @@ def test_when_all_are_broken_nothing_is_thrown_away(tmp_path: Path) -> None:
     for _, path in checkpoints.listed(tmp_path / "r" / "checkpoints"):
         (path / "state.json").unlink()
     with opened(tmp_path / "r") as run:
-        with pytest.raises(RunError, match="no checkpoint .* can be read"):
+        with pytest.raises(RunError, match=r"no checkpoint .* can be read"):
             run.restore({"a": {}})
         with pytest.raises(RunError, match="call restore"):
             run.log(1, {"loss": 1})
@@ -78,7 +78,7 @@ def test_a_checkpoint_that_counts_more_lines_than_there_are_is_skipped(tmp_path:
 def test_entries_that_do_not_match_are_refused_by_name(tmp_path: Path) -> None:
     three_steps(tmp_path / "r")
     with opened(tmp_path / "r") as run:
-        with pytest.raises(UsageError, match="no 'aa' .did you mean 'a'"):
+        with pytest.raises(UsageError, match=r"no 'aa' .did you mean 'a'"):
             run.restore({"a": {}, "aa": {}})
         with pytest.raises(UsageError, match="also holds a;"):
             run.restore({})

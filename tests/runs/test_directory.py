@@ -94,7 +94,7 @@ def test_another_processor_is_refused_on_resume(tmp_path: Path, monkeypatch: pyt
     create(tmp_path / "r").close()
     real = directory_module.numerics
     monkeypatch.setattr(directory_module, "numerics", lambda *a: {**real(*a), "features": ["abacus"]})
-    with pytest.raises(UsageError, match="features was .* is \\['abacus'\\]"):
+    with pytest.raises(UsageError, match=r"features was .* is \['abacus'\]"):
         Run.open(tmp_path / "r")
 
 
@@ -111,7 +111,7 @@ def test_unknown_key_and_format_of_run_json_are_refused_with_the_nearest_name(tm
     path = tmp_path / "r" / "run.json"
     stored = json.loads(path.read_text())
     path.write_text(json.dumps({**stored, "sede": 3}))
-    with pytest.raises(UsageError, match="'sede' .did you mean 'seed'"):
+    with pytest.raises(UsageError, match=r"'sede' .did you mean 'seed'"):
         Run.open(tmp_path / "r")
     path.write_text(json.dumps({**stored, "format": 99}))
     with pytest.raises(UsageError, match="format 99"):

@@ -127,7 +127,7 @@ def test_views_of_one_memory_come_back_with_their_values_and_no_more(tmp_path: P
     assert alike(there_and_back({"all": big, "folded": big.view(100, 100)}, tmp_path)["folded"], big.view(100, 100))
 
 
-def test_tensors_made_on_the_fly_are_not_confused_when_memory_is_reused(tmp_path: Path) -> None:
+def test_tensors_made_on_the_fly_are_not_confused_when_memory_is_reused() -> None:
     class Fresh(dict[str, Any]):
         """Makes each tensor when it is looked at."""
 
