@@ -21,24 +21,30 @@ ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 STATIC_ROTARY = ("default", "linear", "llama3", "yarn")
 
 
+def unsupported(config: Any) -> list[str]:
+    """Reasons why the fused forward would not be the forward of a model of this configuration; empty when it is."""
+    if config.model_type not in ARCHITECTURES:
+        return [f"its type is {config.model_type!r}, not one of {', '.join(ARCHITECTURES)}"]
+    reasons = []
+    if config.hidden_act != "silu":
+        reasons.append(f"its activation is {config.hidden_act!r}, not 'silu'")
+    window = getattr(config, "sliding_window", None)
+    layers = getattr(config, "layer_types", None) or (["sliding_attention"] if window else [])
+    if "sliding_attention" in layers and window is not None and window < config.max_position_embeddings:
+        reasons.append(f"its attention slides over {window} of {config.max_position_embeddings} positions")
+    rotary = config.rope_parameters
+    if rotary["rope_type"] not in STATIC_ROTARY or rotary.get("partial_rotary_factor", 1.0) != 1.0:
+        reasons.append(
+            f"its rotary embedding is {rotary['rope_type']!r}, not a whole one of {', '.join(STATIC_ROTARY)}"
+        )
+    return reasons
+
+
 def check_supported(config: Any) -> None:
     """Raises UsageError, which names the transformers engine, when the fused forward would not be the model's own."""
-    problems = []
-    if config.model_type not in ARCHITECTURES:
-        problems.append(f"its type is {config.model_type!r}, not one of {', '.join(ARCHITECTURES)}")
-    else:
-        if config.hidden_act != "silu":
-            problems.append(f"its activation is {config.hidden_act!r}, not 'silu'")
-        window = getattr(config, "sliding_window", None)
-        layers = getattr(config, "layer_types", None) or (["sliding_attention"] if window else [])
-        if "sliding_attention" in layers and window < config.max_position_embeddings:
-            problems.append(f"its attention slides over {window} of {config.max_position_embeddings} positions")
-        rotary = config.rope_parameters
-        if rotary["rope_type"] not in STATIC_ROTARY or rotary.get("partial_rotary_factor", 1.0) != 1.0:
-            problems.append(f"its rotary embedding is {rotary['rope_type']!r}, not one of {', '.join(STATIC_ROTARY)}")
-    if problems:
+    if reasons := unsupported(config):
         raise UsageError(
-            f"our decoder cannot run this model: {'; '.join(problems)}. Take the transformers engine instead "
+            f"our decoder cannot run this model: {'; '.join(reasons)}. Take the transformers engine instead "
             "(--engine transformers), which runs any causal language model"
         )
 
@@ -142,8 +148,8 @@ class FusedModel:
         missing = _expected(config) - set(named)
         if missing:
             raise UsageError(
-                f"{len(missing)} weights of the {config.model_type} model are missing, such as {min(missing)}; hand over "
-                "all of them under their Hugging Face names, adapters merged"
+                f"{len(missing)} weights of the {config.model_type} model are missing, such as {min(missing)}; hand "
+                "over all of them under their Hugging Face names, adapters merged"
             )
         self.embedding = named["model.embed_tokens.weight"].detach().float().clone()
         self.device = self.embedding.device
@@ -276,7 +282,7 @@ class FusedModel:
             tokens: [rows].
             positions: [rows] position of each token in its own sequence.
             column: where the cache is written.
-            hidden: [rows, 1, columns] float, -inf on columns before a row's beginning, else 0; None when there are none.
+            hidden: [rows, 1, columns] float, -inf on columns before a row's beginning, else 0; None: all 0.
             cache: with at least `column + 1` columns and `rows` rows.
 
         Returns:
