@@ -56,9 +56,10 @@ def read_arms(words: Sequence[str]) -> tuple[CompareOptions, dict[str, str]]:
     at = words.index("--") if "--" in words else len(words)
     before = split(words[:at], CompareOptions, "compare")
     if before.rest:
+        given = " ".join(before.rest[:2])
         raise UsageError(
             f"{before.rest[0]} is no option of compare; what every arm shall get stands after --, what one arm shall "
-            f'get inside its quotes: pilotage compare grpo "bnpo {" ".join(before.rest[:2])}" -- {" ".join(before.rest[:2])}'
+            f'get inside its quotes: pilotage compare grpo "bnpo {given}", or pilotage compare grpo bnpo -- {given}'
         )
     own_words = [word for word in words[:at] if word not in before.names]
     shared = split(words[at + 1 :], CompareOptions, "compare")

@@ -1,4 +1,4 @@
-"""`--help` of a command, and of a system: every hyper-parameter with its meaning, the paper's symbol and the default."""
+"""`--help` of a command, and of a system: every hyper-parameter with meaning, the paper's symbol and default."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +48,8 @@ def run(words: Sequence[str], screen: Screen) -> int:
         config,
         seed=seed,
         directory=directory,
-        command=[Path(sys.argv[0]).name, "run", *words],
-        track=own.track,
-        quiet=own.quiet,
+        command=shlex.join(["pilotage", "run", *words]),
+        track=[own.track] if own.track else [],
     )
     screen.heading("result")
     screen.pairs([(name, number(value)) for name, value in result.metrics.items()])
@@ -74,8 +74,6 @@ def _plan(names: Sequence[str], options: Sequence[str], own: RunOptions, seed_gi
 
 def configure_from(config: Any, system: System, options: Sequence[str]) -> Any:
     """`config`, an earlier run's, changed by `options`."""
-    import dataclasses
-
     return configure(dataclasses.replace(system, config=config), options)
 
 
