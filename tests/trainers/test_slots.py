@@ -78,7 +78,7 @@ def test_a_function_from_a_file_is_found(tmp_path):
     path.write_text("def advantage(reward, *, scale=1.0):\n    return reward * scale\n")
     piece = resolve("advantage", parse_term(f"{path}:advantage:scale=3"), PIECES)
     assert piece({"reward": torch.tensor([2.0])}.__getitem__) == 6.0
-    with pytest.raises(UsageError, match="no 'advantag'"):
+    with pytest.raises(UsageError, match="has no 'advantag'"):
         resolve("advantage", parse_term(f"{path}:advantag"), PIECES)
     with pytest.raises(UsageError, match="there is no file"):
         resolve("advantage", parse_term(f"{tmp_path / 'absent.py'}:advantage"), PIECES)

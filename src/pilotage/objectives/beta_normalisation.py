@@ -7,13 +7,13 @@ b the Beta distribution of p̂ over the prompts of a batch, α and β the expone
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pilotage.objectives.advantages import group_center
+from pilotage.objectives.decomposition import decompose
 from pilotage.objectives.groups import group_mean, per_group_mean
 from pilotage.objectives.shapes import expect
 from pilotage.system import UsageError
@@ -116,23 +116,6 @@ def beta_norm(
     weight = beta_density(rate, alpha, beta).reciprocal()
     weight = weight.clamp(max=LARGEST_WEIGHT if max_weight is None else min(max_weight, LARGEST_WEIGHT))
     return group_center(unit, group) * weight
-
-
-def decompose(advantage: Callable[..., Tensor], scores: Tensor, group: Tensor, **options: Any) -> Tensor:
-    """The mean over reward components of `advantage(component, group, **options)`: scores [N, K], group [N] -> [N].
-
-    A component that is constant over the batch is passed over, and where a component abstains (NaN) it neither counts
-    in its group nor in the row's mean; a row that nobody judges has 0. BNPO's «advantage decomposition»."""
-    expect("N,K N", scores, group)
-    total, speakers = torch.zeros_like(scores[:, 0]), torch.zeros_like(scores[:, 0])
-    for component in scores.unbind(1):
-        rows = ~component.isnan()
-        judged = component[rows]
-        if len(judged) == 0 or bool((judged == judged[0]).all()):
-            continue
-        total[rows] += advantage(judged, group[rows], **options)
-        speakers[rows] += 1
-    return total / speakers.clamp(min=1)
 
 
 def decomposed_beta_norm(

@@ -9,19 +9,15 @@ pieces it `refuses` to work with. A piece that returns a dictionary writes its e
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import importlib.util
 import inspect
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
+from pilotage.references import load_function, nearest
 from pilotage.system import UsageError
 
 
@@ -126,33 +122,6 @@ def _positional(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[st
     return tuple(needs), tuple(accepts), options
 
 
-def load_reference(reference: str) -> Any:
-    """`module:function` or `path/to/file.py:function` → the object. Raises UsageError when it cannot be found."""
-    place, _, attribute = reference.rpartition(":")
-    try:
-        if place.endswith(".py"):
-            path = Path(place).expanduser().resolve()
-            if not path.is_file():
-                raise UsageError(f"{reference!r}: there is no file {path}")
-            name = f"pilotage_user_{path.stem}"
-            module = sys.modules.get(name)
-            if module is None or getattr(module, "__file__", None) != str(path):
-                specification = importlib.util.spec_from_file_location(name, path)
-                assert specification is not None
-                assert specification.loader is not None
-                module = importlib.util.module_from_spec(specification)
-                sys.modules[name] = module
-                specification.loader.exec_module(module)
-        else:
-            module = importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{reference!r}: cannot import {place!r} ({error}); give module:function or file.py:function")
-    if not hasattr(module, attribute):
-        near = difflib.get_close_matches(attribute, dir(module))
-        raise UsageError(f"{reference!r}: {place} has no {attribute!r}" + (f"; it has {near}" if near else ""))
-    return getattr(module, attribute)
-
-
 @cache
 def _entry_point_pieces() -> Mapping[str, Mapping[str, str]]:
     """Pieces of other packages: entry points of the group `pilotage.pieces`, named `slot.name`."""
@@ -179,16 +148,15 @@ def resolve(slot: str, term: Term | Callable[..., Any], table: Mapping[str, Mapp
         reference = names.get(term.reference, term.reference)
         if ":" not in reference:
             raise UsageError(_unknown(slot, term.reference, names, table))
-        target, name, options, weight = load_reference(reference), term.reference, dict(term.options), term.weight
+        target, name, options, weight = load_function(reference), term.reference, dict(term.options), term.weight
     is_class = inspect.isclass(target)
     parameters = _positional(target)[2] if not is_class else _constructor_options(target)
     unknown = set(options) - set(parameters)
     if unknown:
         wrong = sorted(unknown)[0]
-        near = difflib.get_close_matches(wrong, parameters, n=1)
         raise UsageError(
-            f"the {slot} piece {name!r} has no option {wrong!r}"
-            + (f"; did you mean {near[0]!r}?" if near else f"; it has {sorted(parameters) or 'none'}")
+            f"the {slot} piece {name!r} has no option {wrong!r}{nearest(wrong, parameters)}; "
+            f"it has {', '.join(sorted(parameters)) or 'none'}"
         )
     lacking = [key for key, p in parameters.items() if p.default is p.empty and key not in options]
     if lacking:
@@ -223,14 +191,7 @@ def _constructor_options(target: type) -> dict[str, inspect.Parameter]:
 
 def _unknown(slot: str, name: str, names: Mapping[str, str], table: Mapping[str, Mapping[str, str]]) -> str:
     elsewhere = [other for other in table if other != slot and name in table[other]]
-    near = difflib.get_close_matches(name, names, n=3)
-    hint = (
-        f"; {name!r} is a piece of the slot {elsewhere[0]}"
-        if elsewhere
-        else f"; did you mean {' or '.join(map(repr, near))}?"
-        if near
-        else ""
-    )
+    hint = f"; {name!r} is a piece of the slot {elsewhere[0]}" if elsewhere else nearest(name, names)
     return f"no {slot} piece is called {name!r}{hint} (there are {', '.join(sorted(names))}; or give module:function)"
 
 

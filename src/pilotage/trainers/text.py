@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from pilotage.interfaces import Item, Sampling
+from pilotage.policies.language import named_weights
 from pilotage.records import Rollouts
 from pilotage.rewards import build_rewards, score_answers
 from pilotage.rollouts.flat import flat
 from pilotage.rollouts.held_out import HeldOut, held_out
+from pilotage.runs import Progress
 from pilotage.system import Result
 from pilotage.trainers import text_models
 from pilotage.trainers.credit import apply_filter, assign_credit, columns_of
@@ -52,7 +54,7 @@ class TextTrainer:
             journal=run.journal("verdicts"),
         )
         self.reference = text_models.frozen_copy(self.model) if self.plan.asks_for("logp_ref") else None
-        self.critic = Critic(self.policy, config, run) if self.plan.asks_for("value") else None
+        self.critic = Critic(self.policy, config, run.generator("critic")) if self.plan.asks_for("value") else None
         self.counts: dict[str, float] = {"tokens": 0, "samples": 0, "initial_entropy": float("nan")}
 
     # -- state ---------------------------------------------------------------------------------------------------------
@@ -64,7 +66,7 @@ class TextTrainer:
             "optimiser": self.optimiser,
             "sampler": self.sampler,
             "plan": self.plan,
-            "counts": _Numbers(self.counts),
+            "counts": self.counts,
         }
         if self.critic is not None:
             state["critic"] = self.critic
@@ -72,7 +74,7 @@ class TextTrainer:
 
     def load_engine(self, version: int) -> None:
         """Hand the trained weights to the engine."""
-        self.engine.load(version, text_models.named_weights(self.policy))
+        self.engine.load(version, named_weights(self.model))
 
     # -- roll out --------------------------------------------------------------------------------------------------------
 
@@ -205,7 +207,7 @@ class TextTrainer:
             group["lr"] = config.lr * factor
         metrics: dict[str, float] = {"lr": config.lr * factor}
         if self.critic is not None:
-            metrics |= self.critic.learn(rollouts, self.run.generator("critic"))
+            metrics |= self.critic.learn(rollouts)
         frozen = self.critic is not None and step < config.critic_warm_up
         norms: list[float] = []
         generator = self.run.generator("minibatches")
@@ -293,19 +295,6 @@ class TextTrainer:
         return self.policy.decode(ids[mask].tolist())
 
 
-class _Numbers:
-    """A dictionary of numbers as checkpoint state."""
-
-    def __init__(self, values: dict[str, float]) -> None:
-        self.values = values
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(self.values)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.values.update(state)
-
-
 def _tensors(rollouts: Rollouts) -> dict[str, Tensor]:
     return {"ids": rollouts.ids, "mask": rollouts.mask, "prompt_ids": rollouts.prompt_ids, **rollouts.columns}
 
@@ -321,6 +310,8 @@ def _zero_variance_share(rollouts: Rollouts) -> float:
 
 def train(config: TextConfig, run: Any) -> Result:
     """Train a language policy; resumes from the run's newest checkpoint when there is one."""
+    if run.finished:
+        return Result(run=str(run.directory), metrics=run.result)
     for name, text in METRICS.items():
         run.describe(name, text)
     trainer = TextTrainer(config, run)
@@ -331,18 +322,22 @@ def train(config: TextConfig, run: Any) -> Result:
         trainer.counts["initial_entropy"] = metrics.get("held_out/entropy", float("nan"))
         run.log(0, {**metrics, "samples/total": 0.0, "tokens/total": 0.0})
         run.save(0, trainer.state())
-    with run.progress(config.steps, start=start) as progress:
+    final: dict[str, float] = {}
+    with Progress(config.steps, run.system, start=start) as progress:
         for step in range(start, config.steps):
             metrics = trainer.step(step)
             done = step + 1
             if done == config.steps or (config.evaluate_every and done % config.evaluate_every == 0):
-                metrics |= trainer.evaluate(done).metrics()
+                final = trainer.evaluate(done).metrics()
+                metrics |= final
             run.log(done, metrics)
             if done == config.steps or done % config.checkpoint_every == 0:
                 run.save(done, trainer.state())
-            progress.advance(done, reward=metrics.get("reward/mean"), accuracy=metrics.get("held_out/accuracy"))
+            shown = {"reward": metrics.get("reward/mean"), "accuracy": final.get("held_out/accuracy")}
+            progress.advance(done, **{name: value for name, value in shown.items() if value is not None})
+    if not final:  # killed after the last checkpoint: the same evaluation again
+        final = trainer.evaluate(config.steps).metrics()
     trainer.policy.save(Path(run.directory) / "policy")
-    final = {name: value for name, value in run.last_metrics().items() if name.startswith("held_out/")}
     final |= {"samples/total": trainer.counts["samples"], "tokens/total": trainer.counts["tokens"]}
     run.finish(final)
     return Result(run=str(run.directory), metrics=final)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -14,10 +12,11 @@ from torch import Tensor, nn
 from pilotage.engines import build_engine
 from pilotage.interfaces import Engine, Item, Sampling, Task
 from pilotage.policies import scoring
-from pilotage.policies.language import LanguagePolicy, load_policy, tiny_policy
+from pilotage.policies.embedded import tiny_policy
+from pilotage.policies.language import LanguagePolicy, load_policy
 from pilotage.records import Rollouts
 from pilotage.system import UsageError
-from pilotage.trainers.supervised import WarmUp, warm_up
+from pilotage.trainers.supervised import WarmUp, make_base, slug, warm_up_sources
 from pilotage.trainers.text_config import TextConfig
 
 EMBEDDED = "embedded:"
@@ -58,11 +57,15 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
         )
     if config.warm_up <= 0:
         return tiny_policy(size, vocabulary, config.warm_up_seed)
-    settings = WarmUp(size=size, task=config.task, levels=tuple(task.levels), accuracy=config.warm_up, seed=config.warm_up_seed)
+    settings = WarmUp(
+        size=size,
+        task=config.task,
+        levels=tuple(task.levels),
+        accuracy=config.warm_up,
+        seed=config.warm_up_seed,
+    )
     folder = run.artifact(
-        lambda path, progress=None: warm_up(settings, task, path, progress=progress),
-        config=settings.__dict__,
-        name=f"base-{task.name}-{size}",
+        make_base, asdict(settings), name=f"base-{slug(task.name)}-{size}", code=warm_up_sources(task)
     )
     return load_policy(str(folder))
 
@@ -82,7 +85,7 @@ def frozen_copy(model: nn.Module) -> nn.Module:
 def prompt_ids(policy: LanguagePolicy, config: TextConfig, task: Task, item: Item) -> list[int]:
     """Token ids of an item's prompt: through the chat template where the model has one, else plain text."""
     messages = item.meta.get("messages")
-    if config.chat and policy.has_chat_template:
+    if config.chat and getattr(policy.tokenizer, "chat_template", None):
         messages = messages or [{"role": "user", "content": config.template.format(prompt=item.prompt)}]
         return policy.encode_chat(messages)
     return policy.encode(config.template.format(prompt=item.prompt))
@@ -92,16 +95,9 @@ def training_sampling(config: TextConfig) -> Sampling:
     return Sampling(temperature=config.temperature)
 
 
-def save_policy(policy: LanguagePolicy, folder: Path) -> None:
-    policy.save(folder)
-
-
 def optimiser_for(model: nn.Module, config: TextConfig) -> torch.optim.Optimizer:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
         parameters, lr=config.lr, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay, fused=True
     )
 
-
-def model_state(model: nn.Module) -> Mapping[str, Tensor]:
-    return model.state_dict()

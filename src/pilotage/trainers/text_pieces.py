@@ -24,7 +24,7 @@ PIECES: dict[str, dict[str, str]] = {
         "token_return": f"{_O}.advantages:token_return",
         "bnpo": f"{_O}.beta_normalisation:beta_norm",
         "bnpo_decomposed": f"{_O}.beta_normalisation:decomposed_beta_norm",
-        "decoupled_zscore": f"{_O}.advantages:decoupled_zscore",
+        "decoupled_zscore": f"{_O}.decomposition:decoupled_zscore",
         "mvar": f"{_T}.risk:BundledRisk",
     },
     "shaping": {

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pilotage.references import load_function
 from pilotage.system import UsageError
-from pilotage.trainers.slots import Piece, Term, check_columns, parse_chain, parse_sum, resolve
+from pilotage.trainers.slots import Piece, Term, check_columns, names_of, parse_chain, parse_sum, resolve
 from pilotage.trainers.text_config import PieceChoice, TextConfig
 from pilotage.trainers.text_pieces import ALWAYS, GROUP_RELATIVE, LIVE, ON_DEMAND, PIECES, SINGLE_UPDATE
 
@@ -68,15 +69,13 @@ def _terms(choice: PieceChoice, parse: Callable[[str], list[Term]]) -> list[Term
 
 def sampler_term(choice: PieceChoice) -> tuple[type, dict[str, Any]]:
     """The sampler's class and options; it is built once the size of the pool is known."""
-    from pilotage.trainers.slots import load_reference, names_of
-
     if callable(choice):
         return choice, {}  # type: ignore[return-value]
     (term,) = parse_sum(choice)
     reference = names_of("sampler", PIECES).get(term.reference, term.reference)
     if ":" not in reference:
         raise UsageError(f"no sampler is called {choice!r} (there are {', '.join(sorted(PIECES['sampler']))})")
-    return load_reference(reference), dict(term.options)
+    return load_function(reference), dict(term.options)
 
 
 def make_plan(config: TextConfig) -> Plan:
