@@ -46,7 +46,10 @@ def launch(
             return Result(str(run.directory), dict(run.result or {}))
         if track:
             run.track(track)
-        return system.run(config, run)
+        result = system.run(config, run)
+        if not run.finished:
+            run.finish(result.metrics)
+        return result
 
 
 def run_record(config: Any) -> dict[str, Any]:

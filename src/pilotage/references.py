@@ -24,22 +24,33 @@ _FROM_FILE = "pilotage_user_"
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """` (did you mean 'a' or 'b'?)` with up to three of `names` that resemble `name`; empty when none does."""
-    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.55)
+    by_folded = {candidate.lower(): candidate for candidate in names}
+    close = [by_folded[found] for found in difflib.get_close_matches(name.lower(), by_folded, n=3, cutoff=0.55)]
     return f" (did you mean {' or '.join(repr(c) for c in close)}?)" if close else ""
 
 
 def references_in(text: str) -> list[str]:
     """The user functions that an expression of pieces names: "0.5*grpo+0.5*my.py:mine" gives ["my.py:mine"].
 
-    A piece with options, "mvar:alpha=0.1", is no reference."""
-    return [match[0] for match in _INSIDE.finditer(text)]
+    A piece with options, "mvar:alpha=0.1", is none, and neither is "lora:rank", since no module is called lora."""
+    found = []
+    for match in _INSIDE.finditer(text):
+        place = match[0].partition(":")[0]
+        if place.endswith(".py") or (_is_module_name(place) and importlib.util.find_spec(place.split(".")[0])):
+            found.append(match[0])
+    return found
+
+
+def _is_module_name(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
 
 
 def function_source(function: Callable[..., Any]) -> str:
     """What a run keeps of a user function: the file that defines it, or its own lines where there is no file.
 
     Raises UsageError for a function whose source is not to be had (written in C, or in an interactive session)."""
-    path = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isroutine(function) else None
+    plain = inspect.unwrap(function)
+    path = inspect.getsourcefile(plain) if inspect.isfunction(plain) or inspect.isclass(plain) else None
     if path and Path(path).is_file():
         return Path(path).read_text(encoding="utf-8")
     try:

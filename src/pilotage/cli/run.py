@@ -33,6 +33,8 @@ class RunOptions:
 
 
 def run(words: Sequence[str], screen: Screen) -> int:
+    from pilotage.runs import read_result
+
     taken = split(words, RunOptions, "run")
     own: RunOptions = taken.own
     screen.quiet = own.quiet
@@ -41,6 +43,8 @@ def run(words: Sequence[str], screen: Screen) -> int:
         screen.pairs([("system", system.name), ("seed", str(seed)), *forecast_rows(forecast(system, config))])
         return 0
     directory, resumes = default_directory(system, config, seed) if own.out is None else (own.out, False)
+    if own.out is not None and read_result(own.out) is not None:
+        screen.note(f"{directory} holds this run, finished; name another folder to run it again")
     if resumes:
         screen.note(f"{directory} was interrupted; going on where it stopped")
     result = launch(
