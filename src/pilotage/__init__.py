@@ -1,0 +1,67 @@
+"""Pilotage: published policy-learning systems on one small core.
+
+`pilotage.run`, `pilotage.compare` and `pilotage.load` are the Python way; `pilotage.catalogue` finds systems.
+Importing this package imports no torch: each function loads what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pilotage.system import Result
+
+__all__ = ["compare", "load", "run"]
+__version__ = "0.1.0"
+
+
+def run(system: str, *, seed: int = 0, directory: str | Path | None = None, **options: Any) -> Result:
+    """Run one system and return its result.
+
+    Args:
+        system: its name, as in `pilotage list`.
+        seed: of every random stream.
+        directory: where the run is kept; `runs/…` when None. A run that was interrupted there is continued.
+        options: fields of the system's configuration, as Python values. A slot takes a function:
+            `pilotage.run("grpo", advantage=my_advantage, steps=50)`.
+
+    Raises:
+        UsageError: for an unknown system or option, or a value that does not fit.
+    """
+    from pilotage.catalogue import configure, find_system
+    from pilotage.launch import launch
+
+    found = find_system(system)
+    return launch(found, configure(found, **options), seed=seed, directory=directory)
+
+
+def load(run: str | Path) -> Any:
+    """The trained policy of a finished run, ready to use: `pilotage.load(result.run)`."""
+    from pilotage.launch import load_policy
+
+    return load_policy(Path(run))
+
+
+def compare(
+    arms: Mapping[str, str] | Sequence[str],
+    seeds: int | Sequence[int] = 5,
+    **options: Any,
+) -> Any:
+    """Train several arms on the same seeds and compare them.
+
+    Args:
+        arms: command lines such as "grpo" or "bnpo --advantage mvar", by name or in order.
+        seeds: how many, or which.
+        options: `metric`, `out`, `workers`, as in `pilotage.experiment.compare`.
+
+    Returns:
+        The comparison, with `directory`, `report` (an HTML file) and `table`.
+    """
+    from pilotage.experiment import compare as compare_arms
+
+    named = dict(arms) if not isinstance(arms, (list, tuple)) else {arm: arm for arm in arms}
+    chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    return compare_arms(named, chosen, **options)

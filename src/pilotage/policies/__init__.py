@@ -1,0 +1,1 @@
+"""What acts. Language policies: causal language models with their tokenizers, and their log-probabilities."""

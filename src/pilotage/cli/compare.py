@@ -1,0 +1,152 @@
+"""`pilotage compare ARM ARM … -- options of every arm`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pilotage.catalogue import configure, find_system
+from pilotage.cli.run import forecast_rows
+from pilotage.cli.screen import Screen, duration
+from pilotage.cli.words import Verb, split
+from pilotage.launch import forecast
+from pilotage.system import System, UsageError
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    seeds: int = 5
+    """How many paired seeds: every arm is trained with 0, 1, … of them."""
+    metric: str | None = None
+    """The number that is compared, by its name in a run's result; none: the first one, the held-out accuracy."""
+    workers: int | None = None
+    """Processes of one thread each; none: one per core."""
+    out: Path | None = None
+    """Folder of the comparison; none: a new one below runs/. An unfinished one goes on where it stopped."""
+    dry_run: bool = False
+    """Print what would be run and how long it takes, and stop."""
+
+
+def compare(words: Sequence[str], screen: Screen) -> int:
+    own, arms = read_arms(words)
+    plans = {label: _plan(label, command) for label, command in arms.items()}
+    if own.dry_run:
+        _forecast(plans, own, screen)
+        return 0
+    from pilotage import experiment
+
+    comparison = experiment.compare(
+        arms,
+        list(range(own.seeds)),
+        **{name: value for name in ("metric", "workers", "out") if (value := getattr(own, name)) is not None},
+    )
+    screen.heading("result")
+    show_table(comparison.table, screen)
+    screen.pairs([("kept in", str(comparison.directory)), ("report", str(comparison.report))])
+    return 0
+
+
+def read_arms(words: Sequence[str]) -> tuple[CompareOptions, dict[str, str]]:
+    """The options of compare itself, and every arm's full command by its label (the words that named it).
+
+    What follows `--` goes to every arm, before the arm's own options, which therefore win. Raises UsageError."""
+    at = words.index("--") if "--" in words else len(words)
+    before = split(words[:at], CompareOptions, "compare")
+    if before.rest:
+        raise UsageError(
+            f"{before.rest[0]} is no option of compare; what every arm shall get stands after --, what one arm shall "
+            f'get inside its quotes: pilotage compare grpo "bnpo {" ".join(before.rest[:2])}" -- {" ".join(before.rest[:2])}'
+        )
+    own_words = [word for word in words[:at] if word not in before.names]
+    shared = split(words[at + 1 :], CompareOptions, "compare")
+    if shared.names:
+        raise UsageError(f"{shared.names[0]!r} stands after --, where only options are expected; arms come before it")
+    after_words = _without(words[at + 1 :], shared.rest)
+    own = split([*own_words, *after_words], CompareOptions, "compare").own
+    if own.seeds < 1:
+        raise UsageError(f"--seeds: given {own.seeds}, expected at least 1")
+    if len(before.names) < 2:
+        raise UsageError(f"given {len(before.names)} arm(s), expected at least two; usage: pilotage {VERB.usage}")
+    arms: dict[str, str] = {}
+    for label in before.names:
+        if label in arms:
+            raise UsageError(f"the arm {label!r} is given twice; arms have to differ")
+        name, *options = _words_of(label)
+        arms[label] = shlex.join([name, *shared.rest, *options])
+    return own, arms
+
+
+def _words_of(arm: str) -> list[str]:
+    try:
+        words = shlex.split(arm)
+    except ValueError as error:
+        raise UsageError(f"the arm {arm!r} cannot be read: {error}") from error
+    if not words or words[0].startswith("--"):
+        raise UsageError(f"the arm {arm!r} has no name; an arm is the name of a system and its options")
+    return words
+
+
+def _without(words: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """`words` less the subsequence `taken`."""
+    left, rest = [], list(taken)
+    for word in words:
+        if rest and word == rest[0]:
+            rest.pop(0)
+        else:
+            left.append(word)
+    return left
+
+
+def _plan(label: str, command: str) -> tuple[System, Any]:
+    name, *options = shlex.split(command)
+    system = find_system(name)
+    try:
+        return system, configure(system, options)
+    except UsageError as error:
+        raise UsageError(f"arm {label!r}: {error}") from error
+
+
+def _forecast(plans: dict[str, tuple[System, Any]], own: CompareOptions, screen: Screen) -> None:
+    total = 0.0
+    known = True
+    for label, (system, config) in plans.items():
+        expected = forecast(system, config)
+        screen.heading(f"{label}, each of {own.seeds} seeds")
+        screen.pairs(forecast_rows(expected))
+        known = known and "seconds" in expected
+        total += own.seeds * float(expected.get("seconds", 0.0))
+    screen.line()
+    screen.line(f"together {duration(total)} of one core" if known else "the time is not known for every arm")
+
+
+def show_table(table: Any, screen: Screen) -> None:
+    """The final table of a comparison: text as it is, or rows as dictionaries."""
+    rows = [dict(row) for row in table] if not isinstance(table, str) else []
+    if not rows:
+        screen.line(str(table))
+        return
+    headers = list(rows[0])
+    numbers = [i for i, h in enumerate(headers) if isinstance(rows[0][h], (int, float))]
+    screen.table(headers, [[_cell(row.get(h)) for h in headers] for row in rows], numbers)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_cell(v) for v in value) + "]"
+    return str(value)
+
+
+VERB = Verb(
+    "compare ARM ARM … [options] [-- options of every arm]",
+    "Train several systems on the same seeds and compare them.",
+    CompareOptions,
+    compare,
+    'An arm is a name, or a quoted command: pilotage compare grpo "bnpo --advantage mvar" gtpo -- --task add --seeds 5',
+)

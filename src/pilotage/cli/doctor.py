@@ -1,0 +1,168 @@
+"""`pilotage doctor`: what this machine has, what is missing, and the line that installs it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution, requires, version
+from pathlib import Path
+
+from pilotage.cli.screen import Screen
+from pilotage.cli.words import Verb, exactly, split
+
+Check = tuple[str, str, str]
+"""What was looked at, its state (ok, missing, failed) and what is to be said about it."""
+
+LEAST_DISK = 2.0
+"""GB below which a run may not find room for its checkpoints."""
+DEVELOPERS_ONLY = ("docs", "test")
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    pass
+
+
+def doctor(words: Sequence[str], screen: Screen) -> int:
+    exactly(split(words, DoctorOptions, "doctor"), 0, VERB.usage)
+    checks = {
+        "hardware": hardware(),
+        "Python": python(),
+        "extras": extras(),
+        "storage": storage(),
+        "services": [("services", "ok", "none needed by the systems installed")],
+    }
+    for title, rows in checks.items():
+        screen.heading(title)
+        screen.table(("what", "state", "detail"), rows)
+    failed = [row for rows in checks.values() for row in rows if row[1] == "failed"]
+    screen.line()
+    if failed:
+        screen.line("not ready: " + "; ".join(f"{name}: {detail}" for name, _, detail in failed))
+        return 1
+    screen.line("ready")
+    return 0
+
+
+def hardware() -> list[Check]:
+    """Cores, memory, the processor's matrix instructions, the GPU."""
+    import psutil
+
+    from pilotage.runs import hardware as machine
+
+    found = machine.hardware()
+    wanted = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
+    features = [feature for feature in wanted if feature in machine.processor_features()]
+    free = psutil.virtual_memory().available / 2**30
+    return [
+        ("processor", "ok", f"{found['processor']}, {found['cores']} of {os.cpu_count()} cores usable"),
+        ("memory", "ok", f"{found['memory_gib']} GiB, {free:.1f} GiB free"),
+        ("instructions", "ok", ", ".join(features) or "none of " + ", ".join(wanted)),
+        ("GPU", "ok", ", ".join(found["gpus"]) or "none; everything has a default that needs none"),
+    ]
+
+
+def python() -> list[Check]:
+    """Python, torch and the packages that the library stands on."""
+    import torch
+
+    rows: list[Check] = [
+        (
+            "python",
+            "ok" if sys.version_info >= (3, 11) else "failed",
+            f"{platform.python_version()} in {sys.prefix}",
+        ),
+        ("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads"),
+    ]
+    for requirement in _requirements(None):
+        if requirement != "torch":
+            rows.append(_installed(requirement))
+    return rows
+
+
+def extras() -> list[Check]:
+    """Every optional extra: what is installed, or the line that installs it."""
+    rows: list[Check] = []
+    if not _has("pilotage"):
+        return [("pilotage", "missing", "run from its source folder; `pip install -e .` there tells which extras lack")]
+    for extra in _extras():
+        missing = [name for name in _requirements(extra) if not _has(name)]
+        if missing and extra not in DEVELOPERS_ONLY:
+            rows.append((extra, "missing", f"{install_line(extra)}   (lacks {', '.join(missing)})"))
+        elif not missing:
+            rows.append((extra, "ok", ", ".join(f"{name} {version(name)}" for name in _requirements(extra))))
+    return rows
+
+
+def install_line(extra: str) -> str:
+    """The line that installs an extra."""
+    return f"pip install 'pilotage[{extra}]'"
+
+
+def storage() -> list[Check]:
+    """Whether PILOTAGE_HOME and the current folder can be written, and how much room is left."""
+    home = Path(os.environ.get("PILOTAGE_HOME", Path.home() / ".cache" / "pilotage"))
+    return [_writable("PILOTAGE_HOME", home), _writable("current folder", Path.cwd())]
+
+
+def _writable(name: str, folder: Path) -> Check:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return name, "failed", f"{folder} cannot be written ({error.strerror}); set PILOTAGE_HOME to a folder that can"
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < LEAST_DISK:
+        return name, "failed", f"{folder} has {free:.1f} GB left, {LEAST_DISK:g} GB are needed; make room"
+    return name, "ok", f"{folder}, {free:.0f} GB left"
+
+
+def _extras() -> list[str]:
+    try:
+        return sorted(distribution("pilotage").metadata.get_all("Provides-Extra") or [])
+    except PackageNotFoundError:
+        return []
+
+
+def _requirements(extra: str | None) -> list[str]:
+    """Names of the distributions that pilotage (or one of its extras) requires."""
+    try:
+        lines = requires("pilotage") or []
+    except PackageNotFoundError:
+        return []
+    names = []
+    for line in lines:
+        condition = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", line)
+        name = re.match(r"[\w.-]+", line)
+        if name and (condition[1] if condition else None) == extra and name[0] != "pilotage":
+            names.append(name[0])
+    return names
+
+
+def _has(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _installed(name: str) -> Check:
+    if _has(name):
+        return name, "ok", version(name)
+    return name, "failed", f"missing; pip install {name}"
+
+
+VERB = Verb(
+    "doctor",
+    "Say what this machine has, what is missing, and how to install it. Exit code 1 when something needed fails.",
+    DoctorOptions,
+    doctor,
+)

@@ -1,0 +1,63 @@
+"""`--help` of a command, and of a system: every hyper-parameter with its meaning, the paper's symbol and the default."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from pilotage.cli.screen import Screen
+from pilotage.cli.words import Verb, option_rows
+from pilotage.system import System
+
+
+def show_help(name: str, verb: Verb, names: Sequence[str], screen: Screen) -> None:
+    """The help of the command `name`; for `run SYSTEM`, that of the system."""
+    screen.line(f"usage: pilotage {verb.usage}", style="bold")
+    screen.line(verb.summary)
+    if verb.details:
+        screen.line()
+        screen.line(verb.details)
+    if dataclasses.fields(verb.options):
+        screen.heading(f"options of {name}")
+        screen.options(option_rows(verb.options, verb.options()))
+    if name == "run" and names:
+        from pilotage.catalogue import find_system
+
+        show_options(find_system(names[0]), screen)
+    elif name == "run":
+        screen.line()
+        screen.line("`pilotage run NAME --help` lists the options of a system, `pilotage list` the names.")
+
+
+def show_options(system: System, screen: Screen) -> None:
+    """Every option of a system, grouped by the configuration class that defines it, the most particular first."""
+    for title, fields in option_groups(type(system.config), system.name):
+        screen.heading(title)
+        screen.options(option_rows(type(system.config), system.config, fields))
+
+
+def option_groups(config_type: type, name: str) -> list[tuple[str, list[str]]]:
+    """Title and fields of each group: fields belong to the class that first declares them.
+
+    A class whose docstring is its own (not the signature that `dataclass` writes) gives the title with its first
+    line."""
+    groups = []
+    all_names = [f.name for f in dataclasses.fields(config_type)]
+    for cls in config_type.__mro__:
+        if not dataclasses.is_dataclass(cls):
+            continue
+        inherited = {
+            f.name for base in cls.__mro__[1:] if dataclasses.is_dataclass(base) for f in dataclasses.fields(base)
+        }
+        declared = set(vars(cls).get("__annotations__", {})) - inherited
+        fields = [n for n in all_names if n in declared]
+        if fields:
+            groups.append((_title(cls, name), fields))
+    return groups
+
+
+def _title(cls: type, name: str) -> str:
+    doc = (cls.__doc__ or "").strip()
+    if not doc or doc.startswith(cls.__name__ + "("):
+        return f"options of {name} ({cls.__name__})"
+    return doc.splitlines()[0].rstrip(".")

@@ -1,0 +1,134 @@
+"""What the command line writes: rich in a terminal, plain aligned text in a pipe or a file."""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+VERDICT_STYLES = {
+    "holds": "green",
+    "does not hold": "red",
+    "undecided": "yellow",
+    "not measured": "dim",
+    "ok": "green",
+    "missing": "yellow",
+    "failed": "red",
+}
+
+
+class Screen:
+    """Writes to `stream`; `quiet` keeps everything back but errors and what the command was asked for."""
+
+    def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
+        self.stream = stream or sys.stdout
+        self.quiet = quiet
+        self.rich = self.stream.isatty()
+
+    def _console(self) -> Any:
+        from rich.console import Console
+
+        return Console(file=self.stream, highlight=False)
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """One paragraph; wrapped in a terminal, left as it is elsewhere."""
+        if self.rich:
+            self._console().print(text, style=style or None, markup=False)
+        else:
+            print(text, file=self.stream)
+
+    def note(self, text: str) -> None:
+        """What helps to follow along but is no result."""
+        if not self.quiet:
+            self.line(text, style="dim")
+
+    def heading(self, text: str) -> None:
+        if self.rich:
+            self.line()
+            self.line(text, style="bold")
+        else:
+            print(f"\n{text}", file=self.stream)
+
+    def markdown(self, text: str) -> None:
+        if self.rich:
+            from rich.markdown import Markdown
+
+            self._console().print(Markdown(text))
+        else:
+            print(text, file=self.stream)
+
+    def pairs(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Names and what belongs to them, one below the other."""
+        if self.rich:
+            from rich.table import Table
+
+            grid = Table.grid(padding=(0, 2))
+            grid.add_column(style="dim", no_wrap=True)
+            grid.add_column()
+            for name, value in pairs:
+                grid.add_row(name, _plain(value))
+            self._console().print(grid)
+        else:
+            width = max((len(name) for name, _ in pairs), default=0)
+            for name, value in pairs:
+                print(f"{name:<{width}}  {value}".rstrip(), file=self.stream)
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> None:
+        """A table; the columns in `numbers` are aligned on the right."""
+        if self.rich:
+            from rich import box
+            from rich.table import Table
+
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+            for index, header in enumerate(headers):
+                table.add_column(header, justify="right" if index in numbers else "left", overflow="fold")
+            for row in rows:
+                table.add_row(*(_plain(cell, VERDICT_STYLES.get(cell, "")) for cell in row))
+            self._console().print(table)
+            return
+        widths = [max(len(line[i]) for line in (headers, *rows)) for i in range(len(headers))]
+        for line in (headers, *rows):
+            cells = [
+                f"{c:>{w}}" if i in numbers else f"{c:<{w}}" for i, (c, w) in enumerate(zip(line, widths, strict=True))
+            ]
+            print("  ".join(cells).rstrip(), file=self.stream)
+
+    def options(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Options and their meaning, for `--help`."""
+        if self.rich:
+            self.pairs([("  " + name, meaning) for name, meaning in rows])
+            return
+        for name, meaning in rows:
+            print(f"  {name}", file=self.stream)
+            for part in textwrap.wrap(meaning, 88):
+                print(f"      {part}", file=self.stream)
+
+
+def _plain(text: str, style: str = "") -> Any:
+    from rich.text import Text
+
+    return Text(text, style=style)
+
+
+def number(value: Any) -> str:
+    """A number with four digits that matter: 0.5123, 1234, 1.2e-05; other values as they are."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: "40 s", "3 min", "1.5 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def fit(text: str, width: int) -> str:
+    """The first sentence of `text`, cut at `width` characters with an ellipsis."""
+    first = re.split(r"(?<=[.!?])\s", text.strip(), maxsplit=1)[0].rstrip(".")
+    return first if len(first) <= width else first[: width - 1].rsplit(" ", 1)[0] + "…"

@@ -1,0 +1,81 @@
+"""`pilotage show NAME`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pilotage.catalogue import find_claims, find_reproduction, find_system
+from pilotage.cli.screen import Screen, number
+from pilotage.cli.words import Verb, exactly, split
+from pilotage.system import Card, Claim
+
+
+@dataclass(frozen=True)
+class ShowOptions:
+    pass
+
+
+def show(words: Sequence[str], screen: Screen) -> int:
+    (name,) = exactly(split(words, ShowOptions, "show"), 1, VERB.usage)
+    system = find_system(name)
+    card = system.card
+    screen.line(card.name, style="bold")
+    screen.line(card.summary)
+    screen.line()
+    screen.pairs(card_rows(card))
+    if card.notes:
+        screen.heading("notes")
+        screen.markdown(card.notes)
+    claims = find_claims(name)
+    if claims:
+        screen.heading("what the paper promises, and what was measured")
+        measured = measured_claims(find_reproduction(name))
+        screen.table(("claim", "statement", "verdict", "difference"), [claim_row(c, measured) for c in claims])
+    verbs = [verb for verb in system.actions if verb != "forecast"]
+    if verbs:
+        screen.heading("further verbs over a finished run")
+        screen.line(", ".join(verbs))
+    screen.line()
+    screen.line(f"pilotage run {name} --help lists every hyper-parameter.")
+    return 0
+
+
+def card_rows(card: Card) -> list[tuple[str, str]]:
+    """The card, line by line."""
+    paper = [("paper", f"{card.paper.title} (arXiv {card.paper.arxiv})")] if card.paper else []
+    return [
+        *paper,
+        ("family", card.family + (", a baseline" if card.baseline else "")),
+        ("for", card.audience),
+        ("use when", card.use_when),
+        ("not when", card.avoid_when),
+        ("repeatable", card.repeatability),
+    ]
+
+
+def measured_claims(reproduction: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """The entries of a reproduction by the claim's name."""
+    return {claim["name"]: claim for claim in reproduction["claims"]} if reproduction else {}
+
+
+def claim_row(claim: Claim, measured: Mapping[str, Mapping[str, Any]]) -> tuple[str, str, str, str]:
+    """Name, statement, verdict and measured difference of a claim."""
+    entry = measured.get(claim.name)
+    name = claim.name + (" *" if claim.primary else "")
+    if entry is None:
+        return name, claim.statement, "not measured", ""
+    return name, claim.statement, entry["verdict"], describe_difference(entry.get("comparison"))
+
+
+def describe_difference(comparison: Mapping[str, Any] | None) -> str:
+    """ "+0.031 [0.012, 0.05]" of a comparison in a reproduction; empty when there is none."""
+    if not comparison or comparison.get("difference") is None:
+        return ""
+    interval = comparison.get("interval")
+    between = f" [{number(interval[0])}, {number(interval[1])}]" if interval else ""
+    return f"{comparison['difference']:+.3g}{between}"
+
+
+VERB = Verb("show NAME", "Show the card of a system and the verdicts of its claims.", ShowOptions, show)

@@ -1,0 +1,49 @@
+"""Verifiable text tasks: prompts that a program makes and whose answers a program checks.
+
+`text_task("add")` makes one by name. A completion is `steps` separated by commas, then `#answer`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from pilotage.environments.text.arithmetic import Add, Chain10
+from pilotage.environments.text.puzzles import Countdown, Maze, Sort
+from pilotage.environments.text.reasoning_gym import PREFIX, RGTask
+from pilotage.environments.text.task import TextTask, content_hash, split_of
+from pilotage.system import UsageError
+
+TEXT_TASKS: dict[str, type[TextTask]] = {task.name: task for task in (Add, Chain10, Countdown, Sort, Maze)}
+"""The tasks that need no extra, by name."""
+
+
+def text_task(name: str, levels: Sequence[int] | None = None) -> TextTask:
+    """The task called `name` at the given levels (None: the task's default).
+
+    name: one of TEXT_TASKS, or `reasoning-gym:GENERATOR`.
+    Raises UsageError for an unknown name, with the nearest ones, or for a level that the task does not have."""
+    if name.startswith(PREFIX):
+        return RGTask(name.removeprefix(PREFIX), levels)
+    if name in TEXT_TASKS:
+        return TEXT_TASKS[name](levels)
+    near = difflib.get_close_matches(name, TEXT_TASKS, n=2)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise UsageError(
+        f"there is no text task {name!r}; {hint}There are {', '.join(TEXT_TASKS)}, and {PREFIX}GENERATOR for those of "
+        "reasoning-gym"
+    )
+
+
+__all__ = [
+    "TEXT_TASKS",
+    "Add",
+    "Chain10",
+    "Countdown",
+    "Maze",
+    "RGTask",
+    "Sort",
+    "TextTask",
+    "content_hash",
+    "split_of",
+    "text_task",
+]

@@ -1,0 +1,119 @@
+"""GTPO: tokens that right and wrong answers share are protected, uncertain answers are filtered.
+
+Simoni et al. 2025, «GTPO: Trajectory-Based Policy Optimization in Large Language Models» (arXiv 2508.03772). In a
+group, P are the answers with reward above the group's mean, N those below; answers at the mean take no part."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pilotage.objectives.groups import group_index, group_mean, group_spread
+from pilotage.objectives.shapes import answer_mean, expect
+
+
+class ConflictTokens(NamedTuple):
+    """Bool masks [N, T]. raw: the token stands at the same position (from the start, or from the end) in P and in N.
+    forward, backward: it also belongs to the unbroken run from that end, which is what counts."""
+
+    raw_forward: Tensor
+    raw_backward: Tensor
+    forward: Tensor
+    backward: Tensor
+
+
+def reward_sign(reward: Tensor, group: Tensor) -> Tensor:
+    """+1 for answers above their group's mean, −1 below, 0 at it (within rounding): reward [N], group [N] -> [N]."""
+    expect("N N", reward, group)
+    centred = reward - group_mean(reward, group)
+    # A millionth of the spread: the mean of floats may miss a reward that equals it.
+    return torch.where(centred.abs() > 1e-6 * group_spread(reward, group), centred.sign(), 0.0)
+
+
+def conflict_tokens(
+    ids: Tensor, mask: Tensor, reward: Tensor, group: Tensor, truncated: Tensor, *, exclude_truncated: bool = True
+) -> ConflictTokens:
+    """Where right and wrong answers of a group agree: ids, mask [N, T], reward, group, truncated [N].
+
+    Positions count an answer's own tokens, so the side of the padding does not matter. `exclude_truncated`: answers
+    cut at the limit have no end to align and stay out of the backward run."""
+    expect("N,T N,T N N N", ids, mask, reward, group, truncated)
+    sign = reward_sign(reward, group)
+    position = mask.cumsum(-1) - 1
+    ended = mask & ~truncated[:, None] if exclude_truncated else mask
+    raw_forward = _in_both(ids, position, mask, sign, group)
+    raw_backward = _in_both(ids, mask.sum(-1, keepdim=True) - 1 - position, ended, sign, group)
+    before = (mask & ~raw_forward).cumsum(-1)
+    after = (mask & ~raw_backward).flip(-1).cumsum(-1).flip(-1)
+    return ConflictTokens(raw_forward, raw_backward, raw_forward & (before == 0), raw_backward & (after == 0))
+
+
+def conflict_weights(
+    ids: Tensor,
+    mask: Tensor,
+    reward: Tensor,
+    group: Tensor,
+    truncated: Tensor,
+    *,
+    weight: float = 2.0,
+    exclude_truncated: bool = True,
+    divide_by_conflicts: bool = False,
+) -> Tensor:
+    """λ = λ_forward·λ_backward [N, T]: on a conflict token `weight` in P and 0 in N, else 1; 0 on masked slots.
+
+    ids, mask [N, T], reward, group, truncated [N]. A token in both runs gets weight² (or 0). All rewards of a group
+    equal: λ is the mask. `divide_by_conflicts` divides an answer's weights by its number of conflict tokens, as the
+    authors' code does and the paper does not."""
+    conflicts = conflict_tokens(ids, mask, reward, group, truncated, exclude_truncated=exclude_truncated)
+    dtype = reward.dtype
+    on_conflict = torch.where(reward_sign(reward, group) > 0, reward.new_tensor(weight), 0.0)[:, None]
+    weights = mask.to(dtype)
+    for run in (conflicts.forward, conflicts.backward):
+        weights = weights * torch.where(run, on_conflict, 1.0)
+    if divide_by_conflicts:
+        weights = weights / (conflicts.forward | conflicts.backward).sum(-1, keepdim=True).clamp(min=1)
+    return weights
+
+
+def entropy_shape(
+    advantage: Tensor,
+    entropy: Tensor,
+    mask: Tensor,
+    initial_entropy: float | None = None,
+    *,
+    gamma: float = 0.1,
+    threshold: float = math.log(2),
+    always_filter: bool = False,
+    shape_zero_advantage: bool = True,
+) -> Tensor:
+    """A − γ·H where H ≤ threshold, else 0: advantage [N], entropy, mask [N, T] -> [N].
+
+    H is an answer's mean token entropy in nats, over the whole vocabulary and without gradient. If `initial_entropy`,
+    the untrained policy's mean H, is above the threshold nothing is filtered (the paper); `always_filter` or None
+    filters all the same, as the authors' code does with threshold 0.7. `shape_zero_advantage=False` leaves A = 0 at 0, so that ties stay silent."""
+    expect("N N,T N,T", advantage, entropy, mask)
+    uncertainty = answer_mean(entropy.detach(), mask).to(advantage.dtype)
+    shaped = advantage - gamma * uncertainty
+    if always_filter or initial_entropy is None or initial_entropy <= threshold:
+        shaped = torch.where(uncertainty <= threshold, shaped, 0.0)
+    return shaped if shape_zero_advantage else torch.where(advantage == 0, 0.0, shaped)
+
+
+def _in_both(ids: Tensor, position: Tensor, there: Tensor, sign: Tensor, group: Tensor) -> Tensor:
+    """[N, T]: the token of an answer in P or N occurs, in its group and at its position, in both P and N."""
+    index, _ = group_index(group)
+    there = there & (sign != 0)[:, None]
+    ids, position = torch.where(there, ids, 0), torch.where(there, position, 0)
+    vocabulary = int(ids.max()) + 1 if ids.numel() else 1
+    key = (index[:, None] * max(ids.shape[1], 1) + position) * vocabulary + ids
+    unique, slot = torch.unique(key[there], return_inverse=True)
+    positive = (sign > 0)[:, None].expand_as(there)[there].to(torch.int64)
+    seen = torch.zeros(2, len(unique), dtype=torch.int64, device=ids.device)
+    seen[0].index_add_(0, slot, positive)
+    seen[1].index_add_(0, slot, 1 - positive)
+    both = torch.zeros_like(there)
+    both[there] = (seen > 0).all(0)[slot]
+    return both

@@ -1,0 +1,16 @@
+"""Which answers a batch is trained on."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pilotage.objectives.groups import group_spread
+from pilotage.objectives.shapes import expect
+
+
+def keep_informative(reward: Tensor, group: Tensor) -> Tensor:
+    """Rows of groups whose rewards differ: reward, group [N] -> bool [N]. Yu et al. 2025, DAPO, dynamic sampling.
+
+    For 0/1 rewards these are the groups with 0 < number right < G: the others have no group-relative gradient."""
+    expect("N N", reward, group)
+    return group_spread(reward, group) > 0

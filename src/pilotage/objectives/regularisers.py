@@ -1,0 +1,28 @@
+"""Token losses that are added to the surrogate: divergence from the reference, entropy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from pilotage.objectives import divergences
+from pilotage.objectives.shapes import expect, masked
+
+
+def kl(
+    logp: Tensor, logp_ref: Tensor, mask: Tensor, *, kind: Literal["k1", "k2", "k3", "k3_plus"] = "k3", limit: float = 20.0
+) -> Tensor:
+    """The KL estimator `kind` as a loss: logp (with gradient), logp_ref, mask [N, T] -> [N, T].
+
+    k2 and k3_plus have the gradient of KL(π_θ‖π_ref), k3 that of the other direction; k1 has mean gradient 0 and is
+    refused as a loss. `limit` clamps the log-ratio (verl: 20). Shao et al. 2024, GRPO, eq. 4 is k3 with factor 0.04."""
+    if kind == "k1":
+        raise ValueError("kl:kind=k1 has no gradient in expectation: use k2, k3 or k3_plus here, k1 as --penalty kl")
+    return getattr(divergences, kind)(logp, logp_ref, mask, limit=limit)
+
+
+def entropy_bonus(policy_entropy: Tensor, mask: Tensor) -> Tensor:
+    """−H per token (minimising it raises entropy): policy_entropy with gradient, mask [N, T] -> [N, T]."""
+    expect("N,T N,T", policy_entropy, mask)
+    return -masked(policy_entropy, mask)

@@ -1,0 +1,276 @@
+"""RiskPO: risk measures of bundle scores, bundles, credit within a bundle, tracked quantiles.
+
+Ren et al. 2025, «RiskPO: Risk-based Policy Optimization via Verifiable Reward» (arXiv 2510.00911). A *bundle* joins one
+answer each to B prompts; its score R is the sum of their rewards. q_α and q_β are quantiles of R. Rows in no bundle
+have bundle −1 and advantage 0. `rvar_weight` and `mvar` take any tensors of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pilotage.objectives.groups import group_index, group_mean, group_size, group_std, group_sum
+from pilotage.objectives.shapes import expect
+from pilotage.system import UsageError
+
+Credit = Literal["uniform", "std", "score", "sum_mean"]
+LARGEST_SHARE = 5.0
+"""sum_mean shares are clamped to ± this (a choice of this library: the ratio explodes when deviations cancel)."""
+
+
+def rvar_weight(z: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:
+    """g(z, a, b) = (z−a)⁺ − (z−b)⁺ + a − b ≤ 0 for a ≤ b: −(b−a) below a, rising to 0 at b.
+
+    Times ∇log π/(β−α) its mean is the gradient of the mean of z between its quantiles a and b (range value at risk)."""
+    return (z - a).clamp(min=0) - (z - b).clamp(min=0) + a - b
+
+
+def mvar(bundle_score: Tensor, q_alpha: Tensor | float, q_beta: Tensor | float, *, omega: float = 0.5) -> Tensor:
+    """−(1+ω)(q_α − R)⁺ + g(R, q_α, q_β), any shape; never positive. `omega` ≥ 0 weighs the lower tail."""
+    return -(1 + omega) * (q_alpha - bundle_score).clamp(min=0) + rvar_weight(bundle_score, q_alpha, q_beta)
+
+
+def mvar_repository(
+    bundle_score: Tensor,
+    q_alpha: Tensor | float,
+    q_beta: Tensor | float,
+    *,
+    alpha: float = 0.2,
+    beta: float = 0.8,
+    mix: float = 1.5,
+    natural_baseline: bool = True,
+) -> Tensor:
+    """(w·CVaR + RVaR)/(w + 1) as in the authors' code, before its division by the set's deviation: any shape.
+
+    RVaR = g/(β−α), CVaR = −(q_α−R)⁺/α; `mix` is w (another parameterisation than ω). `natural_baseline=False` drops
+    g's constant a − b, so that the advantage has both signs."""
+    _check_levels(alpha, beta)
+    middle = rvar_weight(bundle_score, q_alpha, q_beta)
+    if not natural_baseline:
+        middle = middle + q_beta - q_alpha
+    lower = -(q_alpha - bundle_score).clamp(min=0) / (alpha + 1e-6)
+    return (mix * lower + middle / (beta - alpha + 1e-6)) / (mix + 1)
+
+
+def mvar_seeking(
+    bundle_score: Tensor,
+    q_alpha: Tensor | float,
+    q_beta: Tensor | float,
+    *,
+    alpha: float = 0.2,
+    beta: float = 0.8,
+    mix: float = 1.5,
+    natural_baseline: bool = True,
+) -> Tensor:
+    """The risk-seeking control: mvar_repository with the upper tail (R−q_β)⁺/(1−β) in place of the lower one."""
+    _check_levels(alpha, beta)
+    middle = rvar_weight(bundle_score, q_alpha, q_beta)
+    if not natural_baseline:
+        middle = middle + q_beta - q_alpha
+    upper = (bundle_score - q_beta).clamp(min=0) / (1 - beta + 1e-6)
+    return (mix * upper + middle / (beta - alpha + 1e-6)) / (mix + 1)
+
+
+def make_bundles(group: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """The bundle of every row: group [N] -> [N] int64, numbered from 0; −1 for rows in none.
+
+    Prompts (groups, in ascending order) are taken `size` at a time; each prompt's answers are permuted, and bundle j of
+    a set takes the j-th of each. A set gives as many bundles as its smallest group has answers; what is left over, and
+    the prompts of an incomplete last set, are in no bundle. Raises UsageError when no set fills."""
+    expect("N", group)
+    index, count = group_index(group)
+    if size < 1 or count < size:
+        raise UsageError(f"bundles of {size} prompts from a batch of {count}; bundle size must be 1 to {count}")
+    shuffled = torch.randperm(len(group), generator=generator).to(group.device)
+    order = shuffled[torch.argsort(index[shuffled], stable=True)]  # by group, in random order within each
+    sizes = torch.bincount(index, minlength=count)
+    rank = torch.empty_like(index)
+    rank[order] = torch.arange(len(group), device=group.device) - (sizes.cumsum(0) - sizes)[index[order]]
+    sets = count // size
+    per_set = sizes[: sets * size].view(sets, size).amin(1)
+    first = per_set.cumsum(0) - per_set
+    row_set = (index // size).clamp(max=sets - 1)
+    inside = (index < sets * size) & (rank < per_set[row_set])
+    return torch.where(inside, first[row_set] + rank, -1)
+
+
+def bundle_score(reward: Tensor, bundle: Tensor) -> Tensor:
+    """For every row the score of its bundle, the sum of its members' rewards; 0 in no bundle: both [N] -> [N]."""
+    expect("N N", reward, bundle)
+    return torch.where(bundle >= 0, group_sum(reward, bundle), 0.0)
+
+
+def scores_of_bundles(reward: Tensor, bundle: Tensor) -> Tensor:
+    """The scores of the bundles themselves: reward, bundle [N] -> [number of bundles]."""
+    expect("N N", reward, bundle)
+    joined = bundle >= 0
+    totals = reward.new_zeros(int(bundle.max()) + 1 if len(bundle) else 0)
+    return totals.index_add(0, bundle[joined], reward[joined])
+
+
+def divide_by_set_std(advantage: Tensor, reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
+    """The advantage divided by the deviation of the bundle scores of its set (all bundles of the same B prompts).
+
+    All [N] -> [N]. Unbiased deviation + 1e-6, as in the authors' code; where it is 0 the advantage stays as it is."""
+    expect("N N N N", advantage, reward, group, bundle)
+    lowest = torch.zeros_like(group).scatter_reduce(
+        0, group_index(bundle)[0], group_index(group)[0], "amin", include_self=False
+    )
+    row_set = torch.where(bundle >= 0, lowest[group_index(bundle)[0]], -1)
+    # Every member carries its bundle's score, so the deviation over rows is corrected to one over bundles.
+    members = group_size(bundle).to(reward.dtype)
+    rows = group_size(row_set).to(reward.dtype)
+    biased = group_std(bundle_score(reward, bundle), row_set, unbiased=False)
+    bundles = rows / members
+    std = biased * (bundles / (bundles - 1).clamp(min=1)).sqrt()
+    return torch.where(bundle >= 0, advantage / torch.where(std > 0, std + 1e-6, 1.0), 0.0)
+
+
+def sum_mean_share(reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
+    """(R_i − mean_i)/Σ_k(R_k − mean_k) over the members of a bundle, before the clamp: all [N] -> [N].
+
+    Equal shares where the deviations cancel. `(share.abs() > LARGEST_SHARE).sum()` counts the clamped ones."""
+    expect("N N N", reward, group, bundle)
+    deviation = reward - group_mean(reward, group)
+    total = group_sum(deviation, bundle)
+    cancels = total.abs() < 1e-6
+    share = torch.where(cancels, 1.0 / group_size(bundle), deviation / torch.where(cancels, 1.0, total))
+    return torch.where(bundle >= 0, share, 0.0)
+
+
+def bundle_credit(
+    advantage: Tensor, reward: Tensor, group: Tensor, bundle: Tensor, *, mode: Credit = "uniform"
+) -> Tensor:
+    """How a bundle's advantage falls on its members: all [N] -> [N].
+
+    uniform: to all alike (the paper). The authors' code also has std: divided by the deviation of the prompt's rewards
+    (1 where below 1e-3); score: half for a right member, 1.5 times for a wrong one; sum_mean: by `sum_mean_share`,
+    clamped to ±5 here. Beware: sum_mean punishes right answers of a bad bundle that beat its own expectation."""
+    expect("N N N N", advantage, reward, group, bundle)
+    if mode == "uniform":
+        factor = torch.ones_like(reward)
+    elif mode == "std":
+        std = group_std(reward, group)
+        factor = torch.where(std < 1e-3, 1.0, std).reciprocal()
+    elif mode == "score":
+        factor = torch.where(reward > 0, 0.5, 1.5).to(reward.dtype)
+    elif mode == "sum_mean":
+        factor = sum_mean_share(reward, group, bundle).clamp(-LARGEST_SHARE, LARGEST_SHARE)
+    else:
+        raise UsageError(f"credit is {mode!r}; it must be uniform, std, score or sum_mean")
+    return torch.where(bundle >= 0, advantage * factor, 0.0)
+
+
+def track_quantiles(quantiles: Tensor, levels: Tensor, scores: Tensor, *, rate: float = 0.1) -> Tensor:
+    """q_s + rate·(s − share of scores below q_s): quantiles, levels [S], scores [n] -> [S]. Equality is not below.
+
+    One step of stochastic gradient descent on the pinball loss."""
+    expect("S S n", quantiles, levels, scores)
+    below = (scores[None, :].to(quantiles.dtype) < quantiles[:, None]).to(quantiles.dtype).mean(1)
+    return quantiles + rate * (levels - below)
+
+
+class QuantileTracker:
+    """Quantiles of a drifting distribution at levels 0.05, 0.10, …, 0.95; the first batch gives their start."""
+
+    def __init__(self, *, rate: float = 0.1) -> None:
+        self.rate = rate
+        self.levels = torch.arange(1, 20, dtype=torch.float64) / 20
+        self.quantiles: Tensor | None = None
+
+    def update(self, scores: Tensor) -> None:
+        """Take in a batch of scores [n]; the first one sets the empirical quantiles, later ones move them a little."""
+        scores = scores.detach().double().cpu()
+        if len(scores) == 0:
+            return
+        if self.quantiles is None:
+            self.quantiles = torch.quantile(scores, self.levels)
+        else:
+            self.quantiles = track_quantiles(self.quantiles, self.levels, scores, rate=self.rate)
+
+    def quantile(self, level: float) -> float:
+        """The tracked quantile at `level` in [0.05, 0.95], between two levels by linear interpolation."""
+        if self.quantiles is None:
+            raise RuntimeError("no scores yet: update the tracker before asking for a quantile")
+        position = level * 20 - 1
+        if not -1e-9 <= position <= 18 + 1e-9:
+            raise UsageError(f"level is {level}; quantiles are tracked from 0.05 to 0.95")
+        lower = min(int(position + 1e-9), 17)
+        return torch.lerp(self.quantiles[lower], self.quantiles[lower + 1], position - lower).item()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The tracked quantiles, or None before the first batch."""
+        return {"quantiles": self.quantiles}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state written by `state_dict`."""
+        quantiles = state["quantiles"]
+        self.quantiles = None if quantiles is None else quantiles.detach().double().clone()
+
+
+class MeanValueAtRisk:
+    """RiskPO's advantage with its tracked quantiles: `(reward, group, bundle) -> advantage`, all [N].
+
+    `alpha`, `beta`: levels of the two quantiles, 0.05 to 0.95. `form`: paper (weight `omega`), repository (weight
+    `mix`, `natural_baseline`, divided by the set's deviation if `normalise`), or seeking (the risk-seeking control,
+    same options). `credit`: see bundle_credit. `rate`: step of the tracker. After each batch call
+    `update(reward, bundle)`: a batch is judged by the quantiles of those before it (the first one by its own)."""
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.2,
+        beta: float = 0.8,
+        omega: float = 0.5,
+        form: Literal["paper", "repository", "seeking"] = "paper",
+        mix: float = 1.5,
+        natural_baseline: bool = True,
+        normalise: bool = True,
+        credit: Credit = "uniform",
+        rate: float = 0.1,
+    ) -> None:
+        _check_levels(alpha, beta)
+        if form not in ("paper", "repository", "seeking"):
+            raise UsageError(f"form is {form!r}; it must be paper, repository or seeking")
+        self.alpha, self.beta, self.omega, self.form = alpha, beta, omega, form
+        self.mix, self.natural_baseline, self.normalise, self.credit = mix, natural_baseline, normalise, credit
+        self.tracker = QuantileTracker(rate=rate)
+
+    def __call__(self, reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
+        """reward [N] float, group and bundle [N] int64 -> advantage [N]; changes no state but an empty tracker's."""
+        expect("N N N", reward, group, bundle)
+        if not bool((bundle >= 0).any()):
+            return torch.zeros_like(reward)
+        if self.tracker.quantiles is None:
+            self.tracker.update(scores_of_bundles(reward, bundle))
+        score = bundle_score(reward, bundle)
+        q_alpha, q_beta = self.tracker.quantile(self.alpha), self.tracker.quantile(self.beta)
+        if self.form == "paper":
+            advantage = mvar(score, q_alpha, q_beta, omega=self.omega)
+        else:
+            measure = mvar_repository if self.form == "repository" else mvar_seeking
+            options = {"alpha": self.alpha, "beta": self.beta, "mix": self.mix}
+            advantage = measure(score, q_alpha, q_beta, natural_baseline=self.natural_baseline, **options)
+            if self.normalise:
+                advantage = divide_by_set_std(advantage, reward, group, bundle)
+        return bundle_credit(advantage, reward, group, bundle, mode=self.credit)
+
+    def update(self, reward: Tensor, bundle: Tensor) -> None:
+        """Move the tracked quantiles towards this batch's bundle scores: reward, bundle [N]."""
+        self.tracker.update(scores_of_bundles(reward, bundle))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The tracker's state."""
+        return {"tracker": self.tracker.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state written by `state_dict`."""
+        self.tracker.load_state_dict(state["tracker"])
+
+
+def _check_levels(alpha: float, beta: float) -> None:
+    if not 0 < alpha < beta < 1:
+        raise UsageError(f"alpha={alpha} and beta={beta}: quantile levels must satisfy 0 < alpha < beta < 1")

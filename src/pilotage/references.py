@@ -1,0 +1,97 @@
+"""Functions written as text, "module:function" or "path/to/file.py:function", and names that were nearly right."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+import types
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from pilotage.system import UsageError
+
+_FUNCTION = re.compile(r"^(?P<module>[\w./~ -]+):(?P<name>[A-Za-z_][\w.]*)$")
+_FROM_FILE = "pilotage_user_"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """` (did you mean 'a' or 'b'?)` with up to three of `names` that resemble `name`; empty when none does."""
+    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.55)
+    return f" (did you mean {' or '.join(repr(c) for c in close)}?)" if close else ""
+
+
+def is_reference(text: str) -> bool:
+    """Whether `text` has the form "module:function"."""
+    return _FUNCTION.match(text) is not None
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """How a function is written down: "module:function", or "path/to/script.py:function" when a script defines it.
+
+    Raises UsageError for a callable that has no name of its own (an instance, a partial)."""
+    name = getattr(function, "__qualname__", None)
+    if name is None:
+        raise UsageError(
+            f"{function!r} cannot be written into the run's configuration, because it has no name to find it by again; "
+            "pass a function (def ...) or a piece by name, such as 'mvar:alpha=0.1'"
+        )
+    module = function.__module__
+    script = getattr(sys.modules.get(module), "__file__", None)
+    if script and (module == "__main__" or module.startswith(_FROM_FILE)):
+        return f"{Path(script).resolve()}:{name}"
+    return f"{module}:{name}"
+
+
+def load_function(reference: str) -> Callable[..., Any]:
+    """The function called "module:function" or "path/to/file.py:function". Raises UsageError when there is none."""
+    match = _FUNCTION.match(reference)
+    if match is None:
+        raise UsageError(f"{reference!r} is no function; expected module:function or path/to/file.py:function")
+    module = _load_module(match["module"], reference)
+    found: Any = module
+    for part in match["name"].split("."):
+        if not hasattr(found, part):
+            public = [n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n))]
+            raise UsageError(f"{reference!r}: {match['module']} has no {part!r}{nearest(part, public)}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise UsageError(f"{reference!r} is a {type(found).__name__}, expected a function")
+    return found
+
+
+def _load_module(name: str, reference: str) -> types.ModuleType:
+    if name.endswith(".py"):
+        path = Path(name).expanduser().resolve()
+        if not path.is_file():
+            raise UsageError(f"{reference!r}: there is no file {path}")
+        # The same file is executed once per process, however often it is named.
+        known = _FROM_FILE + hashlib.sha256(str(path).encode()).hexdigest()[:12]
+        if known in sys.modules:
+            return sys.modules[known]
+        spec = importlib.util.spec_from_file_location(known, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[known] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[known]
+            raise
+        return module
+    if name == "__main__":
+        raise UsageError(
+            f"{reference!r} was defined in an interactive session that is over; "
+            "put the function into a file and name it as path/to/file.py:function"
+        )
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{reference!r}: Python finds no module {error.name!r}; run in the folder that holds it, or set PYTHONPATH"
+        ) from error

@@ -1,0 +1,122 @@
+"""What a run runs on: processor, memory, versions, commit, and what decides its rounding. No torch at import."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pilotage.system import UsageError
+
+PRECISIONS = ("float32", "bfloat16", "float16", "float64")
+_FEATURES = frozenset(
+    (
+        *("sse4_1", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16"),
+        *("avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8"),
+        *("asimd", "asimdhp", "asimddp", "sve", "sve2", "bf16", "i8mm"),
+    )
+)
+"""Instruction sets by which numerical libraries choose their kernels, and with them the order of sums."""
+
+
+@cache
+def _processor() -> Mapping[str, str]:
+    """`/proc/cpuinfo` of the first processor; empty where there is none."""
+    source = Path("/proc/cpuinfo")
+    if not source.exists():
+        return {}
+    first = source.read_text(errors="replace").split("\n\n")[0]
+    pairs = (row.partition(":") for row in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def processor_features() -> list[str]:
+    """The instruction sets of this processor that kernels are chosen by, sorted."""
+    flags = _processor().get("flags", _processor().get("Features", ""))
+    return sorted(_FEATURES.intersection(flags.split()))
+
+
+def usable_cores() -> int:
+    """Cores that this process may use (affinity respected)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, usable cores, memory in GiB, operating system, and the GPUs if torch sees any."""
+    import psutil
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "processor": _processor().get("model name", platform.processor() or platform.machine()),
+        "cores": usable_cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "gpus": gpus,
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that decide the numbers; None for one that is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in ("torch", "numpy", "transformers", "safetensors", "pilotage"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def commit(directory: Path | None = None) -> str | None:
+    """The git commit of the code (of the current directory by default), "-dirty" with changes; None outside git."""
+    where = str(directory or Path.cwd())
+    try:
+        head = subprocess.run(
+            ["git", "-C", where, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        )
+        status = subprocess.run(
+            ["git", "-C", where, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (FileNotFoundError, subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return None
+    return head.stdout.strip() + ("-dirty" if status.stdout.strip() else "")
+
+
+def resolve_precision(requested: str, device: str = "cpu") -> str:
+    """The precision to compute matrix products in: "auto" becomes bfloat16 where the device multiplies it natively.
+
+    On a CPU that is AMX, on a GPU what torch reports. Raises UsageError for an unknown name."""
+    if requested != "auto":
+        if requested not in PRECISIONS:
+            raise UsageError(f"precision {requested!r} is not known; give auto or one of {', '.join(PRECISIONS)}")
+        return requested
+    if device.startswith("cuda"):
+        import torch
+
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if device == "cpu" and "amx_bf16" in processor_features() else "float32"
+
+
+def numerics(precision: str, threads: int | None = None, device: str = "cpu") -> dict[str, Any]:
+    """What the last bits depend on: precision, number of threads, processor, and the kernels that torch chose.
+
+    Two processes whose numerics differ do not compute the same bits."""
+    import torch
+
+    return {
+        "precision": resolve_precision(precision, device),
+        "threads": torch.get_num_threads() if threads is None else threads,
+        "vendor": _processor().get("vendor_id", platform.machine()),
+        "features": processor_features(),
+        "kernels": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else device,
+    }

@@ -1,0 +1,109 @@
+"""S1: the gradient of a batch does not depend on how it is cut, padded or ordered. S7: unchanged weights, ratio 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from tests.properties.batches import choices, context, random_rollouts
+
+from pilotage.policies import scoring
+from pilotage.policies.embedded import tiny_policy
+from pilotage.records import Rollouts
+from pilotage.trainers.credit import assign_credit
+from pilotage.trainers.on_policy import accumulate_gradient, minibatches
+from pilotage.trainers.text_config import TextConfig
+from pilotage.trainers.text_plan import make_plan
+
+
+@dataclass
+class Cut:
+    """An autoregressive likelihood with micro-batches of a given number of rows."""
+
+    rows_each: int
+
+    def micro_batches(self, rollouts: Rollouts, rows: torch.Tensor):
+        parts = rows.split(self.rows_each) if self.rows_each else [rows]
+        return [m for part in parts for m in scoring.microbatches(rollouts, part, tokens_per_batch=10**6)]
+
+    def __call__(self, model, micro, entropy):
+        return scoring.logprobs(model, micro, entropy=entropy)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_policy("0.4M", "0123456789+-*=#,<>", 0).model.double()
+
+
+def gradient(model, plan, rollouts, rows_each, on_policy=False) -> torch.Tensor:
+    model.zero_grad(set_to_none=True)
+    for rows in minibatches(rollouts.group, 1, torch.Generator()):
+        accumulate_gradient(plan, model, Cut(rows_each), rollouts, rows, on_policy=on_policy)
+    grads = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    return torch.cat(grads) if grads else torch.zeros(1, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("aggregate", choices("aggregate"))
+@pytest.mark.parametrize("surrogate", choices("surrogate"))
+@pytest.mark.parametrize("regulariser", ["none", "0.1*kl:kind=k3+0.01*entropy_bonus"])
+def test_the_gradient_does_not_depend_on_the_cut(model, aggregate, surrogate, regulariser):
+    plan = make_plan(
+        TextConfig(aggregate=aggregate, surrogate=surrogate, regulariser=regulariser, weights="conflict")
+    )
+    rollouts = random_rollouts(groups=2, answers=4, empty_row=True)
+    assign_credit(plan, rollouts, context())
+    whole = gradient(model, plan, rollouts, 0)
+    assert whole.abs().max() > 0
+    for rows_each in (1, 2, 4):
+        torch.testing.assert_close(gradient(model, plan, rollouts, rows_each), whole, rtol=1e-10, atol=1e-10)
+
+
+def test_the_gradient_does_not_depend_on_row_order_or_padding(model):
+    plan = make_plan(TextConfig(weights="conflict"))
+    rollouts = random_rollouts(groups=2, answers=4)
+    assign_credit(plan, rollouts, context())
+    whole = gradient(model, plan, rollouts, 0)
+    order = torch.randperm(len(rollouts), generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(gradient(model, plan, rollouts.select(order), 3), whole, rtol=1e-10, atol=1e-10)
+    wider = random_rollouts(groups=2, answers=4)
+    pad = torch.nn.functional.pad
+    wider.ids, wider.mask = pad(wider.ids, (0, 3), value=7), pad(wider.mask, (0, 3))
+    wider.logp_sampled = pad(wider.logp_sampled, (0, 3))
+    wider.columns = {k: pad(v, (0, 3)) if v.dim() == 2 and k != "scores" else v for k, v in wider.columns.items()}
+    assign_credit(plan, wider, context())
+    torch.testing.assert_close(gradient(model, plan, wider, 0), whole, rtol=1e-10, atol=1e-10)
+
+
+def test_two_processes_sum_to_the_gradient_of_one(model):
+    """The coefficients come from the global mask, so each process adds the part of its rows."""
+    plan = make_plan(TextConfig(aggregate="token_mean"))
+    rollouts = random_rollouts(groups=4, answers=4)
+    assign_credit(plan, rollouts, context())
+    whole = gradient(model, plan, rollouts, 0)
+    from pilotage.trainers.on_policy import coefficients, token_losses
+
+    rows = torch.arange(len(rollouts))
+    weights = coefficients(plan.aggregate[0], rollouts, rows)
+    total = torch.zeros_like(whole)
+    for part in rows.chunk(2):
+        model.zero_grad(set_to_none=True)
+        for micro in Cut(3).micro_batches(rollouts, part):
+            logp, _ = scoring.logprobs(model, micro)
+            losses, _ = token_losses(plan, rollouts, micro.rows, micro.width, logp, None, False)
+            (losses * weights[micro.rows, : micro.width]).sum().backward()
+        total += torch.cat([p.grad.flatten() for p in model.parameters()])
+    torch.testing.assert_close(total, whole, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("surrogate", choices("surrogate"))
+def test_at_unchanged_weights_every_surrogate_has_the_same_gradient(model, surrogate):
+    rollouts = random_rollouts(groups=2, answers=4)
+    rollouts.columns["logp_old"] = scoring.score(model, rollouts).logp.double()
+    reference = make_plan(TextConfig(surrogate="reinforce"))
+    assign_credit(reference, rollouts, context())
+    expected = gradient(model, reference, rollouts, 0)
+    plan = make_plan(TextConfig(surrogate=surrogate))
+    got = gradient(model, plan, rollouts, 0)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(gradient(model, plan, rollouts, 0, on_policy=True), expected, rtol=1e-9, atol=1e-10)
