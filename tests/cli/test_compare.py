@@ -19,8 +19,10 @@ def asked(monkeypatch):
 
     def compare(arms, seeds, **options):
         calls.append((arms, seeds, options))
-        table = [{"arm": label, "accuracy": 0.5, "interval": [0.4, 0.6]} for label in arms]
-        return SimpleNamespace(directory=Path("runs/c"), report=Path("runs/c/report.html"), table=table)
+        table = [{"arm": label, "accuracy": 0.5, "interval": "[0.4, 0.6]"} for label in arms]
+        return SimpleNamespace(
+            directory=Path("runs/c"), report=Path("runs/c/report.html"), table=table, sentences=["nobody knows"]
+        )
 
     module = ModuleType("pilotage.experiment")
     module.compare = compare
@@ -51,7 +53,8 @@ def test_what_follows_the_dashes_goes_to_every_arm_and_an_arm_wins(pilotage, ask
         "fake-pilot --lr 0.5": "fake-pilot --task add --lr 0.1 --lr 0.5",
     }
     assert seeds == [0, 1, 2]
-    assert options == {"workers": 1}
+    assert options == {"workers": 1, "higher_is_better": True}
+    assert "nobody knows" in out
     assert "runs/c/report.html" in out
     assert "[0.4, 0.6]" in out
 
