@@ -60,3 +60,41 @@ def test_no_module_name_says_nothing():
     empty = {"utils", "helpers", "common", "base", "misc"}
     found = [path for path in (ROOT / "src").rglob("*.py") if path.stem in empty]
     assert found == []
+
+
+def _make_pages():
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("make_pages", ROOT / "docs/make_pages.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_readme_shows_the_systems_as_they_are():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert _make_pages().with_table(text) == text, "run `python docs/make_pages.py`"
+
+
+def test_the_page_of_a_system_says_what_when_how_and_every_option():
+    from pilotage.catalogue import all_systems
+    from pilotage.configuration import field_types, option
+
+    pages = _make_pages()
+    for system in all_systems():
+        text = pages.page(system)
+        assert text.startswith(f"# {system.name}\n")
+        assert system.card.summary in text
+        assert f"pilotage run {system.name}" in text
+        for field in field_types(type(system.config)):
+            assert f"| `{option(field)}` |" in text
+
+
+def test_the_readmes_python_example_runs_its_advantage():
+    import torch
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict = {"__name__": "example"}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["signed"](torch.tensor([1.0, 0.0, 0.0])).tolist() == [1.0, -1.0, -1.0]
