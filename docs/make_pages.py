@@ -1,6 +1,6 @@
 """A page per system, from its card, its configuration and its reproduction; and the table in README.md.
 
-`python docs/make_pages.py` writes the table between the markers of README.md. MkDocs calls `on_config` (mkdocs.yml), which
+`python docs/make_pages.py` writes the table between the markers of README.md. MkDocs calls `on_config`, which
 writes the pages to docs/systems/ and puts them into the navigation; they are built, never committed.
 """
 
@@ -18,7 +18,7 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from pilotage.catalogue import all_systems, find_claims, find_reproduction  # noqa: E402
-from pilotage.cli.help import option_groups  # noqa: E402
+from pilotage.cli.help import option_groups, own_choices  # noqa: E402
 from pilotage.cli.listing import count_verdicts  # noqa: E402
 from pilotage.cli.screen import fit, number  # noqa: E402
 from pilotage.cli.show import describe_difference, measured_claims  # noqa: E402
@@ -132,12 +132,14 @@ def _plots(name: str) -> list[str]:
 
 def _hyper_parameters(system: System) -> str:
     config, kinds, docs = system.config, field_types(type(system.config)), field_docs(type(system.config))
-    parts = ["## Hyper-parameters\n"]
-    for title, fields in option_groups(type(config), system.name):
+    own = own_choices(config)
+    parts = ["## Hyper-parameters\n", "Bold: chosen by this system.\n" if own else ""]
+    for title, fields in option_groups(config, system.name):
         parts += [f"### {title}\n", "| option | meaning | default |", "|---|---|---|"]
         for field in fields:
             meaning = f"{_cell(docs.get(field, ''))} *{_cell(describe_type(kinds[field]))}*"
-            parts.append(f"| `{option(field)}` | {meaning} | `{_cell(show_value(getattr(config, field)))}` |")
+            default = f"`{_cell(show_value(getattr(config, field)))}`"
+            parts.append(f"| `{option(field)}` | {meaning} | {f'**{default}**' if field in own else default} |")
         parts.append("")
     return "\n".join(parts)
 

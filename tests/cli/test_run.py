@@ -156,3 +156,13 @@ def test_help_lists_every_hyper_parameter_with_symbol_and_default(pilotage, fake
 def test_help_puts_what_a_system_adds_before_what_it_shares(pilotage):
     _, out, _ = pilotage("run", "fake-pilot", "--help")
     assert out.index("--advantage") < out.index("Options that many systems share") < out.index("--levels")
+
+
+def test_help_begins_with_the_group_in_which_the_system_chooses_most(fake):
+    import dataclasses
+
+    from pilotage.cli.help import option_groups
+
+    changed = dataclasses.replace(fake.Config(), lr=0.5, steps=9)
+    assert [title for title, _ in option_groups(fake.Config(), "fake-pilot")][0] == "options of fake-pilot (Config)"
+    assert [title for title, _ in option_groups(changed, "fake-pilot")][0] == "Options that many systems share"

@@ -42,9 +42,7 @@ class Run:
         self.directory, self.seed = directory, seed
 
     @classmethod
-    def create(
-        cls, directory: Path, *, system: str, config: Mapping[str, Any], seed: int, command: str = ""
-    ) -> Run:
+    def create(cls, directory: Path, *, system: str, config: Mapping[str, Any], seed: int, command: str = "") -> Run:
         directory.mkdir(parents=True, exist_ok=True)
         about = {"system": system, "config": dict(config), "seed": seed, "command": command}
         about |= {"versions": versions(), "hardware": hardware(), "commit": commit(), "artifacts": ["base-1234"]}
