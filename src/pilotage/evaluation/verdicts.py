@@ -98,7 +98,7 @@ def clopper_pearson(events: int, trials: int, level: float = 0.95) -> Interval:
 
 def saturated(of: ArrayLike, against: ArrayLike) -> bool:
     """Whether two arms' rates leave no room to differ: both means ≥ .97, or both ≤ .03."""
-    means = float(np.mean(of)), float(np.mean(against))
+    means = float(np.mean(np.asarray(of))), float(np.mean(np.asarray(against)))
     return min(means) >= SATURATED_HIGH or max(means) <= SATURATED_LOW
 
 

@@ -1,0 +1,150 @@
+"""Runs cells in parallel processes of one thread each, and stops them all when one fails or the parent ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from pilotage.experiment.cells import Outcome, PlacedCell, write_json
+from pilotage.system import UsageError
+
+ONE_THREAD = {
+    name: "1"
+    for name in (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+        "RAYON_NUM_THREADS",
+    )
+} | {"TOKENIZERS_PARALLELISM": "false"}
+_POLL = 0.05
+_LAST_LINES = 15
+
+
+class CellFailed(RuntimeError):
+    """A cell ended with an error. The message names arm, seed and directory and ends with the worker's last lines."""
+
+    def __init__(self, placed: PlacedCell, code: int, stderr: str) -> None:
+        self.arm, self.unit, self.code, self.stderr = placed.cell.arm, placed.cell.unit, code, stderr
+        ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        super().__init__(
+            f"arm {placed.cell.arm!r}, seed {placed.cell.unit} {ended} (`{placed.cell.command}`, "
+            f"in {placed.directory}); the others were stopped, finished ones are kept. Its last lines:\n{stderr}"
+        )
+
+
+@dataclass(frozen=True)
+class CellEvent:
+    """What happened to a cell: it was `reused`, has `started`, or has `finished`; with the counts so far."""
+
+    kind: Literal["reused", "started", "finished"]
+    placed: PlacedCell
+    done: int
+    total: int
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_count(asked: int | None, cells: int) -> int:
+    """Number of parallel processes: `asked`, or one per core; never more than there are cores or cells."""
+    if asked is not None and asked < 1:
+        raise UsageError(f"{asked} workers were asked for; give at least 1 (or nothing, for one per core)")
+    return max(1, min(asked or cores(), cores(), cells))
+
+
+def run_cells(
+    cells: Sequence[PlacedCell],
+    workers: int | None = None,
+    on_event: Callable[[CellEvent], None] = lambda event: None,
+) -> dict[str, Outcome]:
+    """Finish every cell and return the outcomes by key.
+
+    Finished cells are taken as they are, unfinished ones resume in their directory. Cells start in the order given.
+    Raises CellFailed within a fraction of a second of a worker's failure, after stopping the other workers."""
+    unique = list({placed.key: placed for placed in cells}.values())
+    outcomes: dict[str, Outcome] = {}
+    waiting: deque[PlacedCell] = deque()
+    for placed in unique:
+        outcome = placed.outcome()
+        if outcome is None:
+            waiting.append(placed)
+        else:
+            outcomes[placed.key] = outcome
+            on_event(CellEvent("reused", placed, len(outcomes), len(unique)))
+    limit = worker_count(workers, max(1, len(waiting)))
+    running: dict[str, tuple[PlacedCell, subprocess.Popen[bytes]]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                placed = waiting.popleft()
+                running[placed.key] = (placed, _start(placed))
+                on_event(CellEvent("started", placed, len(outcomes), len(unique)))
+            time.sleep(_POLL)
+            for key, (placed, process) in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[key]
+                outcomes[key] = _collect(placed, process)
+                on_event(CellEvent("finished", placed, len(outcomes), len(unique)))
+    finally:
+        for _, process in running.values():
+            _stop(process)
+    return outcomes
+
+
+def _start(placed: PlacedCell) -> subprocess.Popen[bytes]:
+    description = placed.directory / "cell.json"
+    write_json(
+        description,
+        {
+            "cell": asdict(placed.cell),
+            "key": placed.key,
+            "directory": str(placed.directory),
+            "wiring": asdict(placed.wiring),
+            "parent": os.getpid(),
+        },
+    )
+    # The worker finds the same modules as we do, also those beside a script or named by a test.
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    with _log(placed).open("wb") as errors, (placed.directory / "stdout.log").open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pilotage.experiment.cell", str(description)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            # A group of its own, so that what the worker started ends with it.
+            start_new_session=True,
+        )
+
+
+def _collect(placed: PlacedCell, process: subprocess.Popen[bytes]) -> Outcome:
+    outcome = placed.outcome()
+    if process.returncode == 0 and outcome is not None:
+        return outcome
+    lines = _log(placed).read_text(errors="replace").strip().splitlines()[-_LAST_LINES:]
+    raise CellFailed(placed, process.returncode, "\n".join(lines) or "(it wrote nothing)")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _log(placed: PlacedCell) -> Path:
+    return placed.directory / "stderr.log"

@@ -1,0 +1,321 @@
+"""One HTML file for a run or a comparison: style, charts and text inside, nothing fetched, no script."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from pilotage.evaluation.verdicts import Interval, t_interval
+from pilotage.report import charts
+from pilotage.report.curves import TOKENS, Axis, curve, final_interval, is_level, levels_of
+from pilotage.report.reading import RunRecord, read_examples, read_run
+from pilotage.system import UsageError
+
+HELD_OUT = "held_out/accuracy"
+_AXES: tuple[tuple[Axis, str], ...] = (("steps", "steps"), ("tokens", "tokens generated"), ("seconds", "seconds"))
+_MOST_CHARTS = 9
+_PROMINENT = ("reward/mean", "entropy", "length")
+"""Metrics shown first, those whose name starts so."""
+_VERDICT_MARKS = {"better": "▲", "worse": "▼", "undecided": "◇"}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm with the runs that are there, one per seed."""
+
+    name: str
+    command: str
+    runs: tuple[RunRecord, ...]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a page is about. A single run is one arm without differences."""
+
+    title: str
+    kind: str
+    metric: str
+    arms: tuple[Arm, ...]
+    facts: tuple[tuple[str, str], ...]
+    higher_is_better: bool = True
+    against: str = ""
+    differences: tuple[Mapping[str, Any], ...] = ()
+    where: Mapping[str, Any] | None = None
+    """hardware, versions and commit of the comparison."""
+
+
+def write_run_report(directory: Path, output: Path | None = None) -> Path:
+    """Write the page of a run as `report.html` into its directory, or to `output`; returns where.
+
+    Raises UsageError when there is no run."""
+    run = read_run(directory)
+    command = str(run.about.get("command") or run.about.get("system", ""))
+    names = [*run.names, *run.result]
+    metric = HELD_OUT if HELD_OUT in names else next(iter(run.result or run.names), HELD_OUT)
+    facts = [("system", str(run.about.get("system", ""))), ("seed", str(run.seed)), ("directory", str(directory))]
+    if run.metrics:
+        facts.append(("steps", str(run.metrics[-1]["step"])))
+    subject = Subject(
+        title=str(run.about.get("system", "run")),
+        kind="run",
+        metric=metric,
+        arms=(Arm(str(run.about.get("system", "run")), command, (run,)),),
+        facts=tuple(facts),
+        where=run.about,
+    )
+    return _write(render(subject), output or directory / "report.html")
+
+
+def write_comparison_report(directory: Path, output: Path | None = None) -> Path:
+    """Write the page of the comparison whose `comparison.json` is in `directory`, as `report.html` beside it or to
+    `output`; returns where. Raises UsageError when there is no comparison, or none of its runs."""
+    return _write(render(read_comparison(directory)), output or directory / "report.html")
+
+
+def read_comparison(directory: Path) -> Subject:
+    """The comparison in `directory`, with its runs. Raises UsageError when it, or a run of it, is not there."""
+    path = directory / "comparison.json"
+    if not path.is_file():
+        raise UsageError(f"{directory} holds no comparison (there is no comparison.json)")
+    stored = json.loads(path.read_text())
+    arms = tuple(
+        Arm(arm["name"], arm["command"], tuple(read_run(directory / run) for run in arm["runs"]))
+        for arm in stored["arms"]
+    )
+    against = stored["differences"][0]["against"]
+    others = [arm.name for arm in arms if arm.name != against]
+    workers = stored["workers"]
+    facts = (
+        ("metric", f"{stored['metric']} ({'higher' if stored['higher_is_better'] else 'lower'} is better)"),
+        ("seeds", f"{len(stored['seeds'])}: {', '.join(map(str, stored['seeds']))}, the same for every arm (paired)"),
+        ("workers", f"{workers} process{'es' if workers > 1 else ''} of one thread on {stored['cores']} cores"),
+        ("processor time", _duration(stored["seconds"])),
+        ("made", stored["created"]),
+    )
+    return Subject(
+        title=f"{_listed(others)} against {against}",
+        kind="comparison",
+        metric=stored["metric"],
+        arms=arms,
+        facts=facts,
+        higher_is_better=stored["higher_is_better"],
+        against=against,
+        differences=tuple(stored["differences"]),
+        where=stored,
+    )
+
+
+def render(subject: Subject) -> str:
+    """The page as HTML. Whatever models, users and files wrote is escaped."""
+    order = {arm.name: index for index, arm in enumerate(subject.arms)}
+    runs = [run for arm in subject.arms for run in arm.runs]
+    levels = levels_of(runs, subject.metric)
+    percent = is_rate(subject.metric, runs)
+    shown, further = _other_metrics(subject, runs)
+    where = subject.where or {}
+    return _template().render(
+        subject=subject,
+        order=order,
+        swatch=charts.swatch,
+        marks=_VERDICT_MARKS,
+        headline=_headline(subject, percent),
+        forest=_forest(subject, order, percent),
+        main_charts=_axis_charts(subject, subject.metric, runs),
+        reward_charts=_axis_charts(subject, "reward/mean", runs) if subject.metric != "reward/mean" else [],
+        step_charts=[chart for name in shown if (chart := _chart(subject, name, "steps", "steps", runs))],
+        more_charts=[chart for name in further if (chart := _chart(subject, name, "steps", "steps", runs))],
+        levels=_levels(subject, levels, percent),
+        table=_table(subject, levels, runs),
+        examples=[(arm.name, read_examples(arm.runs[0].directory), arm.runs[0].seed) for arm in subject.arms],
+        config=_config_differences(subject),
+        events=[(arm.name, run.seed, event) for arm in subject.arms for run in arm.runs for event in run.events],
+        hardware=_flat(where.get("hardware") or {}),
+        versions=_flat(where.get("versions") or {}),
+        commit=where.get("commit") or "",
+        stand_ins=sorted({text for run in runs for text in run.stand_ins}),
+        glossary=_glossary(runs),
+    )
+
+
+def is_rate(metric: str, runs: Sequence[RunRecord]) -> bool:
+    """Whether a metric is a rate, to be shown in percent: so named, and never outside 0..1."""
+    if not any(word in metric for word in ("accuracy", "rate", "share", "fraction", "success")):
+        return False
+    values = [value for run in runs for value in (run.final(metric), *run.points(metric)[1]) if value is not None]
+    return all(0 <= value <= 1 for value in values)
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pilotage.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("page.html.j2")
+
+
+def _write(html: str, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(html, encoding="utf-8")
+    aside.replace(path)
+    return path
+
+
+def _headline(subject: Subject, percent: bool) -> str:
+    """One sentence about a single run; a comparison has its verdicts instead."""
+    if subject.kind == "comparison":
+        return ""
+    run = subject.arms[0].runs[0]
+    final = run.final(subject.metric)
+    if final is None:
+        return f"No {subject.metric} was measured yet."
+    _, values = run.points(subject.metric)
+    start = f", from {_value(float(values[0]), percent)} at the start" if len(values) > 1 else ""
+    done = "" if run.result else " so far (the run has not finished)"
+    return f"{subject.metric} is {_value(final, percent)}{start}{done}. One seed: no statement about the method."
+
+
+def _forest(subject: Subject, order: Mapping[str, int], percent: bool) -> Markup | None:
+    rows = [
+        (
+            order[d["of"]],
+            d["of"],
+            [value for value in d["values"] if value is not None],
+            Interval(*(math.nan if v is None else v for v in (d["mean"], *d["interval"]))),
+        )
+        for d in subject.differences
+    ]
+    return charts.forest_chart(rows, against=subject.against, percent=percent) if rows else None
+
+
+def _axis_charts(subject: Subject, metric: str, runs: Sequence[RunRecord]) -> list[tuple[str, Markup]]:
+    found = [_chart(subject, metric, axis, label, runs) for axis, label in _AXES]
+    return [chart for chart in found if chart]
+
+
+def _chart(
+    subject: Subject, metric: str, axis: Axis, label: str, runs: Sequence[RunRecord]
+) -> tuple[str, Markup] | None:
+    curves = [(i, c) for i, arm in enumerate(subject.arms) if (c := curve(arm.name, arm.runs, metric, axis))]
+    if not curves:
+        return None
+    caption = metric if axis == "steps" else f"{metric} against {label}"
+    return caption, charts.line_chart(curves, x_label=label, y_label=metric, percent=is_rate(metric, runs))
+
+
+def _other_metrics(subject: Subject, runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
+    """Names of the metrics that are shown at once, and those that are folded away."""
+    names = dict.fromkeys(name for run in runs for name in run.names)
+    rest = [n for n in names if n not in (subject.metric, "reward/mean", TOKENS) and not is_level(n)]
+    prominent = [n for start in _PROMINENT for n in rest if n.startswith(start)]
+    ordered = list(dict.fromkeys([*prominent, *rest]))
+    return ordered[:3], ordered[3 : 3 + _MOST_CHARTS]
+
+
+def _levels(subject: Subject, levels: Sequence[str], percent: bool) -> Markup | None:
+    if len(levels) < 2:
+        return None
+    arms = [
+        (arm.name, [final_interval(arm.runs, f"{subject.metric}/level_{level}") for level in levels])
+        for arm in subject.arms
+    ]
+    return charts.level_chart(levels, arms, percent=percent)
+
+
+def _table(subject: Subject, levels: Sequence[str], runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Rows of the final table: metric, one cell per arm, one cell per difference."""
+    by_level = [f"{subject.metric}/level_{level}" for level in levels]
+    results = dict.fromkeys(name for run in runs for name in run.result)
+    rest = [n for n in ("reward/mean", *results) if n != subject.metric and not is_level(n)]
+    rows = []
+    for name in dict.fromkeys([subject.metric, *by_level, *rest]):
+        finals = {arm.name: [run.final(name) for run in arm.runs] for arm in subject.arms}
+        if all(value is None for values in finals.values() for value in values):
+            continue
+        percent = is_rate(name, runs)
+        base = finals.get(subject.against, [])
+        differences = []
+        for arm in subject.arms:
+            if subject.differences and arm.name != subject.against:
+                pairs = zip(finals[arm.name], base, strict=True)
+                difference = t_interval([a - b for a, b in pairs if a is not None and b is not None])
+                differences.append(_with_interval(difference, percent, signed=True))
+        label = name.rpartition("/level_")[2] if name in by_level else name
+        rows.append(
+            {
+                "name": f"level {label}" if name in by_level else name,
+                "level": name in by_level,
+                "main": name == subject.metric,
+                "cells": [
+                    _with_interval(t_interval([v for v in values if v is not None]), percent)
+                    for values in finals.values()
+                ],
+                "differences": differences,
+            }
+        )
+    return rows
+
+
+def _config_differences(subject: Subject) -> dict[str, Any]:
+    """Fields in which the arms differ, and the fields that all share."""
+    configs = [dict(arm.runs[0].config) for arm in subject.arms]
+    names = sorted({name for config in configs for name in config} - {"seed"})
+    rows = [(name, [_setting(config.get(name, "–")) for config in configs]) for name in names]
+    return {
+        "different": [(name, values) for name, values in rows if len(set(values)) > 1],
+        "shared": [(name, values[0]) for name, values in rows if len(set(values)) == 1],
+    }
+
+
+def _glossary(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    found: dict[str, str] = {}
+    for run in runs:
+        found.update(run.glossary)
+    return sorted(found.items())
+
+
+def _with_interval(interval: Interval, percent: bool, signed: bool = False) -> tuple[str, str]:
+    """The mean and its interval as two texts; a dash where there is no number."""
+    if not math.isfinite(interval.mean):
+        return "–", ""
+    mean = _value(interval.mean, percent, signed)
+    if not math.isfinite(interval.low):
+        return mean, ""
+    return mean, f"[{_value(interval.low, percent, signed)}, {_value(interval.high, percent, signed)}]"
+
+
+def _value(value: float, percent: bool, signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    text = f"{100 * value:{sign}.1f}%" if percent else f"{value:{sign}.4g}" if abs(value) < 1e5 else f"{value:{sign},.0f}"
+    return text.replace("-", "−")
+
+
+def _setting(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _flat(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, _setting(value)) for name, value in values.items() if value not in (None, [], "")]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,141 @@
+"""What a report reads from a run's directory. Reads only, locks nothing, and works while the run still goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pilotage.system import UsageError
+
+Points = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Steps [point], rising, and the values at them [point]."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """An answer that the policy gave: kept as it was, to be escaped where it is shown."""
+
+    step: int
+    level: str
+    prompt: str
+    completion: str
+    reward: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its directory tells it."""
+
+    directory: Path
+    about: Mapping[str, Any]
+    """`run.json`: system, config, seed, versions, hardware, commit."""
+    metrics: tuple[Mapping[str, Any], ...]
+    timing: tuple[Mapping[str, Any], ...]
+    events: tuple[Mapping[str, Any], ...]
+    glossary: Mapping[str, str]
+    result: Mapping[str, float]
+
+    @property
+    def seed(self) -> int:
+        return int(self.about.get("seed", 0))
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.about.get("config", {})
+
+    @property
+    def stand_ins(self) -> tuple[str, ...]:
+        """What was scripted in place of a model or a service, in words; empty when all was real."""
+        named = self.about.get("stand_ins") or []
+        return (named,) if isinstance(named, str) else tuple(named)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the metrics that were logged, in the order in which they first appear."""
+        return list(dict.fromkeys(name for line in self.metrics for name in line if name != "step"))
+
+    def points(self, name: str) -> Points:
+        """Where the metric has a number."""
+        rows = [(line["step"], line[name]) for line in self.metrics if line.get(name) is not None]
+        table = np.array(rows, dtype=float).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+    def seconds(self) -> Points:
+        """Seconds since the start at each step."""
+        rows = [(line["step"], line["seconds"]) for line in self.timing if line.get("seconds") is not None]
+        table = np.array(rows, dtype=float).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+    def final(self, name: str) -> float | None:
+        """The result's number, otherwise the last one logged; None where there is none."""
+        if self.result.get(name) is not None:
+            return float(self.result[name])
+        _, values = self.points(name)
+        return float(values[-1]) if len(values) else None
+
+
+def read_run(directory: Path) -> RunRecord:
+    """Read a run. Raises UsageError when the directory holds none."""
+    path = directory / "run.json"
+    if not path.is_file():
+        raise UsageError(f"{directory} holds no run (there is no run.json); give a run's or a comparison's directory")
+    glossary = directory / "metrics.json"
+    result = directory / "result.json"
+    return RunRecord(
+        directory=directory,
+        about=json.loads(path.read_text()),
+        metrics=tuple(read_lines(directory / "metrics.jsonl")),
+        timing=tuple(read_lines(directory / "timing.jsonl")),
+        events=tuple(read_lines(directory / "events.jsonl")),
+        glossary=_glossary(json.loads(glossary.read_text())) if glossary.exists() else {},
+        result=json.loads(result.read_text()).get("metrics", {}) if result.exists() else {},
+    )
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a JSON Lines file; none when there is no file. A last line that is still being written (it has no
+    end) is left out. Raises UsageError for a broken line."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith("\n"):
+                return
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UsageError(f"{path}, line {number}: not JSON ({error}); was the file edited?") from error
+
+
+def read_examples(directory: Path, *, per_kind: int = 1) -> list[Example]:
+    """From `rollouts.jsonl`, for every level the latest `per_kind` right and wrong answers, by level, right first."""
+    latest: dict[tuple[str, bool], list[Example]] = {}
+    for line in read_lines(directory / "rollouts.jsonl"):
+        if line.get("reward") is None or "completion" not in line:
+            continue
+        reward = float(line["reward"])
+        right = bool(line.get("right", reward > 0.5))
+        level = str(line.get("level", ""))
+        example = Example(
+            int(line["step"]), level, str(line.get("prompt", "")), str(line["completion"]), reward, right
+        )
+        kept = latest.setdefault((level, right), [])
+        kept.append(example)
+        del kept[:-per_kind]
+    order = sorted(latest, key=lambda key: (_level_number(key[0]), key[0], not key[1]))
+    return [example for key in order for example in reversed(latest[key])]
+
+
+def _glossary(stored: Mapping[str, Any]) -> dict[str, str]:
+    return {name: text if isinstance(text, str) else str(text.get("meaning", "")) for name, text in stored.items()}
+
+
+def _level_number(level: str) -> float:
+    return float(level) if level.replace(".", "", 1).isdigit() else float("inf")
