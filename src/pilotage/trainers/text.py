@@ -330,10 +330,10 @@ def train(config: TextConfig, run: Any) -> Result:
     start = run.restore(trainer.state())
     trainer.load_engine(start)
     if start == 0:
+        run.save(0, trainer.state())
         metrics = trainer.evaluate(0).metrics()
         trainer.counts["initial_entropy"] = metrics.get("held_out/entropy", float("nan"))
         run.log(0, {**metrics, "samples/total": 0.0, "tokens/total": 0.0})
-        run.save(0, trainer.state())
     final: dict[str, float] = {}
     with Progress(config.steps, run.system, start=start) as progress:
         for step in range(start, config.steps):
