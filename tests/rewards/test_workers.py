@@ -112,7 +112,9 @@ def test_threads_get_the_same_verdicts(pool: WorkerPool) -> None:
 
 def _in_child(pool: WorkerPool | None, pipe) -> None:
     pool = pool or WorkerPool({"hostile": UserFunction(HOSTILE)}, count=2, limit=LIMIT)
-    pipe.send((short(ask(pool, [*TEXTS, "deaf"])), [worker.process.pid for worker in pool._workers]))
+    ask(pool, ["4", "4"])
+    workers = [worker.process.pid for worker in pool._workers]
+    pipe.send((short(ask(pool, [*TEXTS, "deaf"])), workers))
     pool.close()
 
 
