@@ -120,6 +120,7 @@ def _in_child(pool: WorkerPool | None, pipe) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_get_the_same_verdicts_and_leave_the_parent_s_workers_alone(pool: WorkerPool, method: str) -> None:
+    pool.start()
     workers = [worker.process.pid for worker in pool._workers]
     context = multiprocessing.get_context(method)
     receiver, sender = context.Pipe()
@@ -130,6 +131,7 @@ def test_processes_get_the_same_verdicts_and_leave_the_parent_s_workers_alone(po
     child.join()
     assert verdicts == [*VERDICTS, "timeout"]
     assert not set(workers) & set(others), "the child has used its parent's workers"
+    assert [worker.process.poll() for worker in pool._workers] == [None] * len(workers), "the child has killed them"
     assert [worker.process.pid for worker in pool._workers] == workers
     assert short(ask(pool, TEXTS)) == VERDICTS
 
