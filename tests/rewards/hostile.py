@@ -35,7 +35,7 @@ def judge(text: str, item: Item) -> float | None:
         case "power":
             return float(len(str(9**9**9**2)))
         case "memory":
-            return float(len("a" * (1 << 40)))
+            return float(len(bytes(5 << 30)) > 0)  # never touched, so that it would succeed without a limit
         case "deaf":
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
                 signal.signal(number, signal.SIG_IGN)

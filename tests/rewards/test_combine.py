@@ -270,3 +270,16 @@ def test_a_task_that_asks_to_be_isolated_is_checked_in_a_worker() -> None:
     np.testing.assert_allclose(judged.scores, [[1, 1], [0, 0.05]], rtol=1e-6)
     assert rewards.pool is not None
     rewards.close()
+
+
+def test_questions_from_a_file_are_checked_by_mathematics(tmp_path: Path) -> None:
+    pytest.importorskip("math_verify")
+    from pilotage.data.questions import QuestionTask, load_questions
+
+    path = tmp_path / "one.jsonl"
+    path.write_text('{"problem": "Half of one?", "answer": "\\\\frac{1}{2}"}\n')
+    task = QuestionTask(load_questions(path), held_out_share=0.0)
+    rewards = build_rewards("exact", task, limit=20.0)
+    judged = score_answers(rewards, [r"It is $0.5$.", r"\boxed{2}"], task.pool(1, "train") * 2, None)
+    assert judged.total.tolist() == [1.0, 0.0]
+    rewards.close()
