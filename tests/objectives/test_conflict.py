@@ -67,8 +67,9 @@ def test_equal_rewards_leave_the_mask():
 
 
 def test_a_reward_at_the_mean_takes_no_part_whatever_the_rounding():
-    reward = torch.tensor([0.3, 0.1, 0.2])
-    assert reward_sign(reward, torch.zeros(3, dtype=torch.int64)).tolist() == [1, -1, 0]
+    reward = torch.tensor([0.1, 0.1, 0.6, 0.6, 0.35])
+    assert reward[4] != reward.sum() / 5, "the mean in floats should miss the reward that equals it"
+    assert reward_sign(reward, torch.zeros(5, dtype=torch.int64)).tolist() == [-1, -1, 1, 1, 0]
 
 
 def test_truncated_answers_stay_out_of_the_backward_run():
