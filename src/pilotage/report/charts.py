@@ -41,7 +41,7 @@ def line_chart(curves: Sequence[tuple[int, Curve]], *, x_label: str, y_label: st
     if percent:
         low, high = max(0.0, low), min(1.0, high)
     pad = (high - low) * 0.06
-    x = _Scale(min(c.x[0] for _, c in curves), max(c.x[-1] for _, c in curves), LEFT, WIDTH - RIGHT, 4)
+    x = _Scale(min(c.x[0] for _, c in curves), max(c.x[-1] for _, c in curves), LEFT, WIDTH - RIGHT, 5)
     y = _Scale(low - (pad if low > 0 or not percent else 0), high + pad, HEIGHT - BOTTOM, TOP, 4)
     parts = _frame(x, y, x_label, percent)
     for arm, c in curves:
@@ -63,10 +63,12 @@ def line_chart(curves: Sequence[tuple[int, Curve]], *, x_label: str, y_label: st
     return _svg(parts, WIDTH, HEIGHT, label)
 
 
-def level_chart(levels: Sequence[str], arms: Sequence[tuple[str, Sequence[Interval]]], *, percent: bool = True) -> Markup:
+def level_chart(
+    levels: Sequence[str], arms: Sequence[tuple[str, Sequence[Interval]]], *, percent: bool = True
+) -> Markup:
     """Final values by level: one dot with its interval for each arm and level."""
     values = [v for _, intervals in arms for i in intervals for v in (i.mean, i.low, i.high) if math.isfinite(v)]
-    width = max(WIDTH, 120 + len(levels) * 40)
+    width = max(560, 120 + len(levels) * 40)
     low, high = (0.0, 1.0) if percent else (min(values), max(values))
     x = _Scale(-0.5, len(levels) - 0.5, LEFT, width - RIGHT, 4)
     y = _Scale(low, high, HEIGHT - BOTTOM, TOP, 4)
@@ -114,8 +116,8 @@ def forest_chart(
             parts.append(f'<line class="whisker {_class(arm)}" {ends} y1="{middle:.1f}" y2="{middle:.1f}"/>')
         if math.isfinite(interval.mean):
             at = x(interval.mean)
-            square = f"M{at - 5:.1f},{middle:.1f} L{at:.1f},{middle - 5:.1f} L{at + 5:.1f},{middle:.1f} L{at:.1f},{middle + 5:.1f}Z"
-            parts.append(f'<path class="mean {_class(arm)}" d="{square}"/>')
+            diamond = [(at - 5, middle), (at, middle - 5), (at + 5, middle), (at, middle + 5)]
+            parts.append(f'<path class="mean {_class(arm)}" d="{_path(diamond)}Z"/>')
             anchor = "start" if at < width / 2 else "end"
             parts.append(_text(at, middle - 12, f"{name} − {against}", anchor, "row"))
     return _svg(parts, width, height, f"differences from {against} with intervals")

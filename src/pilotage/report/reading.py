@@ -123,9 +123,7 @@ def read_examples(directory: Path, *, per_kind: int = 1) -> list[Example]:
         reward = float(line["reward"])
         right = bool(line.get("right", reward > 0.5))
         level = str(line.get("level", ""))
-        example = Example(
-            int(line["step"]), level, str(line.get("prompt", "")), str(line["completion"]), reward, right
-        )
+        example = Example(int(line["step"]), level, str(line.get("prompt", "")), str(line["completion"]), reward, right)
         kept = latest.setdefault((level, right), [])
         kept.append(example)
         del kept[:-per_kind]
