@@ -236,16 +236,15 @@ def _default_directory(placed: Mapping[tuple[str, int], PlacedCell], metric: str
 
 
 def _sentence(of: str, against: str, verdict: str, interval: Interval, reason: str, n: int, metric: str) -> str:
-    low, high = interval.low, interval.high
+    mean, low, high = interval.mean, interval.low, interval.high
     if verdict == "better":
-        return f"{of} is better than {against} by {interval.mean:.3f} [{low:.3f}, {high:.3f}] in {metric} ({n} seeds)."
+        return f"{of} is better than {against} by {mean:.3f} [{low:.3f}, {high:.3f}] in {metric} ({n} seeds)."
     if verdict == "worse":
-        return (
-            f"{of} is worse than {against} by {-interval.mean:.3f} [{-high:.3f}, {-low:.3f}] in {metric} ({n} seeds)."
-        )
+        return f"{of} is worse than {against} by {-mean:.3f} [{-high:.3f}, {-low:.3f}] in {metric} ({n} seeds)."
     if not math.isfinite(low):
         return f"Undecided between {of} and {against}: {reason}."
-    measured = f"{interval.mean:+.3f} [{low:+.3f}, {high:+.3f}] in {metric} over {n} seeds"
+    numbers = f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
+    measured = f"{numbers} in {metric} over {n} seeds"
     if low <= 0 <= high and n >= 5:
         return f"Undecided between {of} and {against}: the difference is {measured}, and the interval contains zero."
     return f"Undecided between {of} and {against}: {reason} (the difference is {measured})."

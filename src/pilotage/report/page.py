@@ -202,8 +202,8 @@ def _forest(subject: Subject, order: Mapping[str, int], percent: bool) -> Markup
 
 
 def _axis_charts(subject: Subject, metric: str, runs: Sequence[RunRecord]) -> list[tuple[str, Markup]]:
-    found = [_chart(subject, metric, axis, label, runs) for axis, label in _AXES]
-    return [chart for chart in found if chart]
+    found = [(f"against {label}", _chart(subject, metric, axis, label, runs)) for axis, label in _AXES]
+    return [(caption, chart[1]) for caption, chart in found if chart]
 
 
 def _chart(
@@ -212,8 +212,7 @@ def _chart(
     curves = [(i, c) for i, arm in enumerate(subject.arms) if (c := curve(arm.name, arm.runs, metric, axis))]
     if not curves:
         return None
-    caption = metric if axis == "steps" else f"{metric} against {label}"
-    return caption, charts.line_chart(curves, x_label=label, y_label=metric, percent=is_rate(metric, runs))
+    return metric, charts.line_chart(curves, x_label=label, y_label=metric, percent=is_rate(metric, runs))
 
 
 def _other_metrics(subject: Subject, runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:

@@ -71,7 +71,7 @@ def comparison_picture(directory: Path, path: Path) -> Path:
         right.grid(visible=False, axis="y")
         if percent:
             left.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
-            right.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.1f}".replace("-", "−"))
+            right.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}".replace("-", "−"))
             right.set_xlabel("percentage points")
         _finish(figure, [left, right], path)
     return path
