@@ -10,6 +10,7 @@ import synthetic
 
 from pilotage.report import write_report
 from pilotage.report.plots import claim_plot, comparison_picture
+from pilotage.runs import RunError
 from pilotage.system import UsageError
 
 VOID = {"meta", "br", "img", "input", "hr", "link"}
@@ -112,7 +113,7 @@ def test_names_that_look_like_markup_are_escaped_in_charts(tmp_path: Path) -> No
 def test_light_dark_phone_and_colour_blind_readers_are_served(html: str) -> None:
     assert "prefers-color-scheme: dark" in html
     assert 'content="width=device-width, initial-scale=1"' in html
-    dashes = {match for match in re.findall(r'class="line arm\d" (stroke-dasharray="[^"]*")?', html)}
+    dashes = set(re.findall(r'class="line arm\d" (stroke-dasharray="[^"]*")?', html))
     assert len(dashes) == 3
     assert html.count('role="img" aria-label="') == html.count('<svg class="chart"')
 
@@ -159,12 +160,12 @@ def test_one_seed_has_no_intervals_and_no_verdict(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [({}, "holds neither a run"), ({"run.json": "{}", "metrics.jsonl": "{}\nnot json\n"}, "line 2: not JSON")],
+    [({}, "holds neither a run"), ({"run.json": "{}", "metrics.jsonl": "{}\nnot json\n"}, "line 2, is not JSON")],
 )
 def test_what_is_no_run_is_refused(tmp_path: Path, content: dict[str, str], message: str) -> None:
     for name, text in content.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises((UsageError, RunError), match=message):
         write_report(tmp_path)
 
 

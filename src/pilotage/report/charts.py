@@ -104,16 +104,11 @@ def forest_chart(
     bottom = height - 44
     label = "difference, percentage points" if percent else "difference"
     parts = [_text((left + width - 18) / 2, height - 6, label, "middle", "axis")]
+    scale = 100 if percent else 1
     for tick in x.ticks:
         parts.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="4" y2="{bottom}"/>')
-        parts.append(
-            _text(
-                x(tick),
-                bottom + 16,
-                _tick(100 * tick if percent else tick, 100 * x.step if percent else x.step, False, signed=True),
-                "middle",
-            )
-        )
+        text = _tick(scale * tick, scale * x.step, percent=False, signed=True)
+        parts.append(_text(x(tick), bottom + 16, text, "middle"))
     parts.append(f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="4" y2="{bottom}"/>')
     for row, (arm, name, seeds, interval) in enumerate(rows):
         middle = 14 + row_height * (row + 0.5)
