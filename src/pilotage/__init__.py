@@ -6,11 +6,12 @@ Importing this package imports no torch: each function loads what it needs when 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from pilotage.system import Result
 
@@ -61,7 +62,9 @@ def compare(
         The comparison, with `directory`, `report` (an HTML file) and `table`.
     """
     from pilotage.experiment import compare as compare_arms
+    from pilotage.references import refuse_while_loading
 
-    named = dict(arms) if not isinstance(arms, (list, tuple)) else {arm: arm for arm in arms}
+    refuse_while_loading("a comparison")
+    named = {name: arms[name] for name in arms} if isinstance(arms, Mapping) else {arm: arm for arm in arms}
     chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     return compare_arms(named, chosen, **options)

@@ -25,7 +25,7 @@ _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 @cache
-def field_types(config_type: type) -> Mapping[str, Any]:
+def field_types(config_type: Any) -> Mapping[str, Any]:
     """The annotation of every field of a dataclass, resolved, in the order of the fields."""
     hints = typing.get_type_hints(config_type)
     return {f.name: hints[f.name] for f in dataclasses.fields(config_type)}
@@ -48,13 +48,14 @@ def configure(system: Any, options: Sequence[str] = (), **overrides: Any) -> Any
     `options` are words of a command line: `--lr 1e-4`, `--lr=1e-4`, `--levels 1,2,3`, `--flag`, `--no-flag`; the last
     of equal options counts. `overrides` are Python values by field and win over options. Raises UsageError for a name
     that is no field (with the nearest ones) and for a value that does not fit."""
-    defaults = getattr(system, "config", system)
-    label = getattr(system, "name", type(defaults).__name__)
-    values = read_options(type(defaults), options, label)
+    defaults: Any = getattr(system, "config", system)
+    config_type: Any = type(defaults)
+    label = getattr(system, "name", config_type.__name__)
+    values = read_options(config_type, options, label)
     for name, value in overrides.items():
-        if name not in field_types(type(defaults)):
-            raise _unknown(type(defaults), name, label, spelled=name)
-        values[name] = _from_python(type(defaults), name, value)
+        if name not in field_types(config_type):
+            raise _unknown(config_type, name, label, spelled=name)
+        values[name] = _from_python(config_type, name, value)
     return _replace(defaults, values)
 
 
@@ -135,8 +136,9 @@ def config_from_dict(system: Any, data: Mapping[str, Any]) -> Any:
 
     Raises UsageError for another format number, for an unknown key (with the nearest) and for a value that does not
     fit."""
-    defaults = getattr(system, "config", system)
-    label = getattr(system, "name", type(defaults).__name__)
+    defaults: Any = getattr(system, "config", system)
+    config_type: Any = type(defaults)
+    label = getattr(system, "name", config_type.__name__)
     if data.get("format") != FORMAT:
         raise UsageError(
             f"the configuration of {label} has format {data.get('format')!r}, this version of pilotage reads {FORMAT}; "
@@ -146,9 +148,9 @@ def config_from_dict(system: Any, data: Mapping[str, Any]) -> Any:
     for name, value in data.items():
         if name == "format":
             continue
-        if name not in field_types(type(defaults)):
-            raise _unknown(type(defaults), name, label, spelled=name)
-        values[name] = _from_python(type(defaults), name, value)
+        if name not in field_types(config_type):
+            raise _unknown(config_type, name, label, spelled=name)
+        values[name] = _from_python(config_type, name, value)
     return _replace(defaults, values)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from pilotage.catalogue import find_system
 from pilotage.configuration import config_from_dict, config_to_dict
+from pilotage.references import function_source, load_function, references_in, refuse_while_loading
 from pilotage.system import Result, System, UsageError
 
 RUNS = Path("runs")
@@ -22,21 +22,57 @@ def launch(
     *,
     seed: int = 0,
     directory: Path | str | None = None,
-    command: Sequence[str] = (),
-    track: str | None = None,
-    quiet: bool = False,
+    command: str = "",
+    track: Sequence[str] = (),
 ) -> Result:
     """Run `system` with `config` in `directory` (a default one when None), or go on with what was interrupted there.
 
-    Raises UsageError when the directory holds something else."""
+    track: trackers by name, beside the local files. Raises UsageError when the directory holds something else."""
+    refuse_while_loading(system.name)
     from pilotage.runs import Run
 
     where = default_directory(system, config, seed)[0] if directory is None else Path(directory)
     run = Run.create(
-        where, system=system.name, config=config_to_dict(config), seed=seed, command=list(command), resume=True
+        where,
+        system=system.name,
+        config=run_record(config),
+        seed=seed,
+        command=command,
+        precision=getattr(config, "precision", "float32"),
+        device=getattr(config, "device", "cpu"),
     )
     with run:
-        return system.run(config, run)
+        if run.finished:
+            return Result(str(run.directory), dict(run.result or {}))
+        if track:
+            run.track(track)
+        result = system.run(config, run)
+        if not run.finished:
+            run.finish(result.metrics)
+        return result
+
+
+def run_record(config: Any) -> dict[str, Any]:
+    """`config` as a run keeps it: its dictionary, and under `functions` the source of every user function in it."""
+    record = config_to_dict(config)
+    named = {reference for value in record.values() if isinstance(value, str) for reference in references_in(value)}
+    functions = [{"name": name, "source": function_source(load_function(name))} for name in sorted(named)]
+    return {**record, "functions": functions} if functions else record
+
+
+def recorded(directory: Path) -> tuple[System, Any, int]:
+    """System, configuration and seed of an earlier run. Functions that files of the user defined come from the copies
+    that the run kept. Raises UsageError when `directory` holds no run."""
+    from pilotage.runs import Run
+
+    recipe = Run.again(directory)
+    system = find_system(recipe.system)
+    values = {name: value for name, value in recipe.config.items() if name != "functions"}
+    for name, kept in recipe.sources.items():
+        file, _, function = name.rpartition(":")
+        if file.endswith(".py"):
+            values = {k: v.replace(name, f"{kept}:{function}") if isinstance(v, str) else v for k, v in values.items()}
+    return system, config_from_dict(system, values), recipe.seed
 
 
 def default_directory(system: System, config: Any, seed: int, below: Path = RUNS) -> tuple[Path, bool]:
@@ -45,28 +81,28 @@ def default_directory(system: System, config: Any, seed: int, below: Path = RUNS
     It is `runs/NAME-TASK-SEED-K`: the first K whose folder is free or holds an unfinished run of just this."""
     task = getattr(config, "task", None)
     stem = "-".join([system.name, *([_slug(task)] if task else []), str(seed)])
-    wanted = {"system": system.name, "config": config_to_dict(config), "seed": seed}
-    for k in itertools.count(1):
-        folder = below / f"{stem}-{k}"
-        if not folder.exists():
-            return folder, False
-        record = read_record(folder)
-        if record and not is_finished(folder) and all(record.get(key) == value for key, value in wanted.items()):
+    k = 1
+    while (folder := below / f"{stem}-{k}").exists():
+        if _is_unfinished(folder, system, config, seed):
             return folder, True
-    raise AssertionError("unreachable")
+        k += 1
+    return folder, False
+
+
+def _is_unfinished(folder: Path, system: System, config: Any, seed: int) -> bool:
+    from pilotage.runs import Manifest, read_result
+
+    if not (folder / "run.json").is_file() or read_result(folder) is not None:
+        return False
+    try:
+        Manifest.read(folder).refuse_other(folder, system.name, run_record(config), seed)
+    except UsageError:
+        return False  # another configuration, or a format that only another version reads: not ours to touch
+    return True
 
 
 def _slug(text: object) -> str:
     return re.sub(r"[^\w.]+", "-", Path(str(text)).name).strip("-")
-
-
-def recorded(directory: Path) -> tuple[System, Any, int]:
-    """System, configuration and seed of an earlier run. Raises UsageError when `directory` holds none."""
-    record = read_record(directory)
-    if record is None:
-        raise UsageError(f"given {directory}, expected the folder of a run; it has no run.json")
-    system = find_system(record["system"])
-    return system, config_from_dict(system, record["config"]), int(record["seed"])
 
 
 def forecast(system: System, config: Any) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 import types
@@ -16,13 +17,58 @@ from typing import Any
 from pilotage.system import UsageError
 
 _FUNCTION = re.compile(r"^(?P<module>[\w./~ -]+):(?P<name>[A-Za-z_][\w.]*)$")
+_INSIDE = re.compile(r"[\w./~-]*[\w~]:[A-Za-z_][\w.]*(?=$|[\s+:])")
+_LOADING: list[Path] = []
 _FROM_FILE = "pilotage_user_"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """` (did you mean 'a' or 'b'?)` with up to three of `names` that resemble `name`; empty when none does."""
-    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.55)
+    by_folded = {candidate.lower(): candidate for candidate in names}
+    close = [by_folded[found] for found in difflib.get_close_matches(name.lower(), by_folded, n=3, cutoff=0.55)]
     return f" (did you mean {' or '.join(repr(c) for c in close)}?)" if close else ""
+
+
+def references_in(text: str) -> list[str]:
+    """The user functions that an expression of pieces names: "0.5*grpo+0.5*my.py:mine" gives ["my.py:mine"].
+
+    A piece with options, "mvar:alpha=0.1", is none, and neither is "lora:rank", since no module is called lora."""
+    found = []
+    for match in _INSIDE.finditer(text):
+        place = match[0].partition(":")[0]
+        if place.endswith(".py") or (_is_module_name(place) and importlib.util.find_spec(place.split(".")[0])):
+            found.append(match[0])
+    return found
+
+
+def _is_module_name(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
+def function_source(function: Callable[..., Any]) -> str:
+    """What a run keeps of a user function: the file that defines it, or its own lines where there is no file.
+
+    Raises UsageError for a function whose source is not to be had (written in C, or in an interactive session)."""
+    plain = inspect.unwrap(function)
+    path = inspect.getsourcefile(plain) if inspect.isfunction(plain) or inspect.isclass(plain) else None
+    if path and Path(path).is_file():
+        return Path(path).read_text(encoding="utf-8")
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError) as error:
+        raise UsageError(
+            f"the source of {function!r} cannot be found, and a run keeps the source of every user function; "
+            "put it into a file"
+        ) from error
+
+
+def refuse_while_loading(what: str) -> None:
+    """Raise UsageError when a user's file, imported for the function it defines, starts `what` while it is read."""
+    if _LOADING:
+        raise UsageError(
+            f'{_LOADING[-1]} starts {what} when it is imported; put that under `if __name__ == "__main__":`, so that '
+            "the function in it can be loaded without running everything else"
+        )
 
 
 def is_reference(text: str) -> bool:
@@ -78,11 +124,14 @@ def _load_module(name: str, reference: str) -> types.ModuleType:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[known] = module
+        _LOADING.append(path)
         try:
             spec.loader.exec_module(module)
         except BaseException:
             del sys.modules[known]
             raise
+        finally:
+            _LOADING.pop()
         return module
     if name == "__main__":
         raise UsageError(

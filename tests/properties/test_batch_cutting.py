@@ -48,9 +48,7 @@ def gradient(model, plan, rollouts, rows_each, on_policy=False) -> torch.Tensor:
 @pytest.mark.parametrize("surrogate", choices("surrogate"))
 @pytest.mark.parametrize("regulariser", ["none", "0.1*kl:kind=k3+0.01*entropy_bonus"])
 def test_the_gradient_does_not_depend_on_the_cut(model, aggregate, surrogate, regulariser):
-    plan = make_plan(
-        TextConfig(aggregate=aggregate, surrogate=surrogate, regulariser=regulariser, weights="conflict")
-    )
+    plan = make_plan(TextConfig(aggregate=aggregate, surrogate=surrogate, regulariser=regulariser, weights="conflict"))
     rollouts = random_rollouts(groups=2, answers=4, empty_row=True)
     assign_credit(plan, rollouts, context())
     whole = gradient(model, plan, rollouts, 0)

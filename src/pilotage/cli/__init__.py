@@ -24,6 +24,8 @@ VERBS = {
     "doctor": "what this machine has, what is missing and how to install it",
 }
 """Verb to what it does; each is a module of this package that holds a `VERB`."""
+MODULES = {"list": "listing"}
+"""Verbs whose module cannot have their name: as an attribute of this package it would hide a builtin."""
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -60,7 +62,7 @@ def _dispatch(words: list[str]) -> int:
     name = words.pop(0)
     if name not in VERBS:
         raise UsageError(f"there is no command {name!r}{nearest(name, VERBS)}; `pilotage --help` lists them")
-    verb = importlib.import_module(f"pilotage.cli.{name}").VERB
+    verb = importlib.import_module(f"pilotage.cli.{MODULES.get(name, name)}").VERB
     before_arms = words[: words.index("--")] if "--" in words else words
     if "--help" in before_arms or "-h" in before_arms:
         from pilotage.cli.help import show_help

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pilotage.catalogue import configure, find_system
 from pilotage.cli.run import forecast_rows
-from pilotage.cli.screen import Screen, duration
+from pilotage.cli.screen import Screen, duration, number
 from pilotage.cli.words import Verb, split
 from pilotage.launch import forecast
 from pilotage.system import System, UsageError
@@ -22,6 +22,10 @@ class CompareOptions:
     """How many paired seeds: every arm is trained with 0, 1, … of them."""
     metric: str | None = None
     """The number that is compared, by its name in a run's result; none: the first one, the held-out accuracy."""
+    lower_is_better: bool = False
+    """Whether a smaller number is the better one."""
+    against: str | None = None
+    """The arm that all others are compared with, as it was named; none: the first."""
     workers: int | None = None
     """Processes of one thread each; none: one per core."""
     out: Path | None = None
@@ -38,13 +42,18 @@ def compare(words: Sequence[str], screen: Screen) -> int:
         return 0
     from pilotage import experiment
 
+    given = {name: getattr(own, name) for name in ("metric", "against", "workers", "out")}
     comparison = experiment.compare(
         arms,
         list(range(own.seeds)),
-        **{name: value for name in ("metric", "workers", "out") if (value := getattr(own, name)) is not None},
+        higher_is_better=not own.lower_is_better,
+        **{name: value for name, value in given.items() if value is not None},
     )
     screen.heading("result")
     show_table(comparison.table, screen)
+    for sentence in comparison.sentences:
+        screen.line(sentence)
+    screen.line()
     screen.pairs([("kept in", str(comparison.directory)), ("report", str(comparison.report))])
     return 0
 
@@ -56,9 +65,10 @@ def read_arms(words: Sequence[str]) -> tuple[CompareOptions, dict[str, str]]:
     at = words.index("--") if "--" in words else len(words)
     before = split(words[:at], CompareOptions, "compare")
     if before.rest:
+        given = " ".join(before.rest[:2])
         raise UsageError(
             f"{before.rest[0]} is no option of compare; what every arm shall get stands after --, what one arm shall "
-            f'get inside its quotes: pilotage compare grpo "bnpo {" ".join(before.rest[:2])}" -- {" ".join(before.rest[:2])}'
+            f'get inside its quotes: pilotage compare grpo "bnpo {given}", or pilotage compare grpo bnpo -- {given}'
         )
     own_words = [word for word in words[:at] if word not in before.names]
     shared = split(words[at + 1 :], CompareOptions, "compare")
@@ -122,25 +132,15 @@ def _forecast(plans: dict[str, tuple[System, Any]], own: CompareOptions, screen:
     screen.line(f"together {duration(total)} of one core" if known else "the time is not known for every arm")
 
 
-def show_table(table: Any, screen: Screen) -> None:
-    """The final table of a comparison: text as it is, or rows as dictionaries."""
-    rows = [dict(row) for row in table] if not isinstance(table, str) else []
-    if not rows:
-        screen.line(str(table))
-        return
+def show_table(rows: Sequence[Mapping[str, Any]], screen: Screen) -> None:
+    """The final table of a comparison: one row per arm."""
     headers = list(rows[0])
-    numbers = [i for i, h in enumerate(headers) if isinstance(rows[0][h], (int, float))]
-    screen.table(headers, [[_cell(row.get(h)) for h in headers] for row in rows], numbers)
+    numbers = [i for i, header in enumerate(headers) if isinstance(rows[-1][header], float)]
+    screen.table(headers, [[_cell(row.get(header)) for header in headers] for row in rows], numbers)
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_cell(v) for v in value) + "]"
-    return str(value)
+    return "" if value is None else number(value)
 
 
 VERB = Verb(

@@ -1,9 +1,10 @@
-"""`--help` of a command, and of a system: every hyper-parameter with its meaning, the paper's symbol and the default."""
+"""`--help` of a command, and of a system: every hyper-parameter with meaning, the paper's symbol and default."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from pilotage.cli.screen import Screen
 from pilotage.cli.words import Verb, option_rows
@@ -30,20 +31,21 @@ def show_help(name: str, verb: Verb, names: Sequence[str], screen: Screen) -> No
 
 
 def show_options(system: System, screen: Screen) -> None:
-    """Every option of a system, grouped by the configuration class that defines it, the most particular first."""
-    for title, fields in option_groups(type(system.config), system.name):
+    """Every option of a system, grouped by the configuration class that defines it."""
+    for title, fields in option_groups(system.config, system.name):
         screen.heading(title)
         screen.options(option_rows(type(system.config), system.config, fields))
 
 
-def option_groups(config_type: type, name: str) -> list[tuple[str, list[str]]]:
-    """Title and fields of each group: fields belong to the class that first declares them.
+def option_groups(config: Any, name: str) -> list[tuple[str, list[str]]]:
+    """Title and fields of each group: fields belong to the class that first declares them, the derived class first;
+    but groups in which this system chooses most by itself come before the others.
 
     A class whose docstring is its own (not the signature that `dataclass` writes) gives the title with its first
     line."""
     groups = []
-    all_names = [f.name for f in dataclasses.fields(config_type)]
-    for cls in config_type.__mro__:
+    all_names = [f.name for f in dataclasses.fields(config)]
+    for cls in type(config).__mro__:
         if not dataclasses.is_dataclass(cls):
             continue
         inherited = {
@@ -53,7 +55,13 @@ def option_groups(config_type: type, name: str) -> list[tuple[str, list[str]]]:
         fields = [n for n in all_names if n in declared]
         if fields:
             groups.append((_title(cls, name), fields))
-    return groups
+    chosen = own_choices(config)
+    return sorted(groups, key=lambda group: -len(chosen & set(group[1])))
+
+
+def own_choices(config: Any) -> set[str]:
+    """Fields in which a system's configuration differs from the defaults of its class."""
+    return {f.name for f in dataclasses.fields(config) if getattr(config, f.name) != f.default}
 
 
 def _title(cls: type, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,9 @@ class ReproduceOptions:
     only: str | None = None
     """Only the claim of this name."""
     budget: float | None = None
-    """CPU-minutes that may be spent; a forecast above it is refused. None: the system's own."""
-    workers: int = 2
-    """Processes of one thread each."""
+    """CPU-minutes that may be spent; a forecast above it is refused. none: 45."""
+    workers: int | None = None
+    """Processes of one thread each; none: one per core."""
     out: Path | None = None
     """Folder for NAME.json, plots and cells; none: reproductions/."""
 
@@ -49,6 +50,8 @@ def reproduce(words: Sequence[str], screen: Screen) -> int:
         only=own.only,
         budget=own.budget,
         workers=own.workers,
+        command=shlex.join(["pilotage", "reproduce", *words]),
+        say=screen.line,
         **({} if own.out is None else {"out": own.out}),
     )
     screen.line(str(path))

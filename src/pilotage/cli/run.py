@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ class RunOptions:
 
 
 def run(words: Sequence[str], screen: Screen) -> int:
+    from pilotage.runs import read_result
+
     taken = split(words, RunOptions, "run")
     own: RunOptions = taken.own
     screen.quiet = own.quiet
@@ -40,6 +43,8 @@ def run(words: Sequence[str], screen: Screen) -> int:
         screen.pairs([("system", system.name), ("seed", str(seed)), *forecast_rows(forecast(system, config))])
         return 0
     directory, resumes = default_directory(system, config, seed) if own.out is None else (own.out, False)
+    if own.out is not None and read_result(own.out) is not None:
+        screen.note(f"{directory} holds this run, finished; name another folder to run it again")
     if resumes:
         screen.note(f"{directory} was interrupted; going on where it stopped")
     result = launch(
@@ -47,9 +52,8 @@ def run(words: Sequence[str], screen: Screen) -> int:
         config,
         seed=seed,
         directory=directory,
-        command=[Path(sys.argv[0]).name, "run", *words],
-        track=own.track,
-        quiet=own.quiet,
+        command=shlex.join(["pilotage", "run", *words]),
+        track=[own.track] if own.track else [],
     )
     screen.heading("result")
     screen.pairs([(name, number(value)) for name, value in result.metrics.items()])
@@ -74,8 +78,6 @@ def _plan(names: Sequence[str], options: Sequence[str], own: RunOptions, seed_gi
 
 def configure_from(config: Any, system: System, options: Sequence[str]) -> Any:
     """`config`, an earlier run's, changed by `options`."""
-    import dataclasses
-
     return configure(dataclasses.replace(system, config=config), options)
 
 

@@ -27,7 +27,7 @@ def show(words: Sequence[str], screen: Screen) -> int:
     screen.pairs(card_rows(card))
     if card.notes:
         screen.heading("notes")
-        screen.markdown(card.notes)
+        screen.markdown(card.notes.strip())
     claims = find_claims(name)
     if claims:
         screen.heading("what the paper promises, and what was measured")

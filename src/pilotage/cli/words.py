@@ -92,7 +92,7 @@ def show_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return ",".join(show_value(v) for v in value)
+        return ",".join(show_value(v) for v in value) or "''"
     if callable(value):
         return getattr(value, "__qualname__", repr(value))
     return f"{value:g}" if isinstance(value, float) else str(value) or "''"

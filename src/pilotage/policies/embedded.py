@@ -69,7 +69,7 @@ def tiny_policy(size: str, vocabulary: str, seed: int, *, context: int = 512) ->
     if size not in SIZES:
         raise UsageError(f"there is no size {size!r}; choose one of {', '.join(SIZES)}")
     tokenizer = character_tokenizer(vocabulary)
-    shape = {"num_key_value_heads": SIZES[size]["num_attention_heads"], **SIZES[size]}
+    shape: dict[str, Any] = {"num_key_value_heads": SIZES[size]["num_attention_heads"], **SIZES[size]}
     config = LlamaConfig(
         **shape,
         vocab_size=len(tokenizer),

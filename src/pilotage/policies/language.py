@@ -97,8 +97,7 @@ class LanguagePolicy:
 
     def save(self, folder: str | Path) -> None:
         """Writes a folder that `AutoModelForCausalLM` and `AutoTokenizer` open; adapters are merged into a copy."""
-        target = Path(folder)
-        model = self.model
+        target, model = Path(folder), self.model
         if is_adapted(model):
             merged = dict(named_weights(model))
             plain = empty_model(model.config)
@@ -143,13 +142,13 @@ def load_policy(
             "files of its tokenizer class, and code from the hub is never run"
         ) from error
     try:
-        opened = AutoModelForCausalLM.from_pretrained(
+        opened: Any = AutoModelForCausalLM.from_pretrained(
             model, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
-            f"{model} could not be opened as a causal language model ({_first_line(error)}); expected config.json of an "
-            "architecture that transformers knows and weights as .safetensors"
+            f"{model} could not be opened as a causal language model ({_first_line(error)}); expected config.json of "
+            "an architecture that transformers knows and weights as .safetensors"
         ) from error
     if adapter is not None:
         opened = _with_adapter(opened, adapter)

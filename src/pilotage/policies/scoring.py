@@ -156,7 +156,7 @@ def _cut_rows(prompt_length: Tensor, length: Tensor, tokens_per_batch: int) -> l
 
 
 def _cut_groups(prompt: Tensor, prompt_length: Tensor, length: Tensor, tokens_per_batch: int) -> list[Tensor]:
-    """All rows of a prompt together, sorted by prompt length and longest answer, cut where the padded size would pass the limit."""
+    """All rows of a prompt together, sorted by prompt length and longest answer, cut before the limit is passed."""
     members = [torch.nonzero(prompt == number).flatten() for number in prompt.unique().tolist()]
     members = [part[torch.argsort(length[part], stable=True)] for part in members]
     members.sort(key=lambda part: (int(prompt_length[part[0]]), int(length[part[-1]])))

@@ -58,9 +58,9 @@ def digest(value: Any) -> str:
 def line(record: Mapping[str, Any]) -> bytes:
     """One line of a JSON Lines file. Tensors and arrays become lists; non-finite numbers become null."""
     try:
-        text = json.dumps(record, ensure_ascii=False, allow_nan=False, default=_as_list)
+        text = _ENCODER.encode(record)
     except ValueError:
-        text = json.dumps(_without_nan(record), ensure_ascii=False, allow_nan=False)
+        text = _ENCODER.encode(_without_nan(record))
     # A lone surrogate comes out as \udXXX, which is its escape in JSON as well.
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
@@ -69,6 +69,10 @@ def _as_list(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise UsageError(f"{value!r} of type {type(value).__name__} cannot be written as JSON; give numbers and strings")
+
+
+# One for all: json.dumps with options makes a new encoder for each line, which costs more than the line.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_as_list)
 
 
 def _without_nan(value: Any) -> Any:

@@ -53,10 +53,10 @@ class Streams:
 
     def state_dict(self) -> dict[str, Any]:
         """The state of every stream, those included that were restored and not asked for since."""
-        return {
-            "torch": {**self._waiting["torch"], **{name: g.get_state() for name, g in self._torch.items()}},
-            "numpy": {**self._waiting["numpy"], **{name: g.bit_generator.state for name, g in self._numpy.items()}},
-        }
+        torch_states = {**self._waiting["torch"], **{name: g.get_state() for name, g in self._torch.items()}}
+        numpy_states = {**self._waiting["numpy"], **{name: g.bit_generator.state for name, g in self._numpy.items()}}
+        # Sorted, since a resumed process may have asked for them in another order.
+        return {"torch": dict(sorted(torch_states.items())), "numpy": dict(sorted(numpy_states.items()))}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put every stream where it was. One that did not exist then starts at its beginning."""

@@ -128,7 +128,7 @@ def _supervised_step(policy: LanguagePolicy, optimiser: torch.optim.Optimizer, i
 
 def measure(policy: LanguagePolicy, task: Task, items: Sequence[Item], seed: int) -> dict[str, float]:
     """Accuracy at temperature 1, one answer per item."""
-    engine = build_engine("auto", policy)
+    engine = build_engine("auto", policy.model, policy.tokenizer)
     return held_out(
         engine,
         items,

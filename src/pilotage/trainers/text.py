@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from torch import Tensor
 from pilotage.interfaces import Item, Sampling
 from pilotage.policies.language import named_weights
 from pilotage.records import Rollouts
-from pilotage.rewards import build_rewards, score_answers
+from pilotage.references import function_name
+from pilotage.rewards import Rewards, build_rewards, score_answers
 from pilotage.rollouts.flat import flat
 from pilotage.rollouts.held_out import HeldOut, held_out
 from pilotage.runs import Progress
@@ -46,16 +47,22 @@ class TextTrainer:
         self.optimiser = text_models.optimiser_for(self.model, config)
         sampler, options = sampler_term(config.sampler)
         self.sampler = sampler(len(self.items), seed=run.seed_for("sampler"), **options)
-        self.rewards = build_rewards(
-            config.reward if config.reward != "auto" else self.task.reward,
-            self.task,
-            workers=config.reward_workers,
-            seconds=config.reward_seconds,
-            journal=run.journal("verdicts"),
-        )
+        self.rewards = self.build_rewards(config.reward)
+        self.checks = self.rewards if config.reward == "exact" else self.build_rewards("exact")
         self.reference = text_models.frozen_copy(self.model) if self.plan.asks_for("logp_ref") else None
         self.critic = Critic(self.policy, config, run.generator("critic")) if self.plan.asks_for("value") else None
         self.counts: dict[str, float] = {"tokens": 0, "samples": 0, "initial_entropy": float("nan")}
+
+    def build_rewards(self, choice: str | Callable[..., Any]) -> Rewards:
+        """The components of a reward expression; slow and user-written ones run in workers that can be killed."""
+        config = self.config
+        return build_rewards(
+            choice if isinstance(choice, str) else function_name(choice),
+            self.task,
+            workers=config.reward_workers,
+            limit=config.reward_seconds,
+            journal=self.run.journal("verdicts"),
+        )
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -253,6 +260,11 @@ class TextTrainer:
         )
         return metrics
 
+    def close(self) -> None:
+        """End the processes that judge."""
+        self.rewards.close()
+        self.checks.close()
+
     # -- look ------------------------------------------------------------------------------------------------------------
 
     def evaluate(self, step: int) -> HeldOut:
@@ -271,8 +283,8 @@ class TextTrainer:
         )
 
     def right(self, texts: list[str], items: list[Item]) -> list[float]:
-        """Whether answers are right, by the task's own check, whatever the training reward is."""
-        return self.task.score_all(items, texts, workers=self.config.reward_workers)
+        """Whether answers are right, by the task's own check, whatever the training reward is; NaN: not judged."""
+        return score_answers(self.checks, texts, items, None, failure_limit=1.0).scores[:, 0].tolist()
 
     def save_rollouts(self, step: int, rollouts: Rollouts) -> None:
         count = len(rollouts) if self.config.save_rollouts < 0 else min(self.config.save_rollouts, len(rollouts))
@@ -338,6 +350,7 @@ def train(config: TextConfig, run: Any) -> Result:
     if not final:  # killed after the last checkpoint: the same evaluation again
         final = trainer.evaluate(config.steps).metrics()
     trainer.policy.save(Path(run.directory) / "policy")
+    trainer.close()
     final |= {"samples/total": trainer.counts["samples"], "tokens/total": trainer.counts["tokens"]}
     run.finish(final)
     return Result(run=str(run.directory), metrics=final)

@@ -52,9 +52,9 @@ class TextConfig(Method):
     """Questions of your own: JSON Lines, JSON, Parquet or a Hugging Face data set (GSM8K, SVAMP or MATH format)."""
     fields: str = ""
     """Field names in data, such as prompt=question,answer=target; empty: recognised."""
-    reward: str = "auto"
-    """How answers are judged, a sum such as exact+0.5*format; module:function for your own. auto: exact for tasks,
-    math for data."""
+    reward: PieceChoice = "exact"
+    """How answers are judged, a sum such as exact+0.5*format; module:function or file.py:function for your own. exact:
+    the task's own check, mathematical equality for data."""
     reward_workers: int = 1
     """Processes in which slow or user-written rewards run."""
     reward_seconds: float = 5.0

@@ -13,7 +13,7 @@ from pilotage.engines import build_engine
 from pilotage.interfaces import Engine, Item, Sampling, Task
 from pilotage.policies import scoring
 from pilotage.policies.embedded import tiny_policy
-from pilotage.policies.language import LanguagePolicy, load_policy
+from pilotage.policies.language import LanguagePolicy, load_policy, named_weights
 from pilotage.records import Rollouts
 from pilotage.system import UsageError
 from pilotage.trainers.supervised import WarmUp, make_base, slug, warm_up_sources
@@ -72,7 +72,7 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
 
 def make_engine(config: TextConfig, policy: LanguagePolicy) -> Engine:
     """The engine that samples from the policy, with its first weights."""
-    return build_engine(config.engine, policy)
+    return build_engine(config.engine, policy.model, policy.tokenizer, weights=named_weights(policy.model))
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:

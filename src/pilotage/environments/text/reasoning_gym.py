@@ -97,6 +97,11 @@ class RGTask(TextTask):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_datasets": {}}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for level in self.levels:  # now, so that the first answer that a worker judges does not pay for the import
+            self._dataset(level)
+
     def make(self, level: int, rng: random.Random) -> Item:
         entry = self._dataset(level)[rng.randrange(_INDICES)]
         prompt = _COMPACT[self.generator](entry["metadata"]) if self.compact else entry["question"]

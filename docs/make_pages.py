@@ -1,0 +1,202 @@
+"""A page per system, from its card, its configuration and its reproduction; and the table in README.md.
+
+`python docs/make_pages.py` writes the table between the markers of README.md. MkDocs calls `on_config`, which
+writes the pages to docs/systems/ and puts them into the navigation; they are built, never committed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+from pilotage.catalogue import all_systems, find_claims, find_reproduction  # noqa: E402
+from pilotage.cli.help import option_groups, own_choices  # noqa: E402
+from pilotage.cli.listing import count_verdicts  # noqa: E402
+from pilotage.cli.screen import fit, number  # noqa: E402
+from pilotage.cli.show import describe_difference, measured_claims  # noqa: E402
+from pilotage.cli.words import show_value  # noqa: E402
+from pilotage.configuration import describe_type, field_types, option  # noqa: E402
+from pilotage.system import Claim, System, field_docs  # noqa: E402
+
+BEGIN, END = "<!-- systems: made by docs/make_pages.py -->", "<!-- end of systems -->"
+GUIDE = [
+    {"Home": "index.md"},
+    {"Design": "design.md"},
+    {"Add a system": "adding-a-system.md"},
+    {"Add a piece": "adding-a-piece.md"},
+    {"Metrics": "metrics.md"},
+]
+
+
+def table_of_systems(link: str = "") -> str:
+    """Every system with its claims' verdicts, as Markdown. `link` is put before the name of a page."""
+    rows = ["| system | what it does | paper | claims |", "|---|---|---|---|"]
+    for system in all_systems():
+        card = system.card
+        name = f"[{card.name}]({link}{card.name}.md)" if link else f"`{card.name}`"
+        paper = f"[{card.paper.arxiv}](https://arxiv.org/abs/{card.paper.arxiv})" if _has_arxiv(system) else ""
+        claims = "baseline" if card.baseline else count_verdicts(find_reproduction(card.name))
+        rows.append(f"| {name} | {_cell(fit(card.summary, 110))} | {paper} | {claims} |")
+    return "\n".join(rows)
+
+
+def page(system: System) -> str:
+    """The page of a system."""
+    card = system.card
+    measured = find_reproduction(card.name)
+    parts = [
+        f"# {card.name}\n",
+        card.summary + "\n",
+        _paper(system),
+        f"**For** {card.audience}\n",
+        f"**Use it when** {_clause(card.use_when)}\n",
+        f"**Not when** {_clause(card.avoid_when)}\n",
+        f"**Repeatable:** {card.repeatability}\n",
+        f"## Run it\n\n```sh\npilotage run {card.name}\npilotage run {card.name} --help\n```\n",
+        _claims(card.name, measured),
+        f"## What differs between paper and code, and what was chosen here\n\n{card.notes}\n" if card.notes else "",
+        _hyper_parameters(system),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _paper(system: System) -> str:
+    paper = system.card.paper
+    if paper is None:
+        return ""
+    link = f" ([arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv}))" if _has_arxiv(system) else ""
+    return f"*{paper.title}*{link}\n"
+
+
+def _has_arxiv(system: System) -> bool:
+    return system.card.paper is not None and bool(system.card.paper.arxiv)
+
+
+def _clause(text: str) -> str:
+    """A sentence that goes on after "use it when": its first letter small, unless it begins a name."""
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
+
+
+def _claims(name: str, measured: Mapping[str, Any] | None) -> str:
+    claims = find_claims(name)
+    if not claims:
+        return ""
+    entries = measured_claims(measured)
+    rows = ["| claim | verdict | difference | units |", "|---|---|---|---|"]
+    rows += [_claim_row(claim, entries.get(claim.name)) for claim in claims]
+    again = f"\n```sh\npilotage reproduce {name}\n```\n"
+    about = _about(measured) if measured else "Nothing has been measured yet.\n"
+    return "\n".join(["## What the paper promises, and what was measured\n", *rows, "", about, *_plots(name), again])
+
+
+def _claim_row(claim: Claim, entry: Mapping[str, Any] | None) -> str:
+    statement = f"**{_cell(claim.statement)}** {_cell(claim.source)}; {claim.criterion.kind}"
+    margin = f"({number(claim.criterion.margin)})" if claim.criterion.margin else ""
+    primary = ", primary" if claim.primary else ""
+    verdict = entry["verdict"] if entry else "not measured"
+    note = f" ({_cell(entry['note'])})" if entry and entry.get("note") else ""
+    difference = describe_difference(entry.get("comparison")) if entry else ""
+    units = f"{entry.get('n', claim.n)} × {claim.unit}" if entry else f"{claim.n} × {claim.unit}"
+    return f"| {statement}{margin}{primary} | {verdict}{note} | {difference} | {units} |"
+
+
+def _about(measured: Mapping[str, Any]) -> str:
+    known = [
+        ("created", "measured on"),
+        ("command", "with"),
+        ("commit", "at commit"),
+        ("seconds", "in processor seconds"),
+    ]
+    said = [f"{words} `{number(measured[key])}`" for key, words in known if measured.get(key) is not None]
+    return ("Intervals are 95 % over units; " + ", ".join(said) + ".\n") if said else ""
+
+
+def _plots(name: str) -> list[str]:
+    """Copy the plots of a reproduction beside the page, and show them."""
+    source = ROOT / "reproductions" / name
+    plots = sorted(path for path in source.glob("*") if path.suffix in (".png", ".svg")) if source.is_dir() else []
+    target = DOCS / "systems" / name
+    for path in plots:
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / path.name)
+    return [f"![{path.stem.replace('_', ' ').replace('-', ' ')}]({name}/{path.name})\n" for path in plots]
+
+
+def _hyper_parameters(system: System) -> str:
+    config, kinds, docs = system.config, field_types(type(system.config)), field_docs(type(system.config))
+    own = own_choices(config)
+    parts = ["## Hyper-parameters\n", "Bold: chosen by this system.\n" if own else ""]
+    for title, fields in option_groups(config, system.name):
+        parts += [f"### {title}\n", "| option | meaning | default |", "|---|---|---|"]
+        for field in fields:
+            meaning = f"{_cell(docs.get(field, ''))} *{_cell(describe_type(kinds[field]))}*"
+            default = f"`{_cell(show_value(getattr(config, field)))}`"
+            parts.append(f"| `{option(field)}` | {meaning} | {f'**{default}**' if field in own else default} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def write_readme() -> None:
+    """Put the table of systems between the markers of README.md."""
+    path = ROOT / "README.md"
+    path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def with_table(text: str) -> str:
+    """`text` with the table of systems between its markers. Raises ValueError when it has none."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md lacks the markers {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{table_of_systems()}\n{END}{after}"
+
+
+# ---- MkDocs ----------------------------------------------------------------------------------------------------------
+
+
+def on_config(config: Any) -> Any:
+    """Write the pages, and the navigation with a section per family."""
+    folder = DOCS / "systems"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "index.md").write_text("# The systems\n\n" + table_of_systems("./") + "\n", encoding="utf-8")
+    sections = []
+    for family, members in groupby(all_systems(), key=lambda system: system.card.family):
+        pages = []
+        for system in members:
+            (folder / f"{system.name}.md").write_text(page(system), encoding="utf-8")
+            pages.append({system.name: f"systems/{system.name}.md"})
+        sections.append({family: pages})
+    config["nav"] = [*GUIDE, {"Systems": ["systems/index.md", *sections]}]
+    return config
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put what the code says about metrics and pieces in the place of its marker."""
+    if "<!-- metrics -->" in markdown:
+        from pilotage.trainers.text_metrics import METRICS
+
+        rows = [f"| `{name}` | {_cell(text)} |" for name, text in METRICS.items()]
+        markdown = markdown.replace("<!-- metrics -->", "\n".join(["| metric | meaning |", "|---|---|", *rows]))
+    if "<!-- pieces -->" in markdown:
+        from pilotage.trainers.text_pieces import PIECES
+
+        rows = [f"| {slot} | {', '.join(f'`{name}`' for name in names)} |" for slot, names in PIECES.items()]
+        markdown = markdown.replace("<!-- pieces -->", "\n".join(["| slot | pieces |", "|---|---|", *rows]))
+    return markdown
+
+
+if __name__ == "__main__":
+    write_readme()

@@ -1,0 +1,169 @@
+"""Workers that judge: nothing outlives its limit, nothing disturbs its neighbours, the same verdicts everywhere."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pilotage.interfaces import Failed, Item, Score
+from pilotage.rewards import MathEquality, UserFunction, WorkerPool
+from pilotage.system import UsageError
+
+HOSTILE = f"{Path(__file__).with_name('hostile.py')}:judge"
+ITEM = Item(id="i", prompt="", answer="4")
+LIMIT = 0.6
+
+TEXTS = [
+    "score 0.5",
+    "abstain",
+    "raise no",
+    "exit 0",
+    "die",
+    "string",
+    "print",
+    "score nan",
+    "score inf",
+    "memory",
+    "4",
+]
+VERDICTS = ["0.5", "None", "exception", "exception", "crashed", "exception", "1.0", "nan", "nan", "exception", "1.0"]
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[WorkerPool]:
+    pool = WorkerPool({"hostile": UserFunction(HOSTILE)}, count=2, limit=LIMIT)
+    pool.start()
+    yield pool
+    pool.close()
+
+
+def ask(pool: WorkerPool, texts: list[str]) -> list[Score]:
+    return pool.judge([("hostile", text, ITEM) for text in texts])
+
+
+def short(scores: list[Score]) -> list[str]:
+    return [score.reason if isinstance(score, Failed) else str(score) for score in scores]
+
+
+def test_every_way_of_failing_has_its_reason_and_leaves_the_others_alone(pool: WorkerPool) -> None:
+    assert short(ask(pool, TEXTS)) == VERDICTS
+    assert short(ask(pool, TEXTS[::-1])) == VERDICTS[::-1]
+
+
+@pytest.mark.parametrize("text", ["sleep", "power", "deaf"])
+def test_what_hangs_is_killed_at_the_limit_and_its_worker_replaced(pool: WorkerPool, text: str) -> None:
+    replaced, seconds = pool.replaced, []
+    for _ in range(3):
+        pool.start()  # all workers are up, so that what is measured is the answer
+        started = time.monotonic()
+        assert short(ask(pool, [text])) == ["timeout"]
+        seconds.append(time.monotonic() - started)
+    assert min(seconds) < LIMIT + 0.2, "the best of three, because the machine may be busy"
+    assert pool.replaced == replaced + 3
+    assert short(ask(pool, ["4", "score 0"] * 4)) == ["1.0", "0.0"] * 4
+
+
+def test_children_of_a_killed_worker_die_with_it(pool: WorkerPool, tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    assert short(ask(pool, [f"child {note}"])) == ["timeout"]
+    child = Path(f"/proc/{note.read_text()}/stat")
+    deadline = time.monotonic() + 10
+    while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_workers_do_not_load_torch(pool: WorkerPool) -> None:
+    assert ask(pool, ["modules"]) == [0.0]
+
+
+def test_the_verdicts_do_not_depend_on_the_number_of_workers(pool: WorkerPool) -> None:
+    single = WorkerPool({"hostile": UserFunction(HOSTILE)}, count=1, limit=LIMIT)
+    texts = [*TEXTS, "sleep", "score 3"]
+    assert short(ask(single, texts)) == short(ask(pool, texts))
+    single.close()
+
+
+def test_threads_get_the_same_verdicts(pool: WorkerPool) -> None:
+    seen: list[list[str]] = []
+    threads = [threading.Thread(target=lambda: seen.append(short(ask(pool, [*TEXTS, "deaf"])))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [[*VERDICTS, "timeout"]] * 3
+
+
+def _in_child(pool: WorkerPool | None, pipe) -> None:
+    pool = pool or WorkerPool({"hostile": UserFunction(HOSTILE)}, count=2, limit=LIMIT)
+    pipe.send(short(ask(pool, [*TEXTS, "deaf"])))
+    pool.close()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_get_the_same_verdicts_and_leave_the_parent_s_workers_alone(pool: WorkerPool, method: str) -> None:
+    workers = [worker.process.pid for worker in pool._workers]
+    context = multiprocessing.get_context(method)
+    receiver, sender = context.Pipe()
+    child = context.Process(target=_in_child, args=(pool if method == "fork" else None, sender))
+    child.start()
+    assert receiver.poll(60)
+    assert receiver.recv() == [*VERDICTS, "timeout"]
+    child.join()
+    assert [worker.process.pid for worker in pool._workers] == workers
+    assert short(ask(pool, TEXTS)) == VERDICTS
+
+
+def test_closing_ends_the_processes_and_a_later_use_starts_new_ones() -> None:
+    pool = WorkerPool({"hostile": UserFunction(HOSTILE)}, limit=LIMIT)
+    assert ask(pool, ["4"]) == [1.0]
+    pid = pool._workers[0].process.pid
+    pool.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert ask(pool, ["4"]) == [1.0]
+    pool.close()
+
+
+@pytest.mark.parametrize("settings", [{"count": 0}, {"limit": 0.0}, {"limit": float("nan")}, {"memory": -1}])
+def test_settings_that_cannot_be_are_refused(settings: dict) -> None:
+    with pytest.raises(UsageError, match="expected count ≥ 1"):
+        WorkerPool({}, **settings)
+
+
+def test_a_judge_that_cannot_be_loaded_is_reported_at_the_start(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("def reward(text, item):\n    return 1.0\nraise ImportError('no such thing')\n")
+    with pytest.raises(UsageError, match="no such thing"):
+        WorkerPool({"x": UserFunction(f"{broken}:reward")}).start()
+
+
+ANSWERS_BUILT_TO_EXPLODE = [
+    r"\boxed{9^{9^{9^{9^{9}}}}}",
+    r"\boxed{(10^{10^{10}})!}",
+    r"\boxed{" + "(" * 3000 + "x" + ")" * 3000 + "}",
+    r"\boxed{" + r"\sqrt{" * 300 + "2" + "}" * 300 + "}",
+    r"\boxed{\sum_{n=1}^{10^{30}} \frac{\sin(n^n)}{n!}}",
+    r"\boxed{(x+1)^{100000} - (x-1)^{99999}}",
+    "$" + "9" * 20_000 + "$",
+    r"\boxed{\prod_{k=1}^{99999999} k^k}",
+    "\\boxed{" * 5000,
+    r"\boxed{\int_0^\infty x^{x^{x^x}} e^{\sin(x^{99})} dx}",
+]
+
+
+def test_mathematics_built_to_explode_ends_and_leaves_its_neighbours_alone() -> None:
+    pytest.importorskip("math_verify")
+    pool = WorkerPool({"math": MathEquality()}, count=2, limit=2.0)
+    gold = Item(id="g", prompt="", answer=r"\frac{x^2+1}{2}")
+    texts = [text for hostile in ANSWERS_BUILT_TO_EXPLODE for text in (hostile, r"\boxed{\frac{1+x^2}{2}}")]
+    scores = pool.judge([("math", text, gold) for text in texts])
+    assert scores[1::2] == [1.0] * len(ANSWERS_BUILT_TO_EXPLODE)
+    for text, score in zip(texts[::2], scores[::2], strict=True):
+        assert score == 0.0 or isinstance(score, Failed), text[:40]
+    assert "timeout" in short(scores), "none of them is hostile enough to test anything"
+    pool.close()

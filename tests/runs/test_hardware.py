@@ -1,0 +1,56 @@
+"""What a run notes about the machine, and that looking does not cost torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pilotage.runs import hardware
+from pilotage.system import UsageError
+
+
+def test_progress_and_hardware_load_without_torch() -> None:
+    code = (
+        "import sys, pilotage.runs, pilotage.runs.hardware as h\n"
+        "from pilotage.runs import Progress, RunError\n"
+        "assert h.processor_features() is not None and h.versions()['torch'] and h.usable_cores() >= 1\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+def test_numerics_say_threads_kernels_and_precision() -> None:
+    found = hardware.numerics("float32")
+    assert found["threads"] == torch.get_num_threads()
+    assert found["kernels"] == torch.backends.cpu.get_cpu_capability()
+    assert found["precision"] == "float32"
+    assert hardware.numerics("float32", threads=3)["threads"] == 3
+
+
+def test_auto_is_bfloat16_only_where_the_processor_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for features, expected in ((["avx2", "amx_bf16"], "bfloat16"), (["avx512_bf16"], "float32")):
+        monkeypatch.setattr(hardware, "processor_features", lambda features=features: features)
+        assert hardware.resolve_precision("auto") == expected
+    with pytest.raises(UsageError, match="float8"):
+        hardware.resolve_precision("float8")
+
+
+def test_commit_tells_changes_and_absence(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        identity = ("-c", "user.name=n", "-c", "user.email=e@x")
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *words], check=True, capture_output=True)
+
+    assert hardware.commit(tmp_path) is None
+    git("init")
+    (tmp_path / "a").write_text("1")
+    git("add", "a")
+    git("commit", "-m", "one")
+    clean = hardware.commit(tmp_path)
+    assert clean
+    assert len(clean) == 40
+    (tmp_path / "a").write_text("2")
+    assert hardware.commit(tmp_path) == f"{clean}-dirty"
