@@ -103,6 +103,18 @@ def test_a_killed_comparison_goes_on_without_running_finished_cells_again(wiring
     assert [tuple(arm["values"]) for arm in stored["arms"]] == [arm.values for arm in whole.arms]
 
 
+def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
+    process = start(tmp_path, tmp_path / "out", sleep=60)
+    wait_until(lambda: len(starts(tmp_path)) == 2)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(children) >= 2
+    # Left alone, each would sleep for twelve minutes.
+    wait_until(lambda: not any(c.is_running() and c.status() != "zombie" for c in children), limit=20)
+    assert not list(tmp_path.glob("cells/*/outcome.json"))
+
+
 def test_a_failing_worker_names_arm_and_seed_and_stops_the_others(wiring: Wiring, tmp_path: Path) -> None:
     arms = {"good": "bandit --sleep 5", "bad": "bandit --fail_at 2 --fail_seed 7"}
     with pytest.raises(CellFailed) as failure:
