@@ -1,6 +1,7 @@
 """A catalogue, a run and a system small enough to run hundreds of times: a bandit that learns by REINFORCE.
 
-It stands in for `pilotage.catalogue` and `pilotage.runs` in the processes of cells, which import it by name."""
+It stands in for `pilotage.catalogue`, `pilotage.launch` and `pilotage.runs.hardware` in the processes of cells,
+which import it by name."""
 
 from __future__ import annotations
 
@@ -18,7 +19,6 @@ import numpy as np
 from pilotage.experiment.cell import Context
 from pilotage.system import Card, Result, System, UsageError
 
-NAME = "experiment.fake_system"
 LEVELS = (1, 2, 3, 4)
 
 
@@ -42,7 +42,7 @@ class Run:
         self.directory, self.seed = directory, seed
 
     @classmethod
-    def create(cls, directory: Path, *, system: str, config: Mapping[str, Any], seed: int, command: str = "") -> Run:
+    def create(cls, directory: Path, *, system: str, config: Mapping[str, Any], seed: int, command: str = "") -> Self:
         directory.mkdir(parents=True, exist_ok=True)
         about = {"system": system, "config": dict(config), "seed": seed, "command": command}
         about |= {"versions": versions(), "hardware": hardware(), "commit": commit(), "artifacts": ["base-1234"]}
@@ -54,12 +54,6 @@ class Run:
         }
         (directory / "metrics.json").write_text(json.dumps(glossary))
         return cls(directory, seed)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
 
     def add(self, name: str, record: Mapping[str, Any]) -> None:
         with (self.directory / f"{name}.jsonl").open("a") as file:
@@ -132,6 +126,11 @@ def configure(system: System, options: list[str]) -> Config:
     return Config(**values)
 
 
+def launch(system: System, config: Config, *, seed: int, directory: Path, command: str) -> Result:
+    record = dataclasses.asdict(config)
+    return system.run(config, Run.create(directory, system=system.name, config=record, seed=seed, command=command))
+
+
 def hardware() -> dict[str, Any]:
     return {"processor": "Test Processor", "cores": 2}
 
@@ -151,7 +150,7 @@ def measure_draw(arm: str, unit: int, context: Context) -> dict[str, float | Non
     """A number without any training: arm "high" is about 0.5 above "low"; censored for unit 99."""
     assert context.command.startswith("bandit")
     assert not context.directory.exists() or context.directory.is_dir()
-    value = np.random.default_rng(unit).normal(0.5 if arm == "high" else 0.0, 0.05)
+    value = np.random.default_rng([unit, len(arm)]).normal(0.5 if arm == "high" else 0.0, 0.05)
     return {"value": float(value), "cost": -float(value), "is_true": 1.0, "events": 0.0, "events/trials": 100.0}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import fcntl
 import importlib
 import json
@@ -90,12 +89,9 @@ def train(cell: Cell, directory: Path, wiring: Wiring) -> Result:
     """Train the cell's command with its unit as the seed, from the last checkpoint where the directory has one."""
     system, config = parse_command(cell.command, wiring)
     config = with_seed(config, cell.unit)
-    runs: Any = importlib.import_module(wiring.runs)
-    values = dataclasses.asdict(config)
-    with runs.Run.create(
-        directory, system=system.name, config=values, seed=cell.unit, command=cell.command
-    ) as run:
-        return system.run(config, run)
+    launcher: Any = importlib.import_module(wiring.launch)
+    result: Result = launcher.launch(system, config, seed=cell.unit, directory=directory, command=cell.command)
+    return result
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,8 @@ class Context:
         cell = replace(self.cell, command=command or self.command, unit=unit, measure="")
         placed = place(cell, self.wiring, self.root)
         outcome = finish_cell(placed)
-        return Result(str(placed.run_directory), outcome.metrics)
+        numbers = {name: value for name, value in outcome.metrics.items() if value is not None}
+        return Result(str(placed.run_directory), numbers)
 
 
 @contextmanager

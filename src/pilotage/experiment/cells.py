@@ -23,10 +23,12 @@ FORMAT = 1
 @dataclass(frozen=True)
 class Wiring:
     """Names of the modules that a cell's process asks: `catalogue` offers `find_system(name)` and
-    `configure(system, options)`, `runs` offers `Run`. Names and not objects, because they cross a process boundary."""
+    `configure(system, options)`, `launch` offers `launch(system, config, *, seed, directory, command)`, `hardware`
+    offers `hardware()`, `versions()` and `commit()`. Names and not objects, because they cross a process boundary."""
 
     catalogue: str = "pilotage.catalogue"
-    runs: str = "pilotage.runs"
+    launch: str = "pilotage.launch"
+    hardware: str = "pilotage.runs.hardware"
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Cell:
 class Outcome:
     """What a finished cell left: its numbers by name, the seconds of processor time it took, its directory."""
 
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | None]
     seconds: float
     directory: Path | None = None
     key: str = ""
@@ -112,13 +114,23 @@ def function_reference(function: Callable[..., Any]) -> str:
     return reference
 
 
+def defining_modules(system: System) -> set[str]:
+    """The modules that a system's behaviour is written in: that of its run, and that of its `SYSTEM` or `SYSTEMS`."""
+    modules = {module for module in [getattr(system.run, "__module__", None)] if module}
+    for name, module in list(sys.modules.items()):
+        offered = [getattr(module, "SYSTEM", None), *(getattr(module, "SYSTEMS", None) or ())]
+        if name.startswith("pilotage.systems.") and any(one is system for one in offered):
+            modules.add(name)
+    return modules
+
+
 def place(cell: Cell, wiring: Wiring, root: Path | None = None) -> PlacedCell:
     """Resolve a cell's configuration and find its place under `root` (`home()` by default).
 
     Raises UsageError for a command that cannot work: before any process starts."""
     system, config = parse_command(cell.command, wiring)
     values = dataclasses.asdict(with_seed(config, cell.unit))
-    modules = {system.run.__module__}
+    modules = defining_modules(system)
     if cell.measure:
         modules.add(cell.measure.partition(":")[0])
     identity: dict[str, Any] = {

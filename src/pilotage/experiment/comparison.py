@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +14,7 @@ from typing import Any
 from pilotage.evaluation.verdicts import Interval, judge, saturated, t_interval
 from pilotage.experiment.cells import Cell, Outcome, PlacedCell, Wiring, place, write_json
 from pilotage.experiment.surroundings import now, surroundings
-from pilotage.experiment.workers import CellEvent, cores, run_cells, worker_count
+from pilotage.experiment.workers import CellEvent, Display, cores, run_cells, worker_count
 from pilotage.report.page import write_comparison_report
 from pilotage.system import Criterion, UsageError
 
@@ -60,17 +62,43 @@ class Comparison:
     seconds: float
     """Processor seconds of all cells together, those of reused ones included."""
     created: str
+    directory: Path
+    """Where `comparison.json` and `report.html` lie."""
     surroundings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def report(self) -> Path:
+        return self.directory / "report.html"
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """One row per arm: the mean of the metric with its interval, the difference with its interval, the verdict."""
+        found = {difference.of: difference for difference in self.differences}
+        rows = []
+        for arm in self.arms:
+            difference = found.get(arm.name)
+            rows.append(
+                {
+                    "arm": arm.name,
+                    self.metric: arm.mean,
+                    "interval": _shown(arm.interval),
+                    f"difference from {self.differences[0].against}": difference and difference.mean,
+                    "its interval": _shown(difference.interval) if difference else "",
+                    "verdict": difference.verdict if difference else "",
+                }
+            )
+        return rows
 
     @property
     def sentences(self) -> tuple[str, ...]:
         return tuple(difference.sentence for difference in self.differences)
 
-    def save(self, directory: Path) -> Path:
-        """Write `comparison.json` into `directory` (made if need be) and return its path."""
+    def save(self) -> Path:
+        """Write `comparison.json` into its directory (made if need be) and return its path."""
         document = {"format": FORMAT, **asdict(self), "threads_per_worker": 1, "cores": cores()}
         document.update(document.pop("surroundings"))
-        path = directory / "comparison.json"
+        del document["directory"]
+        path = self.directory / "comparison.json"
         write_json(path, document)
         return path
 
@@ -83,10 +111,10 @@ def compare(
     higher_is_better: bool = True,
     against: str | None = None,
     workers: int | None = None,
-    output: Path | None = None,
+    out: Path | str | None = None,
     root: Path | None = None,
     wiring: Wiring | None = None,
-    on_event: Callable[[CellEvent], None] = lambda event: None,
+    on_event: Callable[[CellEvent], None] | None = None,
 ) -> Comparison:
     """Train every arm with every seed and say which arm is better and how sure that is.
 
@@ -97,13 +125,14 @@ def compare(
         higher_is_better: direction of the metric.
         against: the arm that all others are compared with; the first by default.
         workers: parallel processes of one thread each; one per core by default, never more.
-        output: directory for `comparison.json` and `report.html`; nothing is written without it.
+        out: directory for `comparison.json` and `report.html`; by default one below `runs/` named by the arms and a
+            hash of what is compared, so that the same comparison goes to the same place.
         root: where cells are kept; `$PILOTAGE_HOME` by default. What is finished there is not run again.
         wiring: where systems and runs come from (tests use their own).
-        on_event: called when a cell is reused, starts or finishes.
+        on_event: called when a cell is reused, starts or finishes; a line of progress by default.
 
     Returns:
-        Comparison.
+        Comparison, saved, with its report written.
 
     Raises:
         UsageError: for arms, seeds or a metric that cannot work; before anything runs where that can be known.
@@ -114,7 +143,11 @@ def compare(
     placed = {
         (name, seed): place(Cell(name, seed, command), wiring, root) for seed in seeds for name, command in arms.items()
     }
-    outcomes = run_cells(list(placed.values()), workers, on_event)
+    display = Display("compare")
+    try:
+        outcomes = run_cells(list(placed.values()), workers, on_event or display)
+    finally:
+        display.close()
     cells = {where: outcomes[cell.key] for where, cell in placed.items()}
     values = {name: [metric_of(cells[name, seed], metric, placed[name, seed]) for seed in seeds] for name in arms}
     comparison = Comparison(
@@ -133,22 +166,12 @@ def compare(
         workers=worker_count(workers, len(placed)),
         seconds=round(sum(outcome.seconds for outcome in outcomes.values()), 1),
         created=now(),
+        directory=Path(out) if out else _default_directory(placed, metric),
         surroundings=surroundings(wiring),
     )
-    if output is not None:
-        comparison.save(output)
-        write_comparison_report(output)
+    comparison.save()
+    write_comparison_report(comparison.directory)
     return comparison
-
-
-def arm_names(commands: Sequence[str]) -> dict[str, str]:
-    """Name each command by its system, or by the whole command where several arms share one system."""
-    systems = [(shlex.split(command) or [""])[0] for command in commands]
-    names = [s if systems.count(s) == 1 else c for s, c in zip(systems, commands, strict=True)]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UsageError(f"the arm {twice!r} was given twice; arms must differ, or one would be compared with itself")
-    return dict(zip(names, commands, strict=True))
 
 
 def metric_of(outcome: Outcome, metric: str, placed: PlacedCell) -> float | None:
@@ -168,7 +191,7 @@ def paired(
     metric: str,
     higher_is_better: bool = True,
 ) -> Difference:
-    """Judge one arm against another from their values per seed, seed by seed. A pair that lacks a number is censored."""
+    """Judge one arm against another from their values per seed, by seed. A pair that lacks a number is censored."""
     sign = 1.0 if higher_is_better else -1.0
     pairs = list(zip(of_values, against_values, strict=True))
     values = [None if a is None or b is None else sign * (a - b) for a, b in pairs]
@@ -201,17 +224,27 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _sentence(
-    of: str, against: str, verdict: str, interval: Interval, reason: str, n: int, metric: str
-) -> str:
-    low, high = interval.low, interval.high
+def _shown(interval: tuple[float | None, float | None]) -> str:
+    low, high = interval
+    return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
+
+
+def _default_directory(placed: Mapping[tuple[str, int], PlacedCell], metric: str) -> Path:
+    digest = hashlib.sha256(json.dumps([metric, *(p.key for p in placed.values())]).encode()).hexdigest()[:8]
+    systems = dict.fromkeys(shlex.split(cell.cell.command)[0] for cell in placed.values())
+    return Path("runs") / "-".join(["compare", *systems, digest])
+
+
+def _sentence(of: str, against: str, verdict: str, interval: Interval, reason: str, n: int, metric: str) -> str:
+    mean, low, high = interval.mean, interval.low, interval.high
     if verdict == "better":
-        return f"{of} is better than {against} by {interval.mean:.3f} [{low:.3f}, {high:.3f}] in {metric} ({n} seeds)."
+        return f"{of} is better than {against} by {mean:.3f} [{low:.3f}, {high:.3f}] in {metric} ({n} seeds)."
     if verdict == "worse":
-        return f"{of} is worse than {against} by {-interval.mean:.3f} [{-high:.3f}, {-low:.3f}] in {metric} ({n} seeds)."
+        return f"{of} is worse than {against} by {-mean:.3f} [{-high:.3f}, {-low:.3f}] in {metric} ({n} seeds)."
     if not math.isfinite(low):
         return f"Undecided between {of} and {against}: {reason}."
-    measured = f"{interval.mean:+.3f} [{low:+.3f}, {high:+.3f}] in {metric} over {n} seeds"
+    numbers = f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
+    measured = f"{numbers} in {metric} over {n} seeds"
     if low <= 0 <= high and n >= 5:
         return f"Undecided between {of} and {against}: the difference is {measured}, and the interval contains zero."
     return f"Undecided between {of} and {against}: {reason} (the difference is {measured})."

@@ -82,7 +82,9 @@ def _judge_frontier(claim: Claim, cells: Cells) -> Measured:
     for metric, sign in metrics_named(claim.metric):
         pair = {f"{arm}: {metric}": _values(claim, arm, cells[arm], metric) for arm in (of, against)}
         values.update(pair)
-        columns.append([sign * (a - b) if a is not None and b is not None else np.nan for a, b in zip(*pair.values())])
+        columns.append(
+            [sign * (a - b) if a is not None and b is not None else np.nan for a, b in zip(*pair.values(), strict=True)]
+        )
     data = np.array(columns, dtype=float).T
     whole = data[np.isfinite(data).all(axis=1)]
     judgement = judge(

@@ -96,7 +96,9 @@ def tuning_cells(claim: Claim, plan: Plan) -> dict[tuple[str, str, int], PlacedC
     }
 
 
-def tune(claim: Claim, plan: Plan, cells: Mapping[tuple[str, str, int], PlacedCell], done: Mapping[str, Outcome]) -> Tuning:
+def tune(
+    claim: Claim, plan: Plan, cells: Mapping[tuple[str, str, int], PlacedCell], done: Mapping[str, Outcome]
+) -> Tuning:
     """Choose for each arm the setting with the best mean metric on the tuning seeds (the first of equals).
 
     A setting that left a seed without a number loses to any that did not."""
@@ -162,6 +164,18 @@ def forecast(claims: Sequence[Claim], plan: Plan) -> Forecast:
             else:
                 seconds[placed.key] = max(claim.cost, seconds.get(placed.key, 0.0))
     return Forecast(sum(seconds.values()), len(seconds), len(there))
+
+
+def is_there(claim: Claim, plan: Plan) -> bool:
+    """Whether every cell of a claim has finished: those that tune it, and those of the settings they chose."""
+    tuning = tuning_cells(claim, plan)
+    done = {placed.key: placed.outcome() for placed in tuning.values()}
+    finished = {key: outcome for key, outcome in done.items() if outcome is not None}
+    if len(finished) < len(done):
+        return False
+    chosen = tune(claim, plan, tuning, finished).chosen
+    units = range(plan.units(claim))
+    return all(plan.cell(claim, arm, unit, chosen[arm]).outcome() is not None for arm in claim.arms for unit in units)
 
 
 def committed_outcomes(files: Iterable[Path]) -> dict[str, Outcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from pilotage.experiment.planning import (
     check_claims,
     committed_outcomes,
     forecast,
+    is_there,
     tune,
     tuning_cells,
 )
 from pilotage.experiment.surroundings import artifacts_used, missing_extras, now, surroundings
-from pilotage.experiment.workers import CellEvent, run_cells, worker_count
+from pilotage.experiment.workers import CellEvent, Display, run_cells, worker_count
 from pilotage.report.plots import claim_plot
 from pilotage.system import Claim, UsageError
 
@@ -32,83 +34,102 @@ QUICK_FIELDS: Mapping[str, Any] = {"steps": 3}
 
 def reproduce(
     system: str,
-    claims: Sequence[Claim],
+    claims: Sequence[Claim] | None = None,
     *,
-    output: Path = Path("reproductions"),
+    out: Path = Path("reproductions"),
     long: bool = False,
     quick: bool = False,
+    only: str | None = None,
     quick_fields: Mapping[str, Any] = QUICK_FIELDS,
-    budget_minutes: float = BUDGET_MINUTES,
+    budget: float | None = None,
     workers: int | None = None,
     root: Path | None = None,
     wiring: Wiring | None = None,
     command: str = "",
     say: Callable[[str], None] = print,
-    on_event: Callable[[CellEvent], None] = lambda event: None,
-) -> dict[str, Any]:
-    """Measure the claims of `system` and write `NAME.json`, `NAME/cells/*.json` and `NAME/*.svg` into `output`.
+    on_event: Callable[[CellEvent], None] | None = None,
+) -> Path:
+    """Measure the claims of `system` and write `NAME.json`, `NAME/cells/*.json` and `NAME/*.svg` into `out`.
 
     Args:
         system: name of the system.
-        claims: what its paper promises.
-        output: the folder of reproductions.
+        claims: what its paper promises; by default what the catalogue finds for it.
+        out: the folder of reproductions.
         long: whether claims of the long tier run, too.
         quick: two units and a few steps, to see that everything works: the files are called `NAME.quick…`, and what was
             committed stays as it is.
+        only: name of the one claim to run. Others are judged all the same where all their cells are there.
         quick_fields: fields of a configuration that a quick pass overrides, where a system has them.
-        budget_minutes: processor minutes that the forecast may not exceed.
+        budget: processor minutes that the forecast may not exceed; 45 by default.
         workers: parallel processes of one thread each; one per core by default.
         root: where cells are kept; `$PILOTAGE_HOME` by default.
         wiring: where systems and runs come from.
         command: the command line that asked for this, for the record.
         say: shows a line (forecast, verdicts).
-        on_event: called when a cell is reused, starts or finishes.
+        on_event: called when a cell is reused, starts or finishes; a line of progress by default.
 
     Returns:
-        The document that was written.
+        The path of the document.
 
     Raises:
         UsageError: for claims that break the rules, or a forecast over budget; before anything runs.
         CellFailed: when a worker fails; finished cells stay.
     """
+    wiring = wiring or Wiring()
+    if claims is None:
+        claims = importlib.import_module(wiring.catalogue).find_claims(system)
     check_claims(claims)
-    place = _Place(system, output, quick)
-    plan = Plan(
-        wiring or Wiring(),
-        root,
-        quick_fields=quick_fields if quick else None,
-        committed=committed_outcomes(sorted(place.cells.glob("*.json"))),
-    )
-    skipped = {claim.name: _reason_to_skip(claim, long) for claim in claims}
-    measured_claims = [claim for claim in claims if not skipped[claim.name]]
-    expected = forecast(measured_claims, plan)
-    say(f"{system}: {len(measured_claims)} of {len(claims)} claims; " + expected.words(worker_count(workers, 10**6)))
-    if expected.seconds > budget_minutes * 60:
-        raise UsageError(
-            f"the forecast of {expected.seconds / 60:.0f} processor minutes is over the budget of {budget_minutes:g}; "
-            f"give --budget {expected.seconds / 60 + 1:.0f} to run it all the same"
-        )
-    run = _Runner(plan, workers, on_event, place)
-    tunings = run.tune(measured_claims)
-    entries = run.measure(measured_claims, tunings)
+    if only is not None and only not in [claim.name for claim in claims]:
+        raise UsageError(f"{system} has no claim {only!r}; there are {', '.join(claim.name for claim in claims)}")
+    place = _Place(system, out, quick)
+    committed = committed_outcomes(sorted(place.cells.glob("*.json")))
+    plan = Plan(wiring, root, quick_fields=quick_fields if quick else None, committed=committed)
+    skipped = {claim.name: _reason_to_skip(claim, long, only, plan) for claim in claims}
+    todo = [claim for claim in claims if not skipped[claim.name]]
+    _check_budget(system, todo, len(claims), plan, BUDGET_MINUTES if budget is None else budget, workers, say)
+    display = Display(f"reproduce {system}")
+    run = _Runner(plan, workers, on_event or display, place)
+    try:
+        entries = run.measure(todo, run.tune(todo))
+    finally:
+        display.close()
+    flags = {"--quick": quick, "--long": long, f"--only {only}": only is not None}
     document = {
         "format": FORMAT,
         "system": system,
         "created": now(),
-        "command": command or f"pilotage reproduce {system}{' --quick' * quick}{' --long' * long}",
-        **surroundings(plan.wiring),
+        "command": command or " ".join(["pilotage reproduce", system, *(flag for flag, on in flags.items() if on)]),
+        **surroundings(wiring),
         "seconds": round(sum(outcome.seconds for outcome in run.outcomes.values()), 1),
         "artifacts": artifacts_used(o.directory for o in run.outcomes.values() if o.directory is not None),
-        "claims": [entries.get(c.name) or _not_measured(c, skipped[c.name]) for c in claims],
+        "claims": [entries.get(claim.name) or _not_measured(claim, skipped[claim.name]) for claim in claims],
+        **({"quick": True} if quick else {}),
     }
-    if quick:
-        document["quick"] = True
     write_json(place.document, document)
     for entry in document["claims"]:
         if entry["arms"]:
             claim_plot(entry, place.folder / f"{_slug(entry['name'])}.svg", quick=quick)
-        say(f"  {entry['name']}: {entry['verdict']}" + (f": {entry['note']}" if entry["note"] else ""))
-    return document
+        say(f"  {entry['name']}: {entry['verdict']}" + (f" ({entry['note']})" if entry["note"] else ""))
+    return place.document
+
+
+def _check_budget(
+    system: str,
+    todo: Sequence[Claim],
+    of: int,
+    plan: Plan,
+    budget: float,
+    workers: int | None,
+    say: Callable[[str], None],
+) -> None:
+    expected = forecast(todo, plan)
+    processes = worker_count(workers, max(1, expected.cells))
+    say(f"{system}: {len(todo)} of {of} claims; {expected.words(processes)}")
+    if expected.seconds > budget * 60:
+        raise UsageError(
+            f"the forecast of {expected.seconds / 60:.0f} processor minutes is over the budget of {budget:g}; "
+            f"give --budget {expected.seconds / 60 + 1:.0f} to run it all the same"
+        )
 
 
 @dataclass(frozen=True)
@@ -116,7 +137,7 @@ class _Place:
     """Where a reproduction is written. A quick one has names of its own, so that it never overwrites a real one."""
 
     system: str
-    output: Path
+    out: Path
     quick: bool
 
     @property
@@ -125,11 +146,11 @@ class _Place:
 
     @property
     def document(self) -> Path:
-        return self.output / f"{self.stem}.json"
+        return self.out / f"{self.stem}.json"
 
     @property
     def folder(self) -> Path:
-        return self.output / self.stem
+        return self.out / self.stem
 
     @property
     def cells(self) -> Path:
@@ -139,9 +160,7 @@ class _Place:
 class _Runner:
     """Runs the cells of several claims together, so that no worker waits for the end of one claim."""
 
-    def __init__(
-        self, plan: Plan, workers: int | None, on_event: Callable[[CellEvent], None], place: _Place
-    ) -> None:
+    def __init__(self, plan: Plan, workers: int | None, on_event: Callable[[CellEvent], None], place: _Place) -> None:
         self.plan, self.workers, self.on_event, self.place = plan, workers, on_event, place
         self.outcomes: dict[str, Outcome] = {}
 
@@ -204,13 +223,15 @@ class _Runner:
         )
 
 
-def _reason_to_skip(claim: Claim, long: bool) -> str:
-    if claim.tier == "long" and not long:
-        return "long tier; run with --long"
+def _reason_to_skip(claim: Claim, long: bool, only: str | None, plan: Plan) -> str:
+    """Why a claim is not run; empty when it is, or when it costs nothing because all its cells are there."""
     missing = missing_extras(claim.needs)
     if missing:
         return f"needs {', '.join(missing)}: pip install 'pilotage[{','.join(missing)}]'"
-    return ""
+    unasked = f"only {only} was asked for" if only not in (None, claim.name) else ""
+    if not unasked and claim.tier == "long" and not long and only != claim.name:
+        unasked = "long tier; run with --long"
+    return "" if not unasked or is_there(claim, plan) else unasked
 
 
 def _fixed(claim: Claim) -> dict[str, Any]:

@@ -19,9 +19,9 @@ def now() -> str:
 
 
 def surroundings(wiring: Wiring) -> dict[str, Any]:
-    """Hardware, versions and commit of this process, from the wiring's runs."""
-    runs: Any = importlib.import_module(wiring.runs)
-    return {"hardware": runs.hardware(), "versions": runs.versions(), "commit": runs.commit()}
+    """Hardware, versions and commit of this process, as the wiring's hardware tells."""
+    about: Any = importlib.import_module(wiring.hardware)
+    return {"hardware": about.hardware(), "versions": about.versions(), "commit": about.commit()}
 
 
 def artifacts_used(directories: Iterable[Path]) -> list[Any]:

@@ -14,24 +14,19 @@ from pathlib import Path
 from typing import Literal
 
 from pilotage.experiment.cells import Outcome, PlacedCell, write_json
+from pilotage.runs.progress import Progress
 from pilotage.system import UsageError
 
-ONE_THREAD = {
-    name: "1"
-    for name in (
-        "OMP_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-        "RAYON_NUM_THREADS",
-    )
-} | {"TOKENIZERS_PARALLELISM": "false"}
+_LIBRARIES = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON")
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _LIBRARIES} | {
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 _POLL = 0.05
 _LAST_LINES = 15
 
 
-class CellFailed(RuntimeError):
+class CellFailed(RuntimeError):  # noqa: N818 - it is what happened to a cell
     """A cell ended with an error. The message names arm, seed and directory and ends with the worker's last lines."""
 
     def __init__(self, placed: PlacedCell, code: int, stderr: str) -> None:
@@ -65,10 +60,32 @@ def worker_count(asked: int | None, cells: int) -> int:
     return max(1, min(asked or cores(), cores(), cells))
 
 
+class Display:
+    """Shows events as a line of progress on standard error: cells done, arm and seed, time left."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._progress: Progress | None = None
+
+    def __call__(self, event: CellEvent) -> None:
+        if self._progress is None:
+            if event.kind == "reused":
+                return
+            self._progress = Progress(event.total, self._label, start=event.done, unit="cell")
+            self._progress.__enter__()
+        self._progress.advance(event.done, arm=event.placed.cell.arm, seed=event.placed.cell.unit)
+
+    def close(self) -> None:
+        """End the line."""
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+            self._progress = None
+
+
 def run_cells(
     cells: Sequence[PlacedCell],
     workers: int | None = None,
-    on_event: Callable[[CellEvent], None] = lambda event: None,
+    on_event: Callable[[CellEvent], None] = lambda _: None,
 ) -> dict[str, Outcome]:
     """Finish every cell and return the outcomes by key.
 

@@ -1,1 +1,21 @@
 """A run or a comparison as one HTML file that opens without a network, and the pictures of papers and README."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pilotage.system import UsageError
+
+
+def write_report(directory: Path, out: Path | None = None) -> Path:
+    """Write the page of the run or comparison in `directory`, as `report.html` there or to `out`; returns where.
+
+    Raises UsageError when the directory holds neither."""
+    # Here, because pictures and statistics take a second to import, and most commands need neither.
+    from pilotage.report.page import write_comparison_report, write_run_report
+
+    if (directory / "comparison.json").is_file():
+        return write_comparison_report(directory, out)
+    if (directory / "run.json").is_file():
+        return write_run_report(directory, out)
+    raise UsageError(f"{directory} holds neither a run (run.json) nor a comparison (comparison.json)")

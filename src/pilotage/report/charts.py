@@ -41,8 +41,8 @@ def line_chart(curves: Sequence[tuple[int, Curve]], *, x_label: str, y_label: st
     if percent:
         low, high = max(0.0, low), min(1.0, high)
     pad = (high - low) * 0.06
-    x = _Scale(min(c.x[0] for _, c in curves), max(c.x[-1] for _, c in curves), LEFT, WIDTH - RIGHT, 4)
-    y = _Scale(low - (pad if low > 0 or not percent else 0), high + pad, HEIGHT - BOTTOM, TOP, 4)
+    x = _Scale(min(c.x[0] for _, c in curves), max(c.x[-1] for _, c in curves), LEFT, WIDTH - RIGHT, 5)
+    y = _Scale(low - (pad if low > 0 or not percent else 0), high + pad, HEIGHT - BOTTOM, TOP, 5)
     parts = _frame(x, y, x_label, percent)
     for arm, c in curves:
         if np.isfinite(c.low).all():
@@ -63,10 +63,12 @@ def line_chart(curves: Sequence[tuple[int, Curve]], *, x_label: str, y_label: st
     return _svg(parts, WIDTH, HEIGHT, label)
 
 
-def level_chart(levels: Sequence[str], arms: Sequence[tuple[str, Sequence[Interval]]], *, percent: bool = True) -> Markup:
+def level_chart(
+    levels: Sequence[str], arms: Sequence[tuple[str, Sequence[Interval]]], *, percent: bool = True
+) -> Markup:
     """Final values by level: one dot with its interval for each arm and level."""
     values = [v for _, intervals in arms for i in intervals for v in (i.mean, i.low, i.high) if math.isfinite(v)]
-    width = max(WIDTH, 120 + len(levels) * 40)
+    width = max(420, 100 + len(levels) * 40)
     low, high = (0.0, 1.0) if percent else (min(values), max(values))
     x = _Scale(-0.5, len(levels) - 0.5, LEFT, width - RIGHT, 4)
     y = _Scale(low, high, HEIGHT - BOTTOM, TOP, 4)
@@ -94,16 +96,19 @@ def forest_chart(
     rows: Sequence[tuple[int, str, Sequence[float], Interval]], *, against: str, percent: bool = False
 ) -> Markup:
     """Differences from `against`: for each arm (index, name, difference per seed, interval) dot, whisker and seeds."""
-    width, row_height, left = 560, 46, 18
-    height = 34 + row_height * len(rows)
+    width, row_height, left = 420, 46, 18
+    height = 52 + row_height * len(rows)
     values = [0.0, *(v for _, _, seeds, i in rows for v in (*seeds, i.low, i.high) if math.isfinite(v))]
     pad = (max(values) - min(values)) * 0.05 or 0.1
-    x = _Scale(min(values) - pad, max(values) + pad, left, width - 18, 6)
-    bottom = height - 26
-    parts = []
+    x = _Scale(min(values) - pad, max(values) + pad, left, width - 18, 5)
+    bottom = height - 44
+    label = "difference, percentage points" if percent else "difference"
+    parts = [_text((left + width - 18) / 2, height - 6, label, "middle", "axis")]
+    scale = 100 if percent else 1
     for tick in x.ticks:
         parts.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="4" y2="{bottom}"/>')
-        parts.append(_text(x(tick), bottom + 16, _tick(tick, x.step, percent, signed=True), "middle"))
+        text = _tick(scale * tick, scale * x.step, percent=False, signed=True)
+        parts.append(_text(x(tick), bottom + 16, text, "middle"))
     parts.append(f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="4" y2="{bottom}"/>')
     for row, (arm, name, seeds, interval) in enumerate(rows):
         middle = 14 + row_height * (row + 0.5)
@@ -114,8 +119,8 @@ def forest_chart(
             parts.append(f'<line class="whisker {_class(arm)}" {ends} y1="{middle:.1f}" y2="{middle:.1f}"/>')
         if math.isfinite(interval.mean):
             at = x(interval.mean)
-            square = f"M{at - 5:.1f},{middle:.1f} L{at:.1f},{middle - 5:.1f} L{at + 5:.1f},{middle:.1f} L{at:.1f},{middle + 5:.1f}Z"
-            parts.append(f'<path class="mean {_class(arm)}" d="{square}"/>')
+            diamond = [(at - 5, middle), (at, middle - 5), (at + 5, middle), (at, middle + 5)]
+            parts.append(f'<path class="mean {_class(arm)}" d="{_path(diamond)}Z"/>')
             anchor = "start" if at < width / 2 else "end"
             parts.append(_text(at, middle - 12, f"{name} − {against}", anchor, "row"))
     return _svg(parts, width, height, f"differences from {against} with intervals")

@@ -50,7 +50,9 @@ def curve(name: str, runs: Sequence[RunRecord], metric: str, axis: Axis = "steps
         grid = grid[np.unique(np.linspace(0, len(grid) - 1, 4 * _GRID).astype(int))]
     table = np.array([np.interp(grid, x, y) for x, y in lines])
     intervals = [t_interval(column) for column in table.T]
-    return Curve(name, grid, table.mean(0), *(np.array([getattr(i, side) for i in intervals]) for side in ("low", "high")))
+    return Curve(
+        name, grid, table.mean(0), *(np.array([getattr(i, side) for i in intervals]) for side in ("low", "high"))
+    )
 
 
 def final_interval(runs: Sequence[RunRecord], metric: str) -> Interval:

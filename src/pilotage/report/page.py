@@ -53,8 +53,8 @@ class Subject:
     """hardware, versions and commit of the comparison."""
 
 
-def write_run_report(directory: Path, output: Path | None = None) -> Path:
-    """Write the page of a run as `report.html` into its directory, or to `output`; returns where.
+def write_run_report(directory: Path, out: Path | None = None) -> Path:
+    """Write the page of a run as `report.html` into its directory, or to `out`; returns where.
 
     Raises UsageError when there is no run."""
     run = read_run(directory)
@@ -72,13 +72,13 @@ def write_run_report(directory: Path, output: Path | None = None) -> Path:
         facts=tuple(facts),
         where=run.about,
     )
-    return _write(render(subject), output or directory / "report.html")
+    return _write(render(subject), out or directory / "report.html")
 
 
-def write_comparison_report(directory: Path, output: Path | None = None) -> Path:
+def write_comparison_report(directory: Path, out: Path | None = None) -> Path:
     """Write the page of the comparison whose `comparison.json` is in `directory`, as `report.html` beside it or to
-    `output`; returns where. Raises UsageError when there is no comparison, or none of its runs."""
-    return _write(render(read_comparison(directory)), output or directory / "report.html")
+    `out`; returns where. Raises UsageError when there is no comparison, or none of its runs."""
+    return _write(render(read_comparison(directory)), out or directory / "report.html")
 
 
 def read_comparison(directory: Path) -> Subject:
@@ -202,8 +202,8 @@ def _forest(subject: Subject, order: Mapping[str, int], percent: bool) -> Markup
 
 
 def _axis_charts(subject: Subject, metric: str, runs: Sequence[RunRecord]) -> list[tuple[str, Markup]]:
-    found = [_chart(subject, metric, axis, label, runs) for axis, label in _AXES]
-    return [chart for chart in found if chart]
+    found = [(f"against {label}", _chart(subject, metric, axis, label, runs)) for axis, label in _AXES]
+    return [(caption, chart[1]) for caption, chart in found if chart]
 
 
 def _chart(
@@ -212,8 +212,7 @@ def _chart(
     curves = [(i, c) for i, arm in enumerate(subject.arms) if (c := curve(arm.name, arm.runs, metric, axis))]
     if not curves:
         return None
-    caption = metric if axis == "steps" else f"{metric} against {label}"
-    return caption, charts.line_chart(curves, x_label=label, y_label=metric, percent=is_rate(metric, runs))
+    return metric, charts.line_chart(curves, x_label=label, y_label=metric, percent=is_rate(metric, runs))
 
 
 def _other_metrics(subject: Subject, runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
@@ -299,7 +298,9 @@ def _with_interval(interval: Interval, percent: bool, signed: bool = False) -> t
 
 def _value(value: float, percent: bool, signed: bool = False) -> str:
     sign = "+" if signed else ""
-    text = f"{100 * value:{sign}.1f}%" if percent else f"{value:{sign}.4g}" if abs(value) < 1e5 else f"{value:{sign},.0f}"
+    text = (
+        f"{100 * value:{sign}.1f}%" if percent else f"{value:{sign}.4g}" if abs(value) < 1e5 else f"{value:{sign},.0f}"
+    )
     return text.replace("-", "−")
 
 

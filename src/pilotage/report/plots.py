@@ -19,7 +19,7 @@ from pilotage.report.page import is_rate, read_comparison
 COLOURS = ("#0b62b4", "#c24e00", "#08785a", "#a23b7c", "#836400", "#4b5663")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2.5)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1.5)), (0, (1, 2)))
 _INK, _MUTED, _GRID = "#1d2126", "#626a73", "#e9e6e0"
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": _INK,
@@ -71,7 +71,7 @@ def comparison_picture(directory: Path, path: Path) -> Path:
         right.grid(visible=False, axis="y")
         if percent:
             left.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
-            right.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.1f}".replace("-", "−"))
+            right.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}".replace("-", "−"))
             right.set_xlabel("percentage points")
         _finish(figure, [left, right], path)
     return path
@@ -126,8 +126,9 @@ def _difference(
 ) -> None:
     colour = COLOURS[index % len(COLOURS)]
     axes.scatter(values, [row] * len(values), s=18, color=colour, alpha=0.35, linewidth=0)
-    if interval[0] is not None:
-        axes.plot(interval, [row, row], color=colour, linewidth=2.2, solid_capstyle="round")
+    low, high = interval
+    if low is not None and high is not None:
+        axes.plot([low, high], [row, row], color=colour, linewidth=2.2, solid_capstyle="round")
     if mean is not None:
         axes.plot([mean], [row], "D", color=colour, markersize=6)
 

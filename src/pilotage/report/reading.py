@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pilotage.runs.metrics import read_lines
 from pilotage.system import UsageError
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -82,7 +83,7 @@ class RunRecord:
 
 
 def read_run(directory: Path) -> RunRecord:
-    """Read a run. Raises UsageError when the directory holds none."""
+    """Read a run. Raises UsageError when the directory holds none, RunError for a broken file."""
     path = directory / "run.json"
     if not path.is_file():
         raise UsageError(f"{directory} holds no run (there is no run.json); give a run's or a comparison's directory")
@@ -91,41 +92,29 @@ def read_run(directory: Path) -> RunRecord:
     return RunRecord(
         directory=directory,
         about=json.loads(path.read_text()),
-        metrics=tuple(read_lines(directory / "metrics.jsonl")),
-        timing=tuple(read_lines(directory / "timing.jsonl")),
-        events=tuple(read_lines(directory / "events.jsonl")),
+        metrics=tuple(lines_of(directory / "metrics.jsonl")),
+        timing=tuple(lines_of(directory / "timing.jsonl")),
+        events=tuple(lines_of(directory / "events.jsonl")),
         glossary=_glossary(json.loads(glossary.read_text())) if glossary.exists() else {},
         result=json.loads(result.read_text()).get("metrics", {}) if result.exists() else {},
     )
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a JSON Lines file; none when there is no file. A last line that is still being written (it has no
-    end) is left out. Raises UsageError for a broken line."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith("\n"):
-                return
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UsageError(f"{path}, line {number}: not JSON ({error}); was the file edited?") from error
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSON Lines file of a run; none when it has not begun one. Raises RunError for a broken line."""
+    return read_lines(path) if path.exists() else []
 
 
 def read_examples(directory: Path, *, per_kind: int = 1) -> list[Example]:
     """From `rollouts.jsonl`, for every level the latest `per_kind` right and wrong answers, by level, right first."""
     latest: dict[tuple[str, bool], list[Example]] = {}
-    for line in read_lines(directory / "rollouts.jsonl"):
+    for line in lines_of(directory / "rollouts.jsonl"):
         if line.get("reward") is None or "completion" not in line:
             continue
         reward = float(line["reward"])
         right = bool(line.get("right", reward > 0.5))
         level = str(line.get("level", ""))
-        example = Example(
-            int(line["step"]), level, str(line.get("prompt", "")), str(line["completion"]), reward, right
-        )
+        example = Example(int(line["step"]), level, str(line.get("prompt", "")), str(line["completion"]), reward, right)
         kept = latest.setdefault((level, right), [])
         kept.append(example)
         del kept[:-per_kind]

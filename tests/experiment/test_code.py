@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pilotage.experiment.code import code_hash, computing_modules, inputs_hash
+from pilotage.system import UsageError
+
+
+@pytest.fixture(autouse=True)
+def fresh_cache() -> None:
+    code_hash.cache_clear()
+
+
+def test_code_hash_changes_with_any_source_below_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    inner = tmp_path / "some_package" / "inner"
+    inner.mkdir(parents=True)
+    (inner.parent / "__init__.py").write_text("")
+    (inner / "piece.py").write_text("a = 1")
+    before = code_hash(("some_package",))
+    code_hash.cache_clear()
+    assert code_hash(("some_package",)) == before
+    (inner / "piece.py").write_text("a = 2")
+    code_hash.cache_clear()
+    assert code_hash(("some_package",)) != before
+
+
+def test_code_hash_does_not_depend_on_order() -> None:
+    assert code_hash(("pilotage.system", "pilotage.interfaces")) == code_hash(
+        ("pilotage.interfaces", "pilotage.system")
+    )
+
+
+def test_unknown_module_is_refused() -> None:
+    with pytest.raises(UsageError, match="no_such_module"):
+        code_hash(("no_such_module",))
+
+
+def test_what_remembers_and_shows_does_not_compute() -> None:
+    modules = computing_modules("pilotage.system")
+    assert "pilotage.objectives" in modules
+    assert not {"pilotage.runs", "pilotage.report", "pilotage.experiment"} & set(modules)
+
+
+def test_inputs_hash_follows_the_files_that_a_configuration_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    function, data = tmp_path / "mine.py", tmp_path / "rows.jsonl"
+    function.write_text("def advantage(reward): return reward")
+    data.write_text("{}\n")
+    config = {"advantage": "0.5*grpo+0.5*mine.py:advantage", "data": str(data), "task": "add", "lr": 0.1}
+    first = inputs_hash(config)
+    assert first
+    function.write_text("def advantage(reward): return -reward")
+    second = inputs_hash(config)
+    data.write_text("{}\n{}\n")
+    assert len({first, second, inputs_hash(config)}) == 3
+
+
+def test_a_plain_name_is_no_file_even_when_a_folder_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "add").mkdir()
+    (tmp_path / "add" / "file").write_text("x")
+    assert inputs_hash({"task": "add", "advantage": "mvar:alpha=0.1"}) == ""

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import synthetic
+
+from pilotage.report import write_report
+from pilotage.report.plots import claim_plot, comparison_picture
+from pilotage.runs import RunError
+from pilotage.system import UsageError
+
+VOID = {"meta", "br", "img", "input", "hr", "link"}
+
+
+class Page(HTMLParser):
+    """Reads a page as a browser would: its elements, its text, and whether every element is closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on")
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("href", "src"):
+                self.targets.append(value or "")
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self._open or self._open[-1] != "style":
+            self.text += data + "\n"
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("comparison")
+    synthetic.write_comparison(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def html(comparison: Path) -> str:
+    return write_report(comparison).read_text()
+
+
+def test_a_comparison_has_every_section(html: str, comparison: Path) -> None:
+    page = Page(html)
+    for section in "difference what curves levels final examples configuration events where glossary".split():  # noqa: SIM905
+        assert section in page.ids
+    stored = json.loads((comparison / "comparison.json").read_text())
+    for difference in stored["differences"]:
+        assert difference["sentence"] in page.text
+    for arm in stored["arms"]:
+        assert f"pilotage run {arm['command']}" in page.text
+        assert f"{100 * arm['mean']:.1f}%" in page.text
+    for fact in ("Example CPU 3000", "2.13.0", "0123abc-dirty", "32 min", *synthetic.GLOSSARY.values()):
+        assert fact in page.text
+    assert {"✓ right", "✗ wrong"} <= set(page.text.splitlines())
+    # Against steps, tokens and seconds for held-out measure and reward; the others against steps.
+    assert [html.count(f"<figcaption>against {axis}") for axis in ("steps", "tokens", "seconds")] == [2, 2, 2]
+    assert html.count('class="band arm1"') == 6 + 4
+
+
+def test_the_page_opens_without_a_network(html: str) -> None:
+    page = Page(html)
+    assert all(target.startswith("#") for target in page.targets)
+    assert {target[1:] for target in page.targets} <= set(page.ids)
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    style = html.split("<style>")[1].split("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "default-src 'none'" in html
+
+
+def test_what_a_model_wrote_is_shown_and_never_run(html: str) -> None:
+    assert "<script" not in html
+    assert "<img" not in html
+    assert synthetic.BITING in Page(html).text
+
+
+def test_names_that_look_like_markup_are_escaped_in_charts(tmp_path: Path) -> None:
+    synthetic.write_comparison(tmp_path)
+    path = tmp_path / "comparison.json"
+    path.write_text(path.read_text().replace("bnpo --advantage mvar", "<b onclick=1>&amp;"))
+    text = write_report(tmp_path).read_text()
+    assert "<b " not in text
+    assert "<b onclick=1>&amp; − grpo" in Page(text).text
+
+
+def test_light_dark_phone_and_colour_blind_readers_are_served(html: str) -> None:
+    assert "prefers-color-scheme: dark" in html
+    assert 'content="width=device-width, initial-scale=1"' in html
+    dashes = set(re.findall(r'class="line arm\d" (stroke-dasharray="[^"]*")?', html))
+    assert len(dashes) == 3
+    assert html.count('role="img" aria-label="') == html.count('<svg class="chart"')
+
+
+def test_a_single_run_makes_no_statement_about_the_method(comparison: Path) -> None:
+    page = Page(write_report(comparison / "runs" / "gtpo-0").read_text())
+    assert "One seed: no statement about the method." in page.text
+    assert "difference" not in page.ids
+    assert "levels" in page.ids
+    assert "Scripted stand-in" not in page.text
+
+
+def test_a_run_that_still_goes_on_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    synthetic.write_run(run, "grpo", 0.0, 0)
+    (run / "result.json").unlink()
+    lines = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(lines[: len(lines) - 20])
+    (run / "rollouts.jsonl").unlink()
+    page = Page(write_report(run).read_text())
+    assert "so far (the run has not finished)" in page.text
+    assert "No completions were kept." in page.text
+
+
+def test_a_run_without_any_numbers_still_has_a_page(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"system": "grpo", "seed": 3, "config": {}}')
+    page = Page(write_report(tmp_path).read_text())
+    assert "No metrics were logged." in page.text
+
+
+def test_stand_ins_are_named_at_the_top(tmp_path: Path) -> None:
+    synthetic.write_comparison(tmp_path, stand_ins=["the judge is scripted"])
+    assert "the judge is scripted. These numbers say nothing about a real model." in Page(
+        write_report(tmp_path).read_text()
+    ).text.replace("\n", " ")
+
+
+def test_one_seed_has_no_intervals_and_no_verdict(tmp_path: Path) -> None:
+    synthetic.write_comparison(tmp_path, seeds=[0])
+    html = write_report(tmp_path).read_text()
+    assert "1 units; at least 5 are needed" in Page(html).text
+    assert "nan" not in html.lower()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [({}, "holds neither a run"), ({"run.json": "{}", "metrics.jsonl": "{}\nnot json\n"}, "line 2, is not JSON")],
+)
+def test_what_is_no_run_is_refused(tmp_path: Path, content: dict[str, str], message: str) -> None:
+    for name, text in content.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises((UsageError, RunError), match=message):
+        write_report(tmp_path)
+
+
+def test_pictures_are_the_same_for_the_same_numbers(comparison: Path, tmp_path: Path) -> None:
+    first = comparison_picture(comparison, tmp_path / "a.png").read_bytes()
+    assert first.startswith(b"\x89PNG")
+    assert comparison_picture(comparison, tmp_path / "b.png").read_bytes() == first
+    entry = {
+        "name": "a claim",
+        "kind": "better",
+        "margin": 0.0,
+        "metric": "accuracy",
+        "arms": {"a": [0.1, 0.2, None], "b": [0.3, 0.4, 0.5]},
+        "comparison": {"of": "b", "against": "a", "difference": 0.2, "interval": [0.1, 0.3]},
+        "verdict": "holds",
+    }
+    svg = claim_plot(entry, tmp_path / "a.svg").read_bytes()
+    assert claim_plot(entry, tmp_path / "b.svg").read_bytes() == svg
+    frontier = {**entry, "kind": "frontier", "arms": {"a: x": [1.0, 2.0], "b: x": [1.0, 2.0], "a: y": [3.0, 4.0]}}
+    assert claim_plot(frontier, tmp_path / "c.svg").read_bytes() != svg
