@@ -195,7 +195,7 @@ class DecoderEngine:
         width = max(prompt.length for prompt in prompts)
         longest = max(len(prompt.ids) for prompt in prompts)
         self.model.reserve(width)
-        cache = Cache(self.model, len(prompts), width)
+        cache = Cache.cleared(self.model, len(prompts), width)
         ids = np.zeros((len(prompts), longest), dtype=np.int64)
         for row, prompt in enumerate(prompts):
             ids[row, longest - len(prompt.ids) :] = prompt.ids

@@ -98,9 +98,16 @@ class Cache:
 
     def __init__(self, model: FusedModel, rows: int, columns: int) -> None:
         shape = (rows, model.kv_heads, columns, model.head_size)
-        # Zeros, not empty memory: a NaN there would pass through the mask, for 0 · NaN is NaN.
-        self.keys = [torch.zeros(shape, device=model.device) for _ in model.layers]
-        self.values = [torch.zeros(shape, device=model.device) for _ in model.layers]
+        self.keys = [torch.empty(shape, device=model.device) for _ in model.layers]
+        self.values = [torch.empty(shape, device=model.device) for _ in model.layers]
+
+    @staticmethod
+    def cleared(model: FusedModel, rows: int, columns: int) -> Cache:
+        """A cache of zeros, for sequences of different lengths: a NaN before a beginning would pass through the mask."""
+        cache = Cache(model, rows, columns)
+        for tensor in (*cache.keys, *cache.values):
+            tensor.zero_()
+        return cache
 
     @property
     def columns(self) -> int:
