@@ -143,7 +143,7 @@ class Engine(Protocol):
     def load(self, version: int, named_tensors: Iterable[tuple[str, torch.Tensor]]) -> None: ...
 
 
-# ---- slots of the text trainer that carry state ------------------------------------------------------------------------
+# ---- slots of the text trainer that carry state ----------------------------------------------------------------------
 
 
 class Sampler(Stateful, Protocol):
@@ -154,5 +154,5 @@ class Sampler(Stateful, Protocol):
         ...
 
     def update(self, items: np.ndarray, right: np.ndarray, total: np.ndarray) -> None:
-        """After a step: for each item rolled out, the sum of its scores (scaled to [0, 1]) and the number of answers."""
+        """After a step: for each item rolled out, the sum of its scores (in [0, 1]) and the number of answers."""
         ...

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 STOP_REASONS = ("eos", "length", "stop")
-"""Why an answer ended: its end-of-sequence token, the token limit, or a stop string. `Rollouts.stop` holds the index."""
+"""Why an answer ended: end-of-sequence token, token limit, or stop string. `Rollouts.stop` holds the index."""
 
 
 @dataclass

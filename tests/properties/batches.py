@@ -26,7 +26,7 @@ def random_rollouts(
     dtype: torch.dtype = torch.float64,
     empty_row: bool = False,
 ) -> Rollouts:
-    """Answers of different lengths with 0/1 rewards, all columns that pieces may ask for, prompts of different length."""
+    """Answers of different lengths with 0/1 rewards, all columns that pieces may ask for, unequal prompts."""
     generator = torch.Generator().manual_seed(seed)
     rows = groups * answers
     prompt_width = 5

@@ -9,8 +9,8 @@ from tests.properties.batches import choices, context, random_rollouts
 from pilotage.records import Rollouts
 from pilotage.trainers.credit import assign_credit
 from pilotage.trainers.text_config import TextConfig
-from pilotage.trainers.text_plan import make_plan
 from pilotage.trainers.text_pieces import GROUP_RELATIVE
+from pilotage.trainers.text_plan import make_plan
 
 RELATIVE = [name for name in choices("advantage") if name.split(":")[0] in GROUP_RELATIVE]
 

@@ -63,6 +63,7 @@ def test_a_missing_option_is_named():
 
 def test_arguments_are_columns_and_keywords_are_options():
     def advantage(reward, group, level=None, *, scale=1.0):
+        assert len(group)
         return reward * scale if level is None else reward * level * scale
 
     piece = resolve("advantage", advantage, PIECES)

@@ -103,7 +103,7 @@ class Cache:
 
     @staticmethod
     def cleared(model: FusedModel, rows: int, columns: int) -> Cache:
-        """A cache of zeros, for sequences of different lengths: a NaN before a beginning would pass through the mask."""
+        """A cache of zeros, for sequences of different lengths: a NaN before a beginning would pass the mask."""
         cache = Cache(model, rows, columns)
         for tensor in (*cache.keys, *cache.values):
             tensor.zero_()

@@ -93,7 +93,8 @@ def entropy_shape(
 
     H is an answer's mean token entropy in nats, over the whole vocabulary and without gradient. If `initial_entropy`,
     the untrained policy's mean H, is above the threshold nothing is filtered (the paper); `always_filter` or None
-    filters all the same, as the authors' code does with threshold 0.7. `shape_zero_advantage=False` leaves A = 0 at 0, so that ties stay silent."""
+    filters all the same, as the authors' code does with threshold 0.7. `shape_zero_advantage=False` leaves A = 0 at 0,
+    so that ties stay silent."""
     expect("N N,T N,T", advantage, entropy, mask)
     uncertainty = answer_mean(entropy.detach(), mask).to(advantage.dtype)
     shaped = advantage - gamma * uncertainty

@@ -11,7 +11,12 @@ from pilotage.objectives.shapes import expect, masked
 
 
 def kl(
-    logp: Tensor, logp_ref: Tensor, mask: Tensor, *, kind: Literal["k1", "k2", "k3", "k3_plus"] = "k3", limit: float = 20.0
+    logp: Tensor,
+    logp_ref: Tensor,
+    mask: Tensor,
+    *,
+    kind: Literal["k1", "k2", "k3", "k3_plus"] = "k3",
+    limit: float = 20.0,
 ) -> Tensor:
     """The KL estimator `kind` as a loss: logp (with gradient), logp_ref, mask [N, T] -> [N, T].
 

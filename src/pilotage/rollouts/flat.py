@@ -71,7 +71,7 @@ def check_groups(completions: Sequence[Sequence[Completion]], answers: int) -> N
 
 
 def _padded(rows: Sequence[np.ndarray | None], width: int, kind: type, value: float) -> Tensor:
-    out = np.full((len(rows), width), value, dtype=kind)
+    out: np.ndarray = np.full((len(rows), width), value, dtype=kind)
     for index, row in enumerate(rows):
         if row is not None:
             out[index, : len(row)] = row

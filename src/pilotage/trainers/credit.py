@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from pilotage.records import Rollouts
-from pilotage.trainers.slots import Piece
 from pilotage.trainers.text_plan import Plan
 
 Columns = Callable[[str], Any]
@@ -46,18 +45,18 @@ def assign_credit(plan: Plan, rollouts: Rollouts, context: Mapping[str, Any]) ->
     get, has = columns_of(rollouts, context)
     columns = rollouts.columns
     if plan.penalty:
-        _write(columns, plan.penalty[0], plan.penalty[0](get, has), "token_reward")
+        _write(columns, plan.penalty[0](get, has), "token_reward")
         columns["reward"] = torch.where(rollouts.mask, columns["token_reward"], 0.0).sum(-1)
     elif plan.asks_for("token_reward"):
         columns["token_reward"] = _at_last_token(columns["reward"], rollouts.mask)
     total: Tensor | None = None
     for piece in plan.advantage:
-        part = _write(columns, piece, piece(get, has), "advantage") * piece.weight
+        part = _write(columns, piece(get, has), "advantage") * piece.weight
         total = part if total is None else _wide(total, part) + _wide(part, total)
     assert total is not None
     columns["advantage"] = total
     for piece in plan.shaping:
-        columns["advantage"] = _write(columns, piece, piece(get, has), "advantage")
+        columns["advantage"] = _write(columns, piece(get, has), "advantage")
     if columns["advantage"].dim() == 1:
         columns["advantage"] = columns["advantage"][:, None].expand(-1, rollouts.mask.shape[1])
     # Stored as the loss consumes it: zero where no policy token stands, whatever a piece left there.
@@ -65,12 +64,12 @@ def assign_credit(plan: Plan, rollouts: Rollouts, context: Mapping[str, Any]) ->
     if plan.weights:
         weight = torch.ones_like(rollouts.mask, dtype=torch.float32)
         for piece in plan.weights:
-            part = _write(columns, piece, piece(get, has), "token_weight")
+            part = _write(columns, piece(get, has), "token_weight")
             weight = weight * (part[:, None] if part.dim() == 1 else part)
         columns["token_weight"] = torch.where(rollouts.mask, weight, 0.0)
 
 
-def _write(columns: dict[str, Tensor], piece: Piece, returned: Any, main: str) -> Tensor:
+def _write(columns: dict[str, Tensor], returned: Any, main: str) -> Tensor:
     """The piece's own column; other entries of a returned dictionary become columns."""
     if hasattr(returned, "_asdict"):
         returned = returned._asdict()

@@ -56,7 +56,13 @@ def minibatches(group: Tensor, count: int, generator: torch.Generator) -> list[T
 
 
 def token_losses(
-    plan: Plan, rollouts: Rollouts, rows: Tensor, width: int, logp: Tensor, policy_entropy: Tensor | None, on_policy: bool
+    plan: Plan,
+    rollouts: Rollouts,
+    rows: Tensor,
+    width: int,
+    logp: Tensor,
+    policy_entropy: Tensor | None,
+    on_policy: bool,
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Weighted surrogate plus regularisers of the tokens of one micro-batch, [m, t].
 
@@ -159,5 +165,3 @@ def optimiser_step(optimiser: torch.optim.Optimizer, model: nn.Module, grad_clip
         optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return float(norm)
-
-

@@ -113,7 +113,9 @@ class Piece:
 
 def _positional(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, inspect.Parameter]]:
     """(needed columns, accepted columns, hyper-parameters) of a piece."""
-    needs, accepts, options = [], [], {}
+    needs: list[str] = []
+    accepts: list[str] = []
+    options: dict[str, inspect.Parameter] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             (needs if parameter.default is parameter.empty else accepts).append(name)
@@ -181,7 +183,7 @@ def resolve(slot: str, term: Term | Callable[..., Any], table: Mapping[str, Mapp
     )
 
 
-def _constructor_options(target: type) -> dict[str, inspect.Parameter]:
+def _constructor_options(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {
         name: parameter
         for name, parameter in inspect.signature(target).parameters.items()

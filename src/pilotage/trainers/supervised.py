@@ -52,7 +52,7 @@ def supervised_batch(policy: LanguagePolicy, items: Sequence[Item]) -> tuple[tor
     rows = []
     for item in items:
         prompt = policy.encode(item.prompt)
-        rows.append((prompt, policy.encode(item.solution) + [policy.eos_ids[0]]))
+        rows.append((prompt, [*policy.encode(item.solution), policy.eos_ids[0]]))
     width = max(len(prompt) + len(answer) for prompt, answer in rows)
     ids = torch.full((len(rows), width), policy.pad_id)
     labels = torch.full((len(rows), width), -100)
@@ -86,8 +86,8 @@ def make_base(directory: Path, config: Mapping[str, Any]) -> None:
 def warm_up(settings: WarmUp, task: Any, folder: Path) -> dict[str, float]:
     """Trains a fresh embedded policy on gold solutions and saves it to `folder`.
 
-    task: a Task with `vocabulary` and the `weights` of its levels, towards the easy ones, so that the profile is graded.
-    Returns steps, seconds and held-out accuracy, mean and by level. Raises WarmUpError when `most_steps` are too few."""
+    task: a Task with `vocabulary` and the `weights` of its levels, towards the easy ones: a graded profile.
+    Returns steps, seconds and held-out accuracy, mean and by level. Raises WarmUpError past `most_steps`."""
     began = time.perf_counter()
     policy = tiny_policy(settings.size, task.vocabulary, settings.seed)
     optimiser = torch.optim.AdamW(
@@ -112,7 +112,7 @@ def warm_up(settings: WarmUp, task: Any, folder: Path) -> dict[str, float]:
                     return {**accuracy, "steps": step, "seconds": time.perf_counter() - began}
     raise WarmUpError(
         f"the policy {settings.size} on {settings.task} reached {accuracy.get('held_out/accuracy', 0.0):.2f} after "
-        f"{settings.most_steps} steps, not {settings.accuracy}: ask for less (--warm-up), easier levels or a larger model"
+        f"{settings.most_steps} steps, not {settings.accuracy}: ask for less (--warm-up), easier levels, a larger model"
     )
 
 

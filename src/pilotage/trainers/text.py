@@ -64,7 +64,7 @@ class TextTrainer:
             journal=self.run.journal("verdicts"),
         )
 
-    # -- state ---------------------------------------------------------------------------------------------------------
+    # ---- state -----------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds, beside the run's own random streams."""
@@ -83,7 +83,7 @@ class TextTrainer:
         """Hand the trained weights to the engine."""
         self.engine.load(version, named_weights(self.model))
 
-    # -- roll out --------------------------------------------------------------------------------------------------------
+    # ---- roll out --------------------------------------------------------------------------------------------------
 
     def collect(self, step: int) -> tuple[Rollouts | None, dict[str, float]]:
         """A judged batch, after filters and refills; None when no group was left. Also metrics of the collection."""
@@ -182,7 +182,7 @@ class TextTrainer:
         first[inverse] = rollouts.item
         self.sampler.update(first.numpy(), right.numpy(), total.numpy())
 
-    # -- learn -----------------------------------------------------------------------------------------------------------
+    # ---- learn -----------------------------------------------------------------------------------------------------
 
     def prepare(self, rollouts: Rollouts) -> None:
         """Columns that pieces ask for and the trainer makes: logp_old, entropy, logp_ref, value."""
@@ -192,7 +192,7 @@ class TextTrainer:
         if need_old or need_entropy:
             scored = self.likelihood.score(self.model, rollouts, entropy=need_entropy)
             columns["logp_old"] = scored.logp
-            if need_entropy:
+            if scored.entropy is not None:
                 columns["entropy"] = scored.entropy
         if self.reference is not None:
             columns["logp_ref"] = self.likelihood.score(self.reference, rollouts).logp
@@ -251,13 +251,11 @@ class TextTrainer:
             self.run.event(
                 step,
                 "sampler gap",
-                f"the sampler's and the trainer's log-probabilities differ by {metrics['sampler_gap']:.3f} nats a token "
+                f"the log-probabilities of sampler and trainer differ by {metrics['sampler_gap']:.3f} nats a token "
                 f"on average (alarm at {self.config.gap_alarm}): stale weights, or another precision",
             )
         self.save_rollouts(step + 1, rollouts)
-        self.run.clock(
-            step + 1, {"collect": collected - began, "learn": time.perf_counter() - collected}
-        )
+        self.run.clock(step + 1, {"collect": collected - began, "learn": time.perf_counter() - collected})
         return metrics
 
     def close(self) -> None:
@@ -265,7 +263,7 @@ class TextTrainer:
         self.rewards.close()
         self.checks.close()
 
-    # -- look ------------------------------------------------------------------------------------------------------------
+    # ---- look ------------------------------------------------------------------------------------------------------
 
     def evaluate(self, step: int) -> HeldOut:
         """Accuracy on held-out prompts, with noise that depends on the run's seed and the step alone."""
@@ -298,7 +296,7 @@ class TextTrainer:
         return {"generator": self.run.generator("credit"), "initial_entropy": self.counts["initial_entropy"]}
 
     def prompt(self, item: Item) -> list[int]:
-        return text_models.prompt_ids(self.policy, self.config, self.task, item)
+        return text_models.prompt_ids(self.policy, self.config, item)
 
     def max_tokens(self, item: Item) -> int:
         return self.config.max_tokens or self.task.max_new(item.level)

@@ -73,8 +73,10 @@ class TextConfig(Method):
     """What samples: decoder, transformers, vllm; auto: decoder where the architecture allows."""
     chat: bool = True
     """Whether a model that has a chat template gets its prompts through it."""
-    template: str = "{prompt}"
-    """Text around a prompt of data; {prompt} is replaced."""
+    template: str = ""
+    """Text around a question of data, such as "{question} Think first."; empty: a request for a boxed answer."""
+    test_data: str | None = None
+    """Held-out questions; without them a tenth of data, chosen by hash."""
     prompts: int = 24
     """Prompts per batch."""
     answers: int = 8

@@ -82,13 +82,13 @@ def frozen_copy(model: nn.Module) -> nn.Module:
     return reference
 
 
-def prompt_ids(policy: LanguagePolicy, config: TextConfig, task: Task, item: Item) -> list[int]:
+def prompt_ids(policy: LanguagePolicy, config: TextConfig, item: Item) -> list[int]:
     """Token ids of an item's prompt: through the chat template where the model has one, else plain text."""
     messages = item.meta.get("messages")
     if config.chat and getattr(policy.tokenizer, "chat_template", None):
-        messages = messages or [{"role": "user", "content": config.template.format(prompt=item.prompt)}]
+        messages = messages or [{"role": "user", "content": item.prompt}]
         return policy.encode_chat(messages)
-    return policy.encode(config.template.format(prompt=item.prompt))
+    return policy.encode(item.prompt)
 
 
 def training_sampling(config: TextConfig) -> Sampling:
@@ -100,4 +100,3 @@ def optimiser_for(model: nn.Module, config: TextConfig) -> torch.optim.Optimizer
     return torch.optim.AdamW(
         parameters, lr=config.lr, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay, fused=True
     )
-

@@ -52,8 +52,24 @@ PIECES: dict[str, dict[str, str]] = {
 }
 
 ALWAYS = frozenset(
-    "prompt_ids prompt_mask ids mask group item stop truncated length logp_sampled scores score reward level generator "
-    "initial_entropy".split()
+    [
+        "prompt_ids",
+        "prompt_mask",
+        "ids",
+        "mask",
+        "group",
+        "item",
+        "stop",
+        "truncated",
+        "length",
+        "logp_sampled",
+        "scores",
+        "score",
+        "reward",
+        "level",
+        "generator",
+        "initial_entropy",
+    ]
 )
 """Columns and settings that every batch has before the first piece runs."""
 

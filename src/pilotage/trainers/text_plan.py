@@ -67,10 +67,10 @@ def _terms(choice: PieceChoice, parse: Callable[[str], list[Term]]) -> list[Term
     return list(parse(choice))
 
 
-def sampler_term(choice: PieceChoice) -> tuple[type, dict[str, Any]]:
+def sampler_term(choice: PieceChoice) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The sampler's class and options; it is built once the size of the pool is known."""
     if callable(choice):
-        return choice, {}  # type: ignore[return-value]
+        return choice, {}
     (term,) = parse_sum(choice)
     reference = names_of("sampler", PIECES).get(term.reference, term.reference)
     if ":" not in reference:
@@ -125,7 +125,8 @@ def check_fit(plan: Plan, config: TextConfig) -> None:
     relative = [piece for piece in plan.pieces if piece.name in GROUP_RELATIVE]
     if config.answers < 2 and relative:
         raise UsageError(
-            f"the {relative[0].slot} piece {relative[0].name!r} compares answers to one prompt, but answers={config.answers}: "
+            f"the {relative[0].slot} piece {relative[0].name!r} compares answers to one prompt, but "
+            f"answers={config.answers}: "
             "give --answers 2 or more, or an advantage without groups (batch_center, greedy_baseline, gae)"
         )
     if config.refill_rounds and not plan.filter:

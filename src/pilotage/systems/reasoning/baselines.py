@@ -22,13 +22,17 @@ def _row(name: str, summary: str, use_when: str, avoid_when: str, paper: Paper |
     return System(card, config, train)
 
 
+REINFORCE_PLUS_PLUS = Paper(
+    "REINFORCE++: Stabilizing Critic-Free Policy Optimization with Global Advantage Normalization", "2501.03262"
+)
+
 SYSTEMS = [
     _row(
         "reinforce",
         "Policy gradient with the plain reward: every right answer is made more likely, wrong ones are left alone.",
         "You want the simplest estimator, as a yardstick.",
         "Rewards are mostly positive or mostly negative: without a baseline the gradient is noisy.",
-        Paper("Simple statistical gradient-following algorithms for connectionist reinforcement learning", ""),
+        Paper("Simple Statistical Gradient-Following Algorithms for Connectionist RL (Williams 1992)", ""),
         TextConfig(advantage="score", surrogate="reinforce", aggregate="seq_mean_token_sum"),
     ),
     _row(
@@ -44,7 +48,9 @@ SYSTEMS = [
         "Policy gradient whose baseline is the reward of the greedy answer to the same prompt.",
         "You sample one or few answers per prompt.",
         "Greedy answers are unlike sampled ones, or decoding is the bottleneck.",
-        Paper("ReMax: A Simple, Effective, and Efficient Reinforcement Learning Method for Aligning LLMs", "2310.10505"),
+        Paper(
+            "ReMax: A Simple, Effective, and Efficient Reinforcement Learning Method for Aligning LLMs", "2310.10505"
+        ),
         TextConfig(advantage="greedy_baseline", surrogate="reinforce", aggregate="seq_mean_token_sum"),
     ),
     _row(
@@ -119,7 +125,9 @@ SYSTEMS = [
         "Returns per token with a KL penalty inside the reward, standardised over the whole batch.",
         "You want one global scale of advantages and few answers per prompt.",
         "Prompts differ much in difficulty: a global baseline favours the easy ones.",
-        Paper("REINFORCE++: Stabilizing Critic-Free Policy Optimization with Global Advantage Normalization", "2501.03262"),
+        Paper(
+            "REINFORCE++: Stabilizing Critic-Free Policy Optimization with Global Advantage Normalization", "2501.03262"
+        ),
         TextConfig(
             advantage="token_return",
             shaping="whiten",
@@ -133,7 +141,9 @@ SYSTEMS = [
         "Group means as baseline, then standardised over the whole batch, with a k2 divergence in the loss.",
         "As reinforce-plus-plus, with several answers per prompt.",
         "You need to stay without a reference model.",
-        Paper("REINFORCE++: Stabilizing Critic-Free Policy Optimization with Global Advantage Normalization", "2501.03262"),
+        Paper(
+            "REINFORCE++: Stabilizing Critic-Free Policy Optimization with Global Advantage Normalization", "2501.03262"
+        ),
         TextConfig(
             advantage="center",
             shaping="whiten",

@@ -12,7 +12,7 @@ CARD = Card(
     "score, which weighs bad bundles more and ignores the best, so that hard prompts pull and entropy lasts longer.",
     audience="Whoever sees entropy collapse and pass@k stall while pass@1 creeps up.",
     use_when="Many prompts are all wrong or all right in their group, and diversity of answers matters.",
-    avoid_when="Batches are small, or reward scales differ between data sources: bundle sums are then dominated by one.",
+    avoid_when="Batches are small, or reward scales differ between data sources: one then dominates the bundle sums.",
     paper=Paper("Risk-based Policy Optimization via Verifiable Reward for LLM Post-Training", "2510.00911"),
     notes="""\
 - Paper and code differ. `mvar:form=paper` (here): A = −(1+ω)(q_α − R)⁺ + g(R, q_α, q_β), never positive.
