@@ -125,9 +125,7 @@ SYSTEMS = [
         "Returns per token with a KL penalty inside the reward, standardised over the whole batch.",
         "You want one global scale of advantages and few answers per prompt.",
         "Prompts differ much in difficulty: a global baseline favours the easy ones.",
-        Paper(
-            "REINFORCE++: Stabilizing Critic-Free Policy Optimization with Global Advantage Normalization", "2501.03262"
-        ),
+        REINFORCE_PLUS_PLUS,
         TextConfig(
             advantage="token_return",
             shaping="whiten",
@@ -141,9 +139,7 @@ SYSTEMS = [
         "Group means as baseline, then standardised over the whole batch, with a k2 divergence in the loss.",
         "As reinforce-plus-plus, with several answers per prompt.",
         "You need to stay without a reference model.",
-        Paper(
-            "REINFORCE++: Stabilizing Critic-Free Policy Optimization with Global Advantage Normalization", "2501.03262"
-        ),
+        REINFORCE_PLUS_PLUS,
         TextConfig(
             advantage="center",
             shaping="whiten",
