@@ -6,6 +6,8 @@ WORKERS ?= 2
 SEEDS ?= 5
 ARMS ?= grpo gtpo bnpo
 DEMO ?= runs/demo
+# One batch size for all arms, and a task that two cores learn in minutes.
+DEMO_OPTIONS ?= --levels 1,2,3 --prompts 16 --answers 8 --steps 30 --evaluate-every 10 --lr 3e-4
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -45,7 +47,7 @@ $(TEST): $(BIN)/pip pyproject.toml constraints/test.txt constraints/docs.txt
 # ---- what people come for ---------------------------------------------------------------------------------------------
 
 demo: $(MAIN)
-	$(BIN)/pilotage compare $(ARMS) --out $(DEMO) --workers $(WORKERS) --seeds $(SEEDS)
+	$(BIN)/pilotage compare $(ARMS) --out $(DEMO) --workers $(WORKERS) --seeds $(SEEDS) -- $(DEMO_OPTIONS)
 	@echo "open $(CURDIR)/$$($(BIN)/pilotage report $(DEMO))"
 
 test: $(TEST)

@@ -47,8 +47,10 @@ class WarmUpError(RuntimeError):
     """The accuracy asked for was not reached within the step limit."""
 
 
-def supervised_batch(policy: LanguagePolicy, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(ids, attention mask, labels), [B, L]: prompt, solution, one end-of-sequence token; only the last two trained."""
+def supervised_batch(policy: LanguagePolicy, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, labels), both [B, L]: prompt, solution, one end-of-sequence token, of which the last two are trained.
+
+    Padding stands on the right, where causal attention never looks: no mask is needed."""
     rows = []
     for item in items:
         prompt = policy.encode(item.prompt)
@@ -56,13 +58,11 @@ def supervised_batch(policy: LanguagePolicy, items: Sequence[Item]) -> tuple[tor
     width = max(len(prompt) + len(answer) for prompt, answer in rows)
     ids = torch.full((len(rows), width), policy.pad_id)
     labels = torch.full((len(rows), width), -100)
-    attention = torch.zeros((len(rows), width), dtype=torch.int64)
     for index, (prompt, answer) in enumerate(rows):
         length = len(prompt) + len(answer)
         ids[index, :length] = torch.tensor(prompt + answer)
         labels[index, len(prompt) : length] = torch.tensor(answer)
-        attention[index, :length] = 1
-    return ids, attention, labels
+    return ids, labels
 
 
 def slug(name: str) -> str:
@@ -117,8 +117,8 @@ def warm_up(settings: WarmUp, task: Any, folder: Path) -> dict[str, float]:
 
 
 def _supervised_step(policy: LanguagePolicy, optimiser: torch.optim.Optimizer, items: Sequence[Item]) -> float:
-    ids, attention, labels = supervised_batch(policy, items)
-    loss = policy.model(input_ids=ids, attention_mask=attention, labels=labels).loss
+    ids, labels = supervised_batch(policy, items)
+    loss = policy.model(input_ids=ids, labels=labels, use_cache=False).loss
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)

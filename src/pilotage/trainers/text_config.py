@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,3 +135,14 @@ def train(config: TextConfig, run: Any) -> Result:
     from pilotage.trainers.text import train as train_text
 
     return train_text(config, run)
+
+
+def forecast(config: TextConfig) -> Mapping[str, float]:
+    """What a run will take: steps, answers, tokens at most, and seconds on this machine from two timed steps."""
+    from pilotage.trainers.text_forecast import forecast as forecast_text
+
+    return forecast_text(config)
+
+
+ACTIONS: Mapping[str, Callable[..., Any]] = {"forecast": forecast}
+"""The verbs of every member of the family."""

@@ -5,7 +5,7 @@ The numbers are those of the papers; where trainers differ (TRL, verl) the docs 
 from __future__ import annotations
 
 from pilotage.system import Card, Paper, System
-from pilotage.trainers.text_config import TextConfig, train
+from pilotage.trainers.text_config import ACTIONS, TextConfig, train
 
 
 def _row(name: str, summary: str, use_when: str, avoid_when: str, paper: Paper | None, config: TextConfig) -> System:
@@ -19,7 +19,7 @@ def _row(name: str, summary: str, use_when: str, avoid_when: str, paper: Paper |
         paper=paper,
         baseline=True,
     )
-    return System(card, config, train)
+    return System(card, config, train, ACTIONS)
 
 
 REINFORCE_PLUS_PLUS = Paper(

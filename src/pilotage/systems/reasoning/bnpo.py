@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilotage.system import Card, Paper, System
-from pilotage.trainers.text_config import TextConfig, train
+from pilotage.trainers.text_config import ACTIONS, TextConfig, train
 
 CARD = Card(
     name="bnpo",
@@ -34,4 +34,5 @@ SYSTEM = System(
         answers=16,
     ),
     train,
+    ACTIONS,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilotage.system import Card, Paper, System
-from pilotage.trainers.text_config import TextConfig, train
+from pilotage.trainers.text_config import ACTIONS, TextConfig, train
 
 CARD = Card(
     name="gtpo",
@@ -40,4 +40,5 @@ SYSTEM = System(
         aggregate="seq_mean_token_mean",
     ),
     train,
+    ACTIONS,
 )

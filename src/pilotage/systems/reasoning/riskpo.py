@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilotage.system import Card, Paper, System
-from pilotage.trainers.text_config import TextConfig, train
+from pilotage.trainers.text_config import ACTIONS, TextConfig, train
 
 CARD = Card(
     name="riskpo",
@@ -35,4 +35,5 @@ SYSTEM = System(
         answers=10,
     ),
     train,
+    ACTIONS,
 )

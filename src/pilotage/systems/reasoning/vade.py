@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilotage.system import Card, Paper, System
-from pilotage.trainers.text_config import TextConfig, train
+from pilotage.trainers.text_config import ACTIONS, TextConfig, train
 
 CARD = Card(
     name="vade",
@@ -28,4 +28,5 @@ SYSTEM = System(
     CARD,
     TextConfig(sampler="thompson", advantage="zscore", surrogate="clip", aggregate="seq_mean_token_mean"),
     train,
+    ACTIONS,
 )
