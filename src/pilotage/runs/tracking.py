@@ -72,7 +72,8 @@ class WeightsAndBiases(Tracker):
     def __init__(self, directory: Path, *, system: str, config: Mapping[str, Any], step: int) -> None:  # noqa: ARG002
         import wandb
 
-        online = "online" if os.environ.get("WANDB_API_KEY") else "offline"
+        # Any: wandb's types are there in some environments only.
+        mode: Any = os.environ.get("WANDB_MODE", "online" if os.environ.get("WANDB_API_KEY") else "offline")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "pilotage"),
             dir=str(directory),
@@ -81,7 +82,7 @@ class WeightsAndBiases(Tracker):
             resume="allow",
             name=f"{system}/{directory.name}",
             config=dict(config),
-            mode=os.environ.get("WANDB_MODE", online),  # type: ignore[arg-type]
+            mode=mode,
         )
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
