@@ -42,6 +42,8 @@ CONFIGURATIONS = {
         attention_bias=True,
         rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0},
     ),
+    # vLLM's attention on the CPU takes heads of 32 and more.
+    "vllm": lambda: Qwen2Config(**SHAPE | {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}),
     "gemma2": lambda: Gemma2Config(**SHAPE, head_dim=8, sliding_window=64),
     "gpt2": lambda: GPT2Config(
         vocab_size=VOCABULARY,
