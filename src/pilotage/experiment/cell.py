@@ -114,6 +114,10 @@ class Context:
         """Whether a fraction of the work is enough, because nobody will believe the numbers."""
         return self.cell.quick
 
+    def configuration(self, command: str | None = None) -> Any:
+        """The configuration that `command` (the arm's own by default) names."""
+        return parse_command(command or self.command, self.wiring)[1]
+
     def train(self, command: str | None = None, seed: int | None = None) -> Result:
         """Train `command` (the arm's own by default) with `seed` (the unit by default).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -293,7 +294,10 @@ class TextTrainer:
 
     def context(self) -> Mapping[str, Any]:
         """What pieces may ask for that is not a column."""
-        return {"generator": self.run.generator("credit"), "initial_entropy": self.counts["initial_entropy"]}
+        # An engine without entropies leaves it unknown; NaN would compare as "not below the threshold", silently.
+        initial = self.counts["initial_entropy"]
+        known = None if math.isnan(initial) else initial
+        return {"generator": self.run.generator("credit"), "initial_entropy": known}
 
     def prompt(self, item: Item) -> list[int]:
         return text_models.prompt_ids(self.policy, self.config, item)
