@@ -118,8 +118,11 @@ def defining_modules(system: System) -> set[str]:
     """The modules that a system's behaviour is written in: that of its run, and that of its `SYSTEM` or `SYSTEMS`."""
     modules = {module for module in [getattr(system.run, "__module__", None)] if module}
     for name, module in list(sys.modules.items()):
+        # Others are not even asked: some (torch.ops) answer to every name.
+        if not name.startswith("pilotage.systems."):
+            continue
         offered = [getattr(module, "SYSTEM", None), *(getattr(module, "SYSTEMS", None) or ())]
-        if name.startswith("pilotage.systems.") and any(one is system for one in offered):
+        if any(one is system for one in offered):
             modules.add(name)
     return modules
 
