@@ -29,7 +29,7 @@ from pilotage.system import Claim, UsageError
 
 FORMAT = 1
 BUDGET_MINUTES = 45.0
-QUICK_FIELDS: Mapping[str, Any] = {"steps": 3}
+QUICK_FIELDS: Mapping[str, Any] = {"steps": 3, "evaluation_prompts": 8, "evaluation_samples": 1}
 
 
 def reproduce(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -108,11 +107,12 @@ def test_pass_at_k_is_the_chance_over_choices_of_answers(tmp_path, monkeypatch):
     monkeypatch.setattr("pilotage.trainers.text.TextTrainer.right", right)
     context.train()
     measured = gtpo.pass_at("grpo", 0, context)
-    assert set(measured) == {"pass@1", "pass@2", "pass@4"}
-    assert 0.2 < measured["pass@1"] < 0.5
-    # Of four answers in a row one or two are right, so that choosing two misses in 3 or 1 of 6 ways.
-    assert measured["pass@4"] == 1.0
-    assert measured["pass@1"] < measured["pass@2"] < 1.0
+    assert list(measured) == [f"pass@{k}" for k in (1, 2, 4, 8, 16, 32)]
+    # Every third answer is right: 10 or 11 of 32, so that one of any 23 must be.
+    assert measured["pass@1"] == pytest.approx(1 / 3, abs=0.02)
+    one_misses, two_miss = 1 - measured["pass@1"], 1 - measured["pass@2"]
+    assert two_miss == pytest.approx(one_misses**2 - one_misses * (1 - one_misses) / 31, abs=1e-3)
+    assert measured["pass@32"] == 1.0
 
 
 def test_the_claims_obey_the_rules():
@@ -125,15 +125,13 @@ def test_the_claims_obey_the_rules():
             assert context.configuration().prompts == 16, claim.name
 
 
-@pytest.mark.parametrize(("sign", "name"), list(product((1, -1), ("conflict", "other"))))
-def test_reweighted_probabilities_move_as_told(sign, name, tmp_path, monkeypatch):
-    """A trained policy that is surely more (or less) confident on every token shows in both numbers."""
+def test_a_policy_that_grew_surer_of_every_token_shows_it_in_both_numbers(tmp_path, monkeypatch):
     context = context_for(tmp_path, f"grpo {TINY}")
     context.train()
 
     def score(_self, model, rollouts, entropy=False):
         del entropy
-        shift = 0.25 * sign if model.__dict__.get("is_trained") else 0.0
+        shift = 0.25 if model.__dict__.get("is_trained") else 0.0
         return type("Scored", (), {"logp": torch.full(rollouts.ids.shape, shift)})
 
     def load(folder):
@@ -143,4 +141,5 @@ def test_reweighted_probabilities_move_as_told(sign, name, tmp_path, monkeypatch
 
     monkeypatch.setattr("pilotage.policies.language.load_policy", load)
     monkeypatch.setattr("pilotage.trainers.text_models.Autoregressive.score", score)
-    assert gtpo.probe_log_prob("grpo", 0, context)[name] == pytest.approx(0.25 * sign)
+    measured = gtpo.probe_log_prob("grpo", 0, context)
+    assert measured == {"conflict": pytest.approx(0.25), "other": pytest.approx(0.25)}

