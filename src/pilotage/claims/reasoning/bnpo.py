@@ -27,7 +27,7 @@ TWO_REWARDS = f"{WORLD} --reward exact+format --steps 40"
 GRID = ("--lr 3e-5", "--lr 1e-4")
 BATCHES, QUICK_BATCHES = 24, 3
 ORACLE_ANSWERS = 256
-STEP_SECONDS = 0.6
+STEP_SECONDS = 0.7
 UNIFORM, SQUARE_ROOT = "α = β = 1 is centring", "α = β = 3/2 is GRPO"
 BEFORE, AFTER = "before training", "after training"
 
@@ -230,7 +230,7 @@ FIT = [
         metric="log_ratio",
         criterion=Criterion("better"),
         measure=normaliser,
-        cost=STEP_SECONDS * 40 + 5,
+        cost=STEP_SECONDS * 40 + 12,
         note="ln(α/β), mean over 8 batches; m, a, b, α and β are in the cells.",
     ),
     Claim(
@@ -278,7 +278,7 @@ STABILITY = [
         criterion=Criterion("better"),
         higher_is_better=False,
         measure=steadiness,
-        cost=STEP_SECONDS * 40 + 5,
+        cost=STEP_SECONDS * 40 + 12,
         note="Standard deviation over mean: free of scale, so that 1/f cannot count as calm. Both arms at one rate.",
     ),
     Claim(
@@ -303,7 +303,7 @@ STABILITY = [
         metric="held_out/accuracy",
         criterion=Criterion("better"),
         gates={"grpo": ("held_out/accuracy", 0.45)},
-        cost=STEP_SECONDS * 40 + 5,
+        cost=STEP_SECONDS * 40 + 12,
         saturates=True,
         note="The paper's gain is one or two points, less than five seeds can show. The gate: GRPO has not "
         "lost what the warm-up, to 0.45, gave it.",
@@ -319,7 +319,7 @@ STABILITY = [
         unit="five training seeds",
         tier="long",
         measure=worst_of_five,
-        cost=5 * (STEP_SECONDS * 40 + 5),
+        cost=5 * (STEP_SECONDS * 40 + 12),
     ),
 ]
 
@@ -336,7 +336,7 @@ def _decomposition(name: str, against: str, command: str, statement: str, **more
         },
         compare=("decomposed", against),
         metric="held_out/accuracy",
-        cost=STEP_SECONDS * 40 + 5,
+        cost=STEP_SECONDS * 40 + 12,
         note="Rewards exact and format, each 0 or 1; 40 updates. The gates are the card's: only policies that keep the "
         "format in 95 % of answers are compared.",
         gates=dict.fromkeys(("decomposed", against), ("held_out/well_formed", 0.95)),

@@ -15,8 +15,8 @@ from typing import Any
 from pilotage.system import Arm, Claim, Criterion
 
 WORLD = "--task add --levels 1,2,3 --prompts 16 --answers 8"
-CALM = f"{WORLD} --warm-up 0.45 --pool 240 --steps 50 --evaluate-every 0"
-HARSH = f"{WORLD} --steps 40 --evaluate-every 10 --lr 5e-4"
+CALM = f"{WORLD} --warm-up 0.45 --pool 240 --steps 40 --evaluate-every 0"
+HARSH = f"{WORLD} --steps 30 --evaluate-every 10 --lr 5e-4"
 LONG = f"{WORLD} --steps 300 --evaluate-every 20"
 GRID = ("--lr 3e-5", "--lr 1e-4")
 WITH_KL = "--regulariser 0.04*kl:kind=k3"
@@ -25,7 +25,7 @@ UNTRAINED = "untrained"
 KL_LESS_ONE = "GRPO with KL, less one"
 PROBE_SEED = 1000
 """Of the probe answers, the same for all arms and units."""
-STEP_SECONDS = 0.6
+STEP_SECONDS = 0.7
 
 
 def conflict_shares(arm: str, unit: int, context: Any) -> Mapping[str, float]:
@@ -157,7 +157,7 @@ CONFLICTS = [
         criterion=Criterion("better", 0.005),
         primary=True,
         measure=probe_log_prob,
-        cost=STEP_SECONDS * 50 + 5,
+        cost=STEP_SECONDS * 40 + 15,
         note="Nats a token, on 512 answers of the untrained policy that are the same for every arm and seed. "
         + SAME_RATE,
     ),
@@ -198,7 +198,7 @@ HARSH_CLAIMS = [
         metric="well_formed",
         criterion=Criterion("better", 0.05),
         measure=collapse,
-        cost=STEP_SECONDS * 40 + 10,
+        cost=STEP_SECONDS * 30 + 25,
         saturates=True,
         note=HARSH_NOTE,
     ),
@@ -211,7 +211,7 @@ HARSH_CLAIMS = [
         metric="well_formed",
         criterion=Criterion("not_worse", 0.05),
         measure=collapse,
-        cost=STEP_SECONDS * 40 + 10,
+        cost=STEP_SECONDS * 30 + 25,
         note=HARSH_NOTE,
     ),
     Claim(
@@ -272,7 +272,7 @@ ACCURACY = [
         criterion=Criterion("better"),
         primary=True,
         gates={"grpo": ("held_out/accuracy", 0.45)},
-        cost=STEP_SECONDS * 50 + 5,
+        cost=STEP_SECONDS * 40 + 15,
         saturates=True,
         note="Mean over levels. The card expects 0 to 4 points in this calm regime, which five seeds can hardly show. "
         "The gate: GRPO has not lost what the warm-up, to 0.45, gave it.",
