@@ -134,7 +134,7 @@ CLAIMS = [
         measure=measures.covariance,
         tuned_by=TUNED,
         tuning_seeds=1,
-        cost=4.0,
+        cost=1.0,
         note="Mean over 6 looks (steps 0 to 50) at the GRPO training of each seed, 20 prompts × 16 answers each (the "
         "card asks for 64 × 32). The cells also hold `assumption`, mean log π of right minus wrong answers: positive "
         "where probability rises with the reward.",
@@ -148,7 +148,7 @@ CLAIMS = [
         metric="agrees",
         criterion=Criterion("exact"),
         unit="draw of 200 bandits",
-        n=16,
+        n=5,
         measure=measures.entropy_change,
         cost=3.0,
     ),
@@ -161,7 +161,7 @@ CLAIMS = [
         metric="never violated",
         criterion=Criterion("exact"),
         unit="draw of 200 bandits",
-        n=16,
+        n=5,
         measure=measures.theorem,
         cost=3.0,
     ),
@@ -173,7 +173,7 @@ CLAIMS = [
         metric="never violated",
         criterion=Criterion("exact"),
         unit="draw of 200 bandits",
-        n=16,
+        n=5,
         measure=measures.theorem,
         cost=3.0,
         note="In this reading the lower tail, whose slope is 1 + ω instead of 1, adds ω times a positive covariance; "
