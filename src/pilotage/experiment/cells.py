@@ -119,9 +119,10 @@ def function_reference(function: Callable[..., Any]) -> str:
 def defining_modules(system: System) -> set[str]:
     """The modules that a system's behaviour is written in: that of its run, and that of its `SYSTEM` or `SYSTEMS`."""
     modules = {module for module in [getattr(system.run, "__module__", None)] if module}
-    # By name first: some modules of torch claim to have every attribute.
-    ours = {name: module for name, module in sys.modules.items() if name.startswith("pilotage.systems.")}
-    for name, module in ours.items():
+    for name, module in list(sys.modules.items()):
+        # Others are not even asked: some (torch.ops) answer to every name.
+        if not name.startswith("pilotage.systems."):
+            continue
         offered = [getattr(module, "SYSTEM", None), *(getattr(module, "SYSTEMS", None) or ())]
         if any(one is system for one in offered):
             modules.add(name)

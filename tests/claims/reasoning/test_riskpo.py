@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,37 +17,10 @@ from pilotage.experiment.planning import Plan, check_claims, forecast
 from pilotage.objectives.risk import make_bundles
 from pilotage.records import Rollouts
 from pilotage.runs import Run, read_lines
-from pilotage.system import Result
 from pilotage.trainers import probes
-from pilotage.trainers.text import TextTrainer, train
-
-TINY = (
-    "--levels 1,3 --warm-up 0 --pool 12 --prompts 6 --answers 4 --steps 2 --max-tokens 6 --evaluate-every 1 "
-    f"--evaluation-prompts 4 --evaluation-samples 1 --reward {__file__}:graded"
-)
-
-
-def graded(text: str, item: Any) -> float:
-    """An untrained policy earns something: the share of digits."""
-    del item
-    return sum(c.isdigit() for c in text) / max(len(text), 1)
-
-
-@dataclass
-class FakeContext:
-    """A context whose trainings run here."""
-
-    command: str
-    directory: Path
-    quick: bool = True
-    wiring: Wiring = Wiring()
-
-    def train(self, probe: Any = None) -> Result:
-        name, *options = self.command.split()
-        config = configure(find_system(name), options)
-        with Run.create(self.directory / "training", system=name, config=config_to_dict(config), seed=0) as run:
-            return train(config, run, probe)
-
+from pilotage.trainers.text import TextTrainer
+from tests.claims.reasoning.graded import mostly_right
+from tests.claims.reasoning.tiny import TINY, Context
 
 def rollouts(reward: list[float], group: list[int], logp: list[float]) -> Rollouts:
     count = len(reward)
@@ -128,7 +99,7 @@ def test_covariances_of_the_same_answers_are_those_of_numpy() -> None:
 
 
 def test_a_training_is_looked_in_on_and_not_disturbed(tmp_path: Path) -> None:
-    context = FakeContext(f"riskpo {TINY} --advantage mvar:size=3", tmp_path)
+    context = Context(f"riskpo {TINY} --steps 2 --advantage mvar:size=3", tmp_path)
     numbers = measures.trained("riskpo", 0, context)
     lines = read_lines(tmp_path / "training" / "metrics.jsonl")
     assert [("gold_entropy" in line) for line in lines] == [True, True, True]
@@ -151,8 +122,6 @@ def test_numbers_of_a_training_come_from_its_lines() -> None:
         {"step": 1, "advantage/nonzero": 0.5},
         {"step": 2, "advantage/nonzero": 1.0, "held_out/accuracy": 0.44, "gold_entropy": 0.6, **look, **levels, **passes},
     ]
-    if "held_out/accuracy/level_4" not in lines[0]:
-        lines[0] |= levels
     numbers = measures.training_numbers(lines)
     assert numbers["nonzero"] == 0.75
     assert numbers["hard accuracy"] == pytest.approx(0.2)
@@ -164,9 +133,14 @@ def test_numbers_of_a_training_come_from_its_lines() -> None:
     assert numbers["pass@32"] == 0.8
 
 
-def test_the_noise_of_the_hardest_level_is_the_variance_of_its_gradients(tmp_path: Path) -> None:
-    command = f"riskpo {TINY} --advantage mvar:size=2"
-    numbers = measures.bundling_noise("B=2", 0, FakeContext(command, tmp_path / "a"))
+def test_the_noise_of_the_hardest_level_is_the_variance_of_its_gradients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        TextTrainer, "right", lambda _, texts, items: [mostly_right(t, i) for t, i in zip(texts, items, strict=True)]
+    )
+    command = f"riskpo {TINY} --steps 2 --advantage mvar:size=2"
+    numbers = measures.bundling_noise("B=2", 0, Context(command, tmp_path / "a"))
     config = configure(find_system("riskpo"), command.split()[1:])
     with Run.create(tmp_path / "b", system="riskpo", config=config_to_dict(config), seed=0) as run:
         trainer = TextTrainer(config, run)
@@ -179,7 +153,7 @@ def test_the_noise_of_the_hardest_level_is_the_variance_of_its_gradients(tmp_pat
             # The loss by hand: minus the mean over answers of A times the mean log-probability, at ratio 1.
             logp = direct_logp(trainer, batch)
             mean = torch.where(batch.mask, logp, 0.0).sum(-1) / batch.mask.sum(-1)
-            rows = (batch.column("level") == 3).nonzero().flatten()
+            rows = (batch.column("level") == 4).nonzero().flatten()
             loss = -(scored[rows].float() * mean[rows]).sum() / len(rows)
             trainer.model.zero_grad(set_to_none=True)
             loss.backward()
@@ -187,10 +161,9 @@ def test_the_noise_of_the_hardest_level_is_the_variance_of_its_gradients(tmp_pat
             gradients.append(torch.cat(parts).double())
         trainer.close()
     variance = float(torch.stack(gradients).var(0).sum())
-    if variance > 0:
-        assert numbers["log_variance"] == pytest.approx(math.log(variance), abs=1e-3)
-    else:
-        assert math.isnan(numbers["log_variance"])
+    assert numbers["log_variance"] == pytest.approx(math.log(variance), abs=1e-3)
+    second = float((torch.stack(gradients) ** 2).sum(1).mean())
+    assert numbers["noise_share"] == pytest.approx(variance / second, rel=1e-3)
 
 
 def direct_logp(trainer: TextTrainer, batch: Rollouts) -> torch.Tensor:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from pilotage.evaluation.gradients import noise_share
 from pilotage.evaluation.matched import mean_over_progress
 from pilotage.evaluation.sampling import pass_at_k
 
@@ -55,7 +54,8 @@ def covariances(rollouts: Any, seed: int) -> dict[str, float]:
 
     reward, group = rollouts.column("reward"), rollouts.group
     logp = torch.where(rollouts.mask, rollouts.logp_sampled, 0.0).double().sum(-1)
-    risk = BundledRisk()(reward, group, torch.Generator().manual_seed(seed % 2**63))["advantage"]
+    piece = BundledRisk(size=min(5, len(group.unique())))
+    risk = piece(reward, group, torch.Generator().manual_seed(seed))["advantage"]
     centred = reward - group_mean(reward, group)
     gaps = []
     for one in group.unique():
@@ -143,10 +143,10 @@ def bundling_noise(arm: str, unit: int, context: Any) -> dict[str, float]:
             gradients.append(probes.gradient_of(trainer, rollouts, probes.unit_deviation(advantage), rows))
         trainer.close()
     table = np.stack(gradients)
-    variance = float(table.var(0, ddof=1).sum())
+    variance, second = float(table.var(0, ddof=1).sum()), float((table**2).sum(1).mean())
     return {
         "log_variance": float(np.log(variance)) if variance > 0 else float("nan"),
-        "noise_share": noise_share(table),
+        "noise_share": variance / second if second > 0 else float("nan"),
     }
 
 
