@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ def launch(
     directory: Path | str | None = None,
     command: str = "",
     track: Sequence[str] = (),
+    probe: Callable[..., Mapping[str, float]] | None = None,
 ) -> Result:
     """Run `system` with `config` in `directory` (a default one when None), or go on with what was interrupted there.
 
-    track: trackers by name, beside the local files. Raises UsageError when the directory holds something else."""
+    track: trackers by name, beside the local files. probe: given to the system's run as `probe`, for those that take
+    one. Raises UsageError when the directory holds something else."""
     refuse_while_loading(system.name)
     from pilotage.runs import Run
 
@@ -46,7 +48,7 @@ def launch(
             return Result(str(run.directory), dict(run.result or {}))
         if track:
             run.track(track)
-        result = system.run(config, run)
+        result = system.run(config, run) if probe is None else system.run(config, run, probe=probe)  # type: ignore[call-arg]
         if not run.finished:
             run.finish(result.metrics)
         return result

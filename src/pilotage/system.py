@@ -135,6 +135,12 @@ class Claim:
     saturates: bool = False
     """Whether the metric is a rate: both arms ≥ .97 or ≤ .03 leave the claim undecided."""
     note: str = ""
+    tuned_by: str = ""
+    """The metric, of the same cells and better when higher, by which each arm's setting is chosen; empty: `metric`."""
+    tuning_seeds: int = 2
+    """Number of seeds, from 1000 on, on which each setting is tried."""
+    unmeasured: str = ""
+    """Why nothing measures it here: the claim is listed as «not measured (reason)» and never runs."""
 
 
 @cache

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,18 @@ def test_what_cannot_work_is_refused_before_anything_runs(wiring: Wiring, tmp_pa
         place(Cell("a", 0, " "), wiring, tmp_path)
     with pytest.raises(UsageError, match="cannot be imported by a worker"):
         function_reference(lambda *_: {})
+
+
+def test_modules_that_answer_to_every_name_do_not_disturb(wiring: Wiring, tmp_path: Path) -> None:
+    """torch.classes and torch.ops are such modules: a measure trains after torch was imported."""
+    before = key(wiring, tmp_path)
+
+    class Anything:
+        def __getattr__(self, name: str) -> object:
+            return object()
+
+    sys.modules["answers_to_every_name"] = Anything()  # type: ignore[assignment]
+    try:
+        assert key(wiring, tmp_path) == before
+    finally:
+        del sys.modules["answers_to_every_name"]

@@ -156,6 +156,10 @@ class BetaThompsonSampler:
         p = self.rates.draw(self._generator) if self.draw == "thompson" else self.rates.mean()
         return information(p, self.score)
 
+    def never_solved(self) -> np.ndarray:
+        """Rows that were answered at least 8 times, never right: unanswerable or mislabelled, perhaps."""
+        return self.rates.never_solved()
+
     def update(self, items: np.ndarray, right: np.ndarray, total: np.ndarray) -> None:
         """Forget and count. items: [B] rows that were rolled out; right: [B] sums of their scores, scaled to [0, 1]
         each; total: [B] numbers of answers. Raises UsageError for right > total."""

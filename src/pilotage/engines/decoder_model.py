@@ -175,7 +175,7 @@ class FusedModel:
         biases = [bias for _, bias in parts]
         if all(bias is None for bias in biases):
             return Product(weight.t().to(self.factors).contiguous(), None)
-        filled = [torch.zeros(part.shape[0]) if bias is None else bias.detach().float() for part, bias in parts]
+        filled = [weight.new_zeros(len(part)) if bias is None else bias.detach().float() for part, bias in parts]
         return Product(weight.t().to(self.factors).contiguous(), torch.cat(filled))
 
     def _layer(self, named: Mapping[str, Tensor], prefix: str) -> Layer:

@@ -29,6 +29,18 @@ def _mix(words: np.ndarray) -> np.ndarray:
     return words ^ (words >> np.uint64(31))
 
 
+def _keys(seeds: Sequence[int], samples: Sequence[int]) -> np.ndarray:
+    """[rows] uint64, one number for each (request seed, index of the answer)."""
+    with np.errstate(over="ignore"):
+        key = _mix(np.array([seed % 2**64 for seed in seeds], dtype=np.uint64) + _GOLDEN)
+        return _mix(key ^ _mix(np.asarray(samples, dtype=np.uint64) * _GOLDEN + _SECOND))
+
+
+def sample_seed(seed: int, sample: int) -> int:
+    """A seed in [0, 2^63) for one answer of a request, for engines that draw their own noise."""
+    return int(_keys([seed], [sample])[0] >> np.uint64(1))
+
+
 def uniforms(seeds: Sequence[int], samples: Sequence[int], count: int, start: int = 0) -> np.ndarray:
     """Uniform numbers in (0, 1) for positions `start`...`start + count - 1` of each answer.
 
@@ -41,10 +53,8 @@ def uniforms(seeds: Sequence[int], samples: Sequence[int], count: int, start: in
     Returns:
         [rows, count] float64."""
     with np.errstate(over="ignore"):
-        key = _mix(np.array([seed % 2**64 for seed in seeds], dtype=np.uint64) + _GOLDEN)
-        key = _mix(key ^ _mix(np.asarray(samples, dtype=np.uint64) * _GOLDEN + _SECOND))
         counters = np.arange(start + 1, start + count + 1, dtype=np.uint64) * _GOLDEN
-        words = _mix(key[:, None] + counters)
+        words = _mix(_keys(seeds, samples)[:, None] + counters)
     return ((words >> np.uint64(64 - _BITS)).astype(np.float64) + 0.5) * 2.0**-_BITS
 
 

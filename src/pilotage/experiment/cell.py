@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from pilotage.experiment.cells import (
     Outcome,
     PlacedCell,
     Wiring,
+    function_reference,
     load_function,
     parse_command,
     place,
@@ -90,7 +91,10 @@ def train(cell: Cell, directory: Path, wiring: Wiring) -> Result:
     system, config = parse_command(cell.command, wiring)
     config = with_seed(config, cell.unit)
     launcher: Any = importlib.import_module(wiring.launch)
-    result: Result = launcher.launch(system, config, seed=cell.unit, directory=directory, command=cell.command)
+    looking = {"probe": load_function(cell.probe)} if cell.probe else {}
+    result: Result = launcher.launch(
+        system, config, seed=cell.unit, directory=directory, command=cell.command, **looking
+    )
     return result
 
 
@@ -114,12 +118,21 @@ class Context:
         """Whether a fraction of the work is enough, because nobody will believe the numbers."""
         return self.cell.quick
 
-    def train(self, command: str | None = None, seed: int | None = None) -> Result:
+    def configuration(self, command: str | None = None) -> Any:
+        """The configuration that `command` (the arm's own by default) names."""
+        return parse_command(command or self.command, self.wiring)[1]
+
+    def train(
+        self, command: str | None = None, seed: int | None = None, probe: Callable[..., Any] | None = None
+    ) -> Result:
         """Train `command` (the arm's own by default) with `seed` (the unit by default).
 
-        The training is a cell of its own: claims, arms and comparisons that need the same one share it."""
+        The training is a cell of its own: claims, arms and comparisons that need the same one share it. `probe(trainer,
+        step)`, a function of a module, looks in whenever held-out prompts are answered; the numbers that it returns
+        stand in metrics.jsonl at that step. Systems whose run takes a probe only."""
         unit = self.cell.unit if seed is None else seed
-        cell = replace(self.cell, command=command or self.command, unit=unit, measure="")
+        looking = function_reference(probe) if probe else ""
+        cell = replace(self.cell, command=command or self.command, unit=unit, measure="", probe=looking)
         placed = place(cell, self.wiring, self.root)
         outcome = finish_cell(placed)
         numbers = {name: value for name, value in outcome.metrics.items() if value is not None}

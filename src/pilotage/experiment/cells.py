@@ -36,13 +36,15 @@ class Cell:
     """One arm and one unit. `command` is a command line without the program's name (`"grpo --lr 1e-4"`).
 
     With `measure` (`"module:function"`) the cell is what that function returns for (arm, unit, context); without, the
-    command is trained with `unit` as its seed and its result's metrics are taken."""
+    command is trained with `unit` as its seed and its result's metrics are taken. `probe` (`"module:function"`) looks
+    in on such a training: see `Context.train`."""
 
     arm: str
     unit: int
     command: str
     measure: str = ""
     quick: bool = False
+    probe: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,11 @@ def defining_modules(system: System) -> set[str]:
     """The modules that a system's behaviour is written in: that of its run, and that of its `SYSTEM` or `SYSTEMS`."""
     modules = {module for module in [getattr(system.run, "__module__", None)] if module}
     for name, module in list(sys.modules.items()):
+        # Others are not even asked: some (torch.ops) answer to every name.
+        if not name.startswith("pilotage.systems."):
+            continue
         offered = [getattr(module, "SYSTEM", None), *(getattr(module, "SYSTEMS", None) or ())]
-        if name.startswith("pilotage.systems.") and any(one is system for one in offered):
+        if any(one is system for one in offered):
             modules.add(name)
     return modules
 
@@ -131,8 +136,7 @@ def place(cell: Cell, wiring: Wiring, root: Path | None = None) -> PlacedCell:
     system, config = parse_command(cell.command, wiring)
     values = dataclasses.asdict(with_seed(config, cell.unit))
     modules = defining_modules(system)
-    if cell.measure:
-        modules.add(cell.measure.partition(":")[0])
+    modules |= {reference.partition(":")[0] for reference in (cell.measure, cell.probe) if reference}
     identity: dict[str, Any] = {
         "format": FORMAT,
         "system": system.name,
@@ -142,6 +146,7 @@ def place(cell: Cell, wiring: Wiring, root: Path | None = None) -> PlacedCell:
         # Two arms of a measure with one command may mean different things to it; a training's name means nothing.
         "arm": cell.arm if cell.measure else "",
         "quick": cell.quick and bool(cell.measure),
+        **({"probe": cell.probe} if cell.probe else {}),
         "code": code_hash(computing_modules(*(m for m in modules if m != "__main__"))),
         "inputs": inputs_hash(values),
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",

@@ -16,6 +16,7 @@ from pilotage.experiment.measured import metrics_named
 from pilotage.system import Claim, UsageError
 
 FIRST_TUNING_SEED = 1000
+MOST_TUNING_SEEDS = 2
 MOST_PRIMARY = 3
 
 
@@ -25,7 +26,7 @@ class Plan:
 
     wiring: Wiring
     root: Path | None = None
-    tuning_seeds: tuple[int, ...] = (FIRST_TUNING_SEED, FIRST_TUNING_SEED + 1)
+    tuning_seeds: tuple[int, ...] = tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + MOST_TUNING_SEEDS))
     quick_fields: Mapping[str, Any] | None = None
     """Fields of a configuration that a quick pass overrides, where the system has them; None for the real thing."""
     committed: Mapping[str, Outcome] = field(default_factory=dict)
@@ -78,6 +79,10 @@ def check_claims(claims: Sequence[Claim]) -> None:
             raise UsageError(f"claim {claim.name!r} tunes its arms over different numbers of settings ({counts})")
         if claim.n < 1:
             raise UsageError(f"claim {claim.name!r} declares {claim.n} units; at least one is needed")
+        if not 1 <= claim.tuning_seeds <= MOST_TUNING_SEEDS:
+            raise UsageError(
+                f"claim {claim.name!r} tunes on {claim.tuning_seeds} seeds; expected 1 to {MOST_TUNING_SEEDS}"
+            )
         strangers = {*(claim.compare or ()), *claim.gates} - set(claim.arms)
         if strangers:
             raise UsageError(f"claim {claim.name!r} compares or gates {sorted(strangers)}, which are no arms of it")
@@ -92,7 +97,7 @@ def tuning_cells(claim: Claim, plan: Plan) -> dict[tuple[str, str, int], PlacedC
         for arm, spec in claim.arms.items()
         if len(spec.grid) > 1
         for options in spec.grid
-        for seed in plan.tuning_seeds
+        for seed in plan.tuning_seeds[: claim.tuning_seeds]
     }
 
 
@@ -104,8 +109,9 @@ def tune(
     A setting that left a seed without a number loses to any that did not."""
     chosen: dict[str, str] = {}
     settings: dict[str, list[dict[str, Any]]] = {}
-    name, sign = metrics_named(claim.metric)[0]
-    sign *= 1.0 if claim.higher_is_better else -1.0
+    name, sign = (claim.tuned_by, 1.0) if claim.tuned_by else metrics_named(claim.metric)[0]
+    sign *= 1.0 if claim.higher_is_better or claim.tuned_by else -1.0
+    seeds = plan.tuning_seeds[: claim.tuning_seeds]
     for arm, spec in claim.arms.items():
         if len(spec.grid) < 2 or plan.quick:
             chosen[arm] = spec.grid[0] if spec.grid else ""
@@ -113,7 +119,7 @@ def tune(
         settings[arm] = [
             {
                 "options": options,
-                "values": [done[cells[arm, options, seed].key].metrics.get(name) for seed in plan.tuning_seeds],
+                "values": [done[cells[arm, options, seed].key].metrics.get(name) for seed in seeds],
             }
             for options in spec.grid
         ]
@@ -124,7 +130,7 @@ def tune(
         chosen[arm] = spec.grid[int(np.argmax(scores))]
     record: dict[str, Any] = {}
     if any(chosen.values()):
-        record = {"metric": name, "seeds": list(plan.tuning_seeds) if settings else [], "chosen": chosen}
+        record = {"metric": name, "seeds": list(seeds) if settings else [], "chosen": chosen}
         record["settings"] = settings or "the first of each grid, not tuned"
     return Tuning(chosen, record)
 

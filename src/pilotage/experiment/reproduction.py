@@ -29,7 +29,7 @@ from pilotage.system import Claim, UsageError
 
 FORMAT = 1
 BUDGET_MINUTES = 45.0
-QUICK_FIELDS: Mapping[str, Any] = {"steps": 3}
+QUICK_FIELDS: Mapping[str, Any] = {"steps": 3, "evaluation_prompts": 8, "evaluation_samples": 1}
 
 
 def reproduce(
@@ -225,6 +225,8 @@ class _Runner:
 
 def _reason_to_skip(claim: Claim, long: bool, only: str | None, plan: Plan) -> str:
     """Why a claim is not run; empty when it is, or when it costs nothing because all its cells are there."""
+    if claim.unmeasured:
+        return claim.unmeasured
     missing = missing_extras(claim.needs)
     if missing:
         return f"needs {', '.join(missing)}: pip install 'pilotage[{','.join(missing)}]'"

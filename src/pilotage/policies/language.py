@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,12 @@ class LanguagePolicy:
         Raises UsageError for a character that the tokenizer cannot represent."""
         ids = [int(token) for token in self.tokenizer(prompt)["input_ids"]]
         unknown = self.tokenizer.unk_token_id
-        if unknown is not None and unknown in ids:
+        # Some tokenizers share this id with the end of sequence, and a prompt may hold that token in so many letters.
+        if unknown is not None and unknown in ids and self.tokenizer.unk_token not in prompt:
             strange = sorted({c for c in prompt if unknown in self.tokenizer(c, add_special_tokens=False)["input_ids"]})
             raise UsageError(
-                f"the tokenizer of {self.name} cannot represent {''.join(strange)!r} in the prompt {prompt!r}; "
-                "leave these characters out, or choose a model whose tokenizer knows them"
+                f"the tokenizer of {self.name} cannot represent {''.join(strange) or 'some words'!r} in the prompt "
+                f"{prompt!r}; leave them out, or choose a model whose tokenizer knows them"
             )
         return ids
 
@@ -99,14 +101,16 @@ class LanguagePolicy:
         """Writes a folder that `AutoModelForCausalLM` and `AutoTokenizer` open; adapters are merged into a copy."""
         target, model = Path(folder), self.model
         if is_adapted(model):
-            merged = dict(named_weights(model))
-            plain = empty_model(model.config)
-            plain.load_state_dict(merged, strict=False)
-            plain.tie_weights()
+            plain = empty_model(model.config, model.dtype)
+            own = dict(plain.named_parameters(remove_duplicate=False))
+            with torch.no_grad():
+                for name, weight in named_weights(model):
+                    own[name].copy_(weight)
             plain.generation_config = model.generation_config
             model = plain
-        model.save_pretrained(target)
-        self.tokenizer.save_pretrained(target)
+        with without_progress_bars():
+            model.save_pretrained(target)
+            self.tokenizer.save_pretrained(target)
 
 
 def load_policy(
@@ -116,7 +120,7 @@ def load_policy(
 
     Args:
         model: id such as "Qwen/Qwen2.5-0.5B" or path of a folder.
-        adapter: id or folder of a PEFT adapter, left trainable on frozen weights.
+        adapter: id or folder of a PEFT adapter, or "lora:RANK" for a new one; trainable, on frozen weights.
         dtype: float32, bfloat16 or float16.
         device: where the weights go, such as "cpu" or "cuda:0".
 
@@ -142,16 +146,17 @@ def load_policy(
             "files of its tokenizer class, and code from the hub is never run"
         ) from error
     try:
-        opened: Any = AutoModelForCausalLM.from_pretrained(
-            model, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False
-        )
+        with without_progress_bars():
+            opened: Any = AutoModelForCausalLM.from_pretrained(
+                model, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False
+            )
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
             f"{model} could not be opened as a causal language model ({_first_line(error)}); expected config.json of "
             "an architecture that transformers knows and weights as .safetensors"
         ) from error
     if adapter is not None:
-        opened = _with_adapter(opened, adapter)
+        opened = with_adapter(opened, adapter)
     remove_dropout(opened)
     return LanguagePolicy(opened.to(device), tokenizer, name=model)
 
@@ -179,11 +184,30 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _with_adapter(model: Any, adapter: str) -> Any:
+def with_adapter(model: Any, adapter: str) -> Any:
+    """The model, frozen, with a trainable PEFT adapter.
+
+    Args:
+        model: a Hugging Face causal LM; it is changed.
+        adapter: id or folder of an adapter, or "lora:RANK" for a new LoRA of α = 2·RANK on every linear layer but the
+            language head. A new one changes nothing until it is trained, and its weights depend on RANK alone.
+
+    Raises:
+        UsageError: peft is not installed, the adapter is absent or does not fit, or RANK is no whole number above 0."""
     try:
-        from peft import PeftModel
+        from peft import LoraConfig, PeftModel, get_peft_model
     except ImportError as error:
         raise UsageError("adapters need the extra peft: pip install 'pilotage[peft]'") from error
+    kind, _, rank = adapter.partition(":")
+    if kind == "lora":
+        if not rank.isdecimal() or int(rank) < 1:
+            raise UsageError(f"a new adapter is written lora:RANK with RANK 1 or more, such as lora:8; not {adapter!r}")
+        settings = LoraConfig(
+            r=int(rank), lora_alpha=2 * int(rank), lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return get_peft_model(model, settings)
     folder = Path(adapter).expanduser()
     if folder.exists() and not (folder / "adapter_model.safetensors").is_file():
         raise UsageError(
@@ -193,6 +217,20 @@ def _with_adapter(model: Any, adapter: str) -> Any:
         return PeftModel.from_pretrained(model, str(folder) if folder.exists() else adapter, is_trainable=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(f"the adapter {adapter} does not fit the model ({_first_line(error)})") from error
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Within the block transformers draws no progress bars; afterwards they are as they were."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
 
 
 def remove_dropout(model: nn.Module) -> list[str]:
@@ -226,7 +264,7 @@ def named_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
     """The weights under their plain Hugging Face names, without gradient: what an engine's `load` takes.
 
     Adapters are merged into float32 copies; the frozen weights are only read, so they cannot drift (S6).
-    Raises UsageError for an adapter that is not LoRA on linear layers."""
+    Raises UsageError for an adapter whose effect is not W + BA on linear layers, or one already merged in place."""
     if not is_adapted(model):
         for name, parameter in model.named_parameters():
             yield name, parameter.detach()
@@ -235,27 +273,42 @@ def named_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
     merged = {}
     for name, module in base.named_modules():
         if hasattr(module, "base_layer"):
-            if not hasattr(module, "get_delta_weight") or not isinstance(module.base_layer, nn.Linear):
-                raise UsageError(
-                    f"the adapter at {name} is a {type(module).__name__}; only LoRA on linear layers can be merged for "
-                    "sampling: choose such an adapter, or train without one"
-                )
-            weight = module.base_layer.weight.detach().float()
-            for active in () if module.disable_adapters else module.active_adapters:
-                if active in module.lora_A:
-                    weight = weight + module.get_delta_weight(active).detach().float()
-            merged[name] = weight
+            merged[name] = _merged_weight(name, module)
+        elif hasattr(module, "modules_to_save"):
+            raise UsageError(f"the adapter trains a whole copy of {name} (modules_to_save); make one without it")
     for name, parameter in base.named_parameters():
         if ".base_layer." in name:
             owner, leaf = name.split(".base_layer.")
             yield f"{owner}.{leaf}", merged[owner] if leaf == "weight" else parameter.detach()
-        elif not any(f".{kind}" in name for kind in ("lora_A", "lora_B", "lora_embedding", "lora_magnitude")):
+        elif ".lora_" not in name:
             yield name, parameter.detach()
 
 
-def empty_model(config: Any) -> Any:
+def _merged_weight(name: str, module: Any) -> Tensor:
+    """float32 W + ΣBA of the active adapters of one layer."""
+    if not hasattr(module, "get_delta_weight") or not isinstance(module.base_layer, nn.Linear):
+        raise UsageError(
+            f"the adapter at {name} is a {type(module).__name__}; only LoRA on linear layers can be merged for "
+            "sampling: choose such an adapter, or train without one"
+        )
+    if module.merged:
+        raise UsageError(f"the adapter at {name} is merged into its frozen weights; call unmerge_adapter() first")
+    weight = module.base_layer.weight.detach().float()
+    for active in () if module.disable_adapters else module.active_adapters:
+        if active not in module.lora_A:
+            continue
+        if active in module.lora_magnitude_vector or module.lora_B[active].bias is not None:
+            raise UsageError(
+                f"the adapter {active} at {name} has magnitudes (DoRA) or biases of its own; only plain LoRA can be "
+                "merged for sampling: make one with use_dora=False and lora_bias=False"
+            )
+        weight = weight + module.get_delta_weight(active).detach().float()
+    return weight
+
+
+def empty_model(config: Any, dtype: torch.dtype) -> Any:
     """A model of this configuration whose weights are about to be overwritten; the global generator is untouched."""
     from transformers import AutoModelForCausalLM
 
     with torch.random.fork_rng(devices=[]):
-        return AutoModelForCausalLM.from_config(config)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)

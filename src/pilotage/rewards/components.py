@@ -231,6 +231,8 @@ def _load(path: Path) -> Any:
         raise UsageError(f"{path} cannot be loaded as Python")
     sys.path.insert(0, str(path.resolve().parent))
     module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up by name while it is executed.
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 

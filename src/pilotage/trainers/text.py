@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,10 +25,13 @@ from pilotage.trainers import text_models
 from pilotage.trainers.credit import apply_filter, assign_credit, columns_of
 from pilotage.trainers.critic import Critic
 from pilotage.trainers.on_policy import accumulate_gradient, minibatches, optimiser_step, schedule
-from pilotage.trainers.text_config import TextConfig
+from pilotage.trainers.text_config import Probe, TextConfig
 from pilotage.trainers.text_metrics import METRICS, batch_metrics, rollout_record
 from pilotage.trainers.text_plan import make_plan, sampler_term
 from pilotage.trainers.text_task import make_task
+
+MOST_LISTED = 50
+"""Prompts that were never solved, at most, that an event names."""
 
 
 class TextTrainer:
@@ -291,9 +295,22 @@ class TextTrainer:
             text = self.text(rollouts.ids[row], rollouts.mask[row])
             self.run.rollout(step, rollout_record(rollouts, row, item, text))
 
+    def report_never_solved(self) -> None:
+        """An event that lists the prompts that were tried and never solved, where the sampler knows them."""
+        never_solved = getattr(self.sampler, "never_solved", None)
+        rows = [] if never_solved is None else never_solved().tolist()
+        if rows:
+            shown = ", ".join(f"{self.items[row].id} ({self.items[row].prompt!r})" for row in rows[:MOST_LISTED])
+            more = f" and {len(rows) - MOST_LISTED} more" if len(rows) > MOST_LISTED else ""
+            text = f"{len(rows)} of {len(self.items)} prompts were never solved, perhaps mislabelled: {shown}{more}"
+            self.run.event(self.config.steps, "never solved", text)
+
     def context(self) -> Mapping[str, Any]:
         """What pieces may ask for that is not a column."""
-        return {"generator": self.run.generator("credit"), "initial_entropy": self.counts["initial_entropy"]}
+        # An engine without entropies leaves it unknown; NaN would compare as "not below the threshold", silently.
+        initial = self.counts["initial_entropy"]
+        known = None if math.isnan(initial) else initial
+        return {"generator": self.run.generator("credit"), "initial_entropy": known}
 
     def prompt(self, item: Item) -> list[int]:
         return text_models.prompt_ids(self.policy, self.config, item)
@@ -318,8 +335,10 @@ def _zero_variance_share(rollouts: Rollouts) -> float:
     return float(np.mean([bool((reward[group == g] == reward[group == g][0]).all()) for g in unique]))
 
 
-def train(config: TextConfig, run: Any) -> Result:
-    """Train a language policy; resumes from the run's newest checkpoint when there is one."""
+def train(config: TextConfig, run: Any, probe: Probe | None = None) -> Result:
+    """Train a language policy; resumes from the run's newest checkpoint when there is one.
+
+    probe: gives further numbers whenever held-out prompts are answered; it changes nothing else of the run."""
     if run.finished:
         return Result(run=str(run.directory), metrics=run.result)
     for name, text in METRICS.items():
@@ -331,7 +350,8 @@ def train(config: TextConfig, run: Any) -> Result:
         run.save(0, trainer.state())
         metrics = trainer.evaluate(0).metrics()
         trainer.counts["initial_entropy"] = metrics.get("held_out/entropy", float("nan"))
-        run.log(0, {**metrics, "samples/total": 0.0, "tokens/total": 0.0})
+        looked = dict(probe(trainer, 0)) if probe else {}
+        run.log(0, {**metrics, **looked, "samples/total": 0.0, "tokens/total": 0.0})
     final: dict[str, float] = {}
     with Progress(config.steps, run.system, start=start) as progress:
         for step in range(start, config.steps):
@@ -339,7 +359,9 @@ def train(config: TextConfig, run: Any) -> Result:
             done = step + 1
             if done == config.steps or (config.evaluate_every and done % config.evaluate_every == 0):
                 final = trainer.evaluate(done).metrics()
-                metrics |= final
+                metrics |= final | (dict(probe(trainer, done)) if probe else {})
+            if done == config.steps:
+                trainer.report_never_solved()
             run.log(done, metrics)
             if done == config.steps or done % config.checkpoint_every == 0:
                 run.save(done, trainer.state())

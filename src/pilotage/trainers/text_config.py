@@ -130,11 +130,16 @@ class TextConfig(Method):
     """float32; bfloat16 on devices where it pays."""
 
 
-def train(config: TextConfig, run: Any) -> Result:
+Probe = Callable[[Any, int], Mapping[str, float]]
+"""`probe(trainer, step)`: further numbers, logged whenever held-out prompts are answered. It must draw from no stream
+of the run and leave the trainer as it found it."""
+
+
+def train(config: TextConfig, run: Any, probe: Probe | None = None) -> Result:
     """Train a language policy with the method that the slots describe; the trainer is imported only now."""
     from pilotage.trainers.text import train as train_text
 
-    return train_text(config, run)
+    return train_text(config, run, probe)
 
 
 def forecast(config: TextConfig) -> Mapping[str, float]:

@@ -13,7 +13,7 @@ from pilotage.engines import build_engine
 from pilotage.interfaces import Engine, Item, Sampling, Task
 from pilotage.policies import scoring
 from pilotage.policies.embedded import tiny_policy
-from pilotage.policies.language import LanguagePolicy, load_policy, named_weights
+from pilotage.policies.language import LanguagePolicy, load_policy, named_weights, remove_dropout, with_adapter
 from pilotage.records import Rollouts
 from pilotage.system import UsageError
 from pilotage.trainers.supervised import WarmUp, make_base, slug, warm_up_sources
@@ -56,7 +56,11 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
             "give --model with a Hugging Face name or folder"
         )
     if config.warm_up <= 0:
-        return tiny_policy(size, vocabulary, config.warm_up_seed)
+        policy = tiny_policy(size, vocabulary, config.warm_up_seed)
+        if config.adapter is not None:
+            policy.model = with_adapter(policy.model, config.adapter)
+            remove_dropout(policy.model)
+        return policy
     settings = WarmUp(
         size=size,
         task=config.task,
@@ -67,7 +71,7 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
     folder = run.artifact(
         make_base, asdict(settings), name=f"base-{slug(task.name)}-{size}", code=warm_up_sources(task)
     )
-    return load_policy(str(folder))
+    return load_policy(str(folder), adapter=config.adapter)
 
 
 def make_engine(config: TextConfig, policy: LanguagePolicy) -> Engine:
@@ -92,7 +96,10 @@ def prompt_ids(policy: LanguagePolicy, config: TextConfig, item: Item) -> list[i
 
 
 def training_sampling(config: TextConfig) -> Sampling:
-    return Sampling(temperature=config.temperature)
+    """How training answers are drawn. Raises UsageError where the trainer could not recompute the distribution."""
+    sampling = Sampling(temperature=config.temperature)
+    scoring.check_sampling(sampling)
+    return sampling
 
 
 def optimiser_for(model: nn.Module, config: TextConfig) -> torch.optim.Optimizer:
