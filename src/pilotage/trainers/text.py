@@ -29,7 +29,6 @@ from pilotage.trainers.text_metrics import METRICS, batch_metrics, rollout_recor
 from pilotage.trainers.text_plan import make_plan, sampler_term
 from pilotage.trainers.text_task import make_task
 
-
 MOST_LISTED = 50
 """Prompts that were never solved, at most, that an event names."""
 

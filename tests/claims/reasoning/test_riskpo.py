@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.claims.reasoning.graded import mostly_right
+from tests.claims.reasoning.tiny import TINY, Context
 
 from pilotage.catalogue import config_to_dict, configure, find_claims, find_system
 from pilotage.claims.reasoning import riskpo_measures as measures
@@ -19,8 +21,7 @@ from pilotage.records import Rollouts
 from pilotage.runs import Run, read_lines
 from pilotage.trainers import probes
 from pilotage.trainers.text import TextTrainer
-from tests.claims.reasoning.graded import mostly_right
-from tests.claims.reasoning.tiny import TINY, Context
+
 
 def rollouts(reward: list[float], group: list[int], logp: list[float]) -> Rollouts:
     count = len(reward)
@@ -120,7 +121,15 @@ def test_numbers_of_a_training_come_from_its_lines() -> None:
     lines = [
         {"step": 0, "held_out/accuracy": 0.36, "gold_entropy": 1.0, **look},
         {"step": 1, "advantage/nonzero": 0.5},
-        {"step": 2, "advantage/nonzero": 1.0, "held_out/accuracy": 0.44, "gold_entropy": 0.6, **look, **levels, **passes},
+        {
+            "step": 2,
+            "advantage/nonzero": 1.0,
+            "held_out/accuracy": 0.44,
+            "gold_entropy": 0.6,
+            **look,
+            **levels,
+            **passes,
+        },
     ]
     numbers = measures.training_numbers(lines)
     assert numbers["nonzero"] == 0.75
