@@ -126,9 +126,11 @@ def configure(system: System, options: list[str]) -> Config:
     return Config(**values)
 
 
-def launch(system: System, config: Config, *, seed: int, directory: Path, command: str) -> Result:
+def launch(system: System, config: Config, *, seed: int, directory: Path, command: str, probe: Any = None) -> Result:
     record = dataclasses.asdict(config)
-    return system.run(config, Run.create(directory, system=system.name, config=record, seed=seed, command=command))
+    run = Run.create(directory, system=system.name, config=record, seed=seed, command=command)
+    result = system.run(config, run)
+    return result if probe is None else Result(result.run, {**result.metrics, **probe(run, config.steps)})
 
 
 def hardware() -> dict[str, Any]:
@@ -163,3 +165,19 @@ def measure_trained(arm: str, unit: int, context: Context) -> dict[str, float]:
 def measure_nothing(arm: str, unit: int, context: Context) -> dict[str, float | None]:
     del arm, context
     return {"value": None if unit % 2 else 1.0}
+
+
+def look(run: Run, step: int) -> dict[str, float]:
+    """A probe: how often it looked, by what it left behind."""
+    with (run.directory / "looks.log").open("a") as file:
+        file.write("look\n")
+    return {"looks": float(len((run.directory / "looks.log").read_text().splitlines())), "step": float(step)}
+
+
+def measure_looked(arm: str, unit: int, context: Context) -> dict[str, float]:
+    """Trains with a probe, and without."""
+    del unit
+    watched, plain = context.train(probe=look), context.train()
+    same = {name: watched.metrics[name] for name in plain.metrics} == plain.metrics
+    apart = watched.run != plain.run and "looks" not in plain.metrics
+    return {"looks": watched.metrics["looks"], "apart": float(apart and same), "arm": float(arm == "slow")}

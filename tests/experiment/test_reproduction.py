@@ -215,9 +215,42 @@ def test_every_kind_of_criterion(
         ([replace(TRAINED, arms={**TRAINED.arms, "slow": Arm("bandit")})], "different numbers of settings"),
         ([replace(DRAWN, compare=("high", "none"))], "no arms of it"),
         ([replace(DRAWN, n=0)], "0 units"),
+        ([replace(DRAWN, tuning_seeds=3)], "tunes on 3 seeds; expected 1 to 2"),
         ([replace(DRAWN, metric="valeu")], "no metric 'valeu', only.*value"),
     ],
 )
 def test_claims_that_break_the_rules_are_refused(bench: Bench, claims: list[Claim], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         bench(*claims)
+
+
+def test_settings_are_chosen_by_the_metric_and_on_the_seeds_that_a_claim_names(bench: Bench, shared_root: Path) -> None:
+    tuned = replace(TRAINED, measure=fake_system.measure_trained, metric="arm", gates={})
+    by_value = replace(tuned, name="by accuracy", tuned_by="twice", tuning_seeds=1)
+    plain, chosen = bench(tuned, by_value, root=shared_root)["claims"]
+    # The metric itself is the same for all settings, and the first is taken.
+    assert plain["tuning"]["chosen"] == {"fast": "--lr 0.1", "slow": "--lr 0.01"}
+    assert chosen["tuning"]["chosen"] == {"fast": "--lr 1.0", "slow": "--lr 0.02"}
+    assert (chosen["tuning"]["metric"], chosen["tuning"]["seeds"]) == ("twice", [1000])
+    assert [len(setting["values"]) for setting in chosen["tuning"]["settings"]["slow"]] == [1, 1]
+    # Higher is better for what tunes, whatever the claim's metric is.
+    (lower,) = bench(replace(by_value, higher_is_better=False), root=shared_root)["claims"]
+    assert lower["tuning"]["chosen"] == chosen["tuning"]["chosen"]
+
+
+def test_what_nothing_measures_is_listed_with_its_reason_and_never_runs(bench: Bench) -> None:
+    images = replace(DRAWN, name="images", unmeasured="images come later")
+    (entry,) = bench(images, long=True, only="images")["claims"]
+    assert entry["verdict"] == "not measured (images come later)"
+    assert (entry["arms"], bench.events) == ({}, [])
+
+
+def test_a_probe_looks_in_on_a_training_of_its_own_that_measures_share(bench: Bench) -> None:
+    looked = replace(
+        TRAINED, arms={"slow": Arm("bandit --steps 4")}, metric="apart", criterion=Criterion("exact"), compare=None
+    )
+    looked = replace(looked, measure=fake_system.measure_looked, gates={}, n=2)
+    (entry,) = bench(looked)["claims"]
+    assert entry["verdict"] == "holds"
+    (again,) = bench(replace(looked, arms={"other": Arm("bandit --steps 4")}, metric="looks"))["claims"]
+    assert again["arms"] == {"other": [1.0, 1.0]}

@@ -160,6 +160,18 @@ def test_a_judge_that_cannot_be_loaded_is_reported_at_the_start(tmp_path: Path) 
         WorkerPool({"x": UserFunction(f"{broken}:reward")}).start()
 
 
+def test_a_judge_s_file_may_hold_dataclasses(tmp_path: Path) -> None:
+    """They look their module up by name while it is executed."""
+    file = tmp_path / "with_dataclass.py"
+    file.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n@dataclass\nclass Settings:\n"
+        "    worth: float = 0.25\n\ndef reward(text, item):\n    return Settings().worth\n"
+    )
+    function = UserFunction(f"{file}:reward")
+    function.prepare()
+    assert function("a", Item("1", "p", "a")) == 0.25
+
+
 ANSWERS_BUILT_TO_EXPLODE = [
     r"\boxed{9^{9^{9^{9^{9}}}}}",
     r"\boxed{(10^{10^{10}})!}",

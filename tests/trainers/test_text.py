@@ -216,6 +216,37 @@ def test_a_learning_rate_of_zero_keeps_every_ratio_at_one(tmp_path):
         assert line["kl_old"] == pytest.approx(0.0, abs=1e-8)
 
 
+def never_for_some(text, item):
+    """Prompts whose id begins with a letter are never solved."""
+    del text
+    return float(item.id[0].isdigit())
+
+
+def test_prompts_that_were_never_solved_are_listed_at_the_end(tmp_path):
+    config = small(SYSTEMS["vade"].config, reward=f"{__file__}:never_for_some", answers=8, steps=4, evaluate_every=0)
+    _, _, rollouts = run_in(tmp_path / "run", config)
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").open()]
+    (event,) = [event for event in events if event["kind"] == "never solved"]
+    never = {row["item"] for row in rollouts if not row["item"][0].isdigit()}
+    assert event["step"] == 4
+    assert event["text"].startswith(f"{len(never)} of 40 prompts were never solved")
+    assert all(item in event["text"] for item in never)
+    run_in(tmp_path / "uniform", replace(config, sampler="uniform"))
+    kept = tmp_path / "uniform" / "events.jsonl"
+    assert not kept.exists() or "never solved" not in kept.read_text()
+
+
+def test_a_probe_adds_numbers_and_changes_nothing(tmp_path):
+    config = small(SYSTEMS["vade"].config)
+    _, plain, _ = run_in(tmp_path / "plain", config)
+    with Run.create(tmp_path / "probed", system="test", config=config_to_dict(config), seed=0) as run:
+        train(config, run, lambda trainer, step: {"seen": float(step), "batch": float(trainer.config.prompts)})
+    probed = [json.loads(line) for line in (tmp_path / "probed" / "metrics.jsonl").open()]
+    looks = [line for line in plain if "held_out/accuracy" in line]
+    assert [line["seen"] for line in probed if "seen" in line] == [line["step"] for line in looks] == [0, 2, 3]
+    assert [{k: v for k, v in line.items() if k not in ("seen", "batch")} for line in probed] == plain
+
+
 def test_an_unknown_model_size_is_refused(tmp_path):
     with pytest.raises(UsageError, match="3T"):
         run_in(tmp_path / "run", small(SYSTEMS["grpo"].config, model="embedded:3T"))

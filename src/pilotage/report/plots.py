@@ -138,8 +138,11 @@ def _difference_words(entry: Mapping[str, Any]) -> str:
     if comparison["difference"] is None or comparison["interval"][0] is None:
         return f"{entry['kind']}, margin {entry['margin']:g}"
     low, high = comparison["interval"]
-    against = f" − {comparison['against']}" if comparison["against"] else ""
-    return f"{comparison['of']}{against}: {comparison['difference']:.3g} [{low:.3g}, {high:.3g}]"
+    # In the direction of the claim, so that "of − against" would be wrong where lower is better.
+    subject = (
+        f"advantage of {comparison['of']} over {comparison['against']}" if comparison["against"] else comparison["of"]
+    )
+    return f"{subject}: {comparison['difference']:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def _finish(figure: Figure, panels: Sequence[Axes], path: Path) -> None:

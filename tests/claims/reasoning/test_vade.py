@@ -66,9 +66,9 @@ def test_numbers_of_a_training_come_from_its_lines() -> None:
     numbers = measures.training_numbers(lines)
     assert numbers["zero variance"] == 0.375
     assert math.exp(numbers["log effective"]) == pytest.approx((10 + 9) / 8000)
-    # 6000 of 8000 completions: three quarters of the way.
-    assert numbers["accuracy at equal completions"] == pytest.approx(0.45)
-    assert numbers["easy accuracy at equal completions"] == pytest.approx(0.875)
+    # 4800 completions of 8000, so 6 tenths of the way.
+    assert numbers["accuracy at equal completions"] == pytest.approx(0.42)
+    assert numbers["easy accuracy at equal completions"] == pytest.approx(0.86)
     assert numbers["no extra roll-outs"] == 0.0
     assert numbers["rounds"] == 1.5
     short = [lines[0], line(1, 0.5, 10, 1.0, 4000, 1, **look(0.4, 0.8))]

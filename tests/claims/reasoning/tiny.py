@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class Context:
     command: str
     directory: Path
     quick: bool = True
-    wiring: Wiring = Wiring()
+    wiring: Wiring = field(default_factory=Wiring)
 
     def train(self, probe: Any = None) -> Result:
         """Train the command with seed 0 in `directory/training`."""

@@ -190,7 +190,7 @@ CLAIMS = [
         compare=("B=5", "B=1"),
         unit="draw of answers",
         measure=measures.bundling_noise,
-        cost=20.0,
+        cost=15.0,
         note="Not of the paper: a cost that its reviewers would look for. 12 batches at the warmed-up policy.",
     ),
     _long(

@@ -14,7 +14,7 @@ from pilotage.data.curricula_simulation import VARIANTS, simulate_bandit
 from pilotage.data.pass_rates import BetaPassRate
 from pilotage.evaluation.matched import value_at
 
-COMPLETIONS = 6000
+COMPLETIONS = 4800
 """Answers generated, discarded ones included, at which accuracies are compared."""
 PASS_RATE = "pool_pass_rate/"
 RETAIN = {"two-scale": (0.2, 0.999), "no decay": (1.0, 1.0), "last": (0.0, 1.0), "one scale": (0.8, 0.8)}
