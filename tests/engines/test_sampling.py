@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
+from tests.engines.models import BOS, CONTEXT, EOS, FREE, VOCABULARY, prompts, random_model, same
 
 from pilotage.engines.decoder import DecoderEngine
 from pilotage.engines.hugging_face import TransformersEngine
@@ -13,7 +14,6 @@ from pilotage.engines.noise import draw, entropy_of, log_distribution, uniforms
 from pilotage.interfaces import Request, Sampling
 from pilotage.policies.embedded import character_tokenizer
 from pilotage.system import UsageError
-from tests.engines.models import BOS, CONTEXT, EOS, FREE, VOCABULARY, prompts, random_model, same
 
 both = pytest.mark.parametrize("engine_class", [DecoderEngine, TransformersEngine])
 CHARACTERS = "".join(chr(97 + i) for i in range(VOCABULARY - 4))

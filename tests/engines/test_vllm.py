@@ -6,6 +6,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+from tests.engines.models import CONTEXT, EOS, FREE, GREEDY, VOCABULARY, disturb, largest_gap, prompts, random_model
 
 from pilotage.engines import build_engine
 from pilotage.engines.noise import sample_seed
@@ -13,7 +14,6 @@ from pilotage.interfaces import Request, Sampling
 from pilotage.policies.embedded import character_tokenizer
 from pilotage.policies.language import named_weights
 from pilotage.system import UsageError
-from tests.engines.models import CONTEXT, EOS, FREE, GREEDY, VOCABULARY, disturb, largest_gap, prompts, random_model
 
 CHARACTERS = "".join(chr(97 + i) for i in range(VOCABULARY - 4))
 
@@ -61,8 +61,8 @@ def test_greedy_tokens_are_those_of_the_decoder(engine, model):
     requests = [Request(ids, 12) for ids in prompts(5, 8)]
     ours = build_engine("decoder", model, None).generate(requests, GREEDY)
     theirs = engine.generate(requests, GREEDY)
-    assert [c.ids.tolist() for c in sum(ours, [])] == [c.ids.tolist() for c in sum(theirs, [])]
-    assert not sum(theirs, [])[0].logp.any()
+    assert [c.ids.tolist() for (c,) in ours] == [c.ids.tolist() for (c,) in theirs]
+    assert not theirs[0][0].logp.any()
 
 
 @pytest.mark.vllm

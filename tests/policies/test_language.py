@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 import torch
+from tests.engines.models import CONFIGURATIONS, disturb, largest_gap, prompts, random_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -15,7 +16,6 @@ from pilotage.interfaces import Request, Sampling
 from pilotage.policies.embedded import SIZES, character_tokenizer, tiny_policy
 from pilotage.policies.language import LanguagePolicy, load_policy, named_weights, remove_dropout, with_adapter
 from pilotage.system import UsageError
-from tests.engines.models import CONFIGURATIONS, disturb, largest_gap, prompts, random_model
 
 VOCABULARY = "0123456789+-= ?abcdefghijklmnopqrstuv"
 """As many characters as the random models have tokens, less the four special ones."""

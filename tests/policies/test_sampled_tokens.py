@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.engines.models import disturb
 from tokenizers import Tokenizer, decoders, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -12,7 +13,6 @@ from pilotage.interfaces import Request, Sampling
 from pilotage.policies.language import LanguagePolicy
 from pilotage.policies.scoring import logprobs, microbatches
 from pilotage.rollouts.flat import flat
-from tests.engines.models import disturb
 
 
 @pytest.fixture

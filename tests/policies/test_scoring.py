@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.engines.models import EOS, PAD, disturb, prompts, random_model, stock_logits, stock_logp
 
 from pilotage.engines import build_engine
 from pilotage.engines.decoder import DecoderEngine
@@ -13,12 +14,12 @@ from pilotage.policies.scoring import SHARE_FROM, check_sampling, logprobs, micr
 from pilotage.records import Rollouts
 from pilotage.rollouts.flat import flat
 from pilotage.system import UsageError
-from tests.engines.models import EOS, PAD, disturb, prompts, random_model, stock_logits, stock_logp
 
+WHOLE = Sampling()
 KINDS = ("llama", "qwen2", "qwen3", "gemma2", "gpt2")
 
 
-def sampled(model, lengths=(3, 9, 5), *, answers=3, sampling=Sampling(), limit=12, seed=0) -> Rollouts:
+def sampled(model, lengths=(3, 9, 5), *, answers=3, sampling=WHOLE, limit=12, seed=0) -> Rollouts:
     return flat(
         build_engine("auto", model, None),
         prompts(*lengths, seed=seed),

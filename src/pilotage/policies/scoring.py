@@ -89,7 +89,8 @@ def check_sampling(sampling: Sampling) -> None:
     Raises UsageError for temperature 0, top-p below 1 and top-k."""
     if not 0 < sampling.temperature < float("inf"):
         raise UsageError(
-            f"training needs a finite temperature above 0, {sampling.temperature} was given; greedy answers have no gradient"
+            f"training needs a finite temperature above 0, {sampling.temperature} was given; "
+            "greedy answers have no gradient"
         )
     if sampling.top_p < 1 or sampling.top_k > 0:
         raise UsageError(
