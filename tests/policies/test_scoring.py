@@ -15,10 +15,11 @@ from pilotage.records import Rollouts
 from pilotage.rollouts.flat import flat
 from pilotage.system import UsageError
 
+WHOLE = Sampling()
 KINDS = ("llama", "qwen2", "qwen3", "gemma2", "gpt2")
 
 
-def sampled(model, lengths=(3, 9, 5), *, answers=3, sampling=Sampling(), limit=12, seed=0) -> Rollouts:
+def sampled(model, lengths=(3, 9, 5), *, answers=3, sampling=WHOLE, limit=12, seed=0) -> Rollouts:
     return flat(
         build_engine("auto", model, None),
         prompts(*lengths, seed=seed),
