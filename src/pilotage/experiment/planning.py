@@ -25,7 +25,7 @@ class Plan:
 
     wiring: Wiring
     root: Path | None = None
-    tuning_seeds: tuple[int, ...] = (FIRST_TUNING_SEED, FIRST_TUNING_SEED + 1)
+    tuning_seeds: tuple[int, ...] = (FIRST_TUNING_SEED,)
     quick_fields: Mapping[str, Any] | None = None
     """Fields of a configuration that a quick pass overrides, where the system has them; None for the real thing."""
     committed: Mapping[str, Outcome] = field(default_factory=dict)

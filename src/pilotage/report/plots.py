@@ -135,10 +135,13 @@ def _difference(
 
 def _difference_words(entry: Mapping[str, Any]) -> str:
     comparison = entry["comparison"]
+    if entry["kind"] == "exact" and comparison["difference"] is not None:
+        return f"true in {comparison['difference']:.0%} of the units"
     if comparison["difference"] is None or comparison["interval"][0] is None:
         return f"{entry['kind']}, margin {entry['margin']:g}"
     low, high = comparison["interval"]
-    against = f" − {comparison['against']}" if comparison["against"] else ""
+    # Differences have the sign of what is claimed: lower is better in some metrics, and there they are turned.
+    against = f" against {comparison['against']}, in favour of the claim" if comparison["against"] else ""
     return f"{comparison['of']}{against}: {comparison['difference']:.3g} [{low:.3g}, {high:.3g}]"
 
 
