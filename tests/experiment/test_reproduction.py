@@ -120,7 +120,7 @@ def test_claims_are_measured_judged_and_written_in_the_agreed_form(bench: Bench,
     folder = bench.folder / "reproductions" / "bandit"
     assert {path.name for path in folder.glob("*.svg")} == {"high-above-low.svg", "fast-learns-more.svg"}
     cells = [json.loads(path.read_text()) for path in folder.glob("cells/*.json")]
-    assert len(cells) == 10 + 10 + 8
+    assert len(cells) == 10 + 10 + 4
     values = {c["unit"]: c["metrics"]["value"] for c in cells if c["arm"] == "high"}
     assert [values[unit] for unit in range(5)] == drawn["arms"]["high"]
 

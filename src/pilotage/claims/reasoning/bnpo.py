@@ -155,8 +155,8 @@ def worst_of_five(arm: str, unit: int, context: Any) -> Mapping[str, float]:
 
 NOISE_NOTE = (
     "A unit is one GRPO training with its first and its last policy, 24 batches at each, the same for both arms; "
-    "differences of logarithms, so that 0.02 is 2 %. Within a policy |E g|² is estimated without bias from pairs of batches. "
-    "Estimates p̂ come from 8 answers."
+    "differences of logarithms, so that 0.02 is 2 %. Within a policy |E g|² is estimated without bias from pairs of "
+    "batches. Estimates p̂ come from 8 answers."
 )
 
 
