@@ -137,7 +137,7 @@ class Claim:
     note: str = ""
     tuned_by: str = ""
     """The metric, of the same cells and better when higher, by which each arm's setting is chosen; empty: `metric`."""
-    tuning_seeds: int = 2
+    tuning_seeds: int = 1
     """Number of seeds, from 1000 on, on which each setting is tried."""
     unmeasured: str = ""
     """Why nothing measures it here: the claim is listed as «not measured (reason)» and never runs."""

@@ -124,10 +124,8 @@ class TextConfig(Method):
     gap_alarm: float = 0.05
     """Mean difference, in nats per token, between the sampler's and the trainer's log-probabilities that raises an
     alarm."""
-    device: str = "cpu"
-    """cpu or cuda."""
     precision: str = "float32"
-    """float32; bfloat16 on devices where it pays."""
+    """Number format of the weights: float32, or bfloat16 where it pays."""
 
 
 Probe = Callable[[Any, int], Mapping[str, float]]
