@@ -7,7 +7,7 @@ SEEDS ?= 5
 ARMS ?= grpo gtpo bnpo
 DEMO ?= runs/demo
 # One batch size for all arms, and a task that two cores learn in minutes.
-DEMO_OPTIONS ?= --levels 1,2,3 --prompts 16 --answers 8 --steps 30 --evaluate-every 10 --lr 3e-4
+DEMO_OPTIONS ?= --levels 1,2,3 --prompts 16 --answers 8 --steps 30 --evaluate-every 10
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -94,12 +94,12 @@ def _held_out(logits: np.ndarray) -> dict[str, float]:
 
 def _log(run: Run, config: Config, step: int, logits: np.ndarray, sampled: np.ndarray, began: float) -> None:
     right = 1 / (1 + np.exp(-logits))
-    metrics: dict[str, Any] = {"step": step, "reward/mean": float(sampled.mean()), "tokens/generated": 320 * step}
+    metrics: dict[str, Any] = {"step": step, "reward/mean": float(sampled.mean()), "tokens/total": 320 * step}
     metrics["entropy"] = float(-(right * np.log(right)).mean())
     if step % 10 == 0 or step == 1:
         metrics |= _held_out(logits)
     run.add("metrics", metrics)
-    run.add("timing", {"step": step, "seconds": time.monotonic() - began})
+    run.add("timing", {"step": step, "seconds": (time.monotonic() - began) / step})
     for index, level in enumerate(LEVELS):
         if step % 10 == 0:
             reward = float(sampled[0, index])

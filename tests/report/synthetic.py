@@ -22,7 +22,7 @@ GLOSSARY = {
     "entropy/mean": "Mean entropy of the policy's next-token distribution over the answers' tokens, in nats.",
     "length/mean": "Mean number of tokens of an answer, end-of-sequence token included.",
     "gradient/norm": "Norm of the gradient before clipping.",
-    "tokens/generated": "Tokens sampled since the start.",
+    "tokens/total": "Tokens sampled since the start.",
 }
 
 
@@ -51,14 +51,14 @@ def write_run(directory: Path, command: str, gain: float, seed: int, **about: An
             line |= final
         if step:
             tokens += int(generator.normal(5200 - 900 * progress * (gain > 0.03), 150))
-            seconds += float(generator.uniform(0.55, 0.75))
+            seconds = float(generator.uniform(0.55, 0.75))
             line |= {
                 "reward/mean": float(np.mean(list(accuracy.values())) + generator.normal(0, 0.03)),
                 "entropy/mean": float(0.42 - 0.3 * progress * (1 - gain * 6) + generator.normal(0, 0.01)),
                 "length/mean": float(20 - 4 * progress * (gain > 0.03) + generator.normal(0, 0.4)),
                 "gradient/norm": float(generator.lognormal(-1 - progress, 0.2)),
                 "kl/reference": float(0.02 * progress + generator.normal(0, 0.0004)),
-                "tokens/generated": tokens,
+                "tokens/total": tokens,
             }
             timing.append({"step": step, "seconds": round(seconds, 3)})
         metrics.append(line)

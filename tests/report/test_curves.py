@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ def make(directory: Path, lines: list[dict[str, Any]], seconds: float = 1.0) -> 
     directory.mkdir()
     (directory / "run.json").write_text("{}")
     (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    timing = [{"step": line["step"], "seconds": seconds * line["step"]} for line in lines if line["step"]]
+    steps = [line["step"] for line in lines]
+    took = [(b, seconds * (b - a)) for a, b in pairwise(steps)]
+    timing = [{"step": step, "seconds": spent} for step, spent in took]
     (directory / "timing.jsonl").write_text("".join(json.dumps(line) + "\n" for line in timing))
     return read_run(directory)
 
@@ -27,7 +30,10 @@ def runs(tmp_path: Path) -> list[RunRecord]:
     return [
         make(
             tmp_path / str(seed),
-            [{"step": s, "y": slope * s, "tokens/generated": cost * 100 * s} for s in range(0, 9, 2)],
+            [
+                {"step": s, "y": slope * s, "tokens/total": cost * 100 * s, "samples/total": cost * 10 * s}
+                for s in range(0, 9, 2)
+            ],
             seconds=cost,
         )
         for seed, (slope, cost) in enumerate([(1.0, 1), (3.0, 2)])
@@ -43,7 +49,7 @@ def test_a_curve_is_mean_and_t_interval_over_seeds(runs: list[RunRecord]) -> Non
     assert (found.low[-1], found.high[-1]) == pytest.approx((expected.low, expected.high))
 
 
-@pytest.mark.parametrize(("axis", "unit"), [("tokens", 100), ("seconds", 1)])
+@pytest.mark.parametrize(("axis", "unit"), [("tokens", 100), ("samples", 10), ("seconds", 1)])
 def test_other_axes_interpolate_each_seed_up_to_the_shortest(runs: list[RunRecord], axis: str, unit: int) -> None:
     found = curve("arm", runs, "y", axis)  # type: ignore[arg-type]
     assert found is not None

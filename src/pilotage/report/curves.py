@@ -1,4 +1,4 @@
-"""Curves of one arm: the mean over its seeds with a t interval, against steps, tokens or seconds."""
+"""Curves of one arm: the mean over its seeds with a t interval, against steps, samples, tokens or seconds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pilotage.evaluation.verdicts import Interval, t_interval
 from pilotage.report.reading import Points, RunRecord
 
-Axis = Literal["steps", "tokens", "seconds"]
-TOKENS = "tokens/generated"
+Axis = Literal["steps", "samples", "tokens", "seconds"]
+SPENT = {"samples": "samples/total", "tokens": "tokens/total"}
+"""The metrics that say what was spent so far."""
 _GRID = 80
 _LEVEL = re.compile(r"^(?P<metric>.+)/level_(?P<level>\w+)$")
 
@@ -33,7 +34,7 @@ class Curve:
 def curve(name: str, runs: Sequence[RunRecord], metric: str, axis: Axis = "steps") -> Curve | None:
     """The curve of `metric` over `runs` (one per seed), where all of them have been; None when a run lacks it.
 
-    Against steps the points are the steps that all seeds logged; against tokens and seconds, which differ from seed to
+    Against steps the points are the steps that all seeds logged; against what was spent, which differs from seed to
     seed, each seed is interpolated on a common grid."""
     lines = [_against(run, metric, axis) for run in runs]
     if not lines or any(len(x) == 0 for x, _ in lines):
@@ -76,7 +77,7 @@ def _against(run: RunRecord, metric: str, axis: Axis) -> Points:
     steps, values = run.points(metric)
     if axis == "steps":
         return steps, values
-    at, spent = run.seconds() if axis == "seconds" else run.points(TOKENS)
+    at, spent = run.seconds() if axis == "seconds" else run.points(SPENT[axis])
     if len(at) == 0 or len(steps) == 0:
         return np.array([]), np.array([])
     # An evaluation before the first step has cost nothing yet.

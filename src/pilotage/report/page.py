@@ -16,12 +16,17 @@ from markupsafe import Markup
 
 from pilotage.evaluation.verdicts import Interval, t_interval
 from pilotage.report import charts
-from pilotage.report.curves import TOKENS, Axis, curve, final_interval, is_level, levels_of
+from pilotage.report.curves import SPENT, Axis, curve, final_interval, is_level, levels_of
 from pilotage.report.reading import RunRecord, read_examples, read_run
 from pilotage.system import UsageError
 
 HELD_OUT = "held_out/accuracy"
-_AXES: tuple[tuple[Axis, str], ...] = (("steps", "steps"), ("tokens", "tokens generated"), ("seconds", "seconds"))
+_AXES: tuple[tuple[Axis, str], ...] = (
+    ("steps", "steps"),
+    ("samples", "answers generated"),
+    ("tokens", "tokens generated"),
+    ("seconds", "seconds"),
+)
 _MOST_CHARTS = 9
 _PROMINENT = ("reward/mean", "entropy", "length")
 """Metrics shown first, those whose name starts so."""
@@ -218,7 +223,7 @@ def _chart(
 def _other_metrics(subject: Subject, runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
     """Names of the metrics that are shown at once, and those that are folded away."""
     names = dict.fromkeys(name for run in runs for name in run.names)
-    rest = [n for n in names if n not in (subject.metric, "reward/mean", TOKENS) and not is_level(n)]
+    rest = [n for n in names if n not in (subject.metric, "reward/mean", *SPENT.values()) and not is_level(n)]
     prominent = [n for start in _PROMINENT for n in rest if n.startswith(start)]
     ordered = list(dict.fromkeys([*prominent, *rest]))
     return ordered[:3], ordered[3 : 3 + _MOST_CHARTS]

@@ -69,10 +69,10 @@ class RunRecord:
         return table[:, 0], table[:, 1]
 
     def seconds(self) -> Points:
-        """Seconds since the start at each step."""
+        """Seconds of work up to each step: the sum of the `seconds` of all steps, pauses between processes left out."""
         rows = [(line["step"], line["seconds"]) for line in self.timing if line.get("seconds") is not None]
         table = np.array(rows, dtype=float).reshape(-1, 2)
-        return table[:, 0], table[:, 1]
+        return table[:, 0], table[:, 1].cumsum()
 
     def final(self, name: str) -> float | None:
         """The result's number, otherwise the last one logged; None where there is none."""

@@ -259,7 +259,9 @@ class TextTrainer:
                 f"on average (alarm at {self.config.gap_alarm}): stale weights, or another precision",
             )
         self.save_rollouts(step + 1, rollouts)
-        self.run.clock(step + 1, {"collect": collected - began, "learn": time.perf_counter() - collected})
+        learnt = time.perf_counter()
+        readings = {"collect": collected - began, "learn": learnt - collected, "seconds": learnt - began}
+        self.run.clock(step + 1, readings)
         return metrics
 
     def close(self) -> None:
