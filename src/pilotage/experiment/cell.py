@@ -37,10 +37,12 @@ from pilotage.system import Result, UsageError
 _PR_SET_PDEATHSIG = 1
 
 
-def main(arguments: list[str]) -> int:
-    """Run the cell that a JSON file describes; 0 when it finished (now or earlier), 2 for input that cannot work."""
+def main(arguments: list[str], parent: int | None = None) -> int:
+    """Run the cell that a JSON file describes; 0 when it finished (now or earlier), 2 for input that cannot work.
+
+    parent: the process with which to die; by default the one that the file names."""
     described = json.loads(Path(arguments[0]).read_text())
-    die_with_parent(described["parent"])
+    die_with_parent(described["parent"] if parent is None else parent)
     placed = PlacedCell(
         Cell(**described["cell"]), described["key"], Path(described["directory"]), Wiring(**described["wiring"])
     )

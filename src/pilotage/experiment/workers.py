@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from pilotage.experiment.cells import Outcome, PlacedCell, write_json
+from pilotage.experiment.cells import Outcome, PlacedCell, Wiring, write_json
+from pilotage.experiment.nursery import PRELOADED, Child, Nursery
 from pilotage.runs.progress import Progress
 from pilotage.system import UsageError
 
@@ -102,12 +104,15 @@ def run_cells(
             outcomes[placed.key] = outcome
             on_event(CellEvent("reused", placed, len(outcomes), len(unique)))
     limit = worker_count(workers, max(1, len(waiting)))
-    running: dict[str, tuple[PlacedCell, subprocess.Popen[bytes]]] = {}
+    running: dict[str, tuple[PlacedCell, subprocess.Popen[bytes] | Child]] = {}
+    # A fork in a process of one thread is safe on Linux; elsewhere every cell imports for itself.
+    preload = PRELOADED if any(placed.wiring == Wiring() for placed in waiting) else ()
+    nursery = Nursery(_environment(), preload) if len(waiting) > 1 and sys.platform == "linux" else None
     try:
         while waiting or running:
             while waiting and len(running) < limit:
                 placed = waiting.popleft()
-                running[placed.key] = (placed, _start(placed))
+                running[placed.key] = (placed, _start(placed, nursery))
                 on_event(CellEvent("started", placed, len(outcomes), len(unique)))
             time.sleep(_POLL)
             for key, (placed, process) in list(running.items()):
@@ -119,10 +124,18 @@ def run_cells(
     finally:
         for _, process in running.values():
             _stop(process)
+        if nursery is not None:
+            nursery.close()
     return outcomes
 
 
-def _start(placed: PlacedCell) -> subprocess.Popen[bytes]:
+def _environment() -> dict[str, str]:
+    """One thread, and the same modules as we find, also those beside a script or named by a test."""
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    return {**os.environ, **ONE_THREAD, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _start(placed: PlacedCell, nursery: Nursery | None) -> subprocess.Popen[bytes] | Child:
     description = placed.directory / "cell.json"
     write_json(
         description,
@@ -134,13 +147,12 @@ def _start(placed: PlacedCell) -> subprocess.Popen[bytes]:
             "parent": os.getpid(),
         },
     )
-    # The worker finds the same modules as we do, also those beside a script or named by a test.
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    if nursery is not None:
+        return nursery.start(description, placed.directory / "stdout.log", _log(placed))
     with _log(placed).open("wb") as errors, (placed.directory / "stdout.log").open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "pilotage.experiment.cell", str(description)],
-            env=environment,
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
@@ -149,17 +161,18 @@ def _start(placed: PlacedCell) -> subprocess.Popen[bytes]:
         )
 
 
-def _collect(placed: PlacedCell, process: subprocess.Popen[bytes]) -> Outcome:
+def _collect(placed: PlacedCell, process: subprocess.Popen[bytes] | Child) -> Outcome:
     outcome = placed.outcome()
     if process.returncode == 0 and outcome is not None:
         return outcome
     lines = _log(placed).read_text(errors="replace").strip().splitlines()[-_LAST_LINES:]
-    raise CellFailed(placed, process.returncode, "\n".join(lines) or "(it wrote nothing)")
+    raise CellFailed(placed, process.returncode or 0, "\n".join(lines) or "(it wrote nothing)")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes] | Child) -> None:
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
