@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-vllm bench oracles lint docs wheel constraints clean
+.PHONY: help demo test test-long test-vllm bench lint docs wheel constraints clean
 
 help:
 	@echo "make demo         install, compare $(ARMS) on the embedded default, say where the report lies"
@@ -20,7 +20,6 @@ help:
 	@echo "make test-long    the tests that need minutes each"
 	@echo "make test-vllm    the vLLM engine, in an environment of its own"
 	@echo "make bench        side by side with other libraries"
-	@echo "make oracles      make the fixtures again that come from other libraries"
 	@echo "make lint         ruff, mypy, the direction of imports"
 	@echo "make docs         the site, into site/"
 	@echo "make wheel        build the wheel and try it in an empty environment elsewhere"
@@ -71,9 +70,6 @@ test-vllm: $(VLLM)/.with-vllm
 
 bench: $(TEST)
 	$(BIN)/python -m benchmarks
-
-oracles: $(TEST)
-	$(BIN)/python -m tests.oracles
 
 # ---- the project itself -----------------------------------------------------------------------------------------------
 

@@ -56,6 +56,20 @@ def test_out_that_holds_another_run_is_refused(pilotage):
     assert "lr" in err
 
 
+def test_a_resume_with_nothing_to_do_says_so_and_changes_nothing(pilotage):
+    """S24."""
+    pilotage("run", "fake-pilot", "--out", "here")
+    before = {path: path.read_bytes() for path in Path("here").rglob("*") if path.is_file()}
+    code, out, _ = pilotage("run", "fake-pilot", "--out", "here", "--quiet")
+    assert code == 0
+    assert "nothing to do: here holds this run, finished" in out
+    assert "accuracy" in out
+    assert before == {path: path.read_bytes() for path in Path("here").rglob("*") if path.is_file()}
+    code, out, err = pilotage("run", "fake-pilot", "--lr", "0.5", "--out", "here")
+    assert (code, "nothing to do" in out) == (2, False)
+    assert "lr" in err
+
+
 def test_from_repeats_configuration_and_seed_with_changes(pilotage):
     pilotage("run", "fake-pilot", "--steps", "9", "--seed", "3", "--out", "first")
     code, _, err = pilotage("run", "--from", "first", "--lr", "0.5", "--out", "second")

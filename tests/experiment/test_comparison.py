@@ -103,6 +103,34 @@ def test_a_killed_comparison_goes_on_without_running_finished_cells_again(wiring
     assert [tuple(arm["values"]) for arm in stored["arms"]] == [arm.values for arm in whole.arms]
 
 
+def test_a_comparison_killed_while_arms_start_keeps_its_finished_cells(wiring: Wiring, tmp_path: Path) -> None:
+    """Killed as soon as a cell is announced, before its process has begun a run, again and again."""
+    whole = compare(ARMS, range(3), root=tmp_path / "undisturbed", out=tmp_path / "a", wiring=wiring)
+    root = tmp_path / "killed"
+    for announcement in (1, 2, 3):  # the third comes when the first cell is done
+        process = start(root, tmp_path / "b", sleep=0.0)
+        assert process.stdout
+        seen = 0
+        while seen < announcement:
+            line = process.stdout.readline()
+            assert line, "it ended before it was killed"
+            seen += line.startswith("started")
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        wait_until(lambda gone=children: not any(c.is_running() and c.status() != "zombie" for c in gone))
+    assert 1 <= len(list(root.glob("cells/*/outcome.json"))) < 6
+    kept = {path: path.stat().st_mtime_ns for path in root.glob("cells/*/outcome.json")}
+    process = start(root, tmp_path / "b", sleep=0.0)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert output.count("reused") == len(kept)
+    assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+    stored = json.loads((tmp_path / "b" / "comparison.json").read_text())
+    assert [tuple(arm["values"]) for arm in stored["arms"]] == [arm.values for arm in whole.arms]
+
+
 def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
     process = start(tmp_path, tmp_path / "out", sleep=60)
     wait_until(lambda: len(starts(tmp_path)) == 2)

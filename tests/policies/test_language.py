@@ -117,7 +117,7 @@ def test_folders_that_cannot_be_opened_say_why(tmp_path):
     with pytest.raises(UsageError, match="has no weights"):
         load_policy(str(tmp_path))
     torch.save(policy.model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(UsageError, match=r"only pickled weights \(pytorch_model\.bin\).*convert --trust"):
+    with pytest.raises(UsageError, match=r"only pickled weights \(pytorch_model\.bin\).*save_pretrained"):
         load_policy(str(tmp_path))
     (tmp_path / "kept").rename(weights)
     (tmp_path / "config.json").write_text('{"model_type": "unheard-of"}')

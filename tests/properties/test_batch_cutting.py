@@ -11,7 +11,7 @@ from tests.properties.batches import choices, context, random_rollouts
 from pilotage.policies import scoring
 from pilotage.policies.embedded import tiny_policy
 from pilotage.records import Rollouts
-from pilotage.trainers.credit import assign_credit
+from pilotage.trainers.credit import apply_filter, assign_credit
 from pilotage.trainers.on_policy import accumulate_gradient, minibatches
 from pilotage.trainers.text_config import TextConfig
 from pilotage.trainers.text_plan import make_plan
@@ -55,6 +55,32 @@ def test_the_gradient_does_not_depend_on_the_cut(model, aggregate, surrogate, re
     assert whole.abs().max() > 0
     for rows_each in (1, 2, 4):
         torch.testing.assert_close(gradient(model, plan, rollouts, rows_each), whole, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("filter_", choices("filter"))
+@pytest.mark.parametrize("aggregate", choices("aggregate"))
+def test_the_gradient_of_what_a_filter_keeps_is_that_of_a_batch_that_never_held_the_rest(model, aggregate, filter_):
+    """S1 over dynamic sampling: denominators count what is trained on, however that is cut."""
+    plan = make_plan(TextConfig(aggregate=aggregate, filter=filter_))
+    rollouts = random_rollouts(groups=4, answers=4, empty_row=True)
+    rollouts.columns["reward"][4:8] = 1.0
+    rollouts.columns["reward"][8:12] = 0.0
+    rollouts.columns["score"] = rollouts.columns["reward"].clone()
+    keep = apply_filter(plan, rollouts, context())
+    assert keep.any()
+    assert not keep.all()
+    kept = rollouts.select(keep)
+    assign_credit(plan, kept, context())
+    whole = gradient(model, plan, kept, 0)
+    assert whole.abs().max() > 0
+    for rows_each in (1, 2, 4):
+        torch.testing.assert_close(gradient(model, plan, kept, rows_each), whole, rtol=1e-10, atol=1e-10)
+    # The same groups in a batch of their own, with an answer's width of padding less or more.
+    alone = random_rollouts(groups=4, answers=4, empty_row=True)
+    alone.columns["reward"] = rollouts.columns["reward"].clone()
+    alone = alone.select(torch.nonzero(keep).flatten())
+    assign_credit(make_plan(TextConfig(aggregate=aggregate)), alone, context())
+    torch.testing.assert_close(gradient(model, plan, alone, 3), whole, rtol=1e-10, atol=1e-10)
 
 
 def test_the_gradient_does_not_depend_on_row_order_or_padding(model):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.properties.batches import choices, context, random_rollouts
 
 from pilotage.records import Rollouts
@@ -36,6 +38,59 @@ def test_an_all_wrong_and_an_all_right_instance_of_one_text_give_no_advantage(ad
     rollouts.columns["reward"] = torch.tensor([0.0] * 4 + [1.0] * 4, dtype=torch.float64)
     rollouts.columns["scores"] = rollouts.columns["reward"][:, None].expand(-1, 2).clone()
     assert (credited(rollouts, advantage=advantage).column("advantage") == 0).all()
+
+
+@st.composite
+def instances(draw) -> tuple[list[int], list[float], list[int]]:
+    """Prompt instances of different sizes over few texts: (item of each instance, rewards of all rows, sizes)."""
+    sizes = draw(st.lists(st.integers(1, 5), min_size=2, max_size=6))
+    items = draw(st.lists(st.integers(0, 1), min_size=len(sizes), max_size=len(sizes)))
+    rows = sum(sizes)
+    return items, draw(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=rows, max_size=rows)), sizes
+
+
+def of_instances(case: tuple[list[int], list[float], list[int]]) -> Rollouts:
+    items, rewards, sizes = case
+    rollouts = random_rollouts(groups=sum(sizes), answers=1)
+    rollouts.group = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    rollouts.item = torch.tensor(items)[rollouts.group]
+    rollouts.prompt_ids = rollouts.prompt_ids[rollouts.item]
+    rollouts.prompt_mask = rollouts.prompt_mask[rollouts.item]
+    rollouts.columns["reward"] = torch.tensor(rewards, dtype=torch.float64)
+    rollouts.columns["scores"] = rollouts.columns["reward"][:, None].expand(-1, 2).clone()
+    return rollouts
+
+
+LOCAL = [name for name in RELATIVE if "bnpo" not in name]
+"""Advantages of a group that nothing outside of it changes; BNPO's density follows all pass rates of the batch."""
+
+
+@settings(max_examples=20)
+@given(case=instances(), seed=st.integers(0, 99))
+@pytest.mark.parametrize("advantage", RELATIVE)
+def test_groups_are_instances_whatever_their_texts_sizes_and_order(advantage, case, seed):
+    whole = credited(of_instances(case), advantage=advantage).column("advantage")
+    group, reward = of_instances(case).group, of_instances(case).columns["reward"]
+    for index in group.unique():
+        members = group == index
+        if bool((reward[members] == reward[members][0]).all()):
+            assert (whole[members] == 0).all(), "no spread within an instance, no advantage"
+    order = torch.randperm(len(group), generator=torch.Generator().manual_seed(seed))
+    permuted = credited(of_instances(case).select(order), advantage=advantage).column("advantage")
+    width = min(whole.shape[1], permuted.shape[1])
+    torch.testing.assert_close(permuted[:, :width], whole[order][:, :width], rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=20)
+@given(case=instances())
+@pytest.mark.parametrize("advantage", LOCAL)
+def test_a_group_alone_gets_what_it_gets_in_a_batch(advantage, case):
+    rollouts = of_instances(case)
+    whole = credited(of_instances(case), advantage=advantage).column("advantage")
+    for index in rollouts.group.unique():
+        rows = torch.nonzero(rollouts.group == index).flatten()
+        alone = credited(of_instances(case).select(rows), advantage=advantage).column("advantage")
+        torch.testing.assert_close(alone, whole[rows][:, : alone.shape[1]], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("advantage", RELATIVE)

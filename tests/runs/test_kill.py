@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.runs.fork_server import Ask as Train
+from tests.runs.fork_server import served
 
 from pilotage.runs.checkpoints import listed
 from pilotage.runs.metrics import read_lines
 
 STEPS = 12
-Train = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def train() -> Iterator[Train]:
-    source = Path(__file__).resolve().parents[2] / "src"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(source)}
-    with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("toy_training.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as server:
-        assert server.stdin
-        assert server.stdout
-
-        def ask(directory: Path, **command: Any) -> dict[str, Any]:
-            print(json.dumps({"directory": str(directory), "steps": STEPS, **command}), file=server.stdin, flush=True)
-            return json.loads(server.stdout.readline())
-
+    with served(Path(__file__).with_name("toy_training.py"), steps=STEPS) as ask:
         yield ask
-        server.stdin.close()
 
 
 @pytest.fixture(scope="module")

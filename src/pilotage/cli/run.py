@@ -33,7 +33,7 @@ class RunOptions:
 
 
 def run(words: Sequence[str], screen: Screen) -> int:
-    from pilotage.runs import read_result
+    from pilotage.runs import read_lines, read_result
 
     taken = split(words, RunOptions, "run")
     own: RunOptions = taken.own
@@ -43,8 +43,7 @@ def run(words: Sequence[str], screen: Screen) -> int:
         screen.pairs([("system", system.name), ("seed", str(seed)), *forecast_rows(forecast(system, config))])
         return 0
     directory, resumes = default_directory(system, config, seed) if own.out is None else (own.out, False)
-    if own.out is not None and read_result(own.out) is not None:
-        screen.note(f"{directory} holds this run, finished; name another folder to run it again")
+    finished = own.out is not None and read_result(own.out) is not None
     if resumes:
         screen.note(f"{directory} was interrupted; going on where it stopped")
     result = launch(
@@ -55,9 +54,15 @@ def run(words: Sequence[str], screen: Screen) -> int:
         command=shlex.join(["pilotage", "run", *words]),
         track=[own.track] if own.track else [],
     )
+    if finished:  # said only now: `launch` refuses a folder that holds another run
+        screen.line(f"nothing to do: {directory} holds this run, finished; name another folder to run it again")
     screen.heading("result")
     screen.pairs([(name, number(value)) for name, value in result.metrics.items()])
     screen.pairs([("kept in", result.run)])
+    events = Path(result.run) / "events.jsonl"
+    for event in read_lines(events) if events.exists() else ():
+        when = "" if event["step"] is None else f" (step {event['step']})"
+        screen.note(f"{event['kind']}{when}: {event['text']}")
     screen.note(f"pilotage report {result.run} makes a page of it")
     return 0
 

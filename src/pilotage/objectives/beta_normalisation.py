@@ -20,6 +20,8 @@ from pilotage.system import UsageError
 
 LARGEST_WEIGHT = 1e6
 """1/f is never above this (a guard against overflow, as in the authors' code)."""
+LEAST_PROMPTS = 4
+"""Prompts in a batch from which a Beta distribution is fitted to their pass rates."""
 
 
 class BetaFit(NamedTuple):
@@ -71,7 +73,7 @@ def bnpo_variance(a: float, b: float, alpha: float, beta: float) -> float:
 
 
 def beta_fit(
-    reward: Tensor, group: Tensor, *, low: float = 0.0, high: float = 1.0, minimum_prompts: int = 4
+    reward: Tensor, group: Tensor, *, low: float = 0.0, high: float = 1.0, minimum_prompts: int = LEAST_PROMPTS
 ) -> BetaFit:
     """(a, b) and (α, β) of a whole batch: reward [N] in [low, high], group [N].
 

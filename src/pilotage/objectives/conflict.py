@@ -98,9 +98,14 @@ def entropy_shape(
     expect("N N,T N,T", advantage, entropy, mask)
     uncertainty = answer_mean(entropy.detach(), mask).to(advantage.dtype)
     shaped = advantage - gamma * uncertainty
-    if always_filter or initial_entropy is None or initial_entropy <= threshold:
+    if filters_entropy(initial_entropy, threshold=threshold, always_filter=always_filter):
         shaped = torch.where(uncertainty <= threshold, shaped, 0.0)
     return shaped if shape_zero_advantage else torch.where(advantage == 0, 0.0, shaped)
+
+
+def filters_entropy(initial_entropy: float | None, *, threshold: float, always_filter: bool) -> bool:
+    """Whether `entropy_shape` leaves out answers above `threshold`, in nats: see there."""
+    return always_filter or initial_entropy is None or initial_entropy <= threshold
 
 
 def _in_both(ids: Tensor, position: Tensor, there: Tensor, sign: Tensor, group: Tensor) -> Tensor:

@@ -173,7 +173,8 @@ def _check_folder(folder: Path) -> None:
         if pickled:
             raise UsageError(
                 f"{folder} has only pickled weights ({', '.join(pickled)}), and pickles can run code, so they are not "
-                f"opened; convert them with `pilotage convert --trust {folder}` and give the folder that it writes"
+                "opened. Give a folder with .safetensors, which most authors publish too; if you trust the file, "
+                "transformers writes one: from_pretrained(FOLDER), then save_pretrained(OTHER)"
             )
         raise UsageError(f"{folder} has no weights; expected one or more .safetensors files beside config.json")
     tokenizer_files = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")

@@ -143,6 +143,7 @@ def render(subject: Subject) -> str:
         examples=[(arm.name, read_examples(arm.runs[0].directory), arm.runs[0].seed) for arm in subject.arms],
         config=_config_differences(subject),
         events=[(arm.name, run.seed, event) for arm in subject.arms for run in arm.runs for event in run.events],
+        failures=[(arm.name, run.seed, run.failures) for arm in subject.arms for run in arm.runs if run.failures],
         hardware=_flat(where.get("hardware") or {}),
         versions=_flat(where.get("versions") or {}),
         commit=where.get("commit") or "",

@@ -62,6 +62,17 @@ class RunRecord:
         """Names of the metrics that were logged, in the order in which they first appear."""
         return list(dict.fromkeys(name for line in self.metrics for name in line if name != "step"))
 
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many answers could not be judged and were left out, by reason."""
+        counts: dict[str, int] = {}
+        for line in self.metrics:
+            for name, value in line.items():
+                if name.startswith("failures/") and value:
+                    reason = name.removeprefix("failures/")
+                    counts[reason] = counts.get(reason, 0) + round(value)
+        return counts
+
     def points(self, name: str) -> Points:
         """Where the metric has a number."""
         rows = [(line["step"], line[name]) for line in self.metrics if line.get(name) is not None]

@@ -73,7 +73,7 @@ class ValueModel(nn.Module):
         super().__init__()
         self.body = copy.deepcopy(causal.model)
         width = causal.config.hidden_size
-        self.head = nn.Linear(width, 1)
+        self.head = nn.utils.skip_init(nn.Linear, width, 1)  # the usual start draws from torch's global generator
         with torch.no_grad():
             self.head.weight.copy_(torch.randn(1, width, generator=generator) / width)
             self.head.bias.zero_()

@@ -29,6 +29,7 @@ from pilotage.trainers.text_config import Probe, TextConfig
 from pilotage.trainers.text_metrics import METRICS, batch_metrics, rollout_record
 from pilotage.trainers.text_plan import make_plan, sampler_term
 from pilotage.trainers.text_task import make_task
+from pilotage.trainers.text_watch import Watch
 
 MOST_LISTED = 50
 """Prompts that were never solved, at most, that an event names."""
@@ -55,6 +56,7 @@ class TextTrainer:
         self.checks = self.rewards if config.reward == "exact" else self.build_rewards("exact")
         self.reference = text_models.frozen_copy(self.model) if self.plan.asks_for("logp_ref") else None
         self.critic = Critic(self.policy, config, run.generator("critic")) if self.plan.asks_for("value") else None
+        self.watch = Watch(self.plan)
         self.counts: dict[str, float] = {"tokens": 0, "samples": 0, "initial_entropy": float("nan")}
 
     def build_rewards(self, choice: str | Callable[..., Any]) -> Rewards:
@@ -77,6 +79,7 @@ class TextTrainer:
             "optimiser": self.optimiser,
             "sampler": self.sampler,
             "plan": self.plan,
+            "watch": self.watch,
             "counts": self.counts,
         }
         if self.critic is not None:
@@ -246,23 +249,30 @@ class TextTrainer:
         rollouts, metrics = self.collect(step)
         collected = time.perf_counter()
         if rollouts is None:
-            self.run.event(step, "empty batch", "every group was filtered out: no update at this step")
+            self.run.event(step + 1, "empty batch", "every group was filtered out: no update at this step")
+            self.look_out(step + 1, metrics, None)
             return metrics
         metrics |= self.learn(step, rollouts)
         self.load_engine(step + 1)
         metrics |= batch_metrics(rollouts)
         if metrics.get("sampler_gap", 0.0) > self.config.gap_alarm:
             self.run.event(
-                step,
+                step + 1,
                 "sampler gap",
                 f"the log-probabilities of sampler and trainer differ by {metrics['sampler_gap']:.3f} nats a token "
                 f"on average (alarm at {self.config.gap_alarm}): stale weights, or another precision",
             )
         self.save_rollouts(step + 1, rollouts)
+        self.look_out(step + 1, metrics, rollouts)
         learnt = time.perf_counter()
         readings = {"collect": collected - began, "learn": learnt - collected, "seconds": learnt - began}
         self.run.clock(step + 1, readings)
         return metrics
+
+    def look_out(self, step: int, metrics: Mapping[str, float], rollouts: Rollouts | None) -> None:
+        """Say by events what goes wrong without an error."""
+        for kind, text in self.watch(metrics, rollouts, self.context()["initial_entropy"]):
+            self.run.event(step, kind, text)
 
     def close(self) -> None:
         """End the processes that judge."""

@@ -1,0 +1,67 @@
+"""Whole runs of the text trainer, small enough for a property: a policy that has learnt nothing, a graded reward."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pilotage.configuration import config_to_dict
+from pilotage.runs import Run
+from pilotage.system import Result
+from pilotage.systems.reasoning import baselines, bnpo, gtpo, riskpo, vade
+from pilotage.trainers.text_config import TextConfig, train
+
+SYSTEMS = {s.name: s for s in [*baselines.SYSTEMS, gtpo.SYSTEM, bnpo.SYSTEM, riskpo.SYSTEM, vade.SYSTEM]}
+DIGITS = Path(__file__).resolve().parents[1] / "trainers" / "digits.py"
+
+
+def small(name: str, **changes: Any) -> TextConfig:
+    """The configuration of a system, on few short answers."""
+    config = SYSTEMS[name].config
+    settings: dict[str, Any] = {
+        "levels": (1, 2),
+        "pool": 40,
+        "warm_up": 0.0,
+        "prompts": 6,
+        "answers": 4,
+        "steps": 3,
+        "max_tokens": 8,
+        "evaluate_every": 0,
+        "evaluation_prompts": 2,
+        "evaluation_samples": 1,
+        "checkpoint_every": 100,
+        "save_rollouts": -1,
+        "minibatches": min(config.minibatches, 2),
+        "critic_warm_up": 1,
+        "reward": f"{DIGITS}:digits",
+    }
+    if "mvar" in str(config.advantage):
+        settings["advantage"] = "mvar:size=2"
+    return replace(config, **{**settings, **changes})
+
+
+@dataclass
+class Written:
+    """What a run left behind."""
+
+    result: Result
+    metrics: list[dict[str, Any]]
+    rollouts: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+
+    def at(self, step: int) -> list[Mapping[str, Any]]:
+        """The answers that step was trained on."""
+        return [row for row in self.rollouts if row["step"] == step]
+
+
+def run_in(folder: Path, config: TextConfig, seed: int = 0) -> Written:
+    with Run.create(folder, system="test", config=config_to_dict(config), seed=seed) as run:
+        result = train(config, run)
+    return Written(result, *(_lines(folder / f"{name}.jsonl") for name in ("metrics", "rollouts", "events")))
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
