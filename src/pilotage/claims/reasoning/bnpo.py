@@ -306,7 +306,8 @@ STABILITY = [
         cost=STEP_SECONDS * 40 + 12,
         saturates=True,
         note="The paper's gain is one or two points, less than five seeds can show. The gate: GRPO has not "
-        "lost what the warm-up, to 0.45, gave it.",
+        "lost what the warm-up, to 0.45, gave it. AdamW does not see a gradient's scale and nothing is clipped, so the "
+        "card's arms rescaled to equal norms would be these.",
     ),
     Claim(
         name="worst-seed",
