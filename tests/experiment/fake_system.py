@@ -45,7 +45,12 @@ class Run:
     def create(cls, directory: Path, *, system: str, config: Mapping[str, Any], seed: int, command: str = "") -> Self:
         directory.mkdir(parents=True, exist_ok=True)
         about = {"system": system, "config": dict(config), "seed": seed, "command": command}
-        about |= {"versions": versions(), "hardware": hardware(), "commit": commit(), "artifacts": ["base-1234"]}
+        about |= {
+            "versions": versions(),
+            "hardware": hardware(),
+            "commit": commit(),
+            "artifacts": {"base": {"key": "1234", "contents": "abcd", "seconds": 5.0, "path": "/here"}},
+        }
         (directory / "run.json").write_text(json.dumps(about))
         glossary = {
             "held_out/accuracy": "Share of held-out items answered right, greedy.",

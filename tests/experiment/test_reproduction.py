@@ -38,6 +38,8 @@ TRAINED = Claim(
     gates={"slow": ("held_out/accuracy", 0.1)},
     note="A note.",
 )
+BASE = {"name": "base", "key": "1234", "contents": "abcd", "seconds": 5.0}
+"""What every run of the fake system says that it used."""
 KEYS = {
     "format",
     "system",
@@ -115,7 +117,7 @@ def test_claims_are_measured_judged_and_written_in_the_agreed_form(bench: Bench,
     assert trained["note"].endswith("A note.")
     assert later["verdict"] == "not measured (long tier; run with --long)"
     assert (later["arms"], later["comparison"]) == ({}, None)
-    assert document["artifacts"] == ["base-1234"]
+    assert document["artifacts"] == [BASE]
 
     folder = bench.folder / "reproductions" / "bandit"
     assert {path.name for path in folder.glob("*.svg")} == {"high-above-low.svg", "fast-learns-more.svg"}
@@ -140,8 +142,11 @@ def test_finished_cells_count_and_committed_ones_too(bench: Bench) -> None:
 
 def test_arms_that_two_claims_share_are_trained_once(bench: Bench) -> None:
     other = replace(TRAINED, name="not worse", criterion=Criterion("not_worse", 0.1))
-    bench(TRAINED, other)
+    first = bench(TRAINED, other)
     assert bench.started() == 10 + 4
+    committed = bench(TRAINED, other, root=bench.folder / "elsewhere")
+    assert bench.started() == 0
+    assert first["artifacts"] == committed["artifacts"] == [BASE]
 
 
 def test_a_quick_pass_is_marked_and_overwrites_nothing(bench: Bench) -> None:

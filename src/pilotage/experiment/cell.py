@@ -15,11 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pilotage.experiment.cells import (
+    FORMAT,
     Cell,
     Outcome,
     PlacedCell,
@@ -32,6 +33,7 @@ from pilotage.experiment.cells import (
     with_seed,
     write_json,
 )
+from pilotage.experiment.surroundings import artifacts_used
 from pilotage.system import Result, UsageError
 
 _PR_SET_PDEATHSIG = 1
@@ -77,15 +79,17 @@ def finish_cell(placed: PlacedCell) -> Outcome:
         if outcome is not None:
             return outcome
         began = _processor_seconds()
+        context = Context(placed.cell, placed.run_directory, placed.wiring, placed.directory.parents[1])
         if placed.cell.measure:
-            context = Context(placed.cell, placed.run_directory, placed.wiring, placed.directory.parents[1])
             metrics = load_function(placed.cell.measure)(placed.cell.arm, placed.cell.unit, context)
         else:
             metrics = train(placed.cell, placed.run_directory, placed.wiring).metrics
         seconds = _processor_seconds() - began
         numbers = _checked(metrics, placed.cell)
-        write_json(placed.directory / "outcome.json", {"format": 1, "metrics": numbers, "seconds": round(seconds, 3)})
-        return Outcome(numbers, seconds, placed.directory, placed.key)
+        artifacts = {**artifacts_used(placed.directory), **context.artifacts}
+        kept = {"format": FORMAT, "metrics": numbers, "seconds": round(seconds, 3), "artifacts": artifacts}
+        write_json(placed.directory / "outcome.json", kept)
+        return Outcome(numbers, seconds, placed.directory, placed.key, artifacts)
 
 
 def train(cell: Cell, directory: Path, wiring: Wiring) -> Result:
@@ -109,6 +113,8 @@ class Context:
     """A directory of its own, kept with the cell."""
     wiring: Wiring
     root: Path
+    artifacts: dict[str, Any] = field(default_factory=dict)
+    """Those that its trainings used."""
 
     @property
     def command(self) -> str:
@@ -137,6 +143,7 @@ class Context:
         cell = replace(self.cell, command=command or self.command, unit=unit, measure="", probe=looking)
         placed = place(cell, self.wiring, self.root)
         outcome = finish_cell(placed)
+        self.artifacts.update(outcome.artifacts)
         numbers = {name: value for name, value in outcome.metrics.items() if value is not None}
         return Result(str(placed.run_directory), numbers)
 

@@ -49,12 +49,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished cell left: its numbers by name, the seconds of processor time it took, its directory."""
+    """What a finished cell left: its numbers by name, the seconds of processor time it took, its directory, its key,
+    and the artifacts (warmed-up models, data) that its runs used: by name their `key`, `contents` and `seconds`."""
 
     metrics: Mapping[str, float | None]
     seconds: float
     directory: Path | None = None
     key: str = ""
+    artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def read_outcome(directory: Path, key: str = "") -> Outcome | None:
     if not path.exists():
         return None
     stored = json.loads(path.read_text())
-    return Outcome(stored["metrics"], stored["seconds"], directory, key)
+    return Outcome(stored["metrics"], stored["seconds"], directory, key, stored["artifacts"])
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -189,7 +189,9 @@ def committed_outcomes(files: Iterable[Path]) -> dict[str, Outcome]:
     outcomes = {}
     for path in files:
         stored = json.loads(path.read_text())
-        outcomes[stored["key"]] = Outcome(stored["metrics"], stored["seconds"], None, stored["key"])
+        outcomes[stored["key"]] = Outcome(
+            stored["metrics"], stored["seconds"], None, stored["key"], stored["artifacts"]
+        )
     return outcomes
 
 

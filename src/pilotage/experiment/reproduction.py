@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from pilotage.experiment.planning import (
     tune,
     tuning_cells,
 )
-from pilotage.experiment.surroundings import artifacts_used, missing_extras, now, surroundings
+from pilotage.experiment.surroundings import missing_extras, now, surroundings
 from pilotage.experiment.workers import CellEvent, Display, run_cells, worker_count
 from pilotage.report.plots import claim_plot
 from pilotage.system import Claim, UsageError
@@ -101,7 +101,7 @@ def reproduce(
         "command": command or " ".join(["pilotage reproduce", system, *(flag for flag, on in flags.items() if on)]),
         **surroundings(wiring),
         "seconds": round(sum(outcome.seconds for outcome in run.outcomes.values()), 1),
-        "artifacts": artifacts_used(o.directory for o in run.outcomes.values() if o.directory is not None),
+        "artifacts": _artifacts(run.outcomes.values()),
         "claims": [entries.get(claim.name) or _not_measured(claim, skipped[claim.name]) for claim in claims],
         **({"quick": True} if quick else {}),
     }
@@ -219,8 +219,20 @@ class _Runner:
         about = {"key": placed.key, "arm": cell.arm, "unit": cell.unit, "command": cell.command}
         write_json(
             path,
-            {**about, "measure": cell.measure, "seconds": outcome.seconds, "metrics": dict(outcome.metrics)},
+            {
+                **about,
+                "measure": cell.measure,
+                "seconds": outcome.seconds,
+                "metrics": dict(outcome.metrics),
+                "artifacts": dict(outcome.artifacts),
+            },
         )
+
+
+def _artifacts(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
+    """Every artifact that an outcome used, once; two of one name differ in what made them."""
+    found = {used["key"]: {"name": name, **used} for outcome in outcomes for name, used in outcome.artifacts.items()}
+    return sorted(found.values(), key=lambda used: (used["name"], used["key"]))
 
 
 def _reason_to_skip(claim: Claim, long: bool, only: str | None, plan: Plan) -> str:

@@ -24,17 +24,14 @@ def surroundings(wiring: Wiring) -> dict[str, Any]:
     return {"hardware": about.hardware(), "versions": about.versions(), "commit": about.commit()}
 
 
-def artifacts_used(directories: Iterable[Path]) -> list[Any]:
-    """The artifacts (warmed-up models, data) that runs in cell directories recorded, each once."""
+def artifacts_used(directory: Path) -> dict[str, Any]:
+    """The artifacts (warmed-up models, data) that the runs in a cell's directory used, by name: `key`, `contents` (the
+    hash of what is in them) and `seconds` (what making them took)."""
     found: dict[str, Any] = {}
-    for directory in directories:
-        about = directory / "run" / "run.json"
-        if not about.exists():
-            continue
-        used = json.loads(about.read_text()).get("artifacts") or []
-        for artifact in used.items() if isinstance(used, dict) else used:
-            found[json.dumps(artifact, sort_keys=True)] = artifact
-    return [found[key] for key in sorted(found)]
+    for about in sorted(directory.rglob("run.json")):
+        for name, used in (json.loads(about.read_text()).get("artifacts") or {}).items():
+            found[name] = {field: used[field] for field in ("key", "contents", "seconds") if field in used}
+    return found
 
 
 def missing_extras(extras: Iterable[str]) -> list[str]:

@@ -1,0 +1,76 @@
+"""`python -m benchmarks [--only NAME] [--quick] [--out FOLDER]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import bookkeeping, results, sampling, scaling, step
+from benchmarks.harness import Figure
+
+BENCHMARKS = {module.NAME: module for module in (sampling, step, scaling, bookkeeping)}
+HERE = Path(__file__).parent
+REASONS = {
+    sampling.NAME: "32 prompts × 8 answers × 64 tokens, Qwen2 of 1.6 M random weights, 8-token prompts. Natural "
+    "lengths are uniform in 8..64 and given to both sides. transformers gives tokens; ours gives their "
+    "log-probabilities and entropies as well.",
+    step.NAME: "The same batch through sampling, reward, advantage and one AdamW update, without KL, in both trainers; "
+    "ours keeps its metrics and roll-outs as always, TRL's logging is off. For peak memory the ratio is TRL's over "
+    "ours. «products alone» does the matrix products of the step and nothing else: its ratio is the share of our time "
+    "that they take, the rest being attention, norms, sampling, AdamW and Python; its note says how far ahead of TRL "
+    "they alone would be.",
+    scaling.NAME: "Our whole step at three sizes, one thread; the ratio is the cost of a token at the largest over "
+    "that at the smallest. Beyond 1, it is attention, whose cost per token grows with the length, and caches that no "
+    "longer fit; below 1, fixed costs that are shared.",
+    bookkeeping.NAME: "Our whole step at the default settings; the ratio is the share that goes into metrics, clocks, "
+    "roll-outs, progress and, once in 20 steps, a checkpoint.",
+}
+
+
+def surroundings() -> dict[str, str]:
+    """The machine and the versions."""
+    from pilotage.networks.products import has_bfloat16_units
+    from pilotage.runs.hardware import hardware, versions
+
+    machine = hardware()
+    known = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
+    return {
+        "hardware": f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
+        f"AMX {'yes' if has_bfloat16_units() else 'no'}",
+        "system": machine["system"],
+        "versions": known,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Side by side with other libraries.")
+    parser.add_argument("--only", choices=sorted(BENCHMARKS), action="append", help="this one alone; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it works, not how fast it is")
+    parser.add_argument("--out", type=Path, help="folder of results.json and RESULTS.md; with --quick, none by default")
+    given = parser.parse_args()
+    names = given.only or list(BENCHMARKS)
+    folder = given.out or (None if given.quick else HERE)
+    targets = {name: module.TARGETS for name, module in BENCHMARKS.items()}
+    figures: list[Figure] = []
+    for name in names:
+        for figure in BENCHMARKS[name].measure(given.quick):
+            verdict = results.verdict(figure, results.target_of(figure.name, targets))
+            print(f"{figure.name}: {figure.ratio:.3g} ({figure.spread[0]:.3g}–{figure.spread[1]:.3g}) {verdict}")
+            sys.stdout.flush()
+            figures.append(figure)
+    if folder is None:
+        return 0
+    old = folder / "results.json"
+    earlier = results.from_json(old.read_text(encoding="utf-8")) if old.exists() else []
+    figures = results.merged(earlier, figures, names)
+    figures.sort(key=lambda figure: list(BENCHMARKS).index(figure.name.partition("/")[0]))
+    results.write(folder, figures, results.to_markdown(figures, targets, surroundings(), REASONS))
+    print(f"written: {folder / 'results.json'}, {folder / 'RESULTS.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
