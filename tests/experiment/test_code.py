@@ -6,6 +6,7 @@ import pytest
 
 from pilotage.experiment.code import code_hash, computing_modules, inputs_hash
 from pilotage.system import UsageError
+from pilotage.trainers.text_pieces import PIECES
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +39,23 @@ def test_unknown_module_is_refused() -> None:
         code_hash(("no_such_module",))
 
 
-def test_what_remembers_and_shows_does_not_compute() -> None:
-    modules = computing_modules("pilotage.system")
-    assert "pilotage.objectives" in modules
-    assert not {"pilotage.runs", "pilotage.report", "pilotage.experiment"} & set(modules)
+def test_a_system_computes_with_what_it_reaches_and_with_no_more() -> None:
+    modules = computing_modules("pilotage.systems.reasoning.vade", "pilotage.claims.reasoning.vade_measures")
+    rooms = {module.split(".")[1] for module in modules}
+    assert not {"runs", "report", "experiment", "cli"} & rooms
+    assert {"pilotage.trainers.text", "pilotage.claims.reasoning.vade_measures", "pilotage.networks.products"} <= {
+        *modules
+    }
+    assert not {"pilotage.systems.reasoning.gtpo", "pilotage.claims.reasoning.vade"} & set(modules)
+    # Reached only by a name in a table of pieces.
+    assert {"pilotage.objectives.filters", "pilotage.trainers.controllers"} <= set(modules)
+    assert "pilotage.objectives.preference" not in modules
+
+
+def test_every_piece_by_name_counts() -> None:
+    modules = computing_modules("pilotage.systems.reasoning.vade")
+    named = {place.partition(":")[0] for slot in PIECES.values() for place in slot.values()}
+    assert named <= set(modules)
 
 
 def test_inputs_hash_follows_the_files_that_a_configuration_names(

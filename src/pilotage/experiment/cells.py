@@ -149,7 +149,7 @@ def place(cell: Cell, wiring: Wiring, root: Path | None = None) -> PlacedCell:
         "arm": cell.arm if cell.measure else "",
         "quick": cell.quick and bool(cell.measure),
         **({"probe": cell.probe} if cell.probe else {}),
-        "code": code_hash(computing_modules(*(m for m in modules if m != "__main__"))),
+        "code": code_hash(computing_modules(*sorted(m for m in modules if m != "__main__"))),
         "inputs": inputs_hash(values),
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
     }

@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pilotage.experiment.imports import is_module, modules_behind, modules_below, source_of
 from pilotage.system import UsageError
 
-ROOMS = (
-    "objectives",
-    "networks",
-    "policies",
-    "environments",
-    "engines",
-    "rewards",
-    "guards",
-    "dynamics",
-    "planning",
-    "data",
-    "retrieval",
-    "evaluation",
-    "llm",
-    "rollouts",
-    "trainers",
-    "records",
-    "interfaces",
+OUTSIDE = tuple(
+    f"pilotage.{room}" for room in ("cli", "catalogue", "launch", "experiment", "report", "runs", "claims", "systems")
 )
-"""Rooms whose sources decide what a run computes. What remembers and shows it (runs, report, experiment) does not."""
+"""What chooses, remembers and shows. It does not decide what a run computes, but for a system's and a measure's own
+modules, which are named."""
 
 _REFERENCE = re.compile(r"([\w./\\~-]+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
 _SHOWN_WHOLE = 64 * 2**20
@@ -49,10 +33,11 @@ def code_hash(modules: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def computing_modules(*more: str) -> tuple[str, ...]:
-    """The rooms of `ROOMS` that exist, and `more` (the modules of a system or of a measure)."""
-    rooms = [f"pilotage.{room}" for room in ROOMS if importlib.util.find_spec(f"pilotage.{room}")]
-    return tuple(sorted({*rooms, *more}))
+@cache
+def computing_modules(*roots: str) -> tuple[str, ...]:
+    """The modules of a system or of a measure, and all of this library (or of their own package) that they reach by
+    imports, OUTSIDE left out. A change elsewhere changes no result."""
+    return modules_behind(roots, OUTSIDE)
 
 
 def inputs_hash(config: Mapping[str, Any]) -> str:
@@ -63,16 +48,12 @@ def inputs_hash(config: Mapping[str, Any]) -> str:
 
 
 def _sources(module: str) -> Iterator[tuple[str, Path]]:
-    spec = sys.modules[module].__spec__ if module in sys.modules else importlib.util.find_spec(module)
-    if spec is None:
+    if not is_module(module.removesuffix(".__init__")):
         raise UsageError(f"cannot find the source of module {module!r}; is it installed or on PYTHONPATH?")
-    if spec.submodule_search_locations is None:
-        if spec.origin and spec.origin.endswith(".py"):
-            yield module, Path(spec.origin)
-        return
-    for location in spec.submodule_search_locations:
-        for path in sorted(Path(location).rglob("*.py")):
-            yield f"{module}/{path.relative_to(location).as_posix()}", path
+    for name in [module] if module.endswith(".__init__") else [module, *modules_below(module)]:
+        path = source_of(name)
+        if path is not None:
+            yield name, path
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -68,8 +68,13 @@ class Display:
     def __init__(self, label: str) -> None:
         self._label = label
         self._progress: Progress | None = None
+        self._seen = (0, 0)
 
     def __call__(self, event: CellEvent) -> None:
+        done, total = self._seen
+        if event.total != total or event.done < done:  # other cells than before: those that tune come first
+            self.close()
+        self._seen = (event.done, event.total)
         if self._progress is None:
             if event.kind == "reused":
                 return

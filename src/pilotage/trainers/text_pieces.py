@@ -1,53 +1,58 @@
-"""The pieces of the language-model trainer by slot and name, and the columns that the trainer itself can give them."""
+"""The pieces of the language-model trainer by slot and name, and the columns that the trainer itself can give them.
+
+References are written out, because what a result depends on is read from the sources (`experiment/imports.py`)."""
 
 from __future__ import annotations
-
-_O = "pilotage.objectives"
-_T = "pilotage.trainers"
 
 PIECES: dict[str, dict[str, str]] = {
     "sampler": {
         "uniform": "pilotage.data.curricula:UniformSampler",
         "thompson": "pilotage.data.curricula:BetaThompsonSampler",
     },
-    "filter": {"informative": f"{_O}.filters:keep_informative"},
-    "penalty": {"kl": f"{_O}.penalties:kl_in_reward", "adaptive_kl": f"{_T}.controllers:AdaptiveKLPenalty"},
+    "filter": {"informative": "pilotage.objectives.filters:keep_informative"},
+    "penalty": {
+        "kl": "pilotage.objectives.penalties:kl_in_reward",
+        "adaptive_kl": "pilotage.trainers.controllers:AdaptiveKLPenalty",
+    },
     "advantage": {
-        "score": f"{_O}.advantages:score_itself",
-        "batch_center": f"{_O}.advantages:batch_center",
-        "center": f"{_O}.advantages:group_center",
-        "zscore": f"{_O}.advantages:group_zscore",
-        "grpo": f"{_O}.advantages:group_zscore",
-        "leave_one_out": f"{_O}.advantages:leave_one_out",
-        "greedy_baseline": f"{_O}.advantages:greedy_baseline",
-        "gae": f"{_O}.advantages:generalised_advantage",
-        "token_return": f"{_O}.advantages:token_return",
-        "bnpo": f"{_O}.beta_normalisation:beta_norm",
-        "bnpo_decomposed": f"{_O}.beta_normalisation:decomposed_beta_norm",
-        "decoupled_zscore": f"{_O}.decomposition:decoupled_zscore",
-        "mvar": f"{_T}.risk:BundledRisk",
+        "score": "pilotage.objectives.advantages:score_itself",
+        "batch_center": "pilotage.objectives.advantages:batch_center",
+        "center": "pilotage.objectives.advantages:group_center",
+        "zscore": "pilotage.objectives.advantages:group_zscore",
+        "grpo": "pilotage.objectives.advantages:group_zscore",
+        "leave_one_out": "pilotage.objectives.advantages:leave_one_out",
+        "greedy_baseline": "pilotage.objectives.advantages:greedy_baseline",
+        "gae": "pilotage.objectives.advantages:generalised_advantage",
+        "token_return": "pilotage.objectives.advantages:token_return",
+        "bnpo": "pilotage.objectives.beta_normalisation:beta_norm",
+        "bnpo_decomposed": "pilotage.objectives.beta_normalisation:decomposed_beta_norm",
+        "decoupled_zscore": "pilotage.objectives.decomposition:decoupled_zscore",
+        "mvar": "pilotage.trainers.risk:BundledRisk",
     },
     "shaping": {
-        "entropy_shape": f"{_O}.conflict:entropy_shape",
-        "whiten": f"{_O}.normalisation:whiten",
+        "entropy_shape": "pilotage.objectives.conflict:entropy_shape",
+        "whiten": "pilotage.objectives.normalisation:whiten",
     },
     "weights": {
-        "conflict": f"{_O}.conflict:conflict_weights",
-        "importance": f"{_O}.surrogates:importance_weight",
+        "conflict": "pilotage.objectives.conflict:conflict_weights",
+        "importance": "pilotage.objectives.surrogates:importance_weight",
     },
     "surrogate": {
-        "reinforce": f"{_O}.surrogates:reinforce",
-        "clip": f"{_O}.surrogates:clip",
-        "gspo": f"{_O}.surrogates:gspo",
-        "cispo": f"{_O}.surrogates:cispo",
+        "reinforce": "pilotage.objectives.surrogates:reinforce",
+        "clip": "pilotage.objectives.surrogates:clip",
+        "gspo": "pilotage.objectives.surrogates:gspo",
+        "cispo": "pilotage.objectives.surrogates:cispo",
     },
     "aggregate": {
-        name: f"{_O}.aggregation:{name}"
-        for name in ("token_mean", "seq_mean_token_mean", "seq_mean_token_sum", "const_norm", "token_sum_norm")
+        "token_mean": "pilotage.objectives.aggregation:token_mean",
+        "seq_mean_token_mean": "pilotage.objectives.aggregation:seq_mean_token_mean",
+        "seq_mean_token_sum": "pilotage.objectives.aggregation:seq_mean_token_sum",
+        "const_norm": "pilotage.objectives.aggregation:const_norm",
+        "token_sum_norm": "pilotage.objectives.aggregation:token_sum_norm",
     },
     "regulariser": {
-        "kl": f"{_O}.regularisers:kl",
-        "entropy_bonus": f"{_O}.regularisers:entropy_bonus",
+        "kl": "pilotage.objectives.regularisers:kl",
+        "entropy_bonus": "pilotage.objectives.regularisers:entropy_bonus",
     },
 }
 
