@@ -72,8 +72,8 @@ def measure(quick: bool) -> Iterator[Figure]:
     (readings,) = alternate(
         [Side("benchmarks.bookkeeping:steps", {**rows, "between": between})],
         threads=1,
-        rounds=1 if quick else 3,
-        warm_up=1,
+        rounds=1,
+        warm_up=0,  # a repetition is as long as twenty steps, in which the first hardly counts
     )
     names = sorted(name for name in readings[0] if name.startswith("spent_"))
     parts = ", ".join(

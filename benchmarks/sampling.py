@@ -72,7 +72,7 @@ def measure(quick: bool) -> Iterator[Figure]:
                 Side("benchmarks.sampling:transformers", settings),
                 Side("benchmarks.products:step", {**settings, "width": PROMPT_WIDTH, "train": False}),
             ]
-            mine, theirs, floor = alternate(sides, threads=threads, rounds=2 if quick else 9)
+            mine, theirs, floor = alternate(sides, threads=threads, rounds=2 if quick else 7)
             if mine[0]["tokens"] != theirs[0]["tokens"]:
                 raise RuntimeError(f"the sides did not do the same work: {mine[0]} and {theirs[0]}")
             share = mine[0]["tokens"] / (rows["prompts"] * rows["answers"] * rows["length"])

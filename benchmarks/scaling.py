@@ -32,7 +32,7 @@ def measure(quick: bool) -> Iterator[Figure]:
     for kind, (setting, points) in RANGES.items():
         chosen = QUICK[kind] if quick else points
         sides = [Side("benchmarks.step:ours", {**base, setting: point}) for point in chosen]
-        readings = alternate(sides, threads=1, rounds=2 if quick else 5)
+        readings = alternate(sides, threads=1, rounds=2 if quick else 3)
         unit = [weights_of(point) / 1e6 if kind == "model" else 1.0 for point in chosen]
         costs = [
             [1e6 * reading["seconds"] / reading["tokens"] / weight for reading in side]

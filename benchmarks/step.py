@@ -221,7 +221,7 @@ def measure(quick: bool) -> Iterator[Figure]:
             for kind in ("full", "natural"):
                 settings = {**rows, "width": width, "natural": kind == "natural"}
                 sides = [Side(f"benchmarks.{name}", settings) for name in ("step:ours", "step:trl", "products:step")]
-                mine, theirs, floor = alternate(sides, threads=threads, rounds=2 if quick else 5)
+                mine, theirs, floor = alternate(sides, threads=threads, rounds=2 if quick else 3)
                 if mine[0]["tokens"] != theirs[0]["tokens"]:
                     raise RuntimeError(f"the sides did not do the same work: {mine[0]} and {theirs[0]}")
                 end = f"{width}-token prompts, {kind}/{threads} thread{'s' * (threads > 1)}"
