@@ -142,8 +142,8 @@ def circle_distance(poses: Tensor, others: Tensor, size: Tensor, other_size: Ten
     """Distance between cars covered by four circles each: poses, others [..., 3] (broadcast) -> [...] in m.
 
     size, other_size: length and width in m [..., 2]. Circles stand at equal steps along the length and reach the
-    corners of the quarter they cover, so that the distance never exceeds that of the rectangles, and falls short of it by
-    what they stand out: for a car of 4.1 m by 1.7 m .14 m beside it and .49 m before and behind. Below 0 they meet."""
+    corners of the quarter they cover, so that the distance never exceeds that of the rectangles; it falls short by
+    what they stand out: .14 m beside a car of 4.1 m by 1.7 m, .49 m before and behind it. Below 0 they meet."""
     first, reach = _circles(poses, size)
     second, other_reach = _circles(others, other_size)
     gap = first[..., :, None, :] - second[..., None, :, :]
