@@ -30,7 +30,7 @@ def entropy(values: ArrayLike, compliant: ArrayLike, low: ArrayLike, high: Array
     kept = _kept(values, compliant)
     bottom, top = (np.broadcast_to(np.asarray(end, dtype=float), kept.shape[-1:]) for end in (low, high))
     if bins < 1 or not np.all(bottom < top):
-        raise UsageError(f"a histogram needs bins ≥ 1 and low < high, got {bins} bins, low {low}, high {high}")
+        raise UsageError(f"a histogram needs bins ≥ 1 and low < high, got {bins} bins, low {bottom}, high {top}")
     if not len(kept):
         return 0.0
     placed = np.clip(np.floor((kept - bottom) / (top - bottom) * bins), 0, bins - 1).astype(int)

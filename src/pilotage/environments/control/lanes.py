@@ -1,7 +1,8 @@
 """The world Lanes: a car on a road of one to three lanes among up to eight others, as batches of scenes in torch.
 
-A scene is what a driver sees at one moment: its own state, the current, left and right lane as 15 way-points each, and
-its neighbours. Lane and mode share one numbering: 0 the current lane (keep it), 1 the left, 2 the right (change there)."""
+A scene is what a driver sees at one moment: its own state, the current, left and right lane as 15 way-points each,
+and its neighbours. Lanes and modes share one numbering: 0 the current lane (keep it), 1 the left, 2 the right (change
+there)."""
 
 from __future__ import annotations
 
@@ -67,8 +68,8 @@ class Scenes:
 
 
 def draw_scenes(count: int, generator: torch.Generator, *, bends: int = 1) -> Scenes:
-    """`count` scenes: one to three lanes, straight, an arc of radius 30 to 200 m or an S; way-points 2 to 4 m apart; the
-    ego off the centre by N(0, .3) m and N(0, .05) rad, at 2 to 12 m/s; 0 to 8 neighbours.
+    """`count` scenes: one to three lanes, straight, an arc of radius 30 to 200 m or an S; way-points 2 to 4 m apart;
+    the ego off the centre by N(0, .3) m and N(0, .05) rad, at 2 to 12 m/s; 0 to 8 neighbours.
 
     bends: how many stretches of 14 way-points the road has before it goes straight on; each is straight, arc or S anew,
     its first bend against the road's heading so far, so that no road runs into itself.
@@ -200,7 +201,7 @@ def signals(scenes: Scenes, states: Tensor, lane: Tensor | int, others: Tensor) 
 
 def in_ego_frame(scenes: Scenes) -> dict[str, Tensor]:
     """What a network sees, in the frame of the ego car: ego [B, 6] (speed; offset and heading error in the current
-    lane; validity of the three lanes), neighbours [B, 8, 7] (as in `Scenes`), lanes [B, 3, 15, 3]; absent ones are 0."""
+    lane; validity of the three lanes), neighbours [B, 8, 7] as in `Scenes`, lanes [B, 3, 15, 3]; absent ones are 0."""
     offset, heading, _ = lane_coordinates(scenes.start[:, None, :3], scenes.road)
     valid = scenes.lane_valid.float()
     ego = torch.cat([scenes.start[:, 3:], offset, heading, valid], -1)

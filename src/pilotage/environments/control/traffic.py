@@ -1,5 +1,5 @@
-"""Drivers of the world Lanes: car following (IDM), a lane decision (MOBIL), and logs of one driver per scene whose style
-is hidden from whoever learns from them. Treiber, Hennecke and Helbing 2000; Kesting, Treiber and Helbing 2007."""
+"""Drivers of the world Lanes: car following (IDM), a lane decision (MOBIL), and logs of one driver per scene whose
+style is hidden from whoever learns from them. Treiber, Hennecke and Helbing 2000; Kesting, Treiber and Helbing 2007."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def idm(
 ) -> Tensor:
     """Acceleration in m/s² of the intelligent driver model, within ±5.
 
-    speed, lead_speed, desired (v0) in m/s; gap from bumper to bumper in m, inf when nobody is ahead; acceleration (a) and
-    braking (b) in m/s²; standstill (s0) in m; headway (T) in s. Shapes broadcast."""
+    speed, lead_speed, desired (v0) in m/s; gap from bumper to bumper in m, inf when nobody is ahead; acceleration (a)
+    and braking (b) in m/s²; standstill (s0) in m; headway (T) in s. Shapes broadcast."""
     closing = speed * (speed - lead_speed) / (2 * (acceleration * braking) ** 0.5)
     wanted = standstill + (speed * headway + closing).clamp(min=0)
     push = acceleration * (1 - (speed / desired) ** 4 - (wanted / gap.clamp(min=0.1)).square())
@@ -49,7 +49,7 @@ def ahead_and_behind(
 ) -> tuple[Tensor, ...]:
     """The next cars in a lane: gap and speed of who is ahead, gap and speed of who is behind, each [B].
 
-    station, speed [B] of the one who asks; places, speeds [B, N] of others and whether they are in the lane, there [B, N].
+    station, speed [B] of the one who asks; places, speeds [B, N] of others; there [B, N]: whether they are in the lane.
     A gap is from bumper to bumper, at least 0; where there is nobody it is inf and the speed is one's own."""
     way = places - station[:, None]
     found = []
@@ -117,10 +117,9 @@ def drive(scenes: Scenes, generator: torch.Generator, *, steps: int = STEPS, noi
     state, target = scenes.start, torch.zeros(count, dtype=torch.int64)
     states, controls = [state], []
     for t in range(steps):
-        cars = _Cars(scenes, t * DT)
-        offset, error, station = (
-            each[..., 0] for each in lane_coordinates(state[:, None, None, :3].expand(-1, 3, 1, 3), chains)
-        )
+        cars = _Cars(scenes, t * DT, (steps - t) * DT)
+        poses = state[:, None, None, :3].expand(-1, 3, 1, 3)
+        offset, error, station = (each[..., 0] for each in lane_coordinates(poses, chains))
         chosen = _decision(scenes, cars, state[:, 3], station, style)
         target = torch.where((style.moment == t) & (target == 0), chosen, target)
         beside_centre = offset.abs() < LATERAL[1] / 2 + 0.3  # lanes that the car is in or reaches into
@@ -128,10 +127,8 @@ def drive(scenes: Scenes, generator: torch.Generator, *, steps: int = STEPS, noi
         for lane in range(3):
             follow = cars.pull(state[:, 3], station[:, lane], lane, style)
             push = torch.where((target == lane) | beside_centre[:, lane], torch.minimum(push, follow), push)
-        rows = torch.arange(count)
-        turn = _steer(
-            state, chains[rows, target], offset[rows, target], error[rows, target], station[rows, target], style
-        )
+        to = (torch.arange(count), target)
+        turn = _steer(state, chains[to], offset[to], error[to], station[to], style)
         unsteady = noise * torch.randn(count, 2, generator=generator) * torch.tensor([0.02, 0.2])
         turn = (turn + unsteady[:, 0]).clamp(-TURN_LIMIT, TURN_LIMIT)
         push = torch.maximum((push + unsteady[:, 1]).clamp(-ACCELERATION_LIMIT, ACCELERATION_LIMIT), -state[:, 3] / DT)
@@ -147,9 +144,10 @@ def drive(scenes: Scenes, generator: torch.Generator, *, steps: int = STEPS, noi
 
 
 class _Cars:
-    """The neighbours `time` s after the start."""
+    """The neighbours `time` s after the start, `remaining` s before the end of the log."""
 
-    def __init__(self, scenes: Scenes, time: float) -> None:
+    def __init__(self, scenes: Scenes, time: float, remaining: float) -> None:
+        self.remaining = remaining
         self.speed = scenes.neighbours[..., 4]
         self.station = scenes.neighbour_station + time * self.speed
         self.lane = torch.where(scenes.neighbours[..., 0] > 0, scenes.neighbour_lane, -1)
@@ -171,8 +169,10 @@ def _decision(scenes: Scenes, cars: _Cars, speed: Tensor, station: Tensor, style
     for lane in (1, 2):
         gap, lead, back_gap, back_speed = cars.around(speed, station[:, lane], lane)
         own = idm(speed, gap, lead, style.desired, headway=style.headway)
-        cost = (idm(back_speed, back_gap, speed) - 0.0).clamp(max=0.0)
-        safe = (own > -HARDEST) & (cost > -HARDEST) & (gap > 2) & (back_gap > 2) & scenes.lane_valid[:, lane]
+        cost = idm(back_speed, back_gap, speed).clamp(max=0.0)
+        # Who is behind keeps its speed to the end of the log, whatever happens in front of it.
+        left_behind = back_gap - (back_speed - torch.minimum(speed, lead)).clamp(min=0) * cars.remaining
+        safe = (own > -HARDEST) & (cost > -HARDEST) & (gap > 2) & (left_behind > 3) & scenes.lane_valid[:, lane]
         gain = own - here + style.politeness * cost - 0.2
         gain = torch.where(style.whim, gain.clamp(min=0) + 1e-3 * lane + 0.1, gain)
         gains.append(torch.where(safe, gain, -torch.inf))
@@ -186,7 +186,7 @@ def _steer(state: Tensor, chain: Tensor, offset: Tensor, error: Tensor, station:
     wanted = (sideways / speed.clamp(min=1.0)).clamp(-0.35, 0.35)
     here = state[:, 2] - error
     soon = poses_along(chain, (station + speed * DT)[:, None])[:, 0, 2]
-    return (wanted - error) / 1.0 + wrap(soon - here) / DT
+    return wanted - error + wrap(soon - here) / DT
 
 
 class Traffic:

@@ -29,8 +29,7 @@ SLOWEST = -0.3
 
 def lane_rule(mode: int, steps: int) -> Formula:
     """The rule of mode 0 (keep the lane), 1 or 2 (change to the left or right) over trajectories of `steps` steps, the
-    start not counted: who keeps the lane is always in it, who changes is in the new one from half-time on at the latest.
-    """
+    start not counted. Who keeps the lane is always in it; who changes is in the new one from half-time on."""
     if mode not in range(len(MODES)):
         raise UsageError(f"there is no mode {mode}; expected 0 (keep), 1 (left) or 2 (right)")
     if mode == 0:
@@ -40,11 +39,11 @@ def lane_rule(mode: int, steps: int) -> Formula:
 
 
 def encounter_rule(*, behind: bool = False) -> Formula:
-    """Keep `dsafe` m from the person always and be within `radius` m of the goal before `deadline` s; with `behind`, also
-    cross the person's way (within `reach` m of its line) only behind them.
+    """Keep `dsafe` m from the person always and be within `radius` m of the goal before `deadline` s; with `behind`,
+    also cross the person's way (within `reach` m of its line) only behind them.
 
-    Signals: clearance, goal_distance, time; for `behind` also ahead and beside, the robot's place in the person's frame.
-    """
+    Signals: clearance, goal_distance, time; for `behind` also ahead and beside, the robot's place in the person's
+    frame."""
     text = "always (clearance >= dsafe) and eventually (goal_distance <= radius and time <= deadline)"
     if behind:
         text += " and always (ahead <= 0 or beside >= reach or -beside >= reach)"
@@ -54,21 +53,20 @@ def encounter_rule(*, behind: bool = False) -> Formula:
 def check_parameters(parameters: Parameters) -> None:
     """Raise UsageError where a lower bound lies above its upper one: no trajectory keeps such a rule."""
     for lower, upper in (("vmin", "vmax"), ("dmin", "dmax")):
-        below, above = (torch.as_tensor(parameters[name]) for name in (lower, upper))
+        below, above = torch.broadcast_tensors(*(torch.as_tensor(parameters[name]) for name in (lower, upper)))
         wrong = (below > above).nonzero()
         if len(wrong):
             at = tuple(wrong[0].tolist())
             raise UsageError(
-                f"{lower} {below.expand(wrong.new_empty(above.shape).shape)[at] if below.dim() else below:.3g} lies "
-                f"above {upper} {above[at] if above.dim() else above:.3g} in {len(wrong)} rules, the first at {at}: no "
-                "trajectory satisfies them"
+                f"{lower} {below[at].item():.3g} lies above {upper} {above[at].item():.3g} in {len(wrong)} rules, the "
+                f"first at {at}: no trajectory satisfies them"
             )
 
 
 def calibrate(signals: Mapping[str, Tensor], label: Tensor) -> dict[str, Tensor]:
     """ψ under which logged trajectories keep the rule of their own label, with some room: name -> [B].
 
-    signals: [B, T+1] each, offset and heading to the lane of the label; label [B] of 0 to 3 (3 is treated as 0: mask it).
+    signals: [B, T+1] each, offset and heading to the lane of the label; label [B] of 0 to 3 (3 counts as 0: mask it).
     Room: 1 m/s, .3 m, .1 m and .1 rad; for lane changes offset and heading count from half-time on."""
     steps = signals["v"].shape[-1] - 1
     late = torch.arange(steps + 1, device=label.device) >= steps // 2
@@ -107,8 +105,8 @@ def draw_around(parameters: Mapping[str, Tensor], draws: int, generator: torch.G
 def normalised(
     signals: Mapping[str, Tensor], parameters: Parameters
 ) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
-    """Signals and ψ of Lanes divided by `SCALES`, so that a metre and a radian weigh alike. The sign of a robustness does
-    not change by it."""
+    """Signals and ψ of Lanes divided by `SCALES`, so that a metre and a radian weigh alike. The sign of a robustness
+    does not change by it."""
     return (
         {name: value / SCALES[name] for name, value in signals.items()},
         {name: value / SCALES[_OF[name]] for name, value in parameters.items()},
