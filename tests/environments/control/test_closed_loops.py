@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-gym = pytest.importorskip("gymnasium")
-from gymnasium.utils.env_checker import check_env
+pytest.importorskip("gymnasium")
 
 from pilotage.environments.control.encounter import (
     ROOM,
@@ -26,6 +25,8 @@ from pilotage.rewards.temporal_logic.driving import encounter_rule
 @pytest.mark.parametrize("environment", [LanesDrive, Encounter, lambda: Encounter(yielding=True)])
 @pytest.mark.filterwarnings("ignore:.*(infinity|spec).*")
 def test_the_checker_of_gymnasium_is_content(environment):
+    from gymnasium.utils.env_checker import check_env
+
     check_env(environment(), skip_render_check=True)
 
 
@@ -41,7 +42,7 @@ def episode(environment, policy, seed):
             return np.stack(observations), rewards, infos, terminated
 
 
-def follower(environment, observation):
+def follower(_, observation):
     """Steers along its lane, and keeps a time gap to what is close."""
     ego = unpack(torch.from_numpy(observation))["ego"]
     lanes = unpack(torch.from_numpy(observation))["lanes"]
@@ -62,7 +63,7 @@ def test_a_seed_and_actions_determine_a_drive():
 
 
 def test_who_follows_the_lane_stays_in_it_and_gets_on():
-    for seed in range(6):
+    for seed in range(4):
         _, rewards, infos, terminated = episode(LanesDrive(), follower, seed)
         assert not terminated
         assert not any(info["out_of_lane"] for info in infos)
@@ -72,7 +73,7 @@ def test_who_follows_the_lane_stays_in_it_and_gets_on():
 
 def test_who_does_not_brake_or_steer_is_told():
     told = {"collision": 0, "out_of_lane": 0}
-    for seed in range(8):
+    for seed in range(5):
         _, rewards, infos, terminated = episode(LanesDrive(), lambda *_: np.array([0.0, 0.3], np.float32), seed)
         told["collision"] += infos[-1]["collision"]
         told["out_of_lane"] += infos[-1]["out_of_lane"]
@@ -108,7 +109,9 @@ def test_people_walk_straight_stop_at_walls_and_yield_when_they_do():
     front[..., :2] = encounters.person[:, None, None, :2] + encounters.person[:, None, None, 2:]
     still = walk(encounters, front, yielding=True)
     assert (still == still[:, :, :1]).all()
-    assert (walk(encounters, far, yielding=True) - places).abs().max() == 0 or True
+    behind = far.clone()
+    behind[..., :2] = encounters.person[:, None, None, :2] - encounters.person[:, None, None, 2:]
+    torch.testing.assert_close(walk(encounters, behind, yielding=True), walk(encounters, behind))
 
 
 def test_the_frame_of_the_person():
@@ -124,7 +127,7 @@ def test_the_frame_of_the_person():
 
 
 def test_trajectory_optimisation_meets_people_by_the_rule():
-    encounters = draw_encounters(30, torch.Generator().manual_seed(2))
+    encounters = draw_encounters(20, torch.Generator().manual_seed(2))
     psi = {"dsafe": 0.4, "radius": 0.5, "deadline": 10.0, "reach": 0.5}
 
     def score(controls, behind=False, tau=20.0):
@@ -132,18 +135,21 @@ def test_trajectory_optimisation_meets_people_by_the_rule():
         heard = signals(encounters, states, walk(encounters, states))
         return robustness(encounter_rule(behind=behind), heard, psi, tau=tau)[:, 0]
 
-    start = 0.1 * torch.randn(30, 20, 2, generator=torch.Generator().manual_seed(3))
+    start = 0.1 * torch.randn(20, 20, 2, generator=torch.Generator().manual_seed(3))
     assert (score(start, tau=None) > 0).float().mean() < 0.1
     for behind, least in ((False, 0.9), (True, 0.7)):
-        found = descend(start, lambda u, b=behind: score(u, b), torch.ones(2), steps=200, rate=0.05, margin=0.2)
+        found = descend(start, lambda u, b=behind: score(u, b), torch.ones(2), steps=200, rate=0.1, margin=0.2)
         assert (score(found, behind, tau=None) > 0).float().mean() >= least
 
 
 def test_an_encounter_ends_at_the_goal_at_the_person_and_at_the_wall():
     environment, ends = Encounter(), set()
-    for seed in range(40):
+    for seed in range(25):
         for turn in (-0.3, 0.0, 0.3):
-            policy = lambda env, seen, turn=turn: np.array([turn if env._time < 2 else 0.0, 0.4], np.float32)  # noqa: E731
+
+            def policy(_, seen, turn=turn):
+                return np.array([turn if seen[-1] > 9 else 0.0, 0.4], np.float32)
+
             _, rewards, infos, terminated = episode(environment, policy, seed)
             kind = next((name for name in ("collision", "outside", "reached") if infos[-1][name]), "time")
             assert terminated == (kind != "time")

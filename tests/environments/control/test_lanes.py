@@ -238,25 +238,25 @@ def test_the_driver_model_has_its_equilibria():
 
 
 def test_descent_from_a_violating_start_satisfies_nine_of_ten_satisfiable_rules():
-    """Rules that some trajectory keeps: calibrated on a driver who then serves no further, and loosened by .3."""
-    scenes = draw_scenes(60, generator(5))
+    """Rules that some trajectory keeps: calibrated on a driver, whose controls are then forgotten, and loosened by .3."""
+    scenes = draw_scenes(40, generator(5))
     logs = drive(scenes, generator(6))
     psi = calibrate(own_signals(scenes, logs), logs.label)
     psi = {name: value + (-0.3 if name in ("vmin", "dmin", "dsafe") else 0.3) for name, value in psi.items()}
     others = futures(scenes)
     limits = torch.tensor([TURN_LIMIT, ACCELERATION_LIMIT])
-    start = torch.randn(60, STEPS, 2, generator=generator(7)) * torch.tensor([0.05, 1.0])
+    start = torch.randn(40, STEPS, 2, generator=generator(7)) * torch.tensor([0.05, 1.0])
     before, after = [], []
     for mode in range(3):
         rows = (logs.label == mode).nonzero()[:, 0]
         own, own_psi = scenes[rows], {name: value[rows] for name, value in psi.items()}
 
-        def score(controls, tau=100.0, own=own, own_psi=own_psi, mode=mode, rows=rows):
+        def score(controls, tau=20.0, own=own, own_psi=own_psi, mode=mode, rows=rows):
             states = roll_out(own.start, controls, DT)[:, None]
             heard = {name: value[:, 0] for name, value in signals(own, states, mode, others[rows]).items()}
             return robustness(lane_rule(mode, STEPS), heard, own_psi, tau=tau)
 
-        controls = descend(start[rows], score, limits, steps=150, rate=0.05)
+        controls = descend(start[rows], score, limits, steps=200, rate=0.05)
         assert (controls.abs() <= limits).all()
         before.append(score(start[rows], tau=None))
         after.append(score(controls, tau=None))

@@ -1,4 +1,4 @@
-"""The world Encounter: a robot crosses a room of 10 by 10 m in which a person walks. Scenes in torch, and an environment.
+"""The world Encounter: a robot crosses a room of 10 by 10 m in which a person walks; scenes in torch, an environment.
 
 The robot is a unicycle; the person walks straight on, or yields: stands still while the robot is close in front."""
 

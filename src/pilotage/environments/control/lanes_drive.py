@@ -1,4 +1,4 @@
-"""Lanes in closed loop, as a Gymnasium environment: drive for twenty seconds among cars that follow one another by IDM."""
+"""Lanes in closed loop, as a Gymnasium environment: twenty seconds among cars that follow one another by IDM."""
 
 from __future__ import annotations
 
