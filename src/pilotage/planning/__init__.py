@@ -1,0 +1,1 @@
+"""Looking ahead instead of learning."""
