@@ -13,7 +13,7 @@ A, T, S, G = 2, 8, 3, 5
 MAKERS = {
     "mlp": lambda **k: ResidualMLP(A, T, S * T, width=64, depth=3, level_width=16, **k),
     "mlp film": lambda **k: ResidualMLP(A, T, S * T, width=64, depth=3, level_width=16, conditioning="film", **k),
-    "unet": lambda **k: UNet1d(A, T, S * T, widths=(16, 32, 32), level_width=16, **k),
+    "unet": lambda **k: UNet1d(A, T, S * T, widths=(16, 16, 16), level_width=16, **k),
     "transformer": lambda **k: ActionTransformer(
         A, T, token_dim=S, frames=T, goal_dim=G, goals=1, width=32, depth=2, dropout=0.0, **k
     ),
@@ -47,14 +47,14 @@ def test_a_network_learns_a_function_of_chunk_level_and_condition(name):
     target = sign * given["x"].flip(1).tanh() + 0.5 * given["tokens"][:, :1, :A].tanh()
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     first = None
-    for _ in range(150):
+    for _ in range(100):
         loss = (network(**given) - target).square().mean()
         first = first or loss.item()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     # A causal network cannot see the later actions that the flipped target asks for, but can tell the rows apart.
-    assert loss.item() < 0.1 * first
+    assert loss.item() < 0.15 * first
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -199,12 +199,12 @@ def test_the_u_net_has_the_size_of_the_published_one():
 
 
 def test_sinusoids_tell_every_level_apart_and_are_position_codes():
-    t = torch.arange(100)
+    t = torch.arange(100, dtype=torch.float64)
     codes = sinusoids(t / 100, 16)
     gaps = torch.cdist(codes, codes) + 10 * torch.eye(100)
     assert gaps.min() > 0.05
-    torch.testing.assert_close(codes[:, 0], t.double().sin())
-    torch.testing.assert_close(codes[:, 15], (t.double() / 1e4).cos())
+    torch.testing.assert_close(codes[:, 0], t.sin())
+    torch.testing.assert_close(codes[:, 15], (t / 1e4).cos())
     assert LevelEmbedding(16)(t / 100).dtype == torch.float32
     with pytest.raises(UsageError, match="even width"):
         sinusoids(t, 5)

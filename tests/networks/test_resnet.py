@@ -35,6 +35,11 @@ def test_the_spatial_softmax_says_where_a_map_is_high(row, column, x, y):
     torch.testing.assert_close(expected_coordinates(torch.zeros(1, 2, 5, 7)), torch.zeros(1, 4))
 
 
+def test_images_that_leave_no_place_to_tell_apart_are_refused():
+    with pytest.raises(UsageError, match="more than 32 pixels"):
+        ImageFeatures(widths=(16, 16, 16, 16))(torch.rand(1, 3, 32, 64))
+
+
 def test_it_learns_where_a_spot_is():
     torch.manual_seed(0)
     network = ImageFeatures(1, features=2, keypoints=8, widths=(16, 16, 16, 16))
@@ -48,4 +53,4 @@ def test_it_learns_where_a_spot_is():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert loss.item() < 0.15 * target.var().item()
+    assert loss.item() < 0.3 * target.var().item()

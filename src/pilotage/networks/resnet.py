@@ -65,8 +65,15 @@ class ResNet18(nn.Module):
 
 
 def expected_coordinates(maps: Tensor) -> Tensor:
-    """Where each map is high: the mean coordinate under its softmax, x then y in [−1, 1]: [B, K, H, W] -> [B, 2K]."""
+    """Where each map is high: the mean coordinate under its softmax, x then y in [−1, 1]: [B, K, H, W] -> [B, 2K].
+
+    Raises UsageError for maps of a single row or column, whose coordinates would not depend on the image."""
     height, width = maps.shape[-2:]
+    if min(height, width) < 2:
+        raise UsageError(
+            f"feature maps of {height}×{width} have no place to tell apart; behind a ResNet-18 images must have more "
+            "than 32 pixels in height and width"
+        )
     share = maps.flatten(2).softmax(-1).view_as(maps)
     x = torch.linspace(-1, 1, width, dtype=maps.dtype, device=maps.device)
     y = torch.linspace(-1, 1, height, dtype=maps.dtype, device=maps.device)
