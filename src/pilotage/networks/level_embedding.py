@@ -32,4 +32,4 @@ class LevelEmbedding(nn.Module):
 
     def forward(self, level: Tensor) -> Tensor:
         codes = sinusoids(level, self.width, scale=self.scale)
-        return self.layers(codes.to(self.layers[0].weight.dtype))
+        return self.layers(codes.to(next(self.layers.parameters()).dtype))

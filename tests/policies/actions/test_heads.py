@@ -27,7 +27,7 @@ HEADS = {
     "mixture": lambda: Mixture(small_mlp(outputs=2 * 3), modes=2),
     "bins": bins,
     "contrast": lambda: ContrastiveEnergy(small_mlp(takes_level=False), negatives=48, candidates=128, bound=1.2),
-    "descent": lambda: EnergyByDescent(small_mlp(takes_level=False), step_size=1.0, steps=30),
+    "descent": lambda: EnergyByDescent(small_mlp(takes_level=False), step_size=0.15, steps=40),
     "regression": lambda: Regression(small_mlp()),
     "latent": lambda: LatentVariable(small_mlp(vector_dim=5), small_mlp(takes_level=False, outputs=8), latent=4),
 }
@@ -50,7 +50,7 @@ def test_multimodal_heads_find_both_modes(name):
 @pytest.mark.parametrize("name", ["regression", "latent"])
 def test_heads_that_answer_the_centre_land_between(name):
     chunk = trained(HEADS[name](), steps=80).sample(unknown(3), generator())
-    assert torch.equal(chunk[0], chunk[1])
+    torch.testing.assert_close(chunk[0], chunk[1], rtol=0, atol=1e-5)
     if name == "regression":
         assert chunk.abs().max() < 0.3
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pilotage.objectives.draws import Generators
 from pilotage.policies.actions.condition import Condition
+from pilotage.policies.actions.energy_heads import EnergyHead
 from pilotage.policies.actions.heads import Head
 from pilotage.policies.actions.sampling import Denoise, Guide, Start
 from pilotage.system import UsageError
@@ -102,7 +103,7 @@ class BestOf(Head):
         nn.Module.__init__(self)  # the network is the inner head's, and registered there
         if count < 1:
             raise UsageError(f"count={count} must be at least 1")
-        if score is None and not hasattr(head, "energy"):
+        if score is None and not isinstance(head, EnergyHead):
             raise UsageError(f"a {type(head).__name__} head has no energy to choose by; pass a score")
         self.head, self.count, self.score = head, count, score
         self.horizon, self.action_dim = head.horizon, head.action_dim
@@ -126,10 +127,15 @@ class BestOf(Head):
         if start is not None:
             start = start._replace(chunk=start.chunk.repeat_interleave(self.count, 0))
         # The same generator for all draws of a row: each takes the numbers that follow the last one's.
-        one = isinstance(generator, torch.Generator)
-        sources = generator if one else [g for g in generator for _ in range(self.count)]
+        sources = generator
+        if not isinstance(generator, torch.Generator):
+            sources = [one for one in generator for _ in range(self.count)]
         chunks = self.head.sample(many, sources, start, guide)
-        score = -self.head.energy(chunks, many) if self.score is None else self.score(chunks, many)
+        if self.score is not None:
+            score = self.score(chunks, many)
+        else:
+            assert isinstance(self.head, EnergyHead)
+            score = -self.head.energy(chunks, many)
         best = score.view(rows, self.count).argmax(1)
         return chunks.view(rows, self.count, *chunks.shape[1:])[torch.arange(rows, device=best.device), best]
 

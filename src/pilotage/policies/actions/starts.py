@@ -47,7 +47,7 @@ def shifted(chunk: Tensor, executed: int) -> Tensor:
 class FreshStart:
     """Always from noise."""
 
-    executed = None
+    executed: int | None = None
 
     def reset(self, rows: Sequence[int]) -> None:
         """Nothing is remembered."""
@@ -79,7 +79,9 @@ class ShiftedStart:
     ) -> None:
         if renoise is not None and not levels:
             raise UsageError("re-noising needs a first level; give levels")
-        self.levels, self.executed, self.renoise, self.alter = list(levels), executed, renoise, alter
+        self.executed: int | None = executed
+        self.levels, self.renoise, self.alter = list(levels), renoise, alter
+        self._shift = executed
         self._last: dict[int, Tensor] = {}
 
     def reset(self, rows: Sequence[int]) -> None:
@@ -90,7 +92,7 @@ class ShiftedStart:
         return row in self._last
 
     def start(self, rows: Sequence[int], generator: Generators) -> Start:
-        guess = shifted(torch.stack([self._last[row] for row in rows]), self.executed)
+        guess = shifted(torch.stack([self._last[row] for row in rows]), self._shift)
         if self.alter is not None:
             guess = self.alter(guess)
         if self.renoise is not None:
