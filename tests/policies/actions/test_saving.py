@@ -117,7 +117,7 @@ def test_every_known_piece_is_tried():
 def test_normalisers_travel_with_the_policy(tmp_path):
     policy = small_policy()
     policy.save(tmp_path)
-    loaded = load_policy(tmp_path, Affine.restored)
+    loaded = ActionPolicy.load(tmp_path, Affine.restored)
     assert torch.equal(loaded.normalisers["action"].factor, torch.tensor([3.0, 0.5]))
     assert loaded.normalisers["state"].offset == 1.0
     for one, other in zip(acted(policy), acted(loaded), strict=True):

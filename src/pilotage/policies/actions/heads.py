@@ -68,7 +68,7 @@ class Head(nn.Module):
 
     def _only(self, start: Any = None, guide: Any = None) -> None:
         """Raises UsageError when a start or guidance is asked of a head that takes none."""
-        for given, what in ((start, "a warm start"), (guide, "guidance")):
+        for given, what in ((start, "warm start"), (guide, "guidance")):
             if given is not None:
                 raise UsageError(f"a {type(self).__name__} head answers at once; it takes no {what}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -98,6 +98,15 @@ class ActionPolicy:
         from pilotage.policies.actions.saving import save_policy
 
         save_policy(self, folder)
+
+    @staticmethod
+    def load(
+        folder: str | Path, normaliser: Callable[[Mapping[str, Any]], Scaling], *, device: torch.device | str = "cpu"
+    ) -> ActionPolicy:
+        """The policy saved in `folder`; `normaliser` makes one from its state. See `saving.load_policy`."""
+        from pilotage.policies.actions.saving import load_policy
+
+        return load_policy(folder, normaliser, device=device)
 
     def to(self, device: torch.device | str) -> ActionPolicy:
         """Moves encoder and head; random numbers stay on the CPU, so that they are the same on every device."""

@@ -17,8 +17,10 @@ from pilotage.system import UsageError
 class Initialiser(Protocol):
     """The interface. A row without a start is sampled from noise, in full."""
 
-    executed: int | None
-    """Actions between decisions that it was made for; None when that does not matter."""
+    @property
+    def executed(self) -> int | None:
+        """Actions between decisions that it was made for; None when that does not matter."""
+        ...
 
     def reset(self, rows: Sequence[int]) -> None:
         """Forgets the last chunks of these rows."""
@@ -47,7 +49,7 @@ def shifted(chunk: Tensor, executed: int) -> Tensor:
 class FreshStart:
     """Always from noise."""
 
-    executed: int | None = None
+    executed = None
 
     def reset(self, rows: Sequence[int]) -> None:
         """Nothing is remembered."""
@@ -79,9 +81,7 @@ class ShiftedStart:
     ) -> None:
         if renoise is not None and not levels:
             raise UsageError("re-noising needs a first level; give levels")
-        self.executed: int | None = executed
-        self.levels, self.renoise, self.alter = list(levels), renoise, alter
-        self._shift = executed
+        self.levels, self.executed, self.renoise, self.alter = list(levels), executed, renoise, alter
         self._last: dict[int, Tensor] = {}
 
     def reset(self, rows: Sequence[int]) -> None:
@@ -92,7 +92,7 @@ class ShiftedStart:
         return row in self._last
 
     def start(self, rows: Sequence[int], generator: Generators) -> Start:
-        guess = shifted(torch.stack([self._last[row] for row in rows]), self._shift)
+        guess = shifted(torch.stack([self._last[row] for row in rows]), self.executed)
         if self.alter is not None:
             guess = self.alter(guess)
         if self.renoise is not None:
