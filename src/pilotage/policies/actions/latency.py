@@ -1,0 +1,60 @@
+"""How long a policy takes to decide, and how many network passes that costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pilotage.policies.actions.policy import ActionPolicy
+from pilotage.system import UsageError
+
+
+class MeteredPolicy:
+    """A policy that times its decisions: the same `reset` and `act`, and a `summary`.
+
+    The first `warm_up` calls of `act` that decided are left out, since they pay for caches and compilation. A call of
+    `act` that only hands out an action already decided counts as an action, not as a decision."""
+
+    def __init__(
+        self, policy: ActionPolicy, *, warm_up: int = 20, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.policy, self.warm_up, self.clock = policy, warm_up, clock
+        self.seconds: list[float] = []
+        self.calls: list[int] = []
+        self.rows: list[int] = []
+        self._actions, self._seen = 0, 0
+
+    def reset(self, rows: Sequence[int], seeds: Sequence[int] | None = None) -> None:
+        self.policy.reset(rows, seeds)
+
+    def act(self, observations: Mapping[str, Any] | np.ndarray, rows: Sequence[int]) -> np.ndarray:
+        calls, decisions, began = self.policy.calls, self.policy.decisions, self.clock()
+        actions = self.policy.act(observations, rows)
+        elapsed = self.clock() - began
+        decided = self.policy.decisions - decisions
+        self._seen += decided > 0
+        if self._seen > self.warm_up:
+            self._actions += len(rows)
+            if decided:
+                self.seconds.append(elapsed)
+                self.calls.append(self.policy.calls - calls)
+                self.rows.append(decided)
+        return actions
+
+    def summary(self) -> dict[str, float]:
+        """p50_ms and p95_ms of calls of `act` that decided, network passes per such call and per executed action and
+        row, and their number. Raises UsageError when nothing was measured after the warm-up."""
+        if not self.seconds:
+            raise UsageError(f"no decision after the first {self.warm_up}; act longer, or warm up less")
+        p50, p95 = np.percentile(np.array(self.seconds) * 1e3, [50, 95])
+        row_calls = sum(calls * rows for calls, rows in zip(self.calls, self.rows, strict=True))
+        return {
+            "p50_ms": float(p50),
+            "p95_ms": float(p95),
+            "calls_per_decision": sum(self.calls) / len(self.calls),
+            "calls_per_action": row_calls / self._actions,
+            "decisions": float(len(self.seconds)),
+        }

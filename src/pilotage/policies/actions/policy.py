@@ -1,0 +1,213 @@
+"""A policy that acts: normalisers, encoder, head, initialiser and executor joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pilotage.policies.actions.encoders import Encoder, without_goal
+from pilotage.policies.actions.executors import Executor
+from pilotage.policies.actions.guidance import classifier_free
+from pilotage.policies.actions.heads import Head
+from pilotage.policies.actions.sampling import Guide
+from pilotage.policies.actions.starts import FreshStart, Initialiser
+from pilotage.system import UsageError
+
+ACTION = "action"
+"""The key of the actions' normaliser."""
+
+
+class Scaling(Protocol):
+    """A normaliser, fitted elsewhere; it acts on the last dimension."""
+
+    def normalise(self, raw: Tensor) -> Tensor: ...
+
+    def denormalise(self, normalised: Tensor) -> Tensor: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+
+class ActionPolicy:
+    """`reset(rows)`, then `act(observations, rows) -> actions` in raw units, for any subset of rows at each step.
+
+    A row is a lane of a vectorised environment. It has its own observation window, chunk and random numbers, so what
+    happens in it does not depend on which other rows are asked. `goal_weight` is the λ of classifier-free guidance.
+    `calls` counts passes of the head's network in `act` (one may serve many rows), `decisions` the chunks made."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: Head,
+        executor: Executor,
+        normalisers: Mapping[str, Scaling],
+        *,
+        initialiser: Initialiser | None = None,
+        goal_weight: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        self.encoder, self.head, self.executor = encoder, head, executor
+        self.normalisers, self.goal_weight, self.seed = dict(normalisers), goal_weight, seed
+        self.initialiser: Initialiser = FreshStart() if initialiser is None else initialiser
+        self._check_parts()
+        self.calls, self.decisions = 0, 0
+        self._windows: dict[int, list[dict[str, Tensor]]] = {}
+        self._generators: dict[int, torch.Generator] = {}
+        self._episodes: dict[int, int] = {}
+
+    def reset(self, rows: Sequence[int], seeds: Sequence[int] | None = None) -> None:
+        """Begins an episode in these rows. `seeds`: of each row's random numbers; default made of the policy's seed,
+        the row and how often it was reset, so an evaluation that must not depend on the rows gives seeds."""
+        if seeds is not None and len(seeds) != len(rows):
+            raise UsageError(f"{len(seeds)} seeds for {len(rows)} rows; give one per row")
+        rows = [int(row) for row in rows]
+        self.executor.reset(rows)
+        self.initialiser.reset(rows)
+        for position, row in enumerate(rows):
+            episode = self._episodes.get(row, -1) + 1
+            self._episodes[row], self._windows[row] = episode, []
+            source = [self.seed, row, episode] if seeds is None else [self.seed, int(seeds[position])]
+            state = np.random.SeedSequence(source).generate_state(2, np.uint32)
+            self._generators[row] = torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
+
+    @torch.no_grad()
+    def act(self, observations: Mapping[str, Any] | np.ndarray | Tensor, rows: Sequence[int]) -> np.ndarray:
+        """The next action of each row: [n, A] float32, raw units.
+
+        `observations` are raw and of this step: "state" [n, S], "image/NAME" [n, C, H, W] in [0, 1], "goal" [n, G]; an
+        array alone is the state. Raises UsageError for a row that was never reset, or chunks that are not finite."""
+        rows = [int(row) for row in rows]
+        unknown = [row for row in rows if row not in self._windows]
+        if unknown or len(set(rows)) != len(rows):
+            raise UsageError(f"rows {rows}: each must be there once and be reset first (not reset: {unknown})")
+        self._observe(observations, rows)
+        due = [row for row in rows if self.executor.due(row)]
+        for group in ([r for r in due if self.initialiser.warm(r)], [r for r in due if not self.initialiser.warm(r)]):
+            if group:
+                self._decide(group)
+        normalised = self.executor.next(rows)
+        return self.normalisers[ACTION].denormalise(normalised).cpu().numpy()
+
+    def save(self, folder: str | Path) -> None:
+        """Writes policy.json and weights.safetensors. See `saving.save_policy`."""
+        from pilotage.policies.actions.saving import save_policy
+
+        save_policy(self, folder)
+
+    @staticmethod
+    def load(
+        folder: str | Path, normaliser: Callable[[Mapping[str, Any]], Scaling], *, device: torch.device | str = "cpu"
+    ) -> ActionPolicy:
+        """The policy saved in `folder`; `normaliser` makes one from its state. See `saving.load_policy`."""
+        from pilotage.policies.actions.saving import load_policy
+
+        return load_policy(folder, normaliser, device=device)
+
+    def to(self, device: torch.device | str) -> ActionPolicy:
+        """Moves encoder and head; random numbers stay on the CPU, so that they are the same on every device."""
+        self.encoder.to(device)
+        self.head.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.head.parameters()).device
+
+    def _decide(self, rows: Sequence[int]) -> None:
+        """Samples a chunk for rows that are all warm or all cold."""
+        generators = [self._generators[row] for row in rows]
+        observations = self._stacked(rows)
+        with evaluating(self.encoder, self.head), self._counted():
+            condition = self.encoder(observations)
+            guide = self._goal_guide(observations)
+            start = self.initialiser.start(rows, generators) if self.initialiser.warm(rows[0]) else None
+            chunks = self.head.sample(condition, generators, start, guide)
+        if not bool(chunks.isfinite().all()):
+            raise UsageError(
+                "the policy's chunk is not finite; look at its weights and at the observations it was given"
+            )
+        self.decisions += len(rows)
+        self.executor.receive(rows, chunks)
+        self.initialiser.keep(rows, chunks)
+
+    def _goal_guide(self, observations: Mapping[str, Tensor]) -> Guide | None:
+        if self.goal_weight == 1:
+            return None
+        free = self.head.denoiser(self.encoder(without_goal(observations)))
+        return classifier_free(free, self.goal_weight)
+
+    def _observe(self, observations: Mapping[str, Any] | np.ndarray | Tensor, rows: Sequence[int]) -> None:
+        """Appends this step's observations to the rows' windows, normalised; the first one fills the whole window."""
+        if not isinstance(observations, Mapping):
+            observations = {"state": observations}
+        tensors = {key: torch.as_tensor(value, device=self.device).float() for key, value in observations.items()}
+        for key, value in tensors.items():
+            if len(value) != len(rows):
+                raise UsageError(f"observation {key!r} has {len(value)} rows for {len(rows)} rows asked")
+            if key in self.normalisers:
+                tensors[key] = self.normalisers[key].normalise(value)
+        for position, row in enumerate(rows):
+            window = self._windows[row]
+            frame = {key: value[position] for key, value in tensors.items()}
+            window.extend([frame] if window else [frame] * self.executor.frames)
+            del window[: -self.executor.frames]
+
+    def _stacked(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Windows [n, To, ...] of all observations, but the newest goal [n, ...]."""
+        windows = [self._windows[row] for row in rows]
+        stacked = {}
+        for key in windows[0][-1]:
+            if key == "goal":
+                stacked[key] = torch.stack([window[-1][key] for window in windows])
+            else:
+                stacked[key] = torch.stack([torch.stack([frame[key] for frame in window]) for window in windows])
+        return stacked
+
+    def _check_parts(self) -> None:
+        if ACTION not in self.normalisers:
+            raise UsageError(f"no normaliser for {ACTION!r}; the chunk could not be brought back to raw units")
+        if self.executor.frames != self.encoder.frames:
+            raise UsageError(
+                f"the executor's frames={self.executor.frames} and the encoder's {self.encoder.frames} differ"
+            )
+        if self.executor.horizon != self.head.horizon:
+            raise UsageError(
+                f"the executor's horizon={self.executor.horizon} and the head's {self.head.horizon} differ"
+            )
+        expected = self.initialiser.executed
+        if expected is not None and expected != self.executor.executed:
+            raise UsageError(
+                f"the initialiser shifts chunks by {expected}, but {self.executor.executed} actions are executed "
+                "between decisions; make both the same"
+            )
+        if self.goal_weight != 1 and not self.encoder.goal_dim:
+            raise UsageError(f"goal_weight={self.goal_weight} needs an encoder with a goal")
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        def count(*_: Any) -> None:
+            self.calls += 1
+
+        hook = self.head.network.register_forward_hook(count)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+
+@contextmanager
+def evaluating(*modules: torch.nn.Module) -> Iterator[None]:
+    """Within the block the modules are in evaluation mode (no dropout of units or goals)."""
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
