@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.encoded import CountingFrames, encoded, expect_same, reward
 
@@ -32,12 +32,14 @@ def test_an_episode_holds_its_own_steps_and_what_came_after() -> None:
     assert (episode.terminated, episode.truncated, episode.meta) == (False, True, {"seed": 41})
 
 
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.booleans())
 def test_episodes_make_up_the_whole(lengths: list[int], last: bool) -> None:
     data = encoded(lengths, last=last, cameras=True)
     expect_same(Demonstrations.from_episodes(data.episodes()), data)
 
 
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.data())
 def test_cutting_and_joining_give_the_whole_back(lengths: list[int], draw) -> None:
     data = encoded(lengths)
@@ -48,6 +50,7 @@ def test_cutting_and_joining_give_the_whole_back(lengths: list[int], draw) -> No
     assert [m["seed"] for m in joined.episode_meta] == [40 + number for number in range(len(lengths))]
 
 
+@settings(max_examples=25)
 @given(st.integers(2, 40), st.floats(0.01, 0.9), st.integers(0, 5))
 def test_a_split_is_by_trajectory_disjoint_complete_and_repeatable(episodes: int, share: float, seed: int) -> None:
     data = encoded([1 + number % 3 for number in range(episodes)])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tests.data.encoded import encoded
@@ -16,6 +16,7 @@ SCALINGS: tuple[Scaling, ...] = ("min_max", "mean_std", "identity")
 COLUMNS = arrays(np.float32, st.tuples(st.integers(2, 20), st.integers(1, 4)), elements=st.floats(-1e4, 1e4, width=32))
 
 
+@settings(max_examples=25)
 @given(COLUMNS, st.sampled_from(SCALINGS))
 def test_what_was_normalised_comes_back(values: np.ndarray, scaling: Scaling) -> None:
     normaliser = Normaliser.fit(values, scaling)
@@ -24,6 +25,7 @@ def test_what_was_normalised_comes_back(values: np.ndarray, scaling: Scaling) ->
     assert torch.allclose(back, raw, rtol=1e-5, atol=1e-5 * float(np.abs(values).max()))
 
 
+@settings(max_examples=25)
 @given(COLUMNS)
 def test_min_max_fills_the_range_and_never_leaves_it(values: np.ndarray) -> None:
     normaliser = Normaliser.fit(values)

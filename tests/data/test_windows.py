@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 from tests.data.encoded import CountingFrames, encoded
@@ -36,6 +36,7 @@ def shapes(draw) -> dict[str, int]:
     }
 
 
+@settings(max_examples=25)
 @given(LENGTHS, shapes())
 def test_a_window_holds_its_steps_and_repeats_the_ends(lengths: list[int], shape: dict[str, int]) -> None:
     windows = Windows(encoded(lengths), **shape)
@@ -51,6 +52,7 @@ def test_a_window_holds_its_steps_and_repeats_the_ends(lengths: list[int], shape
                 assert bool(batch.observation_padded[row, k]) == (step != start + k)
 
 
+@settings(max_examples=25)
 @given(LENGTHS, shapes())
 def test_windows_start_early_and_end_late_by_what_the_lengths_allow(lengths: list[int], shape: dict[str, int]) -> None:
     """To - 1 steps before an episode and Ta - 1 after it; short episodes get one window and are counted."""
@@ -109,6 +111,7 @@ def test_columns_are_normalised_once_and_goals_like_their_column() -> None:
 # ---- goals -----------------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=25)
 @given(LENGTHS, shapes(), st.integers(1, 3), st.booleans(), st.integers(0, 3))
 def test_goals_lie_after_the_window_in_the_same_trajectory(
     lengths: list[int], shape: dict[str, int], steps: int, last: bool, seed: int
@@ -152,6 +155,7 @@ def test_goals_need_a_generator_a_state_and_entries_that_exist() -> None:
 # ---- batches ---------------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=25)
 @given(st.integers(1, 30), st.integers(0, 3))
 def test_every_window_comes_once_per_epoch(batch: int, seed: int) -> None:
     windows = Windows(encoded((9, 6)), observation_steps=2, chunk=4, executed=2)

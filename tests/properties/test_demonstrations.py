@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from tests.data.encoded import encoded, expect_same, reward
@@ -31,6 +31,7 @@ def everything(data: Demonstrations, **given) -> WindowBatch:
 # ---- S11 -------------------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=25)
 @given(LENGTHS)
 def test_rewards_belong_to_the_steps_they_followed(lengths: list[int]) -> None:
     data = encoded(lengths)
@@ -54,6 +55,7 @@ def masked_loss(batch: WindowBatch, prediction: torch.Tensor) -> torch.Tensor:
     return torch.where(batch.padded, 0.0, wrong).sum() / (~batch.padded).sum()
 
 
+@settings(max_examples=25)
 @given(LENGTHS)
 def test_what_stands_in_padded_actions_changes_nothing_behind_the_mask(lengths: list[int]) -> None:
     batch = everything(encoded(lengths))
@@ -64,6 +66,7 @@ def test_what_stands_in_padded_actions_changes_nothing_behind_the_mask(lengths: 
         assert torch.equal(masked_loss(replace(batch, actions=actions), prediction), expected)
 
 
+@settings(max_examples=25)
 @given(LENGTHS, st.data())
 def test_the_neighbours_steps_never_enter_a_window(lengths: list[int], draw) -> None:
     """The padding of one episode is its own ends, not what lies beside it in the table."""
@@ -89,6 +92,7 @@ def test_a_batch_without_its_mask_cannot_be_made_nor_asked_under_another_name() 
 # ---- S13 -------------------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 6), min_size=8, max_size=10), st.data())
 def test_steps_of_a_subset_are_those_of_the_full_set(lengths: list[int], draw) -> None:
     data = encoded(lengths, cameras=True)
@@ -100,6 +104,7 @@ def test_steps_of_a_subset_are_those_of_the_full_set(lengths: list[int], draw) -
         assert part.episode_meta[place] == data.episode_meta[number]
 
 
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 9), min_size=8, max_size=9))
 def test_windows_of_a_subset_are_those_of_the_full_set(lengths: list[int]) -> None:
     data = encoded(lengths)
