@@ -41,7 +41,8 @@ def read_minari(source: str | Path) -> Demonstrations:
     dataset = _open(minari, source)
     where = f"Minari data set {dataset.id}"
     unknown = set(dataset.storage.metadata.get(_UNKNOWN, ()))
-    episodes, infos = [], set()
+    episodes: list[Episode] = []
+    infos: set[str] = set()
     number = -1
     try:
         metas = list(dataset.storage.get_episode_metadata(dataset.episode_indices))
@@ -53,8 +54,8 @@ def read_minari(source: str | Path) -> Demonstrations:
     except _FAULTS as error:
         place = f"after episode {number}" if number >= 0 else "at its first episode"
         raise UsageError(
-            f"{where} ({dataset.spec.data_path}) cannot be read {place}: {type(error).__name__}: {error}; its files are "
-            "damaged or cut, download it again"
+            f"{where} ({dataset.spec.data_path}) cannot be read {place}: {type(error).__name__}: {error}; its files "
+            "are damaged or cut, download it again"
         ) from error
     if not episodes:
         raise UsageError(f"{where} has no episodes")
@@ -146,19 +147,15 @@ def _episode(where: str, data: Any, unknown: set[str], told: Mapping[str, Any]) 
             )
     if not isinstance(data.actions, np.ndarray):
         raise UsageError(f"{where}: actions are a {type(data.actions).__name__}; expected one Box")
-    lengths = {
-        "actions": len(data.actions),
-        "terminations": len(data.terminations),
-        "truncations": len(data.truncations),
-    }
-    for name, length in lengths.items():
+    for name in ("actions", "terminations", "truncations"):
+        length = len(getattr(data, name))
         if length != steps:
             raise UsageError(f"{where}: {length} {name} for {steps} rewards; frame {min(length, steps)} is missing")
     ended = np.asarray(data.terminations, dtype=bool) | np.asarray(data.truncations, dtype=bool)
     if ended[:-1].any():
         raise UsageError(
-            f"{where} goes on after frame {int(np.argmax(ended))} of {steps}, where it was terminated or truncated; cut "
-            "it there"
+            f"{where} goes on after frame {int(np.argmax(ended))} of {steps}, where it was terminated or truncated; "
+            "cut it there"
         )
     return Episode(
         observations={name: column[:-1] for name, column in observed.items()},
@@ -185,8 +182,8 @@ def _flat(observations: Any, where: str, prefix: str = "") -> dict[str, np.ndarr
         return found
     if not isinstance(observations, np.ndarray):
         raise UsageError(
-            f"{where}: observation {prefix.rstrip('/')!r} is a {type(observations).__name__}; expected a Box, or a Dict "
-            "of them"
+            f"{where}: observation {prefix.rstrip('/')!r} is a {type(observations).__name__}; expected a Box, or a "
+            "Dict of them"
         )
     name = prefix.rstrip("/")
     if is_picture(observations.shape, observations.dtype):

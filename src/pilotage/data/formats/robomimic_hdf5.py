@@ -1,4 +1,4 @@
-"""robomimic's HDF5 files (arXiv 2108.03298): `data/demo_i/{obs/*, actions, …}` and `mask/*`, lists of demonstrations."""
+"""robomimic's HDF5 files (arXiv 2108.03298): `data/demo_i/{obs/*, actions, …}` and `mask/*`, lists of their names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_robomimic(path: str | Path, *, mask: str | None = None) -> Demonstratio
 
     mask: only those that `mask/NAME` lists, such as "train" or "20_percent"; None: all.
     Observations keep their names; put a state together with `with_state`. Images become "image/NAME" and stay in the
-    file. `next_obs`, where it is there, gives the last observations; the rewards' and dones' arrays may be absent.
+    file. `next_obs` gives the last observations, where it holds the same names; `rewards` may be absent.
     Raises UsageError that names file, demonstration and array."""
     path = Path(path).expanduser()
     with opened(path) as file:
@@ -39,7 +39,7 @@ def read_robomimic(path: str | Path, *, mask: str | None = None) -> Demonstratio
         observations = _observations(path, names, groups, ends)
         last = None
         if all("next_obs" in group for group in groups):
-            last = {name: _last(name, groups, where) for name in _stored(groups[0]["next_obs"])}
+            last = {ours: _last(stored, groups, where) for ours, stored in _stored(groups[0]["next_obs"]).items()}
         rewards = None
         if all("rewards" in group for group in groups):
             rewards = np.concatenate([array(g, "rewards", w) for g, w in zip(groups, where, strict=True)])
@@ -111,15 +111,9 @@ def _observations(path: Path, names: list[str], groups: list[Any], ends: np.ndar
     return found
 
 
-def _last(name: str, groups: list[Any], where: list[str]) -> np.ndarray:
-    stored = name.removeprefix("image/")
-    rows = []
-    for group, place in zip(groups, where, strict=True):
-        data = group["next_obs"].get(stored) or group["next_obs"].get(name)
-        if data is None or not len(data):
-            raise UsageError(f"{place} has no next_obs/{stored}, though other demonstrations have")
-        rows.append(data[-1])
-    return np.stack(rows)
+def _last(stored: str, groups: list[Any], where: list[str]) -> np.ndarray:
+    """[E, ...]: what was seen after the last action of each demonstration."""
+    return np.stack([array(g["next_obs"], stored, f"{w}/next_obs")[-1] for g, w in zip(groups, where, strict=True)])
 
 
 def _environment(path: Path, attributes: Any) -> dict[str, Any]:

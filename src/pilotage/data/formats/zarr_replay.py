@@ -77,8 +77,8 @@ def _warn_of_absent_chunks(path: Path, stored: dict[str, Any]) -> None:
         absent = values.nchunks - values.nchunks_initialized
         if absent:
             warnings.warn(
-                f"{path}: {absent} of {values.nchunks} chunks of data/{name} are absent and read as {values.fill_value}; "
-                "right if those steps hold nothing else, otherwise the copy is incomplete",
+                f"{path}: {absent} of {values.nchunks} chunks of data/{name} are absent and read as "
+                f"{values.fill_value}; right if those steps hold nothing else, otherwise the copy is incomplete",
                 stacklevel=3,
             )
 
