@@ -151,7 +151,7 @@ class Windows:
 
     def _table(self, name: str, column: Column, normalisers: Mapping[str, Normaliser]) -> Tensor:
         """[N, S] float32, normalised once for all."""
-        values = torch.as_tensor(np.asarray(in_memory(column), dtype=np.float32))
+        values = torch.tensor(np.asarray(in_memory(column), dtype=np.float32))
         if name in normalisers:
             with torch.no_grad():
                 values = normalisers[name].normalise(values.to(normalisers[name].offset.device))

@@ -110,28 +110,34 @@ class StepTable:
             rows = np.flatnonzero(files[path]["episode_index"].to_numpy() == number)
             part = files[path].take(pyarrow.array(rows))
             _expect_frames(path, number, part["frame_index"].to_numpy(), table.length(number))
-            parts.append(part)
+            parts.append(part.combine_chunks())
             lengths.append(len(rows))
-        self._table = pyarrow.concat_tables(parts).combine_chunks()
+        self._parts = parts
         self.ends = np.cumsum(lengths, dtype=np.int64)
         """[E] the step after each episode's last."""
         self.episode = np.repeat(np.asarray(chosen, dtype=np.int64), lengths)
         """[N] number of the episode in the data set."""
         self.frame = np.concatenate([np.arange(length) for length in lengths])
         """[N] step within the episode."""
-        self.time = self._table["timestamp"].to_numpy().astype(np.float64)
+        self.time = np.concatenate([part["timestamp"].to_numpy() for part in parts]).astype(np.float64)
         """[N] seconds within the episode."""
 
     def numbers(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """[N, *shape] of a column. Raises UsageError that names episode and frame for another size or no value."""
+        begins = self.ends - np.diff(self.ends, prepend=0)
+        return np.concatenate(
+            [self._numbers(part[name], name, shape, int(b)) for part, b in zip(self._parts, begins, strict=True)]
+        )
+
+    def _numbers(self, column: Any, name: str, shape: tuple[int, ...], begin: int) -> np.ndarray:
+        """[T, *shape] of one episode, whose first step is `begin`."""
         pyarrow, compute = package("pyarrow", "a parquet file"), package("pyarrow.compute", "a parquet file")
-        values = self._table[name].combine_chunks()
-        if isinstance(values, pyarrow.ChunkedArray):
-            values = values.chunk(0)
+        values = pyarrow.concat_arrays(column.chunks)
         values = getattr(values, "storage", values)
         size = int(np.prod(shape))
         if values.null_count:
-            raise UsageError(f"{self._place(int(np.argmax(values.is_null().to_numpy(False))))} has no {name!r}")
+            row = begin + int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
+            raise UsageError(f"{self._place(row)} has no {name!r}")
         per_row = np.ones(len(values), dtype=np.int64)
         while pyarrow.types.is_nested(values.type):
             widths = compute.list_value_length(values).to_numpy(zero_copy_only=False)
@@ -141,18 +147,18 @@ class StepTable:
         wrong = np.flatnonzero(per_row != size)
         if len(wrong):
             raise UsageError(
-                f"{self._place(int(wrong[0]))}: {name!r} has {per_row[wrong[0]]} numbers; meta/info.json says "
-                f"{list(shape)}"
+                f"{self._place(begin + int(wrong[0]))}: {name!r} has {per_row[wrong[0]]} numbers; meta/info.json "
+                f"says {list(shape)}"
             )
         if values.null_count:
             place = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False))) // size
-            raise UsageError(f"{self._place(place)}: an entry of {name!r} is missing")
+            raise UsageError(f"{self._place(begin + place)}: an entry of {name!r} is missing")
         return values.to_numpy(zero_copy_only=False).reshape(len(per_row), *shape)
 
     def pictures(self, name: str) -> list[bytes]:
         """[N] encoded pictures. Raises UsageError that names episode and frame of one that is not in the table."""
         found = []
-        for row, value in enumerate(self._table[name].to_pylist()):
+        for row, value in enumerate(value for part in self._parts for value in part[name].to_pylist()):
             encoded = value.get("bytes") if isinstance(value, dict) else value
             if not isinstance(encoded, bytes):
                 raise UsageError(f"{self._place(row)}: the picture {name!r} is not in the table; embed the pictures")
@@ -164,7 +170,7 @@ class StepTable:
 
 
 def _expect_frames(path: Path, number: int, frames: np.ndarray, length: int) -> None:
-    expected = np.arange(length) + (frames[0] if len(frames) else 0)
+    expected = np.arange(length) + (frames.min() if len(frames) else 0)
     if len(frames) == length and (frames == expected).all():
         return
     missing = sorted(set(expected.tolist()) - set(frames.tolist()))

@@ -104,10 +104,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
         what = f"array {name!r} of {path}" if name else str(path)
-        hint = "arrays of Python objects are pickles and are never read" if "allow_pickle" in str(error) else ""
-        raise UsageError(
-            f"{what} cannot be read ({error}); {hint or 'the file is damaged or cut, copy it again'}"
-        ) from (error)
+        pickled = "allow_pickle" in str(error)
+        hint = "Python objects are never unpickled" if pickled else "the file is damaged or cut, copy it again"
+        raise UsageError(f"{what} cannot be read ({error}); {hint}") from error
 
 
 def _text(path: Path, arrays: dict[str, np.ndarray], name: str) -> Any:
