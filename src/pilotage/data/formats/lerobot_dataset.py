@@ -40,6 +40,11 @@ def read_lerobot(root: str | Path, *, episodes: Sequence[int] | None = None) -> 
     rewards. Whether an episode ended or was cut the format does not tell. `meta` has fps, stats, and what was left
     out; `episode_meta` the number in the data set, "tasks", and "success" where "next.success" is recorded.
     Raises UsageError for another version, missing files, episodes or frames, and sizes that differ from info.json."""
+    if not Path(root).expanduser().exists():
+        raise UsageError(
+            f"there is no LeRobot data set {root} here; nothing is downloaded: get one with "
+            f"hf download {root} --repo-type dataset --local-dir FOLDER and give that folder"
+        )
     root = existing(root, "LeRobot data set")
     info = _info(root)
     table = EpisodeTable(root, info)

@@ -93,9 +93,10 @@ def write_npz(demonstrations: Demonstrations, path: str | Path) -> Path:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     name = ""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise UsageError(f"{path} is a single array; expected an archive of named arrays (np.savez)")
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise UsageError(f"{path} is a single array; expected an archive of named arrays (np.savez)")
+        with loaded as archive:
             arrays = {}
             for name in archive.files:
                 arrays[name] = archive[name]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,9 @@ def read_zarr(path: str | Path) -> Demonstrations:
     stored = dict(root["data"].arrays())
     if "action" not in stored:
         raise UsageError(f"{path} has no data/action; there are {', '.join(sorted(stored)) or 'no arrays'}")
-    _warn_of_absent_chunks(path, stored)
+    for name, values in stored.items():
+        _expect_whole_chunks(path, name, values)
+        _warn_of_absent_chunks(path, name, values)
     actions = as_actions(_values(path, "data/action", stored.pop("action")), str(path))
     observations: dict[str, Column] = {}
     for name, values in sorted(stored.items()):
@@ -57,8 +61,7 @@ def _group(zarr: Any, path: Path) -> Any:
     try:
         store = zarr.storage.ZipStore(path, mode="r") if path.is_file() else str(path)
         return zarr.open_group(store, mode="r")
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        # zipfile.BadZipFile is an Exception of its own, but zarr opens lazily and wraps it.
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} cannot be opened as zarr: {type(error).__name__}: {error}; copy it again") from error
 
 
@@ -72,15 +75,31 @@ def _values(path: Path, name: str, values: Any, rows: Any = ()) -> np.ndarray:
         ) from error
 
 
-def _warn_of_absent_chunks(path: Path, stored: dict[str, Any]) -> None:
-    for name, values in stored.items():
-        absent = values.nchunks - values.nchunks_initialized
-        if absent:
-            warnings.warn(
-                f"{path}: {absent} of {values.nchunks} chunks of data/{name} are absent and read as "
-                f"{values.fill_value}; right if those steps hold nothing else, otherwise the copy is incomplete",
-                stacklevel=3,
-            )
+def _expect_whole_chunks(path: Path, name: str, values: Any) -> None:
+    """Refuse chunks that were cut: Blosc decodes them to whatever stood in memory behind them, without an error.
+
+    A Blosc buffer tells its own size in bytes 12 to 15 of its header."""
+    blosc = any("Blosc" in type(codec).__name__ for codec in values.compressors)
+    if path.is_file() or not blosc or values.shards is not None:
+        return
+    for chunk in sorted((path / "data" / name).rglob("*")):
+        if chunk.is_dir() or chunk.name.startswith(".") or chunk.name == "zarr.json":
+            continue
+        size = chunk.stat().st_size
+        with chunk.open("rb") as file:
+            header = file.read(16)
+        if len(header) < 16 or struct.unpack("<I", header[12:])[0] != size:
+            raise UsageError(f"{chunk} has {size} bytes, not those that its header tells; it was cut, copy it again")
+
+
+def _warn_of_absent_chunks(path: Path, name: str, values: Any) -> None:
+    absent = values.nchunks - values.nchunks_initialized
+    if absent:
+        warnings.warn(
+            f"{path}: {absent} of {values.nchunks} chunks of data/{name} are absent and read as {values.fill_value}; "
+            "right if those steps hold nothing else, otherwise the copy is incomplete",
+            stacklevel=3,
+        )
 
 
 class _ZarrFrames(Frames):
