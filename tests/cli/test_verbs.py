@@ -201,6 +201,23 @@ def test_doctor_fails_when_the_home_cannot_be_written(pilotage, monkeypatch, tmp
     assert "not ready: PILOTAGE_HOME" in out
 
 
+def test_doctor_names_system_libraries_that_installed_packages_lack(monkeypatch):
+    def absent(name: str):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(doctor.sys, "platform", "linux")
+    monkeypatch.setattr(doctor.ctypes, "CDLL", absent)
+    monkeypatch.setattr(doctor, "_has", lambda name: name == "opencv-python")
+    ((name, state, detail),) = doctor.libraries()
+    assert (name, state) == ("libGL.so.1", "missing")
+    assert "gym-pusht" in detail
+    assert "apt-get install libgl1" in detail
+    monkeypatch.setattr(doctor.ctypes, "CDLL", lambda _: None)
+    assert [row[:2] for row in doctor.libraries()] == [("libGL.so.1", "ok")]
+    monkeypatch.setattr(doctor, "_has", lambda _: False)
+    assert doctor.libraries()[0][1:] == ("ok", "none needed by what is installed")
+
+
 def test_doctor_names_the_line_that_installs_what_is_missing(monkeypatch):
     lines = [
         "torch>=2",

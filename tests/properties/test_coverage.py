@@ -57,6 +57,34 @@ S8: a failed judgement is no zero and disturbs nobody
     rewards/test_workers.py::test_every_way_of_failing_has_its_reason_and_leaves_the_others_alone
     rewards/test_workers.py::test_threads_get_the_same_verdicts
 
+S11: rewards, last observations and last episodes are where they belong; import, export, import is the identity
+    properties/test_demonstrations.py::test_rewards_belong_to_the_steps_they_followed
+    data/formats/test_minari.py::test_a_set_of_minaris_is_read_with_every_reward_at_its_step
+    data/formats/test_minari.py::test_export_and_import_are_the_identity
+    data/formats/test_minari.py::test_import_export_import_of_a_foreign_set_is_the_identity
+    data/formats/test_numpy_archive.py::test_what_is_written_comes_back
+    data/formats/test_hdf5.py::test_d4rl_episodes_end_where_flags_say_and_the_last_one_is_kept
+    data/formats/test_hdf5.py::test_robomimic_demonstrations_come_in_the_order_of_their_numbers
+    data/formats/test_lerobot.py::test_steps_of_episodes_that_share_files_are_told_apart
+
+S12: padded actions change nothing; there is no batch without its mask
+    properties/test_demonstrations.py::test_what_stands_in_padded_actions_changes_nothing_behind_the_mask
+    properties/test_demonstrations.py::test_the_neighbours_steps_never_enter_a_window
+    properties/test_demonstrations.py::test_a_batch_without_its_mask_cannot_be_made_nor_asked_under_another_name
+    data/test_windows.py::test_a_window_holds_its_steps_and_repeats_the_ends
+
+S13: steps and frames of a subset of episodes are those of the full set
+    properties/test_demonstrations.py::test_steps_of_a_subset_are_those_of_the_full_set
+    properties/test_demonstrations.py::test_windows_of_a_subset_are_those_of_the_full_set
+    data/formats/test_lerobot.py::test_a_subset_equals_the_same_episodes_of_the_full_set
+
+S14: what enters the loss is normalised, and evaluation changes no statistics
+    properties/test_demonstrations.py::test_what_enters_the_loss_has_mean_0_and_deviation_1
+    properties/test_demonstrations.py::test_evaluation_leaves_the_statistics_as_they_are
+    properties/test_demonstrations.py::test_a_fresh_process_scales_as_this_one_does
+    data/test_normalisers.py::test_what_was_normalised_comes_back
+    data/test_normalisers.py::test_the_state_holds_everything_and_loads_into_an_unfitted_one
+
 S17: the reference is not the policy; one end of sequence; padding side
     objectives/test_preference.py::test_the_loss_is_ln_two_when_the_policy_is_the_reference
     properties/test_reference.py::test_reference_log_probabilities_stay_while_the_policys_move
@@ -107,8 +135,8 @@ S24: killed and resumed equals undisturbed
     experiment/test_comparison.py::test_a_killed_comparison_goes_on_without_running_finished_cells_again
     cli/test_run.py::test_a_resume_with_nothing_to_do_says_so_and_changes_nothing
 
-S9-S16 and S18 speak of environments, demonstrations and planners, which nobody has moved in with yet. The tests below
-read this list and see that what it names is there, so that no property loses its proof unnoticed.
+S9, S10, S15, S16 and S18 speak of environments and planners, which nobody has moved in with yet. The tests below read
+this list and see that what it names is there, so that no property loses its proof unnoticed.
 """
 
 from __future__ import annotations
@@ -134,6 +162,6 @@ def test_the_tests_that_hold_a_property_are_there(name: str) -> None:
 
 
 def test_every_property_of_what_there_is_is_held_by_something() -> None:
-    """Those of language-model training, runs and verdicts."""
-    assert list(PROPERTIES) == [f"S{number}" for number in (*range(1, 9), 17, *range(19, 25))]
+    """Those of language-model training, demonstrations, runs and verdicts."""
+    assert list(PROPERTIES) == [f"S{number}" for number in (*range(1, 9), *range(11, 15), 17, *range(19, 25))]
     assert all(PROPERTIES.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import re
@@ -21,6 +22,21 @@ Check = tuple[str, str, str]
 
 LEAST_DISK = 2.0
 """GB below which a run may not find room for its checkpoints."""
+LIBRARIES = (
+    (
+        "opencv-python",
+        "libGL.so.1",
+        "gym-pusht imports opencv-python, which loads it",
+        "libgl1 libglib2.0-0",
+    ),
+    (
+        "mujoco",
+        "libEGL.so.1",
+        "MuJoCo draws without a screen through it (MUJOCO_GL=egl)",
+        "libegl1 libegl-mesa0 libgl1-mesa-dri",
+    ),
+)
+"""Package, library of the operating system, what for, and what Debian's apt-get installs."""
 DEVELOPERS_ONLY = ("docs", "test")
 
 
@@ -35,6 +51,7 @@ def doctor(words: Sequence[str], screen: Screen) -> int:
         "hardware": hardware(),
         "Python": python(),
         "extras": extras(),
+        "system libraries": libraries(),
         "storage": storage(),
         "services": [("services", "ok", "none needed by the systems installed")],
     }
@@ -103,6 +120,20 @@ def extras() -> list[Check]:
 def install_line(extra: str) -> str:
     """The line that installs an extra."""
     return f"pip install 'pilotage[{extra}]'"
+
+
+def libraries() -> list[Check]:
+    """Libraries of the operating system that installed packages load when they are first used."""
+    rows: list[Check] = []
+    for package, library, needed, line in LIBRARIES:
+        if sys.platform != "linux" or not _has(package):
+            continue
+        try:
+            ctypes.CDLL(library)
+            rows.append((library, "ok", needed))
+        except OSError:
+            rows.append((library, "missing", f"{needed}; apt-get install {line}"))
+    return rows or [("system libraries", "ok", "none needed by what is installed")]
 
 
 def storage() -> list[Check]:

@@ -1,1 +1,1 @@
-"""What policies are trained on: questions with checkable answers, and the curricula that choose among them."""
+"""What policies are trained on: questions and the curricula that choose among them, demonstrations and windows."""

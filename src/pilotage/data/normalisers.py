@@ -1,0 +1,121 @@
+"""Scaling of observations and actions; the numbers travel with the weights of the policy that was trained on them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pilotage.data.demonstrations import Demonstrations, Statistics
+from pilotage.system import UsageError
+
+Scaling = Literal["min_max", "mean_std", "identity"]
+"""min_max: the data's range onto [-1, 1] (samplers clip there); mean_std: mean 0, deviation 1; identity: as it is."""
+
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
+
+
+class Normaliser(torch.nn.Module):
+    """y = (x - offset) / scale for every entry of a column [..., D]; all its numbers are buffers, so that they are in
+    the policy's `state_dict`, move with it, and are not trained.
+
+    An entry that was constant in the data maps to 0, and every y comes back as the constant (min_max, mean_std).
+
+    statistics: of the training data (`Demonstrations.statistics`, `Statistics.of`). scaling: see `Scaling`.
+    Raises UsageError for statistics that are not finite."""
+
+    offset: Tensor
+    scale: Tensor
+    """0 for constant entries."""
+    low: Tensor
+    """Lowest value in the data, in the data's units."""
+    high: Tensor
+
+    def __init__(self, statistics: Statistics, scaling: Scaling = "min_max") -> None:
+        super().__init__()
+        if scaling not in get_args(Scaling):
+            raise UsageError(f"scaling {scaling!r} was given; expected {', '.join(get_args(Scaling))}")
+        low, high = statistics.low, statistics.high
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise UsageError("the data's range is not finite; a normaliser cannot be fitted to it")
+        constant = high - low <= _ROUNDING * np.maximum(np.abs(low), np.abs(high))
+        if scaling == "min_max":
+            offset, scale = (low + high) / 2, (high - low) / 2
+        elif scaling == "mean_std":
+            offset, scale = statistics.mean, statistics.std
+        else:
+            offset, scale, constant = np.zeros_like(low), np.ones_like(low), np.zeros_like(constant)
+        offset, scale = np.where(constant, low, offset), np.where(constant, 0.0, scale)
+        for name, value in (("offset", offset), ("scale", scale), ("low", low), ("high", high)):
+            self.register_buffer(name, torch.as_tensor(np.asarray(value, dtype=np.float32)))
+        self.clipped = 0
+        """Numbers that `normalise(…, clip=True)` found outside the data's range so far; no part of the state."""
+        self.seen = 0
+        """Numbers it looked at."""
+
+    @staticmethod
+    def fit(values: np.ndarray, scaling: Scaling = "min_max") -> Normaliser:
+        """Of a column [N, ...]. Raises UsageError for no rows."""
+        return Normaliser(Statistics.of(values), scaling)
+
+    @staticmethod
+    def unfitted(shape: tuple[int, ...]) -> Normaliser:
+        """One that changes nothing, of entries [shape], for `load_state_dict` to fill."""
+        zero = np.zeros(shape)
+        return Normaliser(Statistics(zero, zero, zero, zero, 0), "identity")
+
+    @property
+    def constant(self) -> Tensor:
+        """[D] bool: entries that never changed in the data."""
+        return self.scale == 0
+
+    def normalise(self, values: Tensor, *, clip: bool = False) -> Tensor:
+        """[..., D] in the data's units -> the same in normalised units.
+
+        clip: bring what lies outside the data's range to its nearest end first, and count it (`clipped`, `seen`)."""
+        self._expect(values)
+        if clip:
+            outside = (values < self.low) | (values > self.high)
+            self.clipped += int(outside.sum())
+            self.seen += values.numel()
+            values = torch.minimum(torch.maximum(values, self.low.to(values.dtype)), self.high.to(values.dtype))
+        divisor = torch.where(self.constant, torch.inf, self.scale)
+        return (values - self.offset.to(values.dtype)) / divisor.to(values.dtype)
+
+    def denormalise(self, values: Tensor, *, clip: bool = False) -> Tensor:
+        """[..., D] in normalised units -> in the data's units; with `clip`, brought into the data's range."""
+        self._expect(values)
+        raw = values * self.scale.to(values.dtype) + self.offset.to(values.dtype)
+        if clip:
+            raw = torch.minimum(torch.maximum(raw, self.low.to(raw.dtype)), self.high.to(raw.dtype))
+        return raw
+
+    def forward(self, values: Tensor) -> Tensor:
+        """`normalise`."""
+        return self.normalise(values)
+
+    def fingerprint(self) -> str:
+        """A hash of all its numbers: equal before and after whatever must not change them."""
+        state = b"".join(buffer.detach().cpu().numpy().tobytes() for _, buffer in sorted(self.named_buffers()))
+        return hashlib.sha256(state).hexdigest()
+
+    def _expect(self, values: Tensor) -> None:
+        size = tuple(self.offset.shape)
+        if tuple(values.shape[values.dim() - len(size) :]) != size or not values.is_floating_point():
+            raise UsageError(
+                f"a tensor {values.dtype} {list(values.shape)} was given; this normaliser was fitted to floats "
+                f"[..., {', '.join(map(str, size))}]: use the data, or the policy, that belong together"
+            )
+
+
+def fit_normalisers(demonstrations: Demonstrations, scalings: Mapping[str, Scaling]) -> dict[str, Normaliser]:
+    """A normaliser for each named column of (training) demonstrations, such as {"action": "min_max", "state":
+    "mean_std"}. Raises UsageError for a name that there is not, or for camera frames, which are scaled to [0, 1]."""
+    for name in scalings:
+        if name.startswith("image/"):
+            raise UsageError(f"{name!r} holds camera frames; they are scaled to [0, 1] and need no normaliser")
+    return {name: Normaliser(demonstrations.statistics(name), scaling) for name, scaling in scalings.items()}
