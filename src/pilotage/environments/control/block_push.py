@@ -36,7 +36,7 @@ class BlockPush(gymnasium.Env):
 
     The reward counts any block in any target: 0.49 when one first is, 0.51 when both are in different ones. "result" in
     the info counts only what the goal asks for, by the same weights: a policy that is blind to the goal can have a high
-    reward. "mode" is what was done in order, as "1A-2B": block 1 into target A, then block 2 into B.
+    reward. "mode" is what stands where, in the order in which it came there: "1A-2B" is block 1 in target A, later block 2 in B.
 
     `reset(options={"state": [16], "goal": [4]})` sets either exactly."""
 
@@ -100,6 +100,7 @@ class BlockPush(gymnasium.Env):
             )
         self._steps, self._done, self._result = 0, 0.0, 0.0
         self._entered: list[str] = []
+        self._inside: set[str] = set()
         self._trail = [self.pusher]
         return self._shown(), self._info(False)
 
@@ -161,6 +162,7 @@ class BlockPush(gymnasium.Env):
                 pair = f"{block + 1}{'AB'[target]}"
                 if inside[block, target] and pair not in self._entered:
                     self._entered.append(pair)
+        self._inside = {f"{block + 1}{'AB'[target]}" for block, target in np.argwhere(inside)}
         both = bool((inside[0, 0] and inside[1, 1]) or (inside[0, 1] and inside[1, 0]))
         done = FIRST + SECOND if both else FIRST if inside.any() else 0.0
         reward, self._done = max(0.0, done - self._done), max(self._done, done)
@@ -176,7 +178,7 @@ class BlockPush(gymnasium.Env):
     def _info(self, success: bool) -> dict[str, Any]:
         return {
             "success": success,
-            "mode": "-".join(self._entered) or None,
+            "mode": "-".join(pair for pair in self._entered if pair in self._inside) or None,
             "completed": self._done,
             "result": self._result,
         }

@@ -16,7 +16,7 @@ from pilotage.system import UsageError
 
 REACHED = 0.05
 """Distance in metres from object to goal that counts as there."""
-_CAMERA = {"distance": 1.5, "azimuth": 145.0, "elevation": -20.0, "lookat": np.array([1.3, 0.75, 0.5])}
+_CAMERA = {"distance": 1.7, "azimuth": 145.0, "elevation": -20.0, "lookat": np.array([1.25, 0.75, 0.6])}
 DISTURBANCES = ("slip", "nudge")
 
 
@@ -61,6 +61,8 @@ class PickPlace(gymnasium.Env):
         # As shipped a frame takes a hundred times longer.
         model.vis.quality.shadowsize, model.vis.quality.offsamples = 0, 0
         model.light_castshadow[:] = 0
+        handle = self._inner._model_names.body_name2id["robot0:mocap"]  # crossed bars through the whole picture
+        model.geom_rgba[model.geom_bodyid == handle, 3] = 0
         self.render_mode, self._hold, self._max_steps = render_mode, hold, max_steps
         self._goal_conditioned = goal_conditioned
         self.action_space = spaces.Box(-1.0, 1.0, (4,), np.float32)
