@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -29,12 +31,11 @@ PAIR = [(0.0, 0.0), (0.0, 2.0)]
         ([(1, 1), (-1, 1)], "A"),
         ([(-1, 1), (1, 1), (-1, 1)], "-"),
         ([(-1, 1), (1, 1), (1, -1), (-1, -1), (-1, 1), (1, 1)], "aa"),
-        ([(-1, 3), (1, 3), (-1, 1)], "abA"),
+        ([(-1, 3), (1, 3), (-1, 0.5)], "abA"),
     ],
 )
 def test_words_spell_the_way_round(points, expected):
-    letters = word(points, PAIR)
-    assert letters == expected or sorted(letters) == sorted(expected) == ["a", "b"]
+    assert word(points, PAIR) == expected
 
 
 angles = st.lists(st.floats(-0.4, 0.4), min_size=6, max_size=6)
@@ -45,15 +46,14 @@ def test_wobbling_and_finer_steps_leave_the_word_as_it_is(wobbles, finer, side):
     """A path over or under one pillar, bent at will on its side."""
     xs = np.linspace(-2, 2, 6)
     bent = [(-2.0, 0.0), *[(x, side * (1 + w)) for x, w in zip(xs, wobbles, strict=True)], (2.0, 0.0)]
-    fine = [
-        tuple(np.array(a) + s * (np.array(b) - a))
-        for a, b in zip(bent, bent[1:], strict=False)
-        for s in np.linspace(0, 1, finer)
-    ]
+    fine = [tuple(np.array(a) + s * (np.array(b) - a)) for a, b in pairwise(bent) for s in np.linspace(0, 1, finer)]
     assert word(bent, [(0.0, 0.0)]) == word(fine, [(0.0, 0.0)]) == ("a" if side > 0 else "-")
 
 
-@given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=2, max_size=8))
+halves = st.integers(-6, 6).map(lambda number: number / 2 + 0.2)  # no path leads through a pillar's very point
+
+
+@given(st.lists(st.tuples(halves, halves), min_size=2, max_size=8))
 def test_going_back_the_same_way_undoes_the_word(points):
     assert word([*points, *points[::-1]], PAIR) == "-"
 

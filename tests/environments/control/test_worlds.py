@@ -105,9 +105,9 @@ def test_demonstrations_hold_what_happened():
 
 
 class Sleepy:
-    """Succeeds only where the turn is even at the first try."""
+    """Drives straight into the pillar every other time."""
 
-    def reset(self, env, generator, turn):  # noqa: ARG002
+    def reset(self, env, generator, turn):
         self.inner = control_expert("pillar", noise=0.0)
         self.inner.reset(env, generator, turn)
         self.awake = generator.uniform() < 0.5

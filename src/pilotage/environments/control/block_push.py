@@ -36,7 +36,8 @@ class BlockPush(gymnasium.Env):
 
     The reward counts any block in any target: 0.49 when one first is, 0.51 when both are in different ones. "result" in
     the info counts only what the goal asks for, by the same weights: a policy that is blind to the goal can have a high
-    reward. "mode" is what stands where, in the order in which it came there: "1A-2B" is block 1 in target A, later block 2 in B.
+    reward. "mode" is what stands where, in the order in which it came there: "1A-2B" is block 1 in target A, then block
+    2 in B.
 
     `reset(options={"state": [16], "goal": [4]})` sets either exactly."""
 

@@ -147,10 +147,14 @@ class PickPlace(gymnasium.Env):
         if self.render_mode is None:
             return None
         with explain_rendering():
-            # Drawing computes forces anew, which would change where the solver starts the next step.
-            warm = self._inner.data.qacc_warmstart.copy()
+            # Drawing brings positions and forces up to date, which the next step would feel: all is put back.
+            import mujoco
+
+            model, data = self._inner.model, self._inner.data
+            before = mujoco.MjData(model)
+            mujoco.mj_copyData(before, model, data)
             frame = np.array(self._inner.render())
-            self._inner.data.qacc_warmstart[:] = warm
+            mujoco.mj_copyData(data, model, before)
             return frame
 
     def close(self) -> None:
