@@ -156,3 +156,24 @@ class Sampler(Stateful, Protocol):
     def update(self, items: np.ndarray, right: np.ndarray, total: np.ndarray) -> None:
         """After a step: for each item rolled out, the sum of its scores (in [0, 1]) and the number of answers."""
         ...
+
+
+# ---- control ---------------------------------------------------------------------------------------------------------
+
+
+class ControlPolicy(Protocol):
+    """Acts in many episodes at once. A row is the number of an episode: it stays the same from the episode's beginning
+    to its end and is not used again, so noise drawn by (seed, row, step) does not depend on the episodes beside it.
+
+    A policy that counts the passes of its network has `calls`, a mapping from rows to passes so far."""
+
+    def reset(self, rows: Sequence[int]) -> None:
+        """These episodes begin: whatever is kept of a row (a chunk, its step) is forgotten."""
+        ...
+
+    def act(self, observations: Mapping[str, torch.Tensor], rows: Sequence[int]) -> torch.Tensor:
+        """Actions [n, A] in the environment's units for n rows.
+
+        `observations`: "state" [n, To, S], "image/NAME" [n, To, C, H, W] in [0, 1], "goal" [n, G] where there is one;
+        the newest observation of a window comes last."""
+        ...

@@ -57,6 +57,11 @@ S8: a failed judgement is no zero and disturbs nobody
     rewards/test_workers.py::test_every_way_of_failing_has_its_reason_and_leaves_the_others_alone
     rewards/test_workers.py::test_threads_get_the_same_verdicts
 
+S10: transitions are those that happened, in every reset mode, also where arrays are reused
+    properties/test_control.py::test_stored_transitions_are_those_of_their_episode_and_step
+    properties/test_control.py::test_a_final_observation_that_was_overwritten_is_never_stored
+    rollouts/test_control.py::test_a_vector_env_gives_the_episodes_of_single_environments
+
 S11: rewards, last observations and last episodes are where they belong; import, export, import is the identity
     properties/test_demonstrations.py::test_rewards_belong_to_the_steps_they_followed
     data/formats/test_minari.py::test_a_set_of_minaris_is_read_with_every_reward_at_its_step
@@ -84,6 +89,10 @@ S14: what enters the loss is normalised, and evaluation changes no statistics
     properties/test_demonstrations.py::test_a_fresh_process_scales_as_this_one_does
     data/test_normalisers.py::test_what_was_normalised_comes_back
     data/test_normalisers.py::test_the_state_holds_everything_and_loads_into_an_unfitted_one
+
+S15: evaluation begins where it was declared to, whatever the lanes and the policy
+    properties/test_control.py::test_the_initial_states_are_the_declared_ones_for_different_policies
+    rollouts/test_control.py::test_episodes_are_the_same_for_any_number_of_lanes
 
 S17: the reference is not the policy; one end of sequence; padding side
     objectives/test_preference.py::test_the_loss_is_ln_two_when_the_policy_is_the_reference
@@ -135,8 +144,8 @@ S24: killed and resumed equals undisturbed
     experiment/test_comparison.py::test_a_killed_comparison_goes_on_without_running_finished_cells_again
     cli/test_run.py::test_a_resume_with_nothing_to_do_says_so_and_changes_nothing
 
-S9, S10, S15, S16 and S18 speak of environments and planners, which nobody has moved in with yet. The tests below read
-this list and see that what it names is there, so that no property loses its proof unnoticed.
+S9, S16 and S18 speak of images and planners, which nobody has moved in with yet. The tests below read this list and see
+that what it names is there, so that no property loses its proof unnoticed.
 """
 
 from __future__ import annotations
@@ -162,6 +171,11 @@ def test_the_tests_that_hold_a_property_are_there(name: str) -> None:
 
 
 def test_every_property_of_what_there_is_is_held_by_something() -> None:
+<<<<<<< HEAD
     """Those of language-model training, demonstrations, runs and verdicts."""
     assert list(PROPERTIES) == [f"S{number}" for number in (*range(1, 9), *range(11, 15), 17, *range(19, 25))]
+=======
+    """Those of language-model training, runs, verdicts and evaluation in control environments."""
+    assert list(PROPERTIES) == [f"S{number}" for number in (*range(1, 9), 10, 15, 17, *range(19, 25))]
+>>>>>>> worlds
     assert all(PROPERTIES.values())

@@ -18,21 +18,21 @@ from pilotage.report.page import is_rate, read_comparison
 
 COLOURS = ("#0b62b4", "#c24e00", "#08785a", "#a23b7c", "#836400", "#4b5663")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2.5)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1.5)), (0, (1, 2)))
-_INK, _MUTED, _GRID = "#1d2126", "#626a73", "#e9e6e0"
-_STYLE: Any = {
+INK, MUTED, _GRID = "#1d2126", "#626a73", "#e9e6e0"
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
-    "text.color": _INK,
+    "text.color": INK,
     "axes.edgecolor": _GRID,
-    "axes.labelcolor": _MUTED,
+    "axes.labelcolor": MUTED,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": _GRID,
     "grid.linewidth": 0.8,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "xtick.labelcolor": _MUTED,
-    "ytick.labelcolor": _MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
     "svg.hashsalt": "pilotage",
     "svg.fonttype": "path",
     "legend.frameon": False,
@@ -45,7 +45,7 @@ def comparison_picture(directory: Path, path: Path) -> Path:
     subject = read_comparison(directory)
     runs = [run for arm in subject.arms for run in arm.runs]
     percent = is_rate(subject.metric, runs)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
         for index, arm in enumerate(subject.arms):
@@ -64,16 +64,16 @@ def comparison_picture(directory: Path, path: Path) -> Path:
             values = [v for v in difference["values"] if v is not None]
             _difference(right, -row, values, difference["mean"], difference["interval"], order[difference["of"]])
         right.set_yticks([-row for row in range(len(subject.differences))])
-        right.set_yticklabels([d["of"] for d in subject.differences], color=_INK)
+        right.set_yticklabels([d["of"] for d in subject.differences], color=INK)
         right.set_ylim(-len(subject.differences) + 0.4, 0.6)
         right.set_title(f"difference from {subject.against}, paired by seed", fontsize=9, loc="left")
-        right.axvline(0, color=_INK, linewidth=1)
+        right.axvline(0, color=INK, linewidth=1)
         right.grid(visible=False, axis="y")
         if percent:
             left.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
             right.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}".replace("-", "−"))
             right.set_xlabel("percentage points")
-        _finish(figure, [left, right], path)
+        finish(figure, [left, right], path)
     return path
 
 
@@ -81,7 +81,7 @@ def claim_plot(entry: Mapping[str, Any], path: Path, quick: bool = False) -> Pat
     """What a claim measured (an entry of `NAME.json`): every unit of every arm, units joined across arms, the arms'
     means with 95 % intervals, and the verdict in the title. Returns `path`."""
     arms: Mapping[str, Sequence[float | None]] = entry["arms"]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(max(4.6, 1.3 * len(arms) + 2), 3.3), layout="constrained")
         # The metrics of a frontier have scales of their own.
         groups = _by_metric(arms) if entry["kind"] == "frontier" else {entry["metric"]: arms}
@@ -92,14 +92,14 @@ def claim_plot(entry: Mapping[str, Any], path: Path, quick: bool = False) -> Pat
         mark = "quick pass, no evidence: " if quick else ""
         title = f"{mark}{entry['name']}: {entry['verdict']}\n{_difference_words(entry)}"
         figure.suptitle(title, fontsize=9, x=0.02, ha="left")
-        _finish(figure, list(panels), path)
+        finish(figure, list(panels), path)
     return path
 
 
 def _units(axes: Axes, columns: Mapping[str, Sequence[float | None]]) -> None:
     table = np.array([[np.nan if v is None else v for v in values] for values in columns.values()], dtype=float)
     for unit in table.T:
-        axes.plot(range(len(unit)), unit, color=_MUTED, alpha=0.25, linewidth=0.8, zorder=1)
+        axes.plot(range(len(unit)), unit, color=MUTED, alpha=0.25, linewidth=0.8, zorder=1)
     for index, values in enumerate(table):
         colour = COLOURS[index % len(COLOURS)]
         axes.scatter(np.full(len(values), index), values, s=16, color=colour, alpha=0.4, linewidth=0, zorder=2)
@@ -108,7 +108,7 @@ def _units(axes: Axes, columns: Mapping[str, Sequence[float | None]]) -> None:
             axes.plot([index + 0.14] * 2, [interval.low, interval.high], color=colour, linewidth=2, zorder=3)
         axes.plot([index + 0.14], [interval.mean], "D", color=colour, markersize=5, zorder=4)
     axes.set_xticks(range(len(columns)))
-    axes.set_xticklabels(list(columns), color=_INK)
+    axes.set_xticklabels(list(columns), color=INK)
     axes.set_xlim(-0.5, len(columns) - 0.4)
     axes.grid(visible=False, axis="x")
 
@@ -145,11 +145,11 @@ def _difference_words(entry: Mapping[str, Any]) -> str:
     return f"{subject}: {comparison['difference']:.3g} [{low:.3g}, {high:.3g}]"
 
 
-def _finish(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
+def finish(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
+    """Writes the figure without frames and ticks; the same numbers give the same file."""
     for axes in panels:
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Without dates and random ids the same numbers give the same file.
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
     figure.savefig(path, dpi=180, metadata=metadata)
