@@ -171,11 +171,6 @@ def test_the_tests_that_hold_a_property_are_there(name: str) -> None:
 
 
 def test_every_property_of_what_there_is_is_held_by_something() -> None:
-<<<<<<< HEAD
-    """Those of language-model training, demonstrations, runs and verdicts."""
-    assert list(PROPERTIES) == [f"S{number}" for number in (*range(1, 9), *range(11, 15), 17, *range(19, 25))]
-=======
-    """Those of language-model training, runs, verdicts and evaluation in control environments."""
-    assert list(PROPERTIES) == [f"S{number}" for number in (*range(1, 9), 10, 15, 17, *range(19, 25))]
->>>>>>> worlds
+    """Those of language-model training, demonstrations, control, runs and verdicts."""
+    assert list(PROPERTIES) == [f"S{number}" for number in (*range(1, 9), *range(10, 16), 17, *range(19, 25))]
     assert all(PROPERTIES.values())
