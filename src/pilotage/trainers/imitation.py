@@ -1,0 +1,315 @@
+"""The loop that learns a policy from demonstrations and tries it in its world."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pilotage.data.demonstrations import Demonstrations
+from pilotage.data.normalisers import Normaliser, Scaling, fit_normalisers
+from pilotage.data.sources import open_demonstrations
+from pilotage.data.windows import Goals, WindowBatch, WindowBatches, Windows
+from pilotage.networks.ema import AveragedWeights
+from pilotage.policies.actions.direct_heads import BinsWithOffsets
+from pilotage.policies.actions.policy import ActionPolicy
+from pilotage.rollouts.episodes import Evaluation
+from pilotage.runs import Progress
+from pilotage.system import Result, UsageError
+from pilotage.trainers.imitation_config import ImitationConfig
+from pilotage.trainers.imitation_pieces import Builder, Sizes
+from pilotage.trainers.imitation_world import World, expert_demonstrations, world_of
+from pilotage.trainers.on_policy import schedule
+
+METRICS = {
+    "loss": "Mean training loss since the last line, in the head's own unit; comparable within a head only.",
+    "lr": "Learning rate.",
+    "gradient_norm": "Mean norm of the gradient before clipping since the last line.",
+    "validation/loss": "The loss on demonstrations that were not trained on, with the averaged weights and fixed noise.",
+    "validation/action_error": "Mean absolute error of sampled chunks against the demonstrated ones, normalised units.",
+    "evaluation/success": "Share of episodes that the world calls a success.",
+    "evaluation/return": "Mean sum of rewards of an episode.",
+    "evaluation/best_reward": "Mean over episodes of the highest reward of a step.",
+    "evaluation/last_reward": "Mean over episodes of the last reward.",
+    "evaluation/steps": "Mean length of an episode, in steps.",
+    "evaluation/terminated": "Share of episodes that ended by themselves, not by the limit of steps.",
+    "evaluation/clipped": "Share of actions outside the world's range, which were clipped.",
+    "evaluation/mode_entropy": "Entropy, in bits, of the ways that successful episodes took.",
+    "evaluation/calls": "Passes of the network per decision.",
+    "evaluation/decisions": "Decisions per step.",
+    "samples/total": "Windows trained on so far.",
+}
+VALIDATION_WINDOWS = 512
+"""Windows, at most, on which the validation error is measured."""
+
+
+@dataclass
+class _Sums:
+    """Means over the steps since the last line of metrics; part of a checkpoint."""
+
+    steps: int = 0
+    loss: float = 0.0
+    norm: float = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.steps, self.loss, self.norm = int(state["steps"]), float(state["loss"]), float(state["norm"])
+
+    def taken(self) -> dict[str, float]:
+        """The means; counting begins anew."""
+        means = {"loss": self.loss / max(1, self.steps), "gradient_norm": self.norm / max(1, self.steps)}
+        self.steps, self.loss, self.norm = 0, 0.0, 0.0
+        return means
+
+
+class ImitationTrainer:
+    """Demonstrations, normalisers, model and optimiser of one run."""
+
+    def __init__(self, config: ImitationConfig, run: Any) -> None:
+        self.config, self.run = config, run
+        self.world: World | None = world_of(config)
+        demonstrations = demonstrations_of(config, run)
+        training, validating = demonstrations, None
+        if config.validation:
+            training, validating = demonstrations.split(config.validation, _generator(config.data_seed))
+        scalings: dict[str, Scaling] = {"action": config.action_scaling}  # type: ignore[dict-item]
+        if not self.cameras or "state" in demonstrations.observations:
+            scalings["state"] = config.state_scaling  # type: ignore[assignment]
+        self.normalisers: dict[str, Normaliser] = fit_normalisers(training, scalings)
+        self.windows = self._windows(training)
+        self.validation = None if validating is None else self._windows(validating)
+        self.builder = Builder(config, self._sizes(training))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.seed_for("weights"))
+            self.model = nn.ModuleDict({"encoder": self.builder.encoder, "head": self.builder.head()})
+        self.encoder, self.head = self.model["encoder"], self.model["head"]
+        if isinstance(self.head, BinsWithOffsets):
+            self.head.fit(self._actions(training), _generator(config.data_seed))
+        self.model.to(config.device)
+        self.batches = WindowBatches(self.windows, config.batch, run.generator("batches"))
+        self.noise = run.generator("noise")
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=config.lr,
+            betas=(config.beta1, config.beta2),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self.average = AveragedWeights(
+            self.model, decay=config.average_decay or None, power=config.average_power
+        )
+        self.sums = _Sums()
+        self._report_data(demonstrations)
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        return tuple(filter(None, self.config.cameras.split("+")))
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a checkpoint must hold."""
+        return {
+            "model": self.model,
+            "optimiser": self.optimiser,
+            "average": self.average,
+            "batches": self.batches,
+            "sums": self.sums,
+        }
+
+    # ---- learn -----------------------------------------------------------------------------------------------------
+
+    def step(self, step: int) -> None:
+        """One optimiser step."""
+        config = self.config
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.lr * schedule(config.lr_schedule, step, config.steps, config.lr_warm_up)
+        batch = self.batches.draw()
+        loss = self.loss(batch, self.noise).mean()
+        self.run.check_finite(step + 1, "loss", loss, {"actions": batch.actions, **batch.observations})
+        loss.backward()
+        limit = config.grad_clip if config.grad_clip > 0 else math.inf
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        self.run.check_finite(step + 1, "gradient_norm", norm, {"actions": batch.actions, **batch.observations})
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.update(self.model)
+        self.sums.steps += 1
+        self.sums.loss += float(loss)
+        self.sums.norm += float(norm)
+
+    def loss(self, batch: WindowBatch, generator: torch.Generator) -> Tensor:
+        """The head's loss per window, [B]."""
+        kind = torch.device(self.config.device).type
+        with torch.autocast(kind, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            condition = self.encoder(batch.observations, generator)
+            loss: Tensor = self.head.loss(batch.actions, condition, generator, ~batch.padded)
+        return loss
+
+    # ---- look ------------------------------------------------------------------------------------------------------
+
+    def policy(self, seed: int) -> ActionPolicy:
+        """The policy with the weights that the model has now."""
+        return ActionPolicy(
+            self.encoder,
+            self.head,
+            self.builder.executor(),
+            self.normalisers,
+            goal_weight=self.config.goal_weight,
+            seed=seed,
+        )
+
+    def evaluate(self, step: int, films: int = 0) -> tuple[dict[str, float], Evaluation | None]:
+        """Metrics with the averaged weights: on held-back demonstrations and in the world, and what happened there."""
+        with self.average.swapped_in(self.model):
+            self.model.eval()
+            metrics = self._validate(step)
+            happened = None
+            if self.world is not None:
+                policy = self.policy(self.run.seed_for("evaluation", step))
+                began = time.perf_counter()
+                happened = self.world.evaluate(policy, films)
+                metrics |= happened.metrics()
+                metrics["evaluation/calls"] = policy.calls / max(1, policy.batches)
+                metrics["evaluation/decisions"] = policy.decisions / sum(e.steps for e in happened.episodes)
+                self.run.clock(step, {"evaluation": time.perf_counter() - began})
+            self.model.train()
+        return metrics, happened
+
+    @torch.no_grad()
+    def _validate(self, step: int) -> dict[str, float]:
+        if self.validation is None:
+            return {}
+        count = min(len(self.validation), VALIDATION_WINDOWS)
+        rows = np.linspace(0, len(self.validation) - 1, count).astype(np.int64)
+        generator = _generator(self.run.seed_for("validation", 0))
+        batch = self.validation.take(rows, generator)
+        loss = self.loss(batch, generator)
+        chunk = self.head.sample(self.encoder(batch.observations, generator), generator)
+        error = (chunk - batch.actions).abs().mean(-1)[~batch.padded]
+        return {"validation/loss": float(loss.mean()), "validation/action_error": float(error.mean())}
+
+    def save_episodes(self, step: int, happened: Evaluation) -> None:
+        """Episodes to rollouts.jsonl, films beside it."""
+        for record in happened.records():
+            self.run.rollout(step, record)
+        if happened.frames and self.world is not None:
+            self.world.save_films(happened, Path(self.run.directory) / "films")
+
+    # ---- data ------------------------------------------------------------------------------------------------------
+
+    def _windows(self, demonstrations: Demonstrations) -> Windows:
+        config = self.config
+        names = [*(["state"] if "state" in self.normalisers else []), *(f"image/{camera}" for camera in self.cameras)]
+        keep = None if self.world is None else self.world.goal_entries
+        return Windows(
+            demonstrations,
+            observation_steps=config.observation_steps,
+            chunk=config.chunk,
+            executed=config.executed,
+            names=names,
+            goals=Goals(steps=config.goal_steps, keep=keep) if config.goal_steps else None,
+            normalisers=self.normalisers,
+            device=config.device,
+        )
+
+    def _sizes(self, demonstrations: Demonstrations) -> Sizes:
+        state = self.normalisers["state"].offset.numel() if "state" in self.normalisers else 0
+        channels = 3
+        for camera in self.cameras:
+            channels = int(demonstrations.column(f"image/{camera}").shape[-1])
+        return Sizes(state, demonstrations.action_size, state, self.cameras, channels)
+
+    def _actions(self, demonstrations: Demonstrations) -> Tensor:
+        return self.normalisers["action"].normalise(torch.from_numpy(demonstrations.actions))
+
+    def _report_data(self, demonstrations: Demonstrations) -> None:
+        """What is odd about the data, once."""
+        normaliser = self.normalisers["action"]
+        constant = torch.nonzero(normaliser.constant).flatten().tolist()
+        if constant:
+            self.run.event(None, "constant actions", f"entries {constant} of the action never change in the data")
+        if self.windows.short_episodes:
+            self.run.event(
+                None,
+                "short episodes",
+                f"{self.windows.short_episodes} of {demonstrations.total_episodes} demonstrations are shorter than a "
+                f"chunk of {self.config.chunk} actions and were padded",
+            )
+
+
+def demonstrations_of(config: ImitationConfig, run: Any) -> Demonstrations:
+    """The data: what `data` names, or the expert's, an artifact that all arms and seeds share."""
+    if config.demonstrations < 1:
+        raise UsageError(f"demonstrations={config.demonstrations}: at least 1 is needed")
+    if config.data is None:
+        if config.world == "none":
+            raise UsageError("without a world there is no expert to demonstrate; give --data")
+        found = expert_demonstrations(config, run)
+    else:
+        found = open_demonstrations(config.data)
+        if found.total_episodes > config.demonstrations:
+            found = found.subset(range(config.demonstrations))
+    names: Sequence[str] = [name for name in config.state.split("+") if name]
+    return found.with_state(names) if names else found
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def train(config: ImitationConfig, run: Any) -> Result:
+    """Train a policy from demonstrations; resumes from the run's newest checkpoint when there is one."""
+    if run.finished:
+        return Result(run=str(run.directory), metrics=run.result)
+    for name, text in METRICS.items():
+        run.describe(name, text)
+    trainer = ImitationTrainer(config, run)
+    start = run.restore(trainer.state())
+    if start == 0:
+        run.save(0, trainer.state())
+    final: dict[str, float] = {}
+    with Progress(config.steps, run.system, start=start) as progress:
+        for step in range(start, config.steps):
+            began = time.perf_counter()
+            trainer.step(step)
+            done = step + 1
+            last = done == config.steps
+            looks = last or bool(config.evaluate_every and done % config.evaluate_every == 0)
+            saves = last or done % config.checkpoint_every == 0
+            if not (looks or saves or done % config.log_every == 0):
+                continue
+            metrics = trainer.sums.taken()
+            metrics |= {"lr": trainer.optimiser.param_groups[0]["lr"], "samples/total": float(done * config.batch)}
+            shown = {"loss": metrics["loss"]}
+            run.clock(done, {"step": time.perf_counter() - began})
+            if looks:
+                final, happened = trainer.evaluate(done, config.films if last else 0)
+                metrics |= final
+                shown |= {"success": final[name] for name in ("evaluation/success",) if name in final}
+                if happened is not None:
+                    trainer.save_episodes(done, happened)
+            run.log(done, metrics)
+            if saves:
+                run.save(done, trainer.state())
+            progress.advance(done, **shown)
+    if not final:  # killed after the last checkpoint: the same evaluation again
+        final, _ = trainer.evaluate(config.steps)
+    with trainer.average.swapped_in(trainer.model):
+        trainer.policy(run.seed_for("policy")).save(Path(run.directory) / "policy")
+    final |= {"samples/total": float(config.steps * config.batch)}
+    run.finish(final)
+    return Result(run=str(run.directory), metrics=final)
+
+
+def sources() -> str:
+    """The source of this module, for artifacts that depend on it."""
+    return inspect.getsource(inspect.getmodule(train))  # type: ignore[arg-type]
