@@ -48,11 +48,13 @@ def test_replaying_human_demonstrations_covers_the_goal_as_they_did(demonstratio
     rows = range(len(starts))
     done = evaluate(lambda: control_env("push-t"), policy, starts, measures=("coverage",), max_steps=longest, keep=rows)
     assert done.metrics()["evaluation/coverage/best"] == pytest.approx(0.90, abs=0.04)
+    errors = []
     for row, (states, _, _) in enumerate(demonstrations):
         shown = done.trajectories[row].observations["state"]
         np.testing.assert_allclose(shown[0], states[0], atol=1e-4)
-        assert np.abs(shown[1] - states[1])[:2].max() < 0.1
-        assert np.abs(shown[1] - states[1])[2:4].max() < 3
+        errors.append(np.abs(shown[1] - states[1]))
+    assert np.max(errors, axis=0)[:2].max() < 0.1  # pixels; setting position before angle makes the block's 60
+    assert np.mean(errors, axis=0)[2:4].max() < 0.7
 
 
 def test_a_state_is_restored_exactly_whatever_the_angle():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pilotage.environments.control import CONTROL_ENVS, collect, control_env, control_expert, episode_seed
+from pilotage.rollouts.control import evaluate
 from pilotage.system import UsageError
 
 pytest.importorskip("gymnasium_robotics")
@@ -102,6 +103,37 @@ def test_demonstrations_hold_what_happened():
             assert reward == made["rewards"][step]
         np.testing.assert_array_equal(observation["state"], made["last_observations"]["state"][episode])
         begin = end
+
+
+class Jitter:
+    """Acts by noise drawn from (row, step)."""
+
+    def __init__(self, space) -> None:
+        self.space, self.step = space, {}
+
+    def reset(self, rows):
+        self.step.update(dict.fromkeys(rows, 0))
+
+    def act(self, _, rows):
+        chosen = []
+        for row in rows:
+            random = np.random.default_rng([row, self.step[row]])
+            chosen.append(random.uniform(self.space.low, self.space.high))
+            self.step[row] += 1
+        return np.array(chosen, dtype=np.float32)
+
+
+@pytest.mark.parametrize("name", ["push-t", "ring", "pillar", "block-push", "pick-place"])
+def test_episodes_are_the_same_in_any_number_of_lanes(name):
+    """Some steps of nine episodes; pictures of one."""
+    steps = 8 if name == "pick-place" else 25
+    space = control_env(name).action_space
+    alone = evaluate(lambda: control_env(name), Jitter(space), range(9), lanes=1, max_steps=steps, keep=range(9))
+    for lanes in (4, 10):
+        beside = evaluate(lambda: control_env(name), Jitter(space), range(9), lanes=lanes, max_steps=steps, keep=[7])
+        assert beside.records() == alone.records()
+        for key, shown in beside.trajectories[7].observations.items():
+            np.testing.assert_array_equal(shown, alone.trajectories[7].observations[key])
 
 
 class Sleepy:

@@ -5,6 +5,7 @@ The fourth action is thresholded at 0 to a full opening or closing, so it is a d
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar
 
 import gymnasium
@@ -16,7 +17,6 @@ from pilotage.system import UsageError
 
 REACHED = 0.05
 """Distance in metres from object to goal that counts as there."""
-_CAMERA = {"distance": 1.7, "azimuth": 145.0, "elevation": -20.0, "lookat": np.array([1.25, 0.75, 0.6])}
 DISTURBANCES = ("slip", "nudge")
 
 
@@ -54,9 +54,9 @@ class PickPlace(gymnasium.Env):
             image_size: pixels of a rendered frame."""
         from gymnasium_robotics.envs.fetch.pick_and_place import MujocoFetchPickAndPlaceEnv
 
-        self._inner = MujocoFetchPickAndPlaceEnv(
-            render_mode=render_mode, width=image_size, height=image_size, default_camera_config=_CAMERA
-        )
+        self._inner = MujocoFetchPickAndPlaceEnv()
+        self._image_size = image_size
+        self._renderer: Any = None
         model = self._inner.model
         # As shipped a frame takes a hundred times longer.
         model.vis.quality.shadowsize, model.vis.quality.offsamples = 0, 0
@@ -119,7 +119,8 @@ class PickPlace(gymnasium.Env):
         return wanted
 
     def _nudge(self) -> None:
-        angle = self.np_random.uniform(0, 2 * np.pi)
+        # Out of the fingers, which close along y.
+        angle = self.np_random.uniform(-np.pi / 4, np.pi / 4) + np.pi * self.np_random.integers(2)
         utils, inner = self._inner._utils, self._inner
         pose = utils.get_joint_qpos(inner.model, inner.data, "object0:joint").copy()
         pose[:2] += 0.04 * np.array([np.cos(angle), np.sin(angle)])
@@ -147,17 +148,29 @@ class PickPlace(gymnasium.Env):
         if self.render_mode is None:
             return None
         with explain_rendering():
-            # Drawing brings positions and forces up to date, which the next step would feel: all is put back.
-            import mujoco
+            return self._drawn()
 
-            model, data = self._inner.model, self._inner.data
-            before = mujoco.MjData(model)
-            mujoco.mj_copyData(before, model, data)
-            frame = np.array(self._inner.render())
-            mujoco.mj_copyData(data, model, before)
-            return frame
+    def _drawn(self) -> np.ndarray:
+        import mujoco
+
+        model = self._inner.model
+        if self._renderer is None:
+            model.vis.global_.offwidth = model.vis.global_.offheight = self._image_size
+            self._renderer = mujoco.Renderer(model, self._image_size, self._image_size)
+        # Drawing brings positions and forces up to date, which the next step would feel: a copy is drawn.
+        data = copy.copy(self._inner.data)
+        target = self._inner._model_names.site_name2id["target0"]
+        model.site_pos[target] = self.goal - (data.site_xpos[target] - model.site_pos[target])
+        mujoco.mj_forward(model, data)
+        camera = mujoco.MjvCamera()
+        camera.lookat[:], camera.distance = (1.25, 0.75, 0.6), 1.7
+        camera.azimuth, camera.elevation = 145.0, -20.0
+        self._renderer.update_scene(data, camera)
+        return np.array(self._renderer.render())
 
     def close(self) -> None:
+        if self._renderer is not None:
+            self._renderer.close()
         self._inner.close()
 
 
