@@ -14,6 +14,8 @@ from pilotage.system import Result, System, UsageError
 
 RUNS = Path("runs")
 """Where runs go when nobody says otherwise, below the current folder."""
+ACTION_POLICY = "policy.json"
+"""The file that tells a folder with an action policy from one with a language model."""
 
 
 def launch(
@@ -116,16 +118,23 @@ def forecast(system: System, config: Any) -> Mapping[str, Any]:
 
 
 def load_policy(run: Path) -> Any:
-    """The policy that a run trained, as a `LanguagePolicy`. Raises UsageError when the run has none yet."""
+    """The policy that a run trained: a `LanguagePolicy`, or an `ActionPolicy` ready to be reset and to act.
+
+    Raises UsageError when the run has none yet."""
     folder = run / "policy"
     if not folder.is_dir():
         why = "it is no finished run" if run.is_dir() else "there is no such folder"
         raise UsageError(f"given {run}, expected the folder of a run with a trained policy; {why}")
+    if (folder / ACTION_POLICY).is_file():
+        from pilotage.trainers.imitation_saved import load_action_policy
+
+        return load_action_policy(folder)
     from pilotage.policies.language import load_policy as load_language_policy
 
     return load_language_policy(str(folder))
 
 
 def export_policy(run: Path, folder: Path) -> None:
-    """Write the policy of a run as a Hugging Face folder that `AutoModelForCausalLM.from_pretrained` opens."""
+    """Write the policy of a run: a Hugging Face folder that `AutoModelForCausalLM.from_pretrained` opens, or for a
+    policy that acts in continuous spaces a folder that `pilotage.load` opens."""
     load_policy(run).save(folder)

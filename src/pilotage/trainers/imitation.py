@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -143,7 +142,7 @@ class ImitationTrainer:
         self.optimiser.zero_grad(set_to_none=True)
         self.average.update(self.model)
         self.sums.steps += 1
-        self.sums.loss += float(loss)
+        self.sums.loss += float(loss.detach())
         self.sums.norm += float(norm)
 
     def loss(self, batch: WindowBatch, generator: torch.Generator) -> Tensor:
@@ -178,7 +177,7 @@ class ImitationTrainer:
                 began = time.perf_counter()
                 happened = self.world.evaluate(policy, films)
                 metrics |= happened.metrics()
-                metrics["evaluation/calls"] = policy.calls / max(1, policy.batches)
+                metrics["evaluation/calls"] = policy.calls / max(1, policy.rounds)
                 metrics["evaluation/decisions"] = policy.decisions / sum(e.steps for e in happened.episodes)
                 self.run.clock(step, {"evaluation": time.perf_counter() - began})
             self.model.train()
@@ -290,7 +289,7 @@ def train(config: ImitationConfig, run: Any) -> Result:
             metrics = trainer.sums.taken()
             metrics |= {"lr": trainer.optimiser.param_groups[0]["lr"], "samples/total": float(done * config.batch)}
             shown = {"loss": metrics["loss"]}
-            run.clock(done, {"step": time.perf_counter() - began})
+            run.clock(done, {"seconds": time.perf_counter() - began})
             if looks:
                 final, happened = trainer.evaluate(done, config.films if last else 0)
                 metrics |= final
@@ -308,8 +307,3 @@ def train(config: ImitationConfig, run: Any) -> Result:
     final |= {"samples/total": float(config.steps * config.batch)}
     run.finish(final)
     return Result(run=str(run.directory), metrics=final)
-
-
-def sources() -> str:
-    """The source of this module, for artifacts that depend on it."""
-    return inspect.getsource(inspect.getmodule(train))  # type: ignore[arg-type]

@@ -1,0 +1,24 @@
+"""Action policies from disk: the policy's parts and the normalisers that travel with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pilotage.data.normalisers import Normaliser
+from pilotage.policies.actions.policy import ActionPolicy
+from pilotage.policies.actions.saving import load_policy
+
+
+def load_action_policy(folder: Path | str, device: str = "cpu") -> ActionPolicy:
+    """The policy that `ActionPolicy.save` wrote into `folder`: `reset(rows)`, then `act(observations, rows)`.
+
+    Raises UsageError for a folder without a policy, another format, or weights that do not fit."""
+    return load_policy(folder, _normaliser, device=device)
+
+
+def _normaliser(state: Mapping[str, Any]) -> Normaliser:
+    made = Normaliser.unfitted(tuple(state["offset"].shape))
+    made.load_state_dict(dict(state))
+    return made

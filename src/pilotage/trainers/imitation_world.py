@@ -1,0 +1,129 @@
+"""The world of a policy that learns from demonstrations: who demonstrates there, and how it is tried out."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pilotage.data.demonstrations import Demonstrations
+from pilotage.data.formats.numpy_archive import read_npz, write_npz
+from pilotage.environments.control import CONTROL_ENVS, EXPERTS, collect, control_env, control_expert
+from pilotage.policies.actions.policy import ActionPolicy
+from pilotage.rollouts.control import evaluate, starts_of
+from pilotage.rollouts.episodes import Evaluation
+from pilotage.trainers.imitation_config import ImitationConfig
+
+MEASURES: Mapping[str, tuple[str, ...]] = {"push-t": ("coverage",)}
+"""Numbers of a world's info that are reported, beside success and reward."""
+GOALS: Mapping[str, tuple[int, ...]] = {"block-push-goals": (0, 1, 3, 4), "lattice-goals": (0, 1)}
+"""Entries of the state that a goal of the world speaks of, in the order in which the world gives them."""
+
+
+class World:
+    """Where policies act, and from which starts they are judged."""
+
+    def __init__(self, config: ImitationConfig) -> None:
+        self.config = config
+        self.goal_entries = GOALS.get(config.world) if config.goal_steps else None
+
+    def evaluate(self, policy: ActionPolicy, films: int = 0) -> Evaluation:
+        """Every declared episode once; the first `films` of them are filmed."""
+        config = self.config
+        seen = range(min(films, config.evaluation_episodes))
+        options = {"render_mode": "rgb_array"} if len(seen) else {}
+        return evaluate(
+            lambda: control_env(config.world, **options),
+            _Acting(policy, self.goal_entries),
+            starts_of(config.evaluation_episodes, config.evaluation_seed),
+            lanes=config.lanes,
+            max_steps=config.evaluation_steps or None,
+            measures=MEASURES.get(config.world, ()),
+            frames=seen,
+            frame_every=2,
+        )
+
+    def save_films(self, happened: Evaluation, folder: Path) -> None:
+        """The frames of filmed episodes, one .npz each (frames [n, height, width, 3] uint8), for `pilotage play`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for row, frames in happened.frames.items():
+            episode = happened.episodes[row]
+            told = {"seed": episode.seed, "success": -1 if episode.success is None else int(episode.success)}
+            np.savez_compressed(folder / f"episode-{row}.npz", frames=np.stack(list(frames)), **told)
+
+
+class _Acting:
+    """A policy as the evaluator asks for it: it keeps its own windows, and a goal is shown as part of a state."""
+
+    def __init__(self, policy: ActionPolicy, goal_entries: Sequence[int] | None) -> None:
+        self.policy, self.goal_entries = policy, goal_entries
+
+    def reset(self, rows: Sequence[int]) -> None:
+        # A row is an episode here, so that its noise does not depend on the lane in which it runs.
+        self.policy.reset(rows, seeds=rows)
+
+    def act(self, observations: Mapping[str, Tensor], rows: Sequence[int]) -> Tensor:
+        newest = {name: value if name == "goal" else value[:, -1] for name, value in observations.items()}
+        if "goal" in newest:
+            newest["goal"] = self._goal(newest["goal"], newest["state"])
+        return torch.from_numpy(self.policy.act(newest, rows))
+
+    def _goal(self, goal: Tensor, state: Tensor) -> Tensor:
+        """[n, G] in the world's units -> [n, S]: normalised as that part of a state, all else 0."""
+        if self.goal_entries is None:
+            return goal
+        entries = list(self.goal_entries)
+        whole = torch.zeros_like(state)
+        whole[:, entries] = goal
+        scaled = self.policy.normalisers["state"].normalise(whole)
+        shown = torch.zeros_like(state)
+        shown[:, entries] = scaled[:, entries]
+        return shown
+
+
+def world_of(config: ImitationConfig) -> World | None:
+    """The world that a configuration names; None for "none". Raises UsageError where it cannot be made."""
+    if config.world == "none":
+        return None
+    control_env(config.world).close()
+    return World(config)
+
+
+def expert_demonstrations(config: ImitationConfig, run: Any) -> Demonstrations:
+    """What the world's scripted expert shows: an artifact, made once and shared by all arms and seeds."""
+    control_expert(config.world)  # refuses a world without one, before anything is made
+    settings = {"world": config.world, "episodes": config.demonstrations, "seed": config.data_seed}
+    folder = run.artifact(
+        make_demonstrations, settings, name=f"demonstrations-{config.world}", code=expert_sources(config.world)
+    )
+    return read_npz(folder / "demonstrations.npz")
+
+
+def make_demonstrations(directory: Path, config: Mapping[str, Any]) -> None:
+    """The maker of that artifact."""
+    env = control_env(config["world"])
+    try:
+        shown = collect(env, control_expert(config["world"]), config["episodes"], config["seed"])
+    finally:
+        env.close()
+    facts = shown.pop("meta")
+    each = [
+        {"seed": seed, "mode": mode} for seed, mode in zip(facts.pop("seeds"), facts.pop("modes"), strict=True)
+    ]
+    facts.pop("successes")
+    source = f"the scripted expert of {config['world']}"
+    demonstrations = Demonstrations(**shown, meta={"source": source, **facts}, episode_meta=each)
+    write_npz(demonstrations, directory / "demonstrations.npz")
+
+
+def expert_sources(world: str) -> str:
+    """The source on which an expert's demonstrations depend, so that a change of it makes them anew."""
+    names = {CONTROL_ENVS[world][0], *(module for name, (module, _) in EXPERTS.items() if world.startswith(name))}
+    modules = [importlib.import_module(f"{control_env.__module__}.{name}") for name in sorted(names)]
+    return "".join(inspect.getsource(module) for module in (*modules, inspect.getmodule(collect)) if module)
