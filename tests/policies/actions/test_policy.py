@@ -34,7 +34,7 @@ def told(frames, executed, horizon=6, **options):
 def test_actions_come_from_the_newest_observation_at_the_newest_index_in_raw_units():
     policy = told(frames=3, executed=2)
     policy.reset([0])
-    normalised = [(policy.act(np.array([[0.1 * step]]), [0])[0, 0] - 5) / 10 for step in range(5)]
+    normalised = [(policy.act(np.array([[0.1 * step]]), [0])[0, 0].item() - 5) / 10 for step in range(5)]
     # Decisions at steps 0, 2, 4; the chunk's index 2 belongs to the newest of three frames.
     assert normalised == pytest.approx([0.0 + 0.02, 0.0 + 0.03, 0.2 + 0.02, 0.2 + 0.03, 0.4 + 0.02], abs=1e-5)
 
@@ -82,19 +82,35 @@ def test_a_row_acts_the_same_whichever_rows_are_asked_beside_it(data):
             steps[row] += 1
 
 
-def test_seeds_decide_and_resets_change_them():
+def test_noise_belongs_to_the_row_or_to_its_seed():
     policy = small_policy()
     policy.reset([0, 1], [3, 4])
     first = policy.act(states([0, 0]), [0, 1])
     assert not np.allclose(first[0], first[1])
     policy.reset([5, 6], [4, 3])
-    np.testing.assert_allclose(policy.act(states([0, 0]), [5, 6]), first[::-1], atol=1e-5)
+    np.testing.assert_allclose(policy.act(states([0, 0]), [5, 6]), first.flip(0), atol=1e-5)
+    policy.reset([0, 1])
+    once = policy.act(states([0, 0]), [0, 1])
+    assert not np.allclose(once[0], once[1])
     policy.reset([0])
-    once = policy.act(states([0]), [0])
-    policy.reset([0])
-    assert not np.allclose(once, policy.act(states([0]), [0]))
+    np.testing.assert_allclose(policy.act(states([0]), [0])[0], once[0], atol=1e-5)
     with pytest.raises(UsageError, match="1 seeds for 2 rows"):
         policy.reset([0, 1], [3])
+
+
+def test_given_windows_count_as_they_are_and_single_steps_are_gathered():
+    by_steps, by_windows = small_policy(executed=1), small_policy(executed=1)
+    for policy in (by_steps, by_windows):
+        policy.reset([0, 1])
+    past = [states([0, 1], 0)] * 2
+    for step in range(4):
+        past = [past[-1], states([0, 1], step)] if step else past
+        windows = np.stack(past, 1)
+        assert torch.equal(by_windows.act({"state": windows}, [0, 1]), by_steps.act(past[-1], [0, 1]))
+    with pytest.raises(UsageError, match="sees To=2 frames"):
+        by_windows.act({"state": np.zeros((2, 3, 2))}, [0, 1])
+    with pytest.raises(UsageError, match="all be windows"):
+        by_windows.act({"state": np.zeros((2, 2, 2)), "image/top": np.zeros((2, 3, 8, 8))}, [0, 1])
 
 
 def test_global_generators_change_nothing():
@@ -118,11 +134,12 @@ def test_a_warm_start_calls_the_network_once_per_listed_level_and_a_reset_row_in
     for step in range(4):
         if step == 3:
             policy.reset([3])
-        before = policy.calls
+        before = policy.passes
         policy.act(states(range(5), step), range(5))
-        taken.append(policy.calls - before)
+        taken.append(policy.passes - before)
     assert taken == [10, 3, 3, 10 + 3]
     assert policy.decisions == 20
+    assert policy.calls == {0: 19, 1: 19, 2: 19, 3: 26, 4: 19}
 
 
 def test_without_levels_the_open_loop_chunk_is_executed():
@@ -150,7 +167,7 @@ def goal_actions(weight, goal):
     policy = small_policy(goal_dim=2, goal_weight=weight)
     policy.reset([0], [1])
     action = policy.act({"state": states([0]), "goal": np.array([goal])}, [0])
-    return action, policy.calls
+    return action, policy.passes
 
 
 def test_goal_weights_zero_and_one_cost_one_call_and_zero_ignores_the_goal():

@@ -54,7 +54,7 @@ def test_a_saved_policy_gives_the_same_action_in_a_fresh_process(tmp_path):
         capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(source)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert np.array_equal(np.array(json.loads(done.stdout), dtype=np.float32), np.array(acted(policy)))
+    assert np.array_equal(np.array(json.loads(done.stdout), dtype=np.float32), np.stack(acted(policy)))
 
 
 def pieces():

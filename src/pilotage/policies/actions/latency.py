@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from pilotage.policies.actions.policy import ActionPolicy
 from pilotage.system import UsageError
@@ -23,15 +24,16 @@ class MeteredPolicy:
     ) -> None:
         self.policy, self.warm_up, self.clock = policy, warm_up, clock
         self.seconds: list[float] = []
-        self.calls: list[int] = []
-        self.rows: list[int] = []
+        self.passes: list[int] = []
+        self._served: list[int] = []
         self._actions, self._seen = 0, 0
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int] | None = None) -> None:
         self.policy.reset(rows, seeds)
 
-    def act(self, observations: Mapping[str, Any] | np.ndarray, rows: Sequence[int]) -> np.ndarray:
-        calls, decisions, began = self.policy.calls, self.policy.decisions, self.clock()
+    def act(self, observations: Mapping[str, Any] | np.ndarray, rows: Sequence[int]) -> Tensor:
+        served = sum(self.policy.calls.values())
+        passes, decisions, began = self.policy.passes, self.policy.decisions, self.clock()
         actions = self.policy.act(observations, rows)
         elapsed = self.clock() - began
         decided = self.policy.decisions - decisions
@@ -40,8 +42,8 @@ class MeteredPolicy:
             self._actions += len(rows)
             if decided:
                 self.seconds.append(elapsed)
-                self.calls.append(self.policy.calls - calls)
-                self.rows.append(decided)
+                self.passes.append(self.policy.passes - passes)
+                self._served.append(sum(self.policy.calls.values()) - served)
         return actions
 
     def summary(self) -> dict[str, float]:
@@ -50,11 +52,10 @@ class MeteredPolicy:
         if not self.seconds:
             raise UsageError(f"no decision after the first {self.warm_up}; act longer, or warm up less")
         p50, p95 = np.percentile(np.array(self.seconds) * 1e3, [50, 95])
-        row_calls = sum(calls * rows for calls, rows in zip(self.calls, self.rows, strict=True))
         return {
             "p50_ms": float(p50),
             "p95_ms": float(p95),
-            "calls_per_decision": sum(self.calls) / len(self.calls),
-            "calls_per_action": row_calls / self._actions,
+            "calls_per_decision": sum(self.passes) / len(self.passes),
+            "calls_per_action": sum(self._served) / self._actions,
             "decisions": float(len(self.seconds)),
         }

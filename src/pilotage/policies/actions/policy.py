@@ -36,9 +36,9 @@ class Scaling(Protocol):
 class ActionPolicy:
     """`reset(rows)`, then `act(observations, rows) -> actions` in raw units, for any subset of rows at each step.
 
-    A row is a lane of a vectorised environment. It has its own observation window, chunk and random numbers, so what
-    happens in it does not depend on which other rows are asked. `goal_weight` is the λ of classifier-free guidance.
-    `calls` counts passes of the head's network in `act` (one may serve many rows), `decisions` the chunks made."""
+    A row is an episode. It has its own chunk and random numbers, so what happens in it does not depend on which other
+    rows are asked. `goal_weight` is the λ of classifier-free guidance. `calls` maps rows to the network passes that
+    served them so far, `passes` counts the passes (one may serve many rows), `decisions` the chunks made."""
 
     def __init__(
         self,
@@ -55,32 +55,33 @@ class ActionPolicy:
         self.normalisers, self.goal_weight, self.seed = dict(normalisers), goal_weight, seed
         self.initialiser: Initialiser = FreshStart() if initialiser is None else initialiser
         self._check_parts()
-        self.calls, self.decisions = 0, 0
+        self.calls: dict[int, int] = {}
+        self.passes, self.decisions = 0, 0
         self._windows: dict[int, list[dict[str, Tensor]]] = {}
         self._generators: dict[int, torch.Generator] = {}
-        self._episodes: dict[int, int] = {}
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int] | None = None) -> None:
-        """Begins an episode in these rows. `seeds`: of each row's random numbers; default made of the policy's seed,
-        the row and how often it was reset, so an evaluation that must not depend on the rows gives seeds."""
+        """Begins an episode in these rows. Noise is drawn by (policy's seed, row), or by (policy's seed, `seeds`):
+        give seeds where a row is a lane that is used again, and where noise should not depend on the row's number."""
         if seeds is not None and len(seeds) != len(rows):
             raise UsageError(f"{len(seeds)} seeds for {len(rows)} rows; give one per row")
         rows = [int(row) for row in rows]
         self.executor.reset(rows)
         self.initialiser.reset(rows)
-        for position, row in enumerate(rows):
-            episode = self._episodes.get(row, -1) + 1
-            self._episodes[row], self._windows[row] = episode, []
-            source = [self.seed, row, episode] if seeds is None else [self.seed, int(seeds[position])]
+        for row, own in zip(rows, rows if seeds is None else seeds, strict=True):
+            self._windows[row] = []
+            source = [self.seed, int(own)]
             state = np.random.SeedSequence(source).generate_state(2, np.uint32)
             self._generators[row] = torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
 
     @torch.no_grad()
-    def act(self, observations: Mapping[str, Any] | np.ndarray | Tensor, rows: Sequence[int]) -> np.ndarray:
-        """The next action of each row: [n, A] float32, raw units.
+    def act(self, observations: Mapping[str, Any] | np.ndarray | Tensor, rows: Sequence[int]) -> Tensor:
+        """The next action of each row: [n, A] float32 on the CPU, raw units.
 
-        `observations` are raw and of this step: "state" [n, S], "image/NAME" [n, C, H, W] in [0, 1], "goal" [n, G]; an
-        array alone is the state. Raises UsageError for a row that was never reset, or chunks that are not finite."""
+        `observations` are raw: windows "state" [n, To, S], "image/NAME" [n, To, C, H, W] in [0, 1], the newest frame
+        last, and "goal" [n, G]. Without the dimension To they are this step's alone, and the policy keeps the window
+        (each row must then be asked at every step). An array alone is the state. Raises UsageError for a row that was
+        never reset, and for chunks that are not finite."""
         rows = [int(row) for row in rows]
         unknown = [row for row in rows if row not in self._windows]
         if unknown or len(set(rows)) != len(rows):
@@ -91,7 +92,7 @@ class ActionPolicy:
             if group:
                 self._decide(group)
         normalised = self.executor.next(rows)
-        return self.normalisers[ACTION].denormalise(normalised).cpu().numpy()
+        return self.normalisers[ACTION].denormalise(normalised).cpu()
 
     def save(self, folder: str | Path) -> None:
         """Writes policy.json and weights.safetensors. See `saving.save_policy`."""
@@ -110,8 +111,9 @@ class ActionPolicy:
 
     def to(self, device: torch.device | str) -> ActionPolicy:
         """Moves encoder and head; random numbers stay on the CPU, so that they are the same on every device."""
-        self.encoder.to(device)
-        self.head.to(device)
+        for part in (self.encoder, self.head, *self.normalisers.values()):
+            if isinstance(part, torch.nn.Module):
+                part.to(device)
         return self
 
     @property
@@ -122,7 +124,7 @@ class ActionPolicy:
         """Samples a chunk for rows that are all warm or all cold."""
         generators = [self._generators[row] for row in rows]
         observations = self._stacked(rows)
-        with evaluating(self.encoder, self.head), self._counted():
+        with evaluating(self.encoder, self.head), self._counted(rows):
             condition = self.encoder(observations)
             guide = self._goal_guide(observations)
             start = self.initialiser.start(rows, generators) if self.initialiser.warm(rows[0]) else None
@@ -142,7 +144,7 @@ class ActionPolicy:
         return classifier_free(free, self.goal_weight)
 
     def _observe(self, observations: Mapping[str, Any] | np.ndarray | Tensor, rows: Sequence[int]) -> None:
-        """Appends this step's observations to the rows' windows, normalised; the first one fills the whole window."""
+        """Brings the rows' windows up to date, normalised; the first frame of an episode fills its whole window."""
         if not isinstance(observations, Mapping):
             observations = {"state": observations}
         tensors = {key: torch.as_tensor(value, device=self.device).float() for key, value in observations.items()}
@@ -151,11 +153,22 @@ class ActionPolicy:
                 raise UsageError(f"observation {key!r} has {len(value)} rows for {len(rows)} rows asked")
             if key in self.normalisers:
                 tensors[key] = self.normalisers[key].normalise(value)
+        moving = {key: value for key, value in tensors.items() if key != "goal"}
+        frames = self.executor.frames
+        windows = {value.dim() == (5 if key.startswith("image/") else 3) for key, value in moving.items()}
+        if len(windows) != 1:
+            raise UsageError("observations must all be windows [n, To, ...], or all be of one step [n, ...]")
+        if windows == {True} and any(value.shape[1] != frames for value in moving.values()):
+            sizes = ", ".join(f"{key} {list(value.shape)}" for key, value in moving.items())
+            raise UsageError(f"windows {sizes}; this policy sees To={frames} frames")
         for position, row in enumerate(rows):
-            window = self._windows[row]
-            frame = {key: value[position] for key, value in tensors.items()}
-            window.extend([frame] if window else [frame] * self.executor.frames)
-            del window[: -self.executor.frames]
+            still = {key: value[position] for key, value in tensors.items() if key == "goal"}
+            if windows == {True}:
+                seen = [{key: value[position, n] for key, value in moving.items()} | still for n in range(frames)]
+            else:
+                frame = {key: value[position] for key, value in moving.items()} | still
+                seen = [*self._windows[row], frame] if self._windows[row] else [frame] * frames
+            self._windows[row] = seen[-frames:]
 
     def _stacked(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Windows [n, To, ...] of all observations, but the newest goal [n, ...]."""
@@ -189,9 +202,13 @@ class ActionPolicy:
             raise UsageError(f"goal_weight={self.goal_weight} needs an encoder with a goal")
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _counted(self, rows: Sequence[int]) -> Iterator[None]:
+        """Counts what the network does for these rows."""
+
         def count(*_: Any) -> None:
-            self.calls += 1
+            self.passes += 1
+            for row in rows:
+                self.calls[row] = self.calls.get(row, 0) + 1
 
         hook = self.head.network.register_forward_hook(count)
         try:
