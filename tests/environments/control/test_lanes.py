@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pilotage.environments.control.geometry import lane_coordinates, poses_along, roll_out, stations
+from pilotage.environments.control.geometry import circle_distance, lane_coordinates, poses_along, roll_out, stations
 from pilotage.environments.control.lanes import (
     ACCELERATION_LIMIT,
     CAR,
@@ -141,6 +141,19 @@ def test_clearance_is_clipped_and_nobody_is_far_away(scenes):
     assert (near >= NEAREST).all()
 
 
+def test_clearance_is_the_least_distance_to_any_neighbour_at_that_time(scenes):
+    few = scenes[:60]
+    states = poses_along(few.road, 4.0 * torch.arange(STEPS + 1).expand(60, -1), 1.0)
+    states = torch.nn.functional.pad(states, (0, 1))[:, None]
+    others = futures(few)
+    found = signals(few, states, 0, others)["clearance"][:, 0]
+    size, expected = torch.tensor(CAR), torch.full((60, STEPS + 1), NOBODY)
+    for i in range(8):
+        distance = circle_distance(states[:, 0, :, :3], others[:, i], size, size).clamp(NEAREST, FARTHEST)
+        expected = torch.where(few.neighbours[:, i, :1] > 0, torch.minimum(expected, distance), expected)
+    torch.testing.assert_close(found, expected)
+
+
 def test_gradients_are_finite_also_without_neighbours_and_with_the_speed_on_its_bound(scenes):
     few = scenes[:40]
     for world in (few, empty(few)):
@@ -238,8 +251,8 @@ def test_the_driver_model_has_its_equilibria():
 
 
 def test_descent_from_violating_starts_satisfies_nine_of_ten_satisfiable_scenes():
-    """Rules that some trajectory keeps: calibrated on a driver whose controls are then forgotten, loosened by .3. A scene
-    is solved when one of four random starts is."""
+    """Rules that some trajectory keeps: calibrated on a driver whose controls are then forgotten, loosened by .3. A
+    scene is solved when one of four random starts is."""
     scenes = draw_scenes(30, generator(5))
     logs = drive(scenes, generator(6))
     psi = calibrate(own_signals(scenes, logs), logs.label)
