@@ -8,11 +8,11 @@ pytest.importorskip("gymnasium")
 
 from pilotage.environments.control.encounter import (
     ROOM,
-    Encounter,
     draw_encounters,
     signals,
     walk,
 )
+from pilotage.environments.control.encounter_drive import Encounter
 from pilotage.environments.control.geometry import roll_out
 from pilotage.environments.control.lanes import futures, in_ego_frame
 from pilotage.environments.control.lanes import signals as lane_signals

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,6 +25,12 @@ from pilotage.environments.control.lanes import (
     in_ego_frame,
 )
 from pilotage.environments.control.traffic import Traffic
+from pilotage.system import UsageError
+
+try:
+    import gymnasium as gym
+except ModuleNotFoundError as missing:
+    raise UsageError("environments need gymnasium: pip install 'pilotage[robots]'") from missing
 
 OBSERVATION = {"ego": (6,), "neighbours": (NEIGHBOURS, 7), "lanes": (3, WAY_POINTS, 3)}
 """What an observation holds, one after another, flattened; see `lanes.in_ego_frame`."""
