@@ -49,7 +49,7 @@ def test_a_final_observation_that_was_overwritten_is_never_stored():
         evaluate(vector, Noisy(), range(5))
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     starts=st.lists(st.integers(0, 30), min_size=1, max_size=14),
     lanes=st.sampled_from([1, 2, 5, 20]),

@@ -262,8 +262,6 @@ class PushOracle:
         block, target = self._plan[0]
         if len(self._plan) > 1 and np.hypot(*(world.blocks[block] - world.targets[target])) < 0.02:
             self._plan.pop(0)
-            self._phase = "retreat_far"
-        if self._phase == "retreat_far":
             self._phase = "approach"
         block, target = self._plan[0]
         return world.blocks[block], world.targets[target]
