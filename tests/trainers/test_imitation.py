@@ -41,8 +41,8 @@ SMALL = {
     "films": 0,
 }
 TINY = {
-    "diffusion-policy-c": {"network": "unet:widths=16|32,groups=4", "sampler": "ddpm:steps=3"},
-    "diffusion-policy-t": {"network": "transformer:width=16,depth=1,heads=2", "sampler": "ddpm:steps=3"},
+    "diffusion-policy-c": {"network": "unet:widths=16|32,groups=4", "path": "vp:steps=3", "sampler": "ddpm:steps=3"},
+    "diffusion-policy-t": {"network": "transformer:width=16,depth=1,heads=2", "path": "vp:steps=3", "sampler": "ddpm:steps=3"},
     "act": {"network": "transformer:width=16,depth=1,heads=2"},
     "bet": {"network": "gpt:width=16,depth=1,heads=2", "head": "bins:bins=4"},
     "ibc": {"head": "contrastive:negatives=4,candidates=8,rounds=2"},

@@ -177,7 +177,7 @@ class ImitationTrainer:
                 began = time.perf_counter()
                 happened = self.world.evaluate(policy, films)
                 metrics |= happened.metrics()
-                metrics["evaluation/calls"] = policy.calls / max(1, policy.rounds)
+                metrics["evaluation/calls"] = sum(policy.calls.values()) / max(1, policy.decisions)
                 metrics["evaluation/decisions"] = policy.decisions / sum(e.steps for e in happened.episodes)
                 self.run.clock(step, {"evaluation": time.perf_counter() - began})
             self.model.train()

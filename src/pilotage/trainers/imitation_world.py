@@ -43,6 +43,7 @@ class World:
             _Acting(policy, self.goal_entries),
             starts_of(config.evaluation_episodes, config.evaluation_seed),
             lanes=config.lanes,
+            window=config.observation_steps,
             max_steps=config.evaluation_steps or None,
             measures=MEASURES.get(config.world, ()),
             frames=seen,
@@ -59,20 +60,18 @@ class World:
 
 
 class _Acting:
-    """A policy as the evaluator asks for it: it keeps its own windows, and a goal is shown as part of a state."""
+    """A policy as the evaluator asks for it: a goal is shown as part of a state."""
 
     def __init__(self, policy: ActionPolicy, goal_entries: Sequence[int] | None) -> None:
         self.policy, self.goal_entries = policy, goal_entries
 
     def reset(self, rows: Sequence[int]) -> None:
-        # A row is an episode here, so that its noise does not depend on the lane in which it runs.
-        self.policy.reset(rows, seeds=rows)
+        self.policy.reset(rows)
 
     def act(self, observations: Mapping[str, Tensor], rows: Sequence[int]) -> Tensor:
-        newest = {name: value if name == "goal" else value[:, -1] for name, value in observations.items()}
-        if "goal" in newest:
-            newest["goal"] = self._goal(newest["goal"], newest["state"])
-        return torch.from_numpy(self.policy.act(newest, rows))
+        if "goal" in observations:
+            observations = {**observations, "goal": self._goal(observations["goal"], observations["state"][:, -1])}
+        return self.policy.act(observations, rows)
 
     def _goal(self, goal: Tensor, state: Tensor) -> Tensor:
         """[n, G] in the world's units -> [n, S]: normalised as that part of a state, all else 0."""
