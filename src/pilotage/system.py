@@ -75,6 +75,8 @@ class System:
     run: Callable[[Any, Any], Result]
     actions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """Further verbs over a finished run (`pilotage do NAME VERB`)."""
+    metric: str = "held_out/accuracy"
+    """The number of a run's result by which runs are compared unless another is named."""
 
     @property
     def name(self) -> str:

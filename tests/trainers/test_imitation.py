@@ -42,7 +42,11 @@ SMALL = {
 }
 TINY = {
     "diffusion-policy-c": {"network": "unet:widths=16|32,groups=4", "path": "vp:steps=3", "sampler": "ddpm:steps=3"},
-    "diffusion-policy-t": {"network": "transformer:width=16,depth=1,heads=2", "path": "vp:steps=3", "sampler": "ddpm:steps=3"},
+    "diffusion-policy-t": {
+        "network": "transformer:width=16,depth=1,heads=2",
+        "path": "vp:steps=3",
+        "sampler": "ddpm:steps=3",
+    },
     "act": {"network": "transformer:width=16,depth=1,heads=2"},
     "bet": {"network": "gpt:width=16,depth=1,heads=2", "head": "bins:bins=4"},
     "ibc": {"head": "contrastive:negatives=4,candidates=8,rounds=2"},
@@ -179,7 +183,7 @@ def test_odd_data_is_said(tmp_path: Path) -> None:
     folder = trained(config, tmp_path / "run")
     events = {event["kind"]: event["text"] for event in lines(folder, "events")}
     assert "[1]" in events["constant actions"]
-    assert "1 of 3 demonstrations" in events["short episodes"]
+    assert "2 of 3 demonstrations" in events["short episodes"]
     policy = load_policy(folder)
     policy.reset([0])
     action = policy.act({"state": np.zeros((1, 4), np.float32)}, [0])
@@ -193,7 +197,7 @@ def test_odd_data_is_said(tmp_path: Path) -> None:
         ({"network": "residual_mlp:widht=3"}, "did you mean 'width'"),
         ({"network": "unet:widths=16|32|64,groups=4", "chunk": 10}, "10"),
         ({"sampler": "flow_euler:steps=3"}, "flow_euler"),
-        ({"chunk": 8, "executed": 8}, "To"),
+        ({"chunk": 8, "executed": 8}, "expected chunk ≥ observation_steps - 1 + executed = 9"),
         ({"world": "push-t"}, "push-t"),
         ({"world": "pilar"}, "did you mean pillar"),
         ({"world": "none"}, "--data"),

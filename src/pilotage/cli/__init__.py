@@ -20,6 +20,7 @@ VERBS = {
     "compare": "train several on the same seeds and say which is better, and how sure that is",
     "reproduce": "measure what a paper promises",
     "report": "a run or a comparison as one HTML page",
+    "play": "film a run's policy in its world",
     "export": "the policy of a run as a Hugging Face folder",
     "doctor": "what this machine has, what is missing and how to install it",
 }

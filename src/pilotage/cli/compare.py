@@ -21,7 +21,7 @@ class CompareOptions:
     seeds: int = 5
     """How many paired seeds: every arm is trained with 0, 1, … of them."""
     metric: str | None = None
-    """The number that is compared, by its name in a run's result; none: the first one, the held-out accuracy."""
+    """The number that is compared, by its name in a run's result; none: that of the systems."""
     lower_is_better: bool = False
     """Whether a smaller number is the better one."""
     against: str | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotage.evaluation.verdicts import Interval, judge, saturated, t_interval
-from pilotage.experiment.cells import Cell, Outcome, PlacedCell, Wiring, place, write_json
+from pilotage.experiment.cells import Cell, Outcome, PlacedCell, Wiring, parse_command, place, write_json
 from pilotage.experiment.surroundings import now, surroundings
 from pilotage.experiment.workers import CellEvent, Display, cores, run_cells, worker_count
 from pilotage.report.page import write_comparison_report
@@ -107,7 +107,7 @@ def compare(
     arms: Mapping[str, str],
     seeds: Sequence[int],
     *,
-    metric: str = "held_out/accuracy",
+    metric: str | None = None,
     higher_is_better: bool = True,
     against: str | None = None,
     workers: int | None = None,
@@ -121,7 +121,7 @@ def compare(
     Args:
         arms: name to command line without the program's name (`{"grpo": "grpo", "mine": "grpo --advantage my.py:f"}`).
         seeds: the same for all arms; the comparison is paired by them.
-        metric: name of the number of each run's result that is compared.
+        metric: name of the number of each run's result that is compared; by default that of the arms' systems.
         higher_is_better: direction of the metric.
         against: the arm that all others are compared with; the first by default.
         workers: parallel processes of one thread each; one per core by default, never more.
@@ -140,6 +140,7 @@ def compare(
     """
     wiring = wiring or Wiring()
     against = _check(arms, seeds, against)
+    metric = metric or _common_metric(arms, wiring)
     placed = {
         (name, seed): place(Cell(name, seed, command), wiring, root) for seed in seeds for name, command in arms.items()
     }
@@ -172,6 +173,15 @@ def compare(
     comparison.save()
     write_comparison_report(comparison.directory)
     return comparison
+
+
+def _common_metric(arms: Mapping[str, str], wiring: Wiring) -> str:
+    """The metric that the systems of all arms are compared by. Raises UsageError when they differ."""
+    metrics = {name: parse_command(command, wiring)[0].metric for name, command in arms.items()}
+    if len(set(metrics.values())) > 1:
+        each = ", ".join(f"{name} by {metric}" for name, metric in metrics.items())
+        raise UsageError(f"the arms are judged by different numbers ({each}); name one of them with --metric")
+    return next(iter(metrics.values()))
 
 
 def metric_of(outcome: Outcome, metric: str, placed: PlacedCell) -> float | None:

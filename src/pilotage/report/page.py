@@ -17,10 +17,12 @@ from markupsafe import Markup
 from pilotage.evaluation.verdicts import Interval, t_interval
 from pilotage.report import charts
 from pilotage.report.curves import SPENT, Axis, curve, final_interval, is_level, levels_of
+from pilotage.report.films import film_strips
 from pilotage.report.reading import RunRecord, read_examples, read_run
 from pilotage.system import UsageError
 
-HELD_OUT = "held_out/accuracy"
+HEADLINES = ("held_out/accuracy", "evaluation/success")
+"""What a run is first judged by, where it has it."""
 _AXES: tuple[tuple[Axis, str], ...] = (
     ("steps", "steps"),
     ("samples", "answers generated"),
@@ -65,7 +67,8 @@ def write_run_report(directory: Path, out: Path | None = None) -> Path:
     run = read_run(directory)
     command = str(run.about.get("command") or run.about.get("system", ""))
     names = [*run.names, *run.result]
-    metric = HELD_OUT if HELD_OUT in names else next(iter(run.result or run.names), HELD_OUT)
+    first = next(iter(run.result or run.names), HEADLINES[0])
+    metric = next((name for name in HEADLINES if name in names), first)
     facts = [("system", str(run.about.get("system", ""))), ("seed", str(run.seed)), ("directory", str(directory))]
     if run.metrics:
         facts.append(("steps", str(run.metrics[-1]["step"])))
@@ -140,6 +143,7 @@ def render(subject: Subject) -> str:
         more_charts=[chart for name in further if (chart := _chart(subject, name, "steps", "steps", runs))],
         levels=_levels(subject, levels, percent),
         table=_table(subject, levels, runs),
+        films=[(arm.name, film_strips(arm.runs[0].directory), arm.runs[0].seed) for arm in subject.arms],
         examples=[(arm.name, read_examples(arm.runs[0].directory), arm.runs[0].seed) for arm in subject.arms],
         config=_config_differences(subject),
         events=[(arm.name, run.seed, event) for arm in subject.arms for run in arm.runs for event in run.events],

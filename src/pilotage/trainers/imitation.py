@@ -32,7 +32,7 @@ METRICS = {
     "loss": "Mean training loss since the last line, in the head's own unit; comparable within a head only.",
     "lr": "Learning rate.",
     "gradient_norm": "Mean norm of the gradient before clipping since the last line.",
-    "validation/loss": "The loss on demonstrations that were not trained on, with the averaged weights and fixed noise.",
+    "validation/loss": "The loss on demonstrations held back, with the averaged weights and fixed noise.",
     "validation/action_error": "Mean absolute error of sampled chunks against the demonstrated ones, normalised units.",
     "evaluation/success": "Share of episodes that the world calls a success.",
     "evaluation/return": "Mean sum of rewards of an episode.",
@@ -90,8 +90,8 @@ class ImitationTrainer:
         self.builder = Builder(config, self._sizes(training))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed_for("weights"))
-            self.model = nn.ModuleDict({"encoder": self.builder.encoder, "head": self.builder.head()})
-        self.encoder, self.head = self.model["encoder"], self.model["head"]
+            self.encoder, self.head = self.builder.encoder, self.builder.head()
+        self.model = nn.ModuleDict({"encoder": self.encoder, "head": self.head})
         if isinstance(self.head, BinsWithOffsets):
             self.head.fit(self._actions(training), _generator(config.data_seed))
         self.model.to(config.device)
@@ -104,9 +104,7 @@ class ImitationTrainer:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.average = AveragedWeights(
-            self.model, decay=config.average_decay or None, power=config.average_power
-        )
+        self.average = AveragedWeights(self.model, decay=config.average_decay or None, power=config.average_power)
         self.sums = _Sums()
         self._report_data(demonstrations)
 
@@ -170,7 +168,7 @@ class ImitationTrainer:
         """Metrics with the averaged weights: on held-back demonstrations and in the world, and what happened there."""
         with self.average.swapped_in(self.model):
             self.model.eval()
-            metrics = self._validate(step)
+            metrics = self._validate()
             happened = None
             if self.world is not None:
                 policy = self.policy(self.run.seed_for("evaluation", step))
@@ -184,7 +182,7 @@ class ImitationTrainer:
         return metrics, happened
 
     @torch.no_grad()
-    def _validate(self, step: int) -> dict[str, float]:
+    def _validate(self) -> dict[str, float]:
         if self.validation is None:
             return {}
         count = min(len(self.validation), VALIDATION_WINDOWS)
@@ -293,7 +291,8 @@ def train(config: ImitationConfig, run: Any) -> Result:
             if looks:
                 final, happened = trainer.evaluate(done, config.films if last else 0)
                 metrics |= final
-                shown |= {"success": final[name] for name in ("evaluation/success",) if name in final}
+                if "evaluation/success" in final:
+                    shown["success"] = final["evaluation/success"]
                 if happened is not None:
                     trainer.save_episodes(done, happened)
             run.log(done, metrics)

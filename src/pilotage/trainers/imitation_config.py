@@ -1,8 +1,10 @@
-"""The configuration of every policy that learns from demonstrations: its parts, its data, its optimisation. No torch."""
+"""The configuration of every policy that learns from demonstrations: its parts, data and optimisation. No torch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pilotage.system import Result
@@ -114,11 +116,18 @@ def train(config: ImitationConfig, run: Any) -> Result:
     return train_imitation(config, run)
 
 
-def forecast(config: ImitationConfig) -> dict[str, Any]:
+def forecast(config: ImitationConfig) -> Mapping[str, float]:
     """What a run will take; timed on a few steps of the real thing."""
     from pilotage.trainers.imitation_forecast import forecast as timed
 
     return timed(config)
 
 
-ACTIONS = {"forecast": forecast}
+def play(config: ImitationConfig, run: Path, episodes: int = 3, first_seed: int | None = None) -> Any:
+    """Episodes of a finished run's policy, filmed: see `pilotage.trainers.imitation_play.Played`."""
+    from pilotage.trainers.imitation_play import play as play_episodes
+
+    return play_episodes(config, run, episodes, first_seed)
+
+
+ACTIONS: Mapping[str, Callable[..., Any]] = {"forecast": forecast, "play": play}

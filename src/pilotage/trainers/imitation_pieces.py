@@ -69,10 +69,13 @@ class Builder:
         takes_level."""
         term = parse_term(self.parts.network)
         encoder = self.encoder
-        if term.reference == "transformer":  # it looks at the frames one by one; the vector would say the same again
-            given = {"token_dim": encoder.token_dim, "frames": encoder.frames, "vector_dim": extra_vector}
+        vector_dim, token_dim = encoder.sizes()
+        if term.reference == "transformer":
+            # It looks at the frames one by one; the vector would say the same again, unless a head adds to it.
+            vector = vector_dim + extra_vector if extra_vector else 0
+            given = {"token_dim": token_dim, "frames": encoder.frames, "vector_dim": vector}
         else:
-            given = {"vector_dim": encoder.vector_dim + extra_vector, "token_dim": encoder.token_dim}
+            given = {"vector_dim": vector_dim + extra_vector, "token_dim": token_dim}
         if encoder.goal_dim:
             given |= {"goal_dim": encoder.goal_dim, "goals": encoder.goals}
         made: ChunkNetwork = built(
@@ -209,7 +212,7 @@ def built(
 
 
 def _several(value: Any) -> Any:
-    """"64|128|256" as a tuple of numbers."""
+    """ "64|128|256" as a tuple of numbers."""
     if isinstance(value, str) and "|" in value:
         return tuple(parse_value(part) for part in value.split("|"))
     return value

@@ -15,6 +15,7 @@ from torch import Tensor
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.numpy_archive import read_npz, write_npz
 from pilotage.environments.control import CONTROL_ENVS, EXPERTS, collect, control_env, control_expert
+from pilotage.environments.control.drawing import GroundPlan
 from pilotage.policies.actions.policy import ActionPolicy
 from pilotage.rollouts.control import evaluate, starts_of
 from pilotage.rollouts.episodes import Evaluation
@@ -26,6 +27,10 @@ GOALS: Mapping[str, tuple[int, ...]] = {"block-push-goals": (0, 1, 3, 4), "latti
 """Entries of the state that a goal of the world speaks of, in the order in which the world gives them."""
 
 
+PLACES: Mapping[str, tuple[int, int]] = {"pillar": (0, 1), "ring": (0, 1), "lattice": (0, 1), "block-push": (6, 7)}
+"""Entries of the state that say where on its map the acting body is, by the beginning of the world's name."""
+
+
 class World:
     """Where policies act, and from which starts they are judged."""
 
@@ -33,8 +38,8 @@ class World:
         self.config = config
         self.goal_entries = GOALS.get(config.world) if config.goal_steps else None
 
-    def evaluate(self, policy: ActionPolicy, films: int = 0) -> Evaluation:
-        """Every declared episode once; the first `films` of them are filmed."""
+    def evaluate(self, policy: ActionPolicy, films: int = 0, keep: bool = False) -> Evaluation:
+        """Every declared episode once; the first `films` of them are filmed. keep: whether to keep all trajectories."""
         config = self.config
         seen = range(min(films, config.evaluation_episodes))
         options = {"render_mode": "rgb_array"} if len(seen) else {}
@@ -43,6 +48,7 @@ class World:
             _Acting(policy, self.goal_entries),
             starts_of(config.evaluation_episodes, config.evaluation_seed),
             lanes=config.lanes,
+            keep=range(config.evaluation_episodes) if keep else (),
             window=config.observation_steps,
             max_steps=config.evaluation_steps or None,
             measures=MEASURES.get(config.world, ()),
@@ -50,13 +56,29 @@ class World:
             frame_every=2,
         )
 
+    def map(self) -> GroundPlan | None:
+        """The map of a flat world; None where there is none to draw paths on."""
+        env = control_env(self.config.world)
+        try:
+            env.reset(seed=self.config.evaluation_seed)
+            plan: GroundPlan | None = env.unwrapped.plan() if self.place_entries else None  # type: ignore[attr-defined]
+        finally:
+            env.close()
+        return plan
+
+    @property
+    def place_entries(self) -> tuple[int, int] | None:
+        """Entries of the state that say where on the map the acting body is."""
+        return next((at for name, at in PLACES.items() if self.config.world.startswith(name)), None)
+
     def save_films(self, happened: Evaluation, folder: Path) -> None:
         """The frames of filmed episodes, one .npz each (frames [n, height, width, 3] uint8), for `pilotage play`."""
         folder.mkdir(parents=True, exist_ok=True)
         for row, frames in happened.frames.items():
             episode = happened.episodes[row]
-            told = {"seed": episode.seed, "success": -1 if episode.success is None else int(episode.success)}
-            np.savez_compressed(folder / f"episode-{row}.npz", frames=np.stack(list(frames)), **told)
+            success = -1 if episode.success is None else int(episode.success)
+            place = folder / f"episode-{row}.npz"
+            np.savez_compressed(place, frames=np.stack(list(frames)), seed=episode.seed, success=success)
 
 
 class _Acting:
@@ -112,9 +134,7 @@ def make_demonstrations(directory: Path, config: Mapping[str, Any]) -> None:
     finally:
         env.close()
     facts = shown.pop("meta")
-    each = [
-        {"seed": seed, "mode": mode} for seed, mode in zip(facts.pop("seeds"), facts.pop("modes"), strict=True)
-    ]
+    each = [{"seed": seed, "mode": mode} for seed, mode in zip(facts.pop("seeds"), facts.pop("modes"), strict=True)]
     facts.pop("successes")
     source = f"the scripted expert of {config['world']}"
     demonstrations = Demonstrations(**shown, meta={"source": source, **facts}, episode_meta=each)

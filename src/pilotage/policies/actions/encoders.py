@@ -58,6 +58,10 @@ class Encoder(nn.Module):
         self.goal_dropout, self.dropout_kind = goal_dropout, dropout_kind
         self.goal_size = goal_dim * goals if goal_dim else 0
 
+    def sizes(self) -> tuple[int, int]:
+        """(vector_dim, token_dim): the widths that a network is made for."""
+        return int(self.vector_dim), int(self.token_dim)  # type: ignore[arg-type]
+
     def forward(self, observations: Observations, generator: Generators | None = None) -> Condition:
         """`generator` is needed in training mode when goals are dropped, and never used otherwise."""
         raise NotImplementedError

@@ -9,7 +9,13 @@ from pilotage.trainers.imitation_config import ACTIONS, ImitationConfig, train
 
 
 def _row(
-    name: str, summary: str, use_when: str, avoid_when: str, paper: Paper | None, config: ImitationConfig, notes: str = ""
+    name: str,
+    summary: str,
+    use_when: str,
+    avoid_when: str,
+    paper: Paper | None,
+    config: ImitationConfig,
+    notes: str = "",
 ) -> System:
     card = Card(
         name=name,
@@ -22,7 +28,7 @@ def _row(
         baseline=True,
         notes=notes,
     )
-    return System(card, config, train, ACTIONS)
+    return System(card, config, train, ACTIONS, metric="evaluation/success")
 
 
 DIFFUSION_POLICY = Paper("Diffusion Policy: Visuomotor Policy Learning via Action Diffusion", "2303.04137")
@@ -35,7 +41,7 @@ SYSTEMS = [
         "Chunks are long or images are the input.",
         DIFFUSION_POLICY,
         ImitationConfig(head="denoiser:predicts=clean", network="residual_mlp:width=512,depth=3", steps=6000),
-        "- Predicting the clean chunk instead of the noise learns much faster at this size; the paper predicts noise.\n",
+        "- Predicting the clean chunk instead of the noise learns faster at this size; the paper predicts noise.\n",
     ),
     _row(
         "diffusion-policy-c",
