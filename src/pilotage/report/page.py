@@ -65,7 +65,7 @@ def write_run_report(directory: Path, out: Path | None = None) -> Path:
 
     Raises UsageError when there is no run."""
     run = read_run(directory)
-    command = str(run.about.get("command") or run.about.get("system", ""))
+    command = str(run.about.get("command") or run.about.get("system", "")).removeprefix("pilotage run ")
     names = [*run.names, *run.result]
     first = next(iter(run.result or run.names), HEADLINES[0])
     metric = next((name for name in HEADLINES if name in names), first)

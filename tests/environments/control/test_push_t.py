@@ -5,6 +5,7 @@ import pytest
 import torch
 
 pytest.importorskip("gym_pusht")
+pytest.importorskip("cv2", reason="gym-pusht draws with OpenCV, which needs libGL", exc_type=ImportError)
 
 from pilotage.environments.control import control_env
 from pilotage.environments.control.push_t import shown_state

@@ -11,6 +11,7 @@ from pilotage.system import UsageError
 
 pytest.importorskip("gymnasium_robotics")
 pytest.importorskip("gym_pusht")
+pytest.importorskip("cv2", reason="gym-pusht draws with OpenCV, which needs libGL", exc_type=ImportError)
 
 OURS = ["push-t", "ring", "lattice-goals", "pillar", "block-push", "block-push-goals", "pick-place"]
 WITH_EXPERT = ["ring", "lattice", "pillar", "block-push", "pick-place"]
