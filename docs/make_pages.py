@@ -6,6 +6,7 @@ writes the pages to docs/systems/ and puts them into the navigation; they are bu
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import sys
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ GUIDE = [
     {"Design": "design.md"},
     {"Add a system": "adding-a-system.md"},
     {"Add a piece": "adding-a-piece.md"},
+    {"Robot policies": "robot-policies.md"},
     {"Metrics": "metrics.md"},
 ]
 
@@ -185,11 +187,11 @@ def on_config(config: Any) -> Any:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put what the code says about metrics and pieces in the place of its marker."""
-    if "<!-- metrics -->" in markdown:
-        from pilotage.trainers.text_metrics import METRICS
-
-        rows = [f"| `{name}` | {_cell(text)} |" for name, text in METRICS.items()]
-        markdown = markdown.replace("<!-- metrics -->", "\n".join(["| metric | meaning |", "|---|---|", *rows]))
+    for marker, module in (("metrics", "text_metrics"), ("control metrics", "imitation_metrics")):
+        if f"<!-- {marker} -->" in markdown:
+            explained = importlib.import_module(f"pilotage.trainers.{module}").METRICS
+            rows = [f"| `{name}` | {_cell(text)} |" for name, text in explained.items()]
+            markdown = markdown.replace(f"<!-- {marker} -->", "\n".join(["| metric | meaning |", "|---|---|", *rows]))
     if "<!-- pieces -->" in markdown:
         from pilotage.trainers.text_pieces import PIECES
 

@@ -10,15 +10,15 @@ import pytest
 pytest.importorskip("gymnasium", reason="control environments need pilotage[robots]")
 
 WORDS = (
-    "bc-mlp --network residual_mlp:width=8,depth=1 --demonstrations 2 --validation 0 --steps 2 --batch 4 "
+    "run bc-mlp --network residual_mlp:width=8,depth=1 --demonstrations 2 --validation 0 --steps 2 --batch 4 "
     "--evaluation-episodes 2 --evaluation-steps 10 --films 1 --out here"
-).split()
+)
 
 
 @pytest.fixture
 def trained(pilotage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path / "home"))
-    code, out, err = pilotage("run", *WORDS)
+    code, out, err = pilotage(*WORDS.split())
     assert code == 0, (out, err)
     return Path("here")
 

@@ -24,28 +24,11 @@ from pilotage.rollouts.episodes import Evaluation
 from pilotage.runs import Progress
 from pilotage.system import Result, UsageError
 from pilotage.trainers.imitation_config import ImitationConfig
+from pilotage.trainers.imitation_metrics import METRICS
 from pilotage.trainers.imitation_pieces import Builder, Sizes
 from pilotage.trainers.imitation_world import World, expert_demonstrations, world_of
 from pilotage.trainers.on_policy import schedule
 
-METRICS = {
-    "loss": "Mean training loss since the last line, in the head's own unit; comparable within a head only.",
-    "lr": "Learning rate.",
-    "gradient_norm": "Mean norm of the gradient before clipping since the last line.",
-    "validation/loss": "The loss on demonstrations held back, with the averaged weights and fixed noise.",
-    "validation/action_error": "Mean absolute error of sampled chunks against the demonstrated ones, normalised units.",
-    "evaluation/success": "Share of episodes that the world calls a success.",
-    "evaluation/return": "Mean sum of rewards of an episode.",
-    "evaluation/best_reward": "Mean over episodes of the highest reward of a step.",
-    "evaluation/last_reward": "Mean over episodes of the last reward.",
-    "evaluation/steps": "Mean length of an episode, in steps.",
-    "evaluation/terminated": "Share of episodes that ended by themselves, not by the limit of steps.",
-    "evaluation/clipped": "Share of actions outside the world's range, which were clipped.",
-    "evaluation/mode_entropy": "Entropy, in bits, of the ways that successful episodes took.",
-    "evaluation/calls": "Passes of the network per decision.",
-    "evaluation/decisions": "Decisions per step.",
-    "samples/total": "Windows trained on so far.",
-}
 VALIDATION_WINDOWS = 512
 """Windows, at most, on which the validation error is measured."""
 
