@@ -22,6 +22,11 @@ from pilotage.system import UsageError
 WEIGHTS = "model.safetensors"
 
 
+CPU_MEMORY = 0.4
+"""Share of the machine's memory that vLLM may take where it runs on the processor. It asks for nearly all of it by
+default and does not start where others, such as the trainer, have some."""
+
+
 class VllmEngine:
     """Samples with vLLM in this process, from a folder of its own in which `load` writes new weights.
 
@@ -76,6 +81,7 @@ class VllmEngine:
             "generation_config": "vllm",
             "disable_log_stats": True,
             "seed": 0,
+            **({"gpu_memory_utilization": CPU_MEMORY} if _on_processor() else {}),
             **options,
         }
         self._llm = vllm.LLM(model=self._folder.name, **settings)
@@ -161,3 +167,9 @@ class VllmEngine:
         if stop not in ("eos", "stop", "length"):
             raise RuntimeError(f"vLLM ended an answer with {stop!r}; expected its end, a stop string or the limit")
         return Completion(ids, logp, stop, self.version)
+
+
+def _on_processor() -> bool:
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
