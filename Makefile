@@ -54,7 +54,7 @@ test: $(TEST)
 	$(BIN)/pytest -n $(WORKERS)
 
 test-long: $(TEST)
-	$(BIN)/pytest -n $(WORKERS) -m slow
+	$(BIN)/pytest -n $(WORKERS) -m slow --timeout 3600
 
 # vLLM pins its own torch and transformers, so it lives apart. torchvision, torchaudio and torchcodec come along with it
 # and do not load beside the CPU build.
