@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pilotage.objectives.advantages import group_center
 from pilotage.objectives.beta_normalisation import (
     LARGEST_WEIGHT,
+    SmoothedBetaNorm,
     beta_density,
     beta_fit,
     beta_moments,
@@ -186,3 +187,35 @@ def test_an_abstaining_component_leaves_its_rows_to_the_others():
     result = decompose(group_center, torch.stack([reward, other], 1), group)
     torch.testing.assert_close(result[:8], group_center(reward, group)[:8])
     torch.testing.assert_close(result[8:], (group_center(reward, group)[8:] + group_center(other[8:], group[8:])) / 2)
+
+
+def test_smoothed_moments_follow_the_batches_and_decay_zero_is_the_batch_alone():
+    first, second = answers(RATES), answers(RATES.flip(0) * 0.5)
+    plain, smooth = SmoothedBetaNorm(decay=0.0), SmoothedBetaNorm(decay=0.9)
+    for piece in (plain, smooth):
+        torch.testing.assert_close(piece(*first), beta_norm(*first))
+        piece.update(*first)
+    torch.testing.assert_close(plain(*second), beta_norm(*second))
+    means, variances = zip(*[(float(r.mean()), float(r.var())) for r in (RATES, batch_rates(second))], strict=True)
+    m, v = (0.9 * pair[0] + 0.1 * pair[1] for pair in (means, variances))
+    kappa = m * (1 - m) / v - 1
+    alpha, beta = bnpo_exponents(kappa * m, kappa * (1 - m))
+    torch.testing.assert_close(smooth(*second), beta_norm(*second, alpha=alpha, beta=beta))
+    resumed = SmoothedBetaNorm(decay=0.9)
+    resumed.load_state_dict(smooth.state_dict())
+    assert torch.equal(resumed(*second), smooth(*second))
+
+
+def batch_rates(batch):
+    reward, group = batch
+    return torch.stack([reward[group == one].mean() for one in group.unique()])
+
+
+def test_one_prompt_a_batch_is_enough_once_others_came_before():
+    piece = SmoothedBetaNorm()
+    alone = answers([0.25])
+    torch.testing.assert_close(piece(*alone), group_center(*alone))
+    piece.update(*answers(RATES))
+    assert not torch.allclose(piece(*alone), group_center(*alone))
+    with pytest.raises(UsageError, match="decay is 1"):
+        SmoothedBetaNorm(decay=1)

@@ -10,6 +10,7 @@ from pilotage.objectives.risk import (
     QuantileTracker,
     bundle_credit,
     bundle_score,
+    curve_mean,
     divide_by_set_std,
     make_bundles,
     mvar,
@@ -17,6 +18,7 @@ from pilotage.objectives.risk import (
     mvar_seeking,
     rvar_weight,
     scores_of_bundles,
+    set_quantiles,
     sum_mean_share,
     track_quantiles,
 )
@@ -258,3 +260,43 @@ def test_options_are_checked():
     with pytest.raises(UsageError, match="paper, repository or seeking"):
         MeanValueAtRisk(form="averse")
     assert MeanValueAtRisk()(torch.ones(2), torch.tensor([0, 0]), torch.tensor([-1, -1])).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("form", ["paper", "repository"])
+def test_quantiles_of_the_set_itself_and_the_mean_of_both(form):
+    tracked, own, mixed = (MeanValueAtRisk(form=form, quantiles=source) for source in ("track", "batch", "mix"))
+    reward, group, bundle = batch()
+    for piece in (tracked, own, mixed):
+        piece(*batch(3))
+        piece.update(batch(3)[0], batch(3)[2])
+    low = set_quantiles(reward.double(), group, bundle, 0.2)
+    for first, prompts in ((0, range(5)), (5, range(5, 10))):
+        rows = torch.isin(group, torch.tensor(list(prompts))) & (bundle >= 0)
+        scores = [float(reward[bundle == one].sum()) for one in bundle[rows].unique()]
+        assert low[rows].tolist() == pytest.approx([np.quantile(scores, 0.2)] * int(rows.sum())), first
+    q_low, q_high = (set_quantiles(reward, group, bundle, level) for level in (0.2, 0.8))
+    if form == "paper":
+        torch.testing.assert_close(own(reward, group, bundle), mvar(bundle_score(reward, bundle), q_low, q_high))
+        q_low, q_high = (q_low + mixed.tracker.quantile(0.2)) / 2, (q_high + mixed.tracker.quantile(0.8)) / 2
+        torch.testing.assert_close(mixed(reward, group, bundle), mvar(bundle_score(reward, bundle), q_low, q_high))
+    assert not torch.equal(own(reward, group, bundle), tracked(reward, group, bundle))
+
+
+def test_the_baseline_of_the_curve_is_what_the_middle_is_on_average():
+    levels = torch.arange(1, 20, dtype=torch.float64) / 20
+    quantiles = 10 * levels  # of a uniform score on [0, 10]
+    exact = np.trapezoid([float(rvar_weight(torch.tensor(q), 2.0, 8.0)) for q in quantiles], levels)
+    assert curve_mean(quantiles, levels, 2.0, 8.0) == pytest.approx(exact)
+    reward, group, bundle = batch()
+    for natural in (True, False):
+        options = {"form": "repository", "normalise": False, "natural_baseline": natural}
+        plain, lowered = MeanValueAtRisk(**options), MeanValueAtRisk(**options, curve_baseline=True)
+        difference = (plain(reward, group, bundle) - lowered(reward, group, bundle))[bundle >= 0]
+        a, b = plain.tracker.quantile(0.2), plain.tracker.quantile(0.8)
+        middle = curve_mean(plain.tracker.quantiles, plain.tracker.levels, a, b) + (0 if natural else b - a)
+        assert difference.tolist() == pytest.approx([middle / 0.6 / 2.5] * len(difference), rel=1e-4)
+
+
+def test_other_quantiles_are_refused():
+    with pytest.raises(UsageError, match="track, batch or mix"):
+        MeanValueAtRisk(quantiles="own")

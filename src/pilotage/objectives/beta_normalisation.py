@@ -7,7 +7,8 @@ b the Beta distribution of p̂ over the prompts of a batch, α and β the expone
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -118,6 +119,51 @@ def beta_norm(
     weight = beta_density(rate, alpha, beta).reciprocal()
     weight = weight.clamp(max=LARGEST_WEIGHT if max_weight is None else min(max_weight, LARGEST_WEIGHT))
     return group_center(unit, group) * weight
+
+
+class SmoothedBetaNorm:
+    """beta_norm whose (α, β) follow a running mean of the batches' mean and variance of pass rates, for small batches:
+    an addition of this library, not of the paper.
+
+    `decay`: what remains of the running mean at each batch, in [0, 1); 0 is beta_norm itself. `low`, `high`,
+    `max_weight`: as there. A batch counts itself; `update(reward, group)` after the step keeps what it added."""
+
+    def __init__(
+        self, *, decay: float = 0.9, low: float = 0.0, high: float = 1.0, max_weight: float | None = None
+    ) -> None:
+        if not 0 <= decay < 1:
+            raise UsageError(f"decay is {decay}; what remains of the running mean must be in [0, 1)")
+        self.decay, self.low, self.high, self.max_weight = decay, low, high, max_weight
+        self.moments: list[float] | None = None
+
+    def __call__(self, reward: Tensor, group: Tensor) -> Tensor:
+        """reward [N] in [low, high], group [N] -> [N]; changes no state."""
+        mean, variance = self._with(reward, group)
+        alpha = beta = 1.0
+        if 0 < variance < mean * (1 - mean):
+            kappa = mean * (1 - mean) / variance - 1
+            alpha, beta = bnpo_exponents(kappa * mean, kappa * (1 - mean))
+        options: dict[str, Any] = {"low": self.low, "high": self.high, "max_weight": self.max_weight}
+        return beta_norm(reward, group, alpha=alpha, beta=beta, **options)
+
+    def update(self, reward: Tensor, group: Tensor) -> None:
+        """Keep what this batch added to the running mean."""
+        self.moments = self._with(reward, group)
+
+    def _with(self, reward: Tensor, group: Tensor) -> list[float]:
+        rates = per_group_mean(_to_unit(reward, self.low, self.high), group).double()
+        found = [rates.mean().item(), rates.var().item() if len(rates) > 1 else 0.0]
+        if self.moments is None:
+            return found
+        return [self.decay * old + (1 - self.decay) * new for old, new in zip(self.moments, found, strict=True)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The running mean and variance, or None before the first batch."""
+        return {"moments": self.moments}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state written by `state_dict`."""
+        self.moments = None if state["moments"] is None else [float(value) for value in state["moments"]]
 
 
 def decomposed_beta_norm(

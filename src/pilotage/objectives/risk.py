@@ -17,6 +17,7 @@ from pilotage.objectives.shapes import expect
 from pilotage.system import UsageError
 
 Credit = Literal["uniform", "std", "score", "sum_mean"]
+Source = Literal["track", "batch", "mix"]
 LARGEST_SHARE = 5.0
 """sum_mean shares are clamped to ± this (a choice of this library: the ratio explodes when deviations cancel)."""
 
@@ -116,10 +117,7 @@ def divide_by_set_std(advantage: Tensor, reward: Tensor, group: Tensor, bundle: 
 
     All [N] -> [N]. Unbiased deviation + 1e-6, as in the authors' code; where it is 0 the advantage stays as it is."""
     expect("N N N N", advantage, reward, group, bundle)
-    lowest = torch.zeros_like(group).scatter_reduce(
-        0, group_index(bundle)[0], group_index(group)[0], "amin", include_self=False
-    )
-    row_set = torch.where(bundle >= 0, lowest[group_index(bundle)[0]], -1)
+    row_set = set_of(group, bundle)
     # Every member carries its bundle's score, so the deviation over rows is corrected to one over bundles.
     members = group_size(bundle).to(reward.dtype)
     rows = group_size(row_set).to(reward.dtype)
@@ -127,6 +125,35 @@ def divide_by_set_std(advantage: Tensor, reward: Tensor, group: Tensor, bundle: 
     bundles = rows / members
     std = biased * (bundles / (bundles - 1).clamp(min=1)).sqrt()
     return torch.where(bundle >= 0, advantage / torch.where(std > 0, std + 1e-6, 1.0), 0.0)
+
+
+def set_of(group: Tensor, bundle: Tensor) -> Tensor:
+    """Which set of prompts a row's bundle was made from, named by the set's first group: group, bundle [N] -> [N]; −1
+    in no bundle."""
+    expect("N N", group, bundle)
+    index = group_index(bundle)[0]
+    lowest = torch.zeros_like(group).scatter_reduce(0, index, group_index(group)[0], "amin", include_self=False)
+    return torch.where(bundle >= 0, lowest[index], -1)
+
+
+def set_quantiles(reward: Tensor, group: Tensor, bundle: Tensor, level: float) -> Tensor:
+    """For every row the empirical quantile of the bundle scores of its set: all [N] -> [N]; 0 in no bundle."""
+    expect("N N N", reward, group, bundle)
+    row_set, result = set_of(group, bundle), torch.zeros_like(reward)
+    for one in row_set.unique().tolist():
+        if one < 0:
+            continue
+        inside = row_set == one
+        of_bundles = scores_of_bundles(reward, bundle)[bundle[inside].unique()]
+        result[inside] = torch.quantile(of_bundles.double(), level).to(reward.dtype)
+    return result
+
+
+def curve_mean(quantiles: Tensor, levels: Tensor, q_alpha: float, q_beta: float) -> float:
+    """∫ g(q_s, q_α, q_β) ds by trapezoids over the tracked curve: quantiles, levels [S]. The authors' optional
+    baseline: what the middle of a bundle's advantage is on average."""
+    expect("S S", quantiles, levels)
+    return float(torch.trapezoid(rvar_weight(quantiles, q_alpha, q_beta), levels))
 
 
 def sum_mean_share(reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
@@ -216,8 +243,10 @@ class MeanValueAtRisk:
 
     `alpha`, `beta`: levels of the two quantiles, 0.05 to 0.95. `form`: paper (weight `omega`), repository (weight
     `mix`, `natural_baseline`, divided by the set's deviation if `normalise`), or seeking (the risk-seeking control,
-    same options). `credit`: see bundle_credit. `rate`: step of the tracker. After each batch call
-    `update(reward, bundle)`: a batch is judged by the quantiles of those before it (the first one by its own)."""
+    same options). `credit`: see bundle_credit. `rate`: step of the tracker. `quantiles`: track (used by the authors),
+    batch (the empirical ones of each set), mix (the mean of both). `curve_baseline` takes the mean of the middle part
+    over the tracked curve off (repository and seeking). After each batch call `update(reward, bundle)`: a batch is
+    judged by the tracked quantiles of those before it (the first one by its own)."""
 
     def __init__(
         self,
@@ -231,12 +260,17 @@ class MeanValueAtRisk:
         normalise: bool = True,
         credit: Credit = "uniform",
         rate: float = 0.1,
+        quantiles: Source = "track",
+        curve_baseline: bool = False,
     ) -> None:
         _check_levels(alpha, beta)
+        if quantiles not in ("track", "batch", "mix"):
+            raise UsageError(f"quantiles is {quantiles!r}; it must be track, batch or mix")
         if form not in ("paper", "repository", "seeking"):
             raise UsageError(f"form is {form!r}; it must be paper, repository or seeking")
         self.alpha, self.beta, self.omega, self.form = alpha, beta, omega, form
         self.mix, self.natural_baseline, self.normalise, self.credit = mix, natural_baseline, normalise, credit
+        self.quantiles, self.curve_baseline = quantiles, curve_baseline
         self.tracker = QuantileTracker(rate=rate)
 
     def __call__(self, reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
@@ -247,16 +281,34 @@ class MeanValueAtRisk:
         if self.tracker.quantiles is None:
             self.tracker.update(scores_of_bundles(reward, bundle))
         score = bundle_score(reward, bundle)
-        q_alpha, q_beta = self.tracker.quantile(self.alpha), self.tracker.quantile(self.beta)
+        q_alpha, q_beta = (self._quantile(level, reward, group, bundle) for level in (self.alpha, self.beta))
         if self.form == "paper":
             advantage = mvar(score, q_alpha, q_beta, omega=self.omega)
         else:
             measure = mvar_repository if self.form == "repository" else mvar_seeking
             options = {"alpha": self.alpha, "beta": self.beta, "mix": self.mix}
             advantage = measure(score, q_alpha, q_beta, natural_baseline=self.natural_baseline, **options)
+            if self.curve_baseline:
+                advantage = advantage - self._curve_baseline()
             if self.normalise:
                 advantage = divide_by_set_std(advantage, reward, group, bundle)
         return bundle_credit(advantage, reward, group, bundle, mode=self.credit)
+
+    def _quantile(self, level: float, reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor | float:
+        tracked = self.tracker.quantile(level)
+        if self.quantiles == "track":
+            return tracked
+        own = set_quantiles(reward, group, bundle, level)
+        return own if self.quantiles == "batch" else (own + tracked) / 2
+
+    def _curve_baseline(self) -> float:
+        """The mean of the middle part as it stands in the advantage."""
+        assert self.tracker.quantiles is not None
+        a, b = self.tracker.quantile(self.alpha), self.tracker.quantile(self.beta)
+        mean = curve_mean(self.tracker.quantiles, self.tracker.levels, a, b)
+        if not self.natural_baseline:
+            mean += b - a
+        return mean / (self.beta - self.alpha + 1e-6) / (self.mix + 1)
 
     def update(self, reward: Tensor, bundle: Tensor) -> None:
         """Move the tracked quantiles towards this batch's bundle scores: reward, bundle [N]."""

@@ -32,6 +32,8 @@ class BundledRisk(MeanValueAtRisk):
         normalise: bool = True,
         credit: Any = "uniform",
         rate: float = 0.1,
+        quantiles: Any = "track",
+        curve_baseline: bool = False,
     ) -> None:
         if size < 1:
             raise UsageError(f"mvar:size={size}: a bundle joins at least one prompt")
@@ -45,6 +47,8 @@ class BundledRisk(MeanValueAtRisk):
             normalise=normalise,
             credit=credit,
             rate=rate,
+            quantiles=quantiles,
+            curve_baseline=curve_baseline,
         )
         self.size = size
 

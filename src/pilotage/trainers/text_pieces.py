@@ -25,6 +25,7 @@ PIECES: dict[str, dict[str, str]] = {
         "gae": "pilotage.objectives.advantages:generalised_advantage",
         "token_return": "pilotage.objectives.advantages:token_return",
         "bnpo": "pilotage.objectives.beta_normalisation:beta_norm",
+        "bnpo_smoothed": "pilotage.objectives.beta_normalisation:SmoothedBetaNorm",
         "bnpo_decomposed": "pilotage.objectives.beta_normalisation:decomposed_beta_norm",
         "decoupled_zscore": "pilotage.objectives.decomposition:decoupled_zscore",
         "mvar": "pilotage.trainers.risk:BundledRisk",
@@ -91,7 +92,17 @@ LIVE = frozenset({"logp", "policy_entropy"})
 """Columns that exist only inside an update, with gradients."""
 
 GROUP_RELATIVE = frozenset(
-    {"center", "zscore", "grpo", "leave_one_out", "bnpo", "bnpo_decomposed", "decoupled_zscore", "informative"}
+    {
+        "center",
+        "zscore",
+        "grpo",
+        "leave_one_out",
+        "bnpo",
+        "bnpo_smoothed",
+        "bnpo_decomposed",
+        "decoupled_zscore",
+        "informative",
+    }
 )
 """Pieces that compare answers to one prompt and mean nothing with a single one."""
 

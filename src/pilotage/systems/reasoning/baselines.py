@@ -100,7 +100,7 @@ SYSTEMS = [
     _row(
         "dapo",
         "GRPO with a higher upper clip, token-mean loss, and batches refilled with groups that are neither all right "
-        "nor all wrong.",
+        "nor all wrong; its soft penalty of overlong answers is a reward (exact+overlong:maximum=…,buffer=…).",
         "Many groups carry no signal and sampling is cheap beside training.",
         "Sampling is the bottleneck: discarded answers are paid for (see vade).",
         Paper("DAPO: An Open-Source LLM Reinforcement Learning System at Scale", "2503.14476"),
