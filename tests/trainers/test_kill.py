@@ -138,13 +138,13 @@ def test_killed_at_120_random_moments_equals_undisturbed(train: Ask, whole: Whol
 
 
 @pytest.mark.parametrize(
-    "stride", [pytest.param(0, id="three points"), pytest.param(3, marks=pytest.mark.slow, id="every third")]
+    "stride", [pytest.param(0, id="four points"), pytest.param(3, marks=pytest.mark.slow, id="every third")]
 )
 def test_killed_inside_a_save_equals_undisturbed(train: Ask, whole: Whole, tmp_path: Path, stride: int) -> None:
     """Points of the calls that change the disk: a half-written line, an unfinished folder, a rename not yet made."""
     undisturbed = whole("grpo")
     calls = whole.calls["grpo"]
-    for point in range(1, calls, stride) if stride else (calls // 3, calls // 2 + 1, calls - 1):
+    for point in range(1, calls, stride) if stride else (calls // 3, calls // 2 + 1, calls - 10, calls - 1):
         place = tmp_path / str(point)
         assert train(place, words=WORDS["grpo"].split(), kill_at=point)["status"] == -9
         finish(train, place, "grpo")

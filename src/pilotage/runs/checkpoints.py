@@ -57,9 +57,14 @@ def write(directory: Path, step: int, state: Mapping[str, Any], book: Mapping[st
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
+    prune(directory, keep)
+    return place
+
+
+def prune(directory: Path, keep: int = 2) -> None:
+    """Remove all checkpoints but the newest `keep`."""
     for _, old in listed(directory)[keep:]:
         remove_directory(old)
-    return place
 
 
 def _write_files(aside: Path, document: dict[str, Any], tensors: dict[str, Any]) -> None:

@@ -302,10 +302,7 @@ class Run:
         self._refuse_before_restore()
         for journal in self._journals.values():
             journal.sync()
-        book = {
-            "offsets": self._records.sync(),
-            "streams": self._streams.state_dict(),
-        }
+        book = {"offsets": self._records.sync(), "streams": self._streams.state_dict()}
         taken = {name: piece if isinstance(piece, Mapping) else piece.state_dict() for name, piece in state.items()}
         return checkpoints.write(self.directory / "checkpoints", step, taken, book)
 
@@ -339,6 +336,8 @@ class Run:
         self._records.cut(dict.fromkeys(FILES, 0) if chosen is None else chosen.book["offsets"])
         for text in broken:
             self.event(None, "broken checkpoint", f"skipped: {text}")
+        if not broken:  # killed between writing the last one and removing an old one
+            checkpoints.prune(self.directory / "checkpoints")
         self._resumed_at = 0 if chosen is None else chosen.step
         return self._resumed_at
 
