@@ -108,7 +108,7 @@ class ImitationConfig(Imitation):
     precision: str = "float32"
     """float32; bfloat16: mixed, where the device has the units."""
     shrunk: tuple[int, ...] = ()
-    """Entries of the action, such as a gripper that is open or closed, that are normalised to ±1/shrink instead of ±1."""
+    """Entries of the action, such as an open or closed gripper, that are normalised to ±1/shrink instead of ±1."""
     shrink: float = 10.0
     """By how much those entries are shrunk; 1: not at all."""
 

@@ -36,7 +36,8 @@ def play(
     make_world: Callable[[Any], World] = World,
 ) -> Played:
     """Film `episodes` episodes of the policy in `run`, from the seeds `first_seed` on (by default those of its
-    evaluations), in the world that `make_world` makes of the configuration. Raises UsageError for a run without a policy, and one that was trained on data alone."""
+    evaluations), in the world that `make_world` makes of the configuration. Raises UsageError for a run without a
+    policy, and one that was trained on data alone."""
     if config.world == "none":
         raise UsageError(f"{run} was trained on data alone; there is no world to play in")
     if not (run / "policy").is_dir():

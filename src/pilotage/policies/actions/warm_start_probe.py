@@ -19,9 +19,7 @@ def row_generators(count: int, seed: int) -> list[torch.Generator]:
 
 
 @torch.no_grad()
-def planned(
-    policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int, start: Start | None = None
-) -> Tensor:
+def planned(policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int, start: Start | None = None) -> Tensor:
     """The chunks [n, T, A], normalised, that a policy plans for normalised windows "state" [n, To, S] and others.
 
     start: where denoising begins; None: in full, from noise. The same seed gives every row the same noise."""
