@@ -38,9 +38,12 @@ def estimate(config: WarmStartConfig, directory: Path, states: int, delta: float
     if states < 2 or delta <= 0:
         raise UsageError(f"--states {states} --delta {delta}: expected at least 2 states and a delta above 0")
     policy = load_action_policy(directory / "policy", config.device)
-    with tempfile.TemporaryDirectory() as folder:  # the finished run is only read
-        with Run.create(Path(folder) / "run", system="estimate", config=config_to_dict(config), seed=0) as run:
-            return estimated(config, policy, run, states, delta, seed)
+    recipe = config_to_dict(config)
+    with (
+        tempfile.TemporaryDirectory() as folder,  # the finished run is only read
+        Run.create(Path(folder) / "run", system="estimate", config=recipe, seed=0) as run,
+    ):
+        return estimated(config, policy, run, states, delta, seed)
 
 
 def estimated(

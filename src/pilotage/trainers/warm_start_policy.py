@@ -89,8 +89,7 @@ def acting_policy(config: WarmStartConfig, folder: Path, run: Any) -> ActionPoli
 def replace_start(policy: ActionPolicy, initialiser: Initialiser) -> ActionPolicy:
     """The same policy with another initialiser."""
     parts = (policy.encoder, policy.head, policy.executor, policy.normalisers)
-    made = ActionPolicy(*parts, initialiser=initialiser, goal_weight=policy.goal_weight, seed=policy.seed)
-    return made
+    return ActionPolicy(*parts, initialiser=initialiser, goal_weight=policy.goal_weight, seed=policy.seed)
 
 
 def _discrete(config: WarmStartConfig, base: ActionPolicy) -> tuple[Sequence[int], float]:

@@ -21,8 +21,8 @@ from pilotage.policies.actions.energy_heads import ContrastiveEnergy, EnergyByDe
 from pilotage.policies.actions.executors import RecedingHorizon, TemporalEnsembling
 from pilotage.policies.actions.guidance import BestOf
 from pilotage.policies.actions.policy import ActionPolicy
-from pilotage.policies.actions.saving import PIECES, describe, load_policy, rebuild, register
 from pilotage.policies.actions.restarts import RestartingStart
+from pilotage.policies.actions.saving import PIECES, describe, load_policy, rebuild, register
 from pilotage.policies.actions.starts import FreshStart, ShiftedStart
 from pilotage.system import UsageError
 

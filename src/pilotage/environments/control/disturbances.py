@@ -1,4 +1,4 @@
-"""What happens to a policy that does not look: things are moved in the middle of an episode, and actions arrive late."""
+"""What happens to a policy that does not look: things are moved in mid-episode, and actions arrive late."""
 
 from __future__ import annotations
 

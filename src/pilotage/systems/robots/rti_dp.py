@@ -10,7 +10,7 @@ CARD = Card(
     family="robots",
     summary="A diffusion policy that is trained already acts by warm starts: its last chunk, shifted by what was "
     "executed, is denoised from a low level in about three passes, so that it looks again at every action.",
-    audience="Whoever has a diffusion policy, perhaps a large one, whose hundred passes are too slow to close the loop.",
+    audience="Whoever has a diffusion policy, perhaps a large one, whose many passes are too slow to close the loop.",
     use_when="The weights must stay as they are, consecutive plans change little, and reacting at every step matters.",
     avoid_when="The situation jumps often, actions are sharp or mostly discrete, or a distilled policy is at hand.",
     paper=Paper("Real-Time Iteration Scheme for Diffusion Policy", "2508.05396"),
