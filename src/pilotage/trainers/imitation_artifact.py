@@ -16,7 +16,7 @@ from pilotage.trainers.imitation import train
 from pilotage.trainers.imitation_config import ImitationConfig
 from pilotage.trainers.imitation_world import expert_sources
 
-UNTRIED = {
+UNTRIED: Mapping[str, Any] = {
     "evaluate_every": 0,
     "evaluation_episodes": 1,
     "evaluation_seed": 0,

@@ -190,8 +190,9 @@ def consecutive_windows(
     )
     every = windows.take(np.arange(len(windows)))
     step = policy.executor.executed
-    pairs = np.flatnonzero((every.episode[step:] == every.episode[:-step]).cpu().numpy()) if len(every) > step else []
+    follows = (every.episode[step:] == every.episode[:-step]).cpu().numpy()
+    pairs = np.flatnonzero(follows)
     if not len(pairs):
         raise UsageError("no two windows of the demonstrations follow one another; give longer ones")
-    chosen = np.asarray(pairs)[np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(np.int64)]
+    chosen = pairs[np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(np.int64)]
     return windows.take(chosen), windows.take(chosen + step)
