@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def fork_numbers(plans: Mapping[int, list[float]]) -> dict[str, float]:
     """Of each episode's planned leanings, in their order: `switches` of sign per episode, undecided plans left out;
     `share` of episodes whose first plan leans to the positive side; whether that is between 30 and 70 %."""
     signs = [[math.copysign(1, lean) for lean in leans if abs(lean) >= UNDECIDED] for leans in plans.values()]
-    switches = [sum(a != b for a, b in zip(s, s[1:], strict=False)) for s in signs]
+    switches = [sum(a != b for a, b in pairwise(s)) for s in signs]
     first = [s[0] > 0 for s in signs if s]
     share = float(np.mean(first)) if first else float("nan")
     return {"switches": float(np.mean(switches)), "share": share, "both routes": float(0.3 <= share <= 0.7)}
