@@ -21,6 +21,7 @@ VERBS = {
     "reproduce": "measure what a paper promises",
     "report": "a run or a comparison as one HTML page",
     "play": "film a run's policy in its world",
+    "do": "what else a system can do with a finished run",
     "export": "the policy of a run as a Hugging Face folder",
     "doctor": "what this machine has, what is missing and how to install it",
 }

@@ -25,6 +25,15 @@ def show_help(name: str, verb: Verb, names: Sequence[str], screen: Screen) -> No
         from pilotage.catalogue import find_system
 
         show_options(find_system(names[0]), screen)
+    elif name == "do" and names:
+        from pilotage.catalogue import find_system
+        from pilotage.cli.do import list_verbs, show_action
+
+        system = find_system(names[0])
+        if len(names) > 1:
+            show_action(system, names[1], screen)
+        else:
+            list_verbs(system, screen)
     elif name == "run":
         screen.line()
         screen.line("`pilotage run NAME --help` lists the options of a system, `pilotage list` the names.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -93,6 +93,30 @@ class Normaliser(torch.nn.Module):
         if clip:
             raw = torch.minimum(torch.maximum(raw, self.low.to(raw.dtype)), self.high.to(raw.dtype))
         return raw
+
+    def shrink(self, entries: Sequence[int], factor: float) -> None:
+        """Maps these entries' range onto ±1/factor instead of ±1; what comes back is the same.
+
+        So a warm start can flip an entry with two values (arXiv 2508.05396). Raises UsageError for an entry that there
+        is not, that is constant, or whose range is not mapped evenly about 0 (only min_max does that)."""
+        size = self.offset.numel()
+        if self.offset.dim() != 1 or any(not 0 <= entry < size for entry in entries) or factor <= 0:
+            raise UsageError(f"entries {list(entries)} of {size} were to be shrunk by {factor}; count from 0, above 0")
+        for entry in entries:
+            if not bool(torch.isclose(self._shrinkage()[entry], torch.ones(()))):
+                raise UsageError(
+                    f"entry {entry} cannot be shrunk: it is constant, shrunk already, or not scaled by min_max, which "
+                    "maps its range evenly about 0"
+                )
+        self.scale[list(entries)] *= factor
+
+    def shrinkage(self, entry: int) -> float:
+        """The factor by which `shrink` shrank an entry, 1 where it did not. Of entries scaled by min_max only."""
+        return round(float(self._shrinkage()[entry]), 4)
+
+    def _shrinkage(self) -> Tensor:
+        centred = torch.isclose(self.offset, (self.low + self.high) / 2)
+        return torch.where(centred, self.scale / ((self.high - self.low) / 2), torch.nan)
 
     def forward(self, values: Tensor) -> Tensor:
         """`normalise`."""

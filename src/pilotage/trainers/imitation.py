@@ -68,6 +68,8 @@ class ImitationTrainer:
         if not self.cameras or "state" in demonstrations.observations:
             scalings["state"] = config.state_scaling  # type: ignore[assignment]
         self.normalisers: dict[str, Normaliser] = fit_normalisers(training, scalings)
+        if config.shrunk:
+            self.normalisers["action"].shrink(config.shrunk, config.shrink)
         self.windows = self._windows(training)
         self.validation = None if validating is None else self._windows(validating)
         self.builder = Builder(config, self._sizes(training))

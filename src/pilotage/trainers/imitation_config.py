@@ -107,6 +107,10 @@ class ImitationConfig(Imitation):
     """Where it is trained: cpu, cuda, cuda:1."""
     precision: str = "float32"
     """float32; bfloat16: mixed, where the device has the units."""
+    shrunk: tuple[int, ...] = ()
+    """Entries of the action, such as an open or closed gripper, that are normalised to ±1/shrink instead of ±1."""
+    shrink: float = 10.0
+    """By how much those entries are shrunk; 1: not at all."""
 
 
 def train(config: ImitationConfig, run: Any) -> Result:

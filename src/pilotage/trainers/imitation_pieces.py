@@ -121,18 +121,22 @@ class Builder:
         return made
 
 
-def _denoiser(make: Builder, term: Term) -> Head:
-    sampler = parse_term(make.parts.sampler)
-    options = {name: _several(value) for name, value in sampler.options.items()}
+def drawing(sampler: str) -> dict[str, Any]:
+    """How a `Denoiser` draws chunks, as its arguments, from `ddpm:steps=100` and the like."""
+    term = parse_term(sampler)
+    options = {name: _several(value) for name, value in term.options.items()}
     levels = options.pop("levels", None)
-    drawing = {
-        "sampler": sampler.reference,
+    return {
+        "sampler": term.reference,
         "steps": options.pop("steps", None),
         "schedule": options.pop("schedule", "exponential"),
         "levels": levels if levels is None or isinstance(levels, tuple) else (levels,),
         "options": options,
     }
-    given = {"network": make.network(), "path": make.noise_path(), **drawing}
+
+
+def _denoiser(make: Builder, term: Term) -> Head:
+    given = {"network": make.network(), "path": make.noise_path(), **drawing(make.parts.sampler)}
     head: Head = built("head", {"denoiser": Denoiser}, term, given)
     return head
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,9 +28,16 @@ class Played:
     """Where the acting body was on it, [steps + 1, 2] per episode; empty without a map."""
 
 
-def play(config: ImitationConfig, run: Path, episodes: int = 3, first_seed: int | None = None) -> Played:
+def play(
+    config: ImitationConfig,
+    run: Path,
+    episodes: int = 3,
+    first_seed: int | None = None,
+    make_world: Callable[[Any], World] = World,
+) -> Played:
     """Film `episodes` episodes of the policy in `run`, from the seeds `first_seed` on (by default those of its
-    evaluations). Raises UsageError for a run without a policy, and one that was trained on data alone."""
+    evaluations), in the world that `make_world` makes of the configuration. Raises UsageError for a run without a
+    policy, and one that was trained on data alone."""
     if config.world == "none":
         raise UsageError(f"{run} was trained on data alone; there is no world to play in")
     if not (run / "policy").is_dir():
@@ -37,7 +45,7 @@ def play(config: ImitationConfig, run: Path, episodes: int = 3, first_seed: int 
     if episodes < 1:
         raise UsageError(f"episodes must be 1 or more, {episodes} was given")
     seed = config.evaluation_seed if first_seed is None else first_seed
-    world = World(replace(config, evaluation_episodes=episodes, evaluation_seed=seed))
+    world = make_world(replace(config, evaluation_episodes=episodes, evaluation_seed=seed))
     happened = world.evaluate(load_action_policy(run / "policy", config.device), films=episodes, keep=True)
     at = world.place_entries
     paths = (

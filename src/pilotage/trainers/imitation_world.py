@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,11 @@ from pilotage.environments.control.drawing import GroundPlan
 from pilotage.policies.actions.policy import ActionPolicy
 from pilotage.rollouts.control import evaluate, starts_of
 from pilotage.rollouts.episodes import Evaluation
+from pilotage.rollouts.lanes import Start
 from pilotage.trainers.imitation_config import ImitationConfig
+
+if TYPE_CHECKING:
+    import gymnasium
 
 MEASURES: Mapping[str, tuple[str, ...]] = {"push-t": ("coverage",)}
 """Numbers of a world's info that are reported, beside success and reward."""
@@ -44,9 +48,9 @@ class World:
         seen = range(min(films, config.evaluation_episodes))
         options = {"render_mode": "rgb_array"} if len(seen) else {}
         return evaluate(
-            lambda: control_env(config.world, **options),
+            lambda: self.make(**options),
             _Acting(policy, self.goal_entries),
-            starts_of(config.evaluation_episodes, config.evaluation_seed),
+            self.starts(),
             lanes=config.lanes,
             keep=range(config.evaluation_episodes) if keep else (),
             window=config.observation_steps,
@@ -55,6 +59,14 @@ class World:
             frames=seen,
             frame_every=2,
         )
+
+    def make(self, **options: Any) -> gymnasium.Env:
+        """One environment of this world."""
+        return control_env(self.config.world, **options)
+
+    def starts(self) -> Sequence[Start]:
+        """The declared starts."""
+        return starts_of(self.config.evaluation_episodes, self.config.evaluation_seed)
 
     def map(self) -> GroundPlan | None:
         """The map of a flat world; None where there is none to draw paths on."""

@@ -104,7 +104,8 @@ def test_a_shifted_start_is_the_guess_as_it_is_with_the_short_list():
     start.keep([0, 4], numbered(2, 6))
     assert start.warm(0)
     assert start.warm(4)
-    chunk, levels = start.start([4], [generator()])
+    chunk, levels, sampler = start.start([4], [generator()])
+    assert sampler is None
     assert torch.equal(chunk, shifted(numbered(2, 6)[1:], 2))
     assert levels == [3, 1, 0]
     start.reset([4])

@@ -15,11 +15,13 @@ from pilotage.networks.unet1d import UNet1d
 from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
 from pilotage.policies.actions.denoiser import Denoiser
 from pilotage.policies.actions.direct_heads import BinsWithOffsets, LatentVariable, Mixture, Regression
+from pilotage.policies.actions.discrete_entries import SignedGuess, TwoValuedHorizon
 from pilotage.policies.actions.encoders import FlattenEncoder, ImageEncoder, MLPEncoder, RecurrentEncoder
 from pilotage.policies.actions.energy_heads import ContrastiveEnergy, EnergyByDescent
 from pilotage.policies.actions.executors import RecedingHorizon, TemporalEnsembling
 from pilotage.policies.actions.guidance import BestOf
 from pilotage.policies.actions.policy import ActionPolicy
+from pilotage.policies.actions.restarts import RestartingStart
 from pilotage.policies.actions.saving import PIECES, describe, load_policy, rebuild, register
 from pilotage.policies.actions.starts import FreshStart, ShiftedStart
 from pilotage.system import UsageError
@@ -87,6 +89,9 @@ def pieces():
     yield "ensembling", TemporalEnsembling(2, 8, 0.1)
     yield "fresh", FreshStart()
     yield "shifted", ShiftedStart([3, 0], executed=2, renoise=VariancePreserving(10))
+    alter = SignedGuess([1], 0.1)
+    yield "restarting", RestartingStart([3, 0], alter=alter, sampler="ddim", jump=0.5, residual=0.1)
+    yield "two-valued", TwoValuedHorizon(2, 8, 1, [1], 0.1)
 
 
 @pytest.mark.parametrize("name", [name for name, _ in pieces()])

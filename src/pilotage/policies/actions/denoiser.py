@@ -65,10 +65,11 @@ class Denoiser(Head):
         else:
             x = start.chunk
         denoise = self.denoiser(condition)
-        sampler = sampler_for(self.sampler, self.path)
+        other = None if start is None else start.sampler
+        sampler = sampler_for(other or self.sampler, self.path)
         path = {"path": self.path} if sampler.takes_path else {}
         guided = denoise if guide is None else guide(denoise)
-        return sampler.function(guided, levels, x, generator, **path, **(self.options or {}))
+        return sampler.function(guided, levels, x, generator, **path, **({} if other else self.options or {}))
 
     def denoiser(self, condition: Condition) -> Denoise:
         def denoise(x: Tensor, level: Tensor) -> Tensor:

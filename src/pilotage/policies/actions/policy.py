@@ -16,7 +16,7 @@ from pilotage.policies.actions.executors import Executor
 from pilotage.policies.actions.guidance import classifier_free
 from pilotage.policies.actions.heads import Head
 from pilotage.policies.actions.sampling import Guide
-from pilotage.policies.actions.starts import FreshStart, Initialiser
+from pilotage.policies.actions.starts import FreshStart, Initialiser, Watchful
 from pilotage.system import UsageError
 
 ACTION = "action"
@@ -88,6 +88,8 @@ class ActionPolicy:
             raise UsageError(f"rows {rows}: each must be there once and be reset first (not reset: {unknown})")
         self._observe(observations, rows)
         due = [row for row in rows if self.executor.due(row)]
+        if due and isinstance(self.initialiser, Watchful):
+            self.initialiser.watch(due, self._stacked(due))
         for group in ([r for r in due if self.initialiser.warm(r)], [r for r in due if not self.initialiser.warm(r)]):
             if group:
                 self._decide(group)

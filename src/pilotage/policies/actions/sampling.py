@@ -21,6 +21,8 @@ class Start(NamedTuple):
     """[B, T, A], normalised; already noised if it should be."""
     levels: Sequence[int] | Sequence[float] | Tensor | None = None
     """Levels to walk from there instead of the head's own."""
+    sampler: str | None = None
+    """Sampler to walk them with, by name and without options, instead of the head's own."""
 
 
 def level_rows(level: float, x: Tensor) -> Tensor:

@@ -24,11 +24,13 @@ from pilotage.networks.unet1d import UNet1d
 from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
 from pilotage.policies.actions.denoiser import Denoiser
 from pilotage.policies.actions.direct_heads import BinsWithOffsets, LatentVariable, Mixture, Regression
+from pilotage.policies.actions.discrete_entries import SignedGuess, TwoValuedHorizon
 from pilotage.policies.actions.encoders import FlattenEncoder, ImageEncoder, MLPEncoder, RecurrentEncoder
 from pilotage.policies.actions.energy_heads import ContrastiveEnergy, EnergyByDescent
 from pilotage.policies.actions.executors import RecedingHorizon, TemporalEnsembling
 from pilotage.policies.actions.guidance import BestOf
 from pilotage.policies.actions.policy import ActionPolicy, Scaling
+from pilotage.policies.actions.restarts import RestartingStart
 from pilotage.policies.actions.starts import FreshStart, ShiftedStart
 from pilotage.references import nearest
 from pilotage.system import UsageError
@@ -44,6 +46,7 @@ PIECES: dict[str, type] = {
         *(FlattenEncoder, MLPEncoder, RecurrentEncoder, ImageEncoder),
         *(Denoiser, Regression, Mixture, BinsWithOffsets, LatentVariable, ContrastiveEnergy, EnergyByDescent, BestOf),
         *(RecedingHorizon, TemporalEnsembling, FreshStart, ShiftedStart),
+        *(RestartingStart, SignedGuess, TwoValuedHorizon),
     )
 }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -39,6 +39,15 @@ class Initialiser(Protocol):
         ...
 
 
+@runtime_checkable
+class Watchful(Protocol):
+    """An initialiser that looks at what is about to be decided on, and may then give a start up."""
+
+    def watch(self, rows: Sequence[int], observations: Mapping[str, Tensor]) -> None:
+        """Normalised windows "state" [n, To, S] and others, before each decision of the rows."""
+        ...
+
+
 def shifted(chunk: Tensor, executed: int) -> Tensor:
     """The chunk without its first `executed` actions, the last one repeated: [B, T, A] -> [B, T, A]."""
     if not 0 <= executed < chunk.shape[1]:
@@ -69,7 +78,8 @@ class ShiftedStart:
 
     No noise is added to it (arXiv 2508.05396); with a `renoise` path it is first noised to the first of `levels`, which
     is SDEdit (arXiv 2108.01073). Without levels the shifted chunk itself is the answer. `alter` may change the guess,
-    such as for dimensions with two values only. A row's first decision, and the one after a reset, is in full."""
+    such as for dimensions with two values only. `sampler` walks the levels instead of the head's own. A row's first
+    decision, and the one after a reset, is in full."""
 
     def __init__(
         self,
@@ -78,10 +88,12 @@ class ShiftedStart:
         executed: int = 1,
         renoise: NoisePath | None = None,
         alter: Callable[[Tensor], Tensor] | None = None,
+        sampler: str | None = None,
     ) -> None:
         if renoise is not None and not levels:
             raise UsageError("re-noising needs a first level; give levels")
         self.levels, self.executed, self.renoise, self.alter = list(levels), executed, renoise, alter
+        self.sampler = sampler
         self._last: dict[int, Tensor] = {}
 
     def reset(self, rows: Sequence[int]) -> None:
@@ -98,7 +110,7 @@ class ShiftedStart:
         if self.renoise is not None:
             level = torch.full((len(guess),), self.levels[0], device=guess.device)
             guess = self.renoise.mix(guess, normal(guess.shape, generator, like=guess), level)
-        return Start(guess, self.levels)
+        return Start(guess, self.levels, self.sampler)
 
     def keep(self, rows: Sequence[int], chunks: Tensor) -> None:
         self._last.update(zip(rows, chunks, strict=True))
