@@ -21,7 +21,7 @@ from pilotage.rollouts.control import evaluate, starts_of
 from pilotage.rollouts.episodes import Evaluation
 from pilotage.trainers.imitation_config import ImitationConfig
 
-MEASURES: Mapping[str, tuple[str, ...]] = {"push-t": ("coverage",)}
+MEASURES: Mapping[str, tuple[str, ...]] = {"push-t": ("coverage",), "block-push-goals": ("completed", "result")}
 """Numbers of a world's info that are reported, beside success and reward."""
 GOALS: Mapping[str, tuple[int, ...]] = {"block-push-goals": (0, 1, 3, 4), "lattice-goals": (0, 1)}
 """Entries of the state that a goal of the world speaks of, in the order in which the world gives them."""
@@ -108,6 +108,16 @@ class _Acting:
         return shown
 
 
+def judged(happened: Evaluation) -> dict[str, float]:
+    """Where the world tells what was asked for from what was done: mean result and reward, and their ratio."""
+    if not any("result/best" in episode.measures for episode in happened.episodes):
+        return {}
+    result = float(np.mean([episode.measures["result/best"] for episode in happened.episodes]))
+    reward = float(np.mean([episode.measures["completed/best"] for episode in happened.episodes]))
+    ratio = {"evaluation/conditional_ratio": result / reward} if reward else {}
+    return {"evaluation/result": result, "evaluation/reward": reward, **ratio}
+
+
 def world_of(config: ImitationConfig) -> World | None:
     """The world that a configuration names; None for "none". Raises UsageError where it cannot be made."""
     if config.world == "none":
@@ -118,11 +128,10 @@ def world_of(config: ImitationConfig) -> World | None:
 
 def expert_demonstrations(config: ImitationConfig, run: Any) -> Demonstrations:
     """What the world's scripted expert shows: an artifact, made once and shared by all arms and seeds."""
-    control_expert(config.world)  # refuses a world without one, before anything is made
-    settings = {"world": config.world, "episodes": config.demonstrations, "seed": config.data_seed}
-    folder = run.artifact(
-        make_demonstrations, settings, name=f"demonstrations-{config.world}", code=expert_sources(config.world)
-    )
+    world = config.demonstrated_in or config.world
+    control_expert(world)  # refuses a world without one, before anything is made
+    settings = {"world": world, "episodes": config.demonstrations, "seed": config.data_seed}
+    folder = run.artifact(make_demonstrations, settings, name=f"demonstrations-{world}", code=expert_sources(world))
     return read_npz(folder / "demonstrations.npz")
 
 
