@@ -16,6 +16,7 @@ from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.numpy_archive import read_npz, write_npz
 from pilotage.environments.control import CONTROL_ENVS, EXPERTS, collect, control_env, control_expert
 from pilotage.environments.control.drawing import GroundPlan
+from pilotage.interfaces import ControlPolicy
 from pilotage.policies.actions.policy import ActionPolicy
 from pilotage.rollouts.control import evaluate, starts_of
 from pilotage.rollouts.episodes import Evaluation
@@ -45,7 +46,7 @@ class World:
         options = {"render_mode": "rgb_array"} if len(seen) else {}
         return evaluate(
             lambda: control_env(config.world, **options),
-            _Acting(policy, self.goal_entries),
+            self.acting(policy),
             starts_of(config.evaluation_episodes, config.evaluation_seed),
             lanes=config.lanes,
             keep=range(config.evaluation_episodes) if keep else (),
@@ -55,6 +56,10 @@ class World:
             frames=seen,
             frame_every=2,
         )
+
+    def acting(self, policy: ActionPolicy) -> ControlPolicy:
+        """The policy as evaluations ask for it: a goal of this world is shown to it as part of a state."""
+        return _Acting(policy, self.goal_entries)
 
     def map(self) -> GroundPlan | None:
         """The map of a flat world; None where there is none to draw paths on."""
