@@ -18,6 +18,8 @@ from pilotage.data.normalisers import Normaliser, Scaling, fit_normalisers
 from pilotage.data.sources import open_demonstrations
 from pilotage.data.windows import Goals, WindowBatch, WindowBatches, Windows
 from pilotage.networks.ema import AveragedWeights
+from pilotage.objectives.noise_paths import Karras
+from pilotage.policies.actions.context import executed_context
 from pilotage.policies.actions.direct_heads import BinsWithOffsets
 from pilotage.policies.actions.policy import ActionPolicy
 from pilotage.rollouts.episodes import Evaluation
@@ -26,7 +28,7 @@ from pilotage.system import Result, UsageError
 from pilotage.trainers.imitation_config import ImitationConfig
 from pilotage.trainers.imitation_metrics import METRICS
 from pilotage.trainers.imitation_pieces import Builder, Sizes
-from pilotage.trainers.imitation_world import World, expert_demonstrations, world_of
+from pilotage.trainers.imitation_world import World, expert_demonstrations, judged, world_of
 from pilotage.trainers.on_policy import schedule
 
 VALIDATION_WINDOWS = 512
@@ -159,7 +161,7 @@ class ImitationTrainer:
                 policy = self.policy(self.run.seed_for("evaluation", step))
                 began = time.perf_counter()
                 happened = self.world.evaluate(policy, films)
-                metrics |= happened.metrics()
+                metrics |= happened.metrics() | judged(happened)
                 metrics["evaluation/calls"] = sum(policy.calls.values()) / max(1, policy.decisions)
                 metrics["evaluation/decisions"] = policy.decisions / sum(e.steps for e in happened.episodes)
                 self.run.clock(step, {"evaluation": time.perf_counter() - began})
@@ -175,8 +177,13 @@ class ImitationTrainer:
         generator = _generator(self.run.seed_for("validation", 0))
         batch = self.validation.take(rows, generator)
         loss = self.loss(batch, generator)
-        chunk = self.head.sample(self.encoder(batch.observations, generator), generator)
-        error = (chunk - batch.actions).abs().mean(-1)[~batch.padded]
+        past, real = self.head.history, ~batch.padded
+        guide = None
+        if past:
+            before = torch.where(real[..., None], batch.actions, 0.0)[:, :past]
+            guide, real = executed_context(before, self.head.horizon), real[:, past:]
+        chunk = self.head.sample(self.encoder(batch.observations, generator), generator, guide=guide)
+        error = (chunk - batch.actions)[:, past:].abs().mean(-1)[real]
         return {"validation/loss": float(loss.mean()), "validation/action_error": float(error.mean())}
 
     def save_episodes(self, step: int, happened: Evaluation) -> None:
@@ -191,7 +198,9 @@ class ImitationTrainer:
     def _windows(self, demonstrations: Demonstrations) -> Windows:
         config = self.config
         names = [*(["state"] if "state" in self.normalisers else []), *(f"image/{camera}" for camera in self.cameras)]
-        keep = None if self.world is None else self.world.goal_entries
+        if config.goal_shows not in ("asked", "all"):
+            raise UsageError(f"goal_shows={config.goal_shows!r} is not known; choose asked or all")
+        keep = None if self.world is None or config.goal_shows == "all" else self.world.goal_entries
         return Windows(
             demonstrations,
             observation_steps=config.observation_steps,
@@ -219,6 +228,17 @@ class ImitationTrainer:
         constant = torch.nonzero(normaliser.constant).flatten().tolist()
         if constant:
             self.run.event(None, "constant actions", f"entries {constant} of the action never change in the data")
+        path = getattr(self.head, "path", None)
+        if isinstance(path, Karras):
+            spread = self._actions(demonstrations).std(0)
+            drowned = torch.nonzero((spread < path.sigma_min) & ~normaliser.constant.cpu()).flatten().tolist()
+            if drowned:
+                self.run.event(
+                    None,
+                    "small actions",
+                    f"entries {drowned} of the normalised action vary less than the least noise, {path.sigma_min}, and "
+                    "drown in it: scale actions (--action-scaling min_max) or lower sigma_min of --path karras",
+                )
         if self.windows.short_episodes:
             self.run.event(
                 None,

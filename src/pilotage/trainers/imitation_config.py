@@ -39,6 +39,12 @@ class Imitation:
     """Probability with which a number of the goal is zeroed in training, so that one network also acts without."""
     goal_weight: float = 1.0
     """λ of classifier-free guidance towards the goal when acting; 1: the plain conditional policy."""
+    goal_shows: str = "asked"
+    """What a goal shows in training. asked: the entries of the state that the world's goals speak of, as when acting;
+    all: the whole future state (BESO's released code). Without a world: all."""
+    context: str = "none"
+    """The first actions of a denoiser's chunk, up to the present. none: predicted anew; noised and clean: the executed
+    ones when acting, and in training demonstrated ones with noise (BESO's released code) or without."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class ImitationConfig(Imitation):
     lr: float = 1e-3
     """Learning rate of AdamW."""
     lr_schedule: str = "cosine"
-    """constant, linear or cosine decay to zero."""
+    """constant, linear or cosine decay to zero; stepped: times 0.99 after every 100 steps."""
     lr_warm_up: int = 100
     """Steps over which the learning rate rises from zero."""
     beta1: float = 0.95
@@ -111,6 +117,8 @@ class ImitationConfig(Imitation):
     """Entries of the action, such as an open or closed gripper, that are normalised to ±1/shrink instead of ±1."""
     shrink: float = 10.0
     """By how much those entries are shrunk; 1: not at all."""
+    demonstrated_in: str = ""
+    """World whose expert demonstrates, such as lattice-play for lattice-goals; empty: the world itself."""
 
 
 def train(config: ImitationConfig, run: Any) -> Result:

@@ -16,6 +16,7 @@ from pilotage.networks.gpt import GPT
 from pilotage.networks.residual_mlp import ResidualMLP
 from pilotage.networks.unet1d import UNet1d
 from pilotage.objectives.noise_paths import Karras, Linear, NoisePath, VariancePreserving
+from pilotage.policies.actions.context import ContextDenoiser
 from pilotage.policies.actions.denoiser import Denoiser
 from pilotage.policies.actions.direct_heads import BinsWithOffsets, LatentVariable, Mixture, Regression
 from pilotage.policies.actions.encoders import Encoder, FlattenEncoder, ImageEncoder, MLPEncoder, RecurrentEncoder
@@ -86,6 +87,8 @@ class Builder:
     def head(self) -> Head:
         """The head, with its network."""
         term = parse_term(self.parts.head)
+        if self.parts.context != "none" and term.reference != "denoiser":
+            raise UsageError(f"--context {self.parts.context} needs --head denoiser, {term.reference!r} was given")
         if term.reference in HEADS:
             return HEADS[term.reference](self, term)
         if ":" not in term.reference:
@@ -131,13 +134,17 @@ def drawing(sampler: str) -> dict[str, Any]:
         "steps": options.pop("steps", None),
         "schedule": options.pop("schedule", "exponential"),
         "levels": levels if levels is None or isinstance(levels, tuple) else (levels,),
+        "sigma_min": options.pop("sigma_min", None),
         "options": options,
     }
 
 
 def _denoiser(make: Builder, term: Term) -> Head:
     given = {"network": make.network(), "path": make.noise_path(), **drawing(make.parts.sampler)}
-    head: Head = built("head", {"denoiser": Denoiser}, term, given)
+    kind: type[Denoiser] = Denoiser
+    if make.parts.context != "none":
+        kind, given = ContextDenoiser, {**given, "context": make.parts.context, "history": make.encoder.frames - 1}
+    head: Head = built("head", {"denoiser": kind}, term, given)
     return head
 
 

@@ -16,6 +16,7 @@ from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.numpy_archive import read_npz, write_npz
 from pilotage.environments.control import CONTROL_ENVS, EXPERTS, collect, control_env, control_expert
 from pilotage.environments.control.drawing import GroundPlan
+from pilotage.interfaces import ControlPolicy
 from pilotage.policies.actions.policy import ActionPolicy
 from pilotage.rollouts.control import evaluate, starts_of
 from pilotage.rollouts.episodes import Evaluation
@@ -25,7 +26,7 @@ from pilotage.trainers.imitation_config import ImitationConfig
 if TYPE_CHECKING:
     import gymnasium
 
-MEASURES: Mapping[str, tuple[str, ...]] = {"push-t": ("coverage",)}
+MEASURES: Mapping[str, tuple[str, ...]] = {"push-t": ("coverage",), "block-push-goals": ("completed", "result")}
 """Numbers of a world's info that are reported, beside success and reward."""
 GOALS: Mapping[str, tuple[int, ...]] = {"block-push-goals": (0, 1, 3, 4), "lattice-goals": (0, 1)}
 """Entries of the state that a goal of the world speaks of, in the order in which the world gives them."""
@@ -49,7 +50,7 @@ class World:
         options = {"render_mode": "rgb_array"} if len(seen) else {}
         return evaluate(
             lambda: self.make(**options),
-            _Acting(policy, self.goal_entries),
+            self.acting(policy),
             self.starts(),
             lanes=config.lanes,
             keep=range(config.evaluation_episodes) if keep else (),
@@ -67,6 +68,10 @@ class World:
     def starts(self) -> Sequence[Start]:
         """The declared starts."""
         return starts_of(self.config.evaluation_episodes, self.config.evaluation_seed)
+
+    def acting(self, policy: ActionPolicy) -> ControlPolicy:
+        """The policy as evaluations ask for it: a goal of this world is shown to it as part of a state."""
+        return _Acting(policy, self.goal_entries)
 
     def map(self) -> GroundPlan | None:
         """The map of a flat world; None where there is none to draw paths on."""
@@ -120,6 +125,16 @@ class _Acting:
         return shown
 
 
+def judged(happened: Evaluation) -> dict[str, float]:
+    """Where the world tells what was asked for from what was done: mean result and reward, and their ratio."""
+    if not any("result/best" in episode.measures for episode in happened.episodes):
+        return {}
+    result = float(np.mean([episode.measures["result/best"] for episode in happened.episodes]))
+    reward = float(np.mean([episode.measures["completed/best"] for episode in happened.episodes]))
+    ratio = {"evaluation/conditional_ratio": result / reward} if reward else {}
+    return {"evaluation/result": result, "evaluation/reward": reward, **ratio}
+
+
 def world_of(config: ImitationConfig) -> World | None:
     """The world that a configuration names; None for "none". Raises UsageError where it cannot be made."""
     if config.world == "none":
@@ -130,11 +145,10 @@ def world_of(config: ImitationConfig) -> World | None:
 
 def expert_demonstrations(config: ImitationConfig, run: Any) -> Demonstrations:
     """What the world's scripted expert shows: an artifact, made once and shared by all arms and seeds."""
-    control_expert(config.world)  # refuses a world without one, before anything is made
-    settings = {"world": config.world, "episodes": config.demonstrations, "seed": config.data_seed}
-    folder = run.artifact(
-        make_demonstrations, settings, name=f"demonstrations-{config.world}", code=expert_sources(config.world)
-    )
+    world = config.demonstrated_in or config.world
+    control_expert(world)  # refuses a world without one, before anything is made
+    settings = {"world": world, "episodes": config.demonstrations, "seed": config.data_seed}
+    folder = run.artifact(make_demonstrations, settings, name=f"demonstrations-{world}", code=expert_sources(world))
     return read_npz(folder / "demonstrations.npz")
 
 

@@ -140,7 +140,8 @@ def _count(
 
 
 def schedule(kind: str, step: int, steps: int, warm_up: int) -> float:
-    """Factor on the learning rate at `step` of `steps` (from 0). kind: constant, linear or cosine decay to zero."""
+    """Factor on the learning rate at `step` of `steps` (from 0). kind: constant, linear or cosine decay to zero, or
+    stepped: times 0.99 after every 100 steps."""
     if warm_up and step < warm_up:
         return (step + 1) / warm_up
     progress = (step - warm_up) / max(1, steps - warm_up)
@@ -150,7 +151,9 @@ def schedule(kind: str, step: int, steps: int, warm_up: int) -> float:
         return 1.0 - progress
     if kind == "cosine":
         return 0.5 * (1.0 + float(torch.cos(torch.tensor(torch.pi * progress, dtype=torch.float64))))
-    raise ValueError(f"lr_schedule={kind!r}: expected constant, linear or cosine")
+    if kind == "stepped":
+        return float(0.99 ** ((step - warm_up) // 100))
+    raise ValueError(f"lr_schedule={kind!r}: expected constant, linear, cosine or stepped")
 
 
 def parameters_of(model: nn.Module) -> Iterator[nn.Parameter]:

@@ -13,6 +13,7 @@ from pilotage.networks.action_transformer import ActionTransformer
 from pilotage.networks.gpt import GPT
 from pilotage.networks.unet1d import UNet1d
 from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
+from pilotage.policies.actions.context import ContextDenoiser
 from pilotage.policies.actions.denoiser import Denoiser
 from pilotage.policies.actions.direct_heads import BinsWithOffsets, LatentVariable, Mixture, Regression
 from pilotage.policies.actions.discrete_entries import SignedGuess, TwoValuedHorizon
@@ -73,6 +74,7 @@ def pieces():
             sampler="flow_euler",
         ),
     )
+    yield "context", ContextDenoiser(GPT(1, 2, **gpt), Karras(), history=1, context="clean", sigma_min=0.1)
     yield "gpt", Regression(GPT(1, 2, **gpt), kind="absolute")
     yield "mixture", Mixture(small_mlp(outputs=6), modes=2, low_noise=False)
     bins = BinsWithOffsets(small_mlp(outputs=8), bins=4)

@@ -26,7 +26,8 @@ class Denoiser(Head):
     Only the network is trained: sampler, steps, schedule and options may be changed at any time. Bench base:
     VariancePreserving, predicts="clean". Diffusion Policy: predicts="noise" and ddpm with 100 steps. BESO: Karras,
     "residual", "ddim_sigma" with 3 steps. Flow matching: Linear, "velocity", "flow_euler" (see `flow`).
-    `schedule`: of σ, on a Karras path only. `levels`: exactly these instead. `options`: further ones of the sampler."""
+    `schedule`: of σ, on a Karras path only. `levels`: exactly these instead. `sigma_min`: the least σ that is walked
+    before 0, the path's unless given. `options`: further ones of the sampler."""
 
     def __init__(
         self,
@@ -38,11 +39,13 @@ class Denoiser(Head):
         steps: int | None = None,
         schedule: str = "exponential",
         levels: Sequence[float] | None = None,
+        sigma_min: float | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(network)
         self.path, self.predicts = path, predicts
         self.sampler, self.steps, self.schedule, self.levels, self.options = sampler, steps, schedule, levels, options
+        self.sigma_min = sigma_min
         sampler_for(sampler, path)
         path.weight(torch.zeros(1), predicts)  # refuses what the path does not know
         if not network.takes_level:
@@ -89,7 +92,8 @@ class Denoiser(Head):
         if isinstance(self.path, Karras):
             if self.schedule not in SCHEDULES:
                 raise UsageError(f"schedule={self.schedule!r} is not known; choose of {', '.join(SCHEDULES)}")
-            return SCHEDULES[self.schedule](steps, self.path.sigma_min, self.path.sigma_max)
+            least = self.path.sigma_min if self.sigma_min is None else self.sigma_min
+            return SCHEDULES[self.schedule](steps, least, self.path.sigma_max)
         raise UsageError(f"a {type(self.path).__name__} path has no schedule; give the head its levels")
 
     def first_scale(self, levels: Sequence[float] | Tensor) -> float:

@@ -109,6 +109,10 @@ class BestOf(Head):
         self.horizon, self.action_dim = head.horizon, head.action_dim
 
     @property
+    def history(self) -> int:  # type: ignore[override]
+        return self.head.history
+
+    @property
     def network(self) -> nn.Module:  # type: ignore[override]
         return self.head.network
 

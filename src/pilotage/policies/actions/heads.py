@@ -39,6 +39,9 @@ class ActionHead(Protocol):
 class Head(nn.Module):
     """A head over a network; `horizon` and `action_dim` are the network's."""
 
+    history: int = 0
+    """First actions of a chunk that it takes as executed; a policy then holds them at those (see `context`)."""
+
     def __init__(self, network: ChunkNetwork) -> None:
         super().__init__()
         self.network = network

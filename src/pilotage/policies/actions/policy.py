@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pilotage.policies.actions.context import executed_context, last_actions
 from pilotage.policies.actions.encoders import Encoder, without_goal
 from pilotage.policies.actions.executors import Executor
-from pilotage.policies.actions.guidance import classifier_free
+from pilotage.policies.actions.guidance import chained, classifier_free
 from pilotage.policies.actions.heads import Head
 from pilotage.policies.actions.sampling import Guide
 from pilotage.policies.actions.starts import FreshStart, Initialiser, Watchful
@@ -38,7 +39,8 @@ class ActionPolicy:
 
     A row is an episode. It has its own chunk and random numbers, so what happens in it does not depend on which other
     rows are asked. `goal_weight` is the λ of classifier-free guidance. `calls` maps rows to the network passes that
-    served them so far, `passes` counts the passes (one may serve many rows), `decisions` the chunks made."""
+    served them so far, `passes` counts the passes (one may serve many rows), `decisions` the chunks made. A head with a
+    `history` has the first actions of its chunks held at those that the row executed last."""
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class ActionPolicy:
         self.calls: dict[int, int] = {}
         self.passes, self.decisions = 0, 0
         self._windows: dict[int, list[dict[str, Tensor]]] = {}
+        self._executed: dict[int, list[Tensor]] = {}
         self._generators: dict[int, torch.Generator] = {}
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int] | None = None) -> None:
@@ -69,7 +72,7 @@ class ActionPolicy:
         self.executor.reset(rows)
         self.initialiser.reset(rows)
         for row, own in zip(rows, rows if seeds is None else seeds, strict=True):
-            self._windows[row] = []
+            self._windows[row], self._executed[row] = [], []
             source = [self.seed, int(own)]
             state = np.random.SeedSequence(source).generate_state(2, np.uint32)
             self._generators[row] = torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
@@ -94,6 +97,9 @@ class ActionPolicy:
             if group:
                 self._decide(group)
         normalised = self.executor.next(rows)
+        if self.head.history:
+            for row, action in zip(rows, normalised, strict=True):
+                self._executed[row] = [*self._executed[row], action][-self.head.history :]
         return self.normalisers[ACTION].denormalise(normalised).cpu()
 
     def save(self, folder: str | Path) -> None:
@@ -128,7 +134,7 @@ class ActionPolicy:
         observations = self._stacked(rows)
         with evaluating(self.encoder, self.head), self._counted(rows):
             condition = self.encoder(observations)
-            guide = self._goal_guide(observations)
+            guide = self._guide(observations, rows)
             start = self.initialiser.start(rows, generators) if self.initialiser.warm(rows[0]) else None
             chunks = self.head.sample(condition, generators, start, guide)
         if not bool(chunks.isfinite().all()):
@@ -139,11 +145,17 @@ class ActionPolicy:
         self.executor.receive(rows, chunks)
         self.initialiser.keep(rows, chunks)
 
-    def _goal_guide(self, observations: Mapping[str, Tensor]) -> Guide | None:
-        if self.goal_weight == 1:
-            return None
-        free = self.head.denoiser(self.encoder(without_goal(observations)))
-        return classifier_free(free, self.goal_weight)
+    def _guide(self, observations: Mapping[str, Tensor], rows: Sequence[int]) -> Guide | None:
+        guides: list[Guide] = []
+        if self.goal_weight != 1:
+            free = self.head.denoiser(self.encoder(without_goal(observations)))
+            guides.append(classifier_free(free, self.goal_weight))
+        if self.head.history:
+            like = next(self.head.parameters()).new_empty(self.head.action_dim)
+            executed = last_actions([self._executed[row] for row in rows], self.head.history, like)
+            # Outermost, so that what is guided towards the goal sees the same history with and without it.
+            guides.append(executed_context(executed, self.head.horizon))
+        return chained(*guides) if guides else None
 
     def _observe(self, observations: Mapping[str, Any] | np.ndarray | Tensor, rows: Sequence[int]) -> None:
         """Brings the rows' windows up to date, normalised; the first frame of an episode fills its whole window."""

@@ -22,6 +22,7 @@ from pilotage.networks.gpt import GPT
 from pilotage.networks.residual_mlp import ResidualMLP
 from pilotage.networks.unet1d import UNet1d
 from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
+from pilotage.policies.actions.context import ContextDenoiser
 from pilotage.policies.actions.denoiser import Denoiser
 from pilotage.policies.actions.direct_heads import BinsWithOffsets, LatentVariable, Mixture, Regression
 from pilotage.policies.actions.discrete_entries import SignedGuess, TwoValuedHorizon
@@ -44,7 +45,17 @@ PIECES: dict[str, type] = {
         *(ResidualMLP, UNet1d, ActionTransformer, GPT),
         *(VariancePreserving, Karras, Linear),
         *(FlattenEncoder, MLPEncoder, RecurrentEncoder, ImageEncoder),
-        *(Denoiser, Regression, Mixture, BinsWithOffsets, LatentVariable, ContrastiveEnergy, EnergyByDescent, BestOf),
+        *(
+            ContextDenoiser,
+            Denoiser,
+            Regression,
+            Mixture,
+            BinsWithOffsets,
+            LatentVariable,
+            ContrastiveEnergy,
+            EnergyByDescent,
+            BestOf,
+        ),
         *(RecedingHorizon, TemporalEnsembling, FreshStart, ShiftedStart),
         *(RestartingStart, SignedGuess, TwoValuedHorizon),
     )

@@ -1,0 +1,84 @@
+"""Ways to imitate towards a goal that BESO is compared with, as rows: everything but the head is BESO's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pilotage.system import Card, Paper, System
+from pilotage.trainers.imitation_config import ACTIONS, ImitationConfig, train
+
+PLAY = ImitationConfig(
+    observation_steps=5,
+    chunk=5,
+    executed=1,
+    goal_steps=1,
+    world="block-push-goals",
+    demonstrations=1000,
+    batch=128,
+    lr=1e-3,
+    lr_schedule="stepped",
+    beta1=0.9,
+    weight_decay=0.0,
+    average_decay=0.999,
+    evaluation_episodes=100,
+    lanes=50,
+)
+"""What all of them learn from and how, the same as BESO."""
+
+
+def _row(
+    name: str, summary: str, use_when: str, avoid_when: str, paper: Paper | None, notes: str = "", **parts: object
+) -> System:
+    card = Card(
+        name=name,
+        family="robots",
+        summary=summary,
+        audience="Whoever learns from play and needs a baseline that is exactly what its name says.",
+        use_when=use_when,
+        avoid_when=avoid_when,
+        paper=paper,
+        baseline=True,
+        notes=notes,
+    )
+    return System(card, replace(PLAY, **parts), train, ACTIONS, metric="evaluation/result")  # type: ignore[arg-type]
+
+
+SYSTEMS = [
+    _row(
+        "gcbc",
+        "Goal-conditioned behaviour cloning: a network is regressed on the action, given the last states and a goal "
+        "from the future of the demonstration.",
+        "Between a state and a goal there is one way.",
+        "There are several: it answers their mean.",
+        None,
+        "- It sees the same five states as BESO, and predicts the whole window of actions, of which the newest is "
+        "executed.\n",
+        head="regression",
+        network="residual_mlp:width=256,depth=3",
+    ),
+    _row(
+        "c-bet",
+        "Conditional Behavior Transformer: bins of actions are classified, given the last states and a goal, and an "
+        "offset from the bin's centre is added.",
+        "Play is multi-modal and one pass per decision is all that there is time for.",
+        "Actions are many-dimensional: bins over whole actions grow sparse.",
+        Paper("From Play to Policy: Conditional Behavior Generation from Uncurated Robot Data", "2210.10047"),
+        head="bins:bins=24,offset_weight=1000",
+        network="gpt:width=64,depth=3,heads=4",
+    ),
+    _row(
+        "ddpm-gpt",
+        "BESO's transformer trained as a discrete diffusion model that predicts the noise, with 100 levels.",
+        "You want to see what the continuous levels and the preconditioning of BESO are worth.",
+        "You want to act fast: it takes tens of passes.",
+        Paper("Denoising Diffusion Probabilistic Models", "2006.11239"),
+        encoder="flatten:dropout_kind=whole",
+        head="denoiser:predicts=noise",
+        network="gpt:width=64,depth=3,heads=4",
+        path="vp:steps=100",
+        sampler="ddpm:steps=100",
+        context="noised",
+        goal_dropout=0.1,
+        goal_weight=2.0,
+    ),
+]
