@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +185,8 @@ def _denoising_error(policy: Any, observations: Mapping[str, Tensor], seed: int)
 def ranking(arm: str, unit: int, context: Any) -> dict[str, float]:
     """Among 16 chunks for a held-back window, the distance of one from the nearest of its expert neighbours' chunks.
 
-    The neighbours are the eight held-back windows of most similar observation. arm: lowest energy, or the first drawn."""
-    from pilotage.trainers.energy_judgement import saved_policy, windows_of
+    The neighbours are the eight held-back windows of most similar observation. arm: lowest energy, or first drawn."""
+    from pilotage.trainers.energy_judgement import decide, saved_policy, windows_of
 
     config, run, metrics = _trained(context)
     policy = saved_policy(config, run)
@@ -195,8 +194,6 @@ def ranking(arm: str, unit: int, context: Any) -> dict[str, float]:
     head = policy.head
     assert isinstance(head, EnergyOptimisation)
     head.candidates = 16 if arm == "lowest" else 1
-    from pilotage.trainers.energy_judgement import decide
-
     chunk = decide(policy, batch.observations, unit)
     state = batch.observations["state"].flatten(1)
     near = torch.cdist(state, state).topk(min(8, len(state)), largest=False).indices
@@ -212,7 +209,7 @@ def steps_by_place(arm: str, unit: int, context: Any) -> dict[str, float]:
 
     config, run, metrics = _trained(context)
     policy = saved_policy(config, run)
-    seen = windows_of(replace(config), 60 if context.quick else 600).observations
+    seen = windows_of(config, 60 if context.quick else 600).observations
     assert isinstance(policy.head, EnergyOptimisation)
     decide(policy, seen, unit)
     assert policy.head.latest is not None
