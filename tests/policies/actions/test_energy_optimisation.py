@@ -88,8 +88,9 @@ def test_second_derivatives_reach_every_weight(loss, kind):
         )
         made = randomised(EnergyOptimisation(network, **{**PAPER, "training_loss": loss}))
     made.train().loss(chunks(8), condition(8), generator(), all_real(8)).mean().backward()
-    # The last shift is common to all chunks, so no slope knows of it; α is a weight of the paper's loss alone.
     for name, weight in made.network.named_parameters():
+        if name == "decoder.norm.bias" and loss == "equilibrium_matching":
+            continue  # it adds the same to every energy, which only steps scaled by the energy know of
         assert weight.grad is not None, name
         assert weight.grad.abs().sum() > 0, name
     assert (made.log_step.grad is not None) == (loss == "through_descent")
@@ -142,8 +143,8 @@ def test_rows_stop_for_themselves_and_the_batch_changes_nothing():
     made = randomised(head(step_size=0.5, steps=12, noise=0.01))
     known = condition(6)
     with torch.no_grad():
-        typical = float(made.sample(known, [generator(n) for n in range(6)]).new_tensor(made.latest.slope.median()))
-        made.least_slope = typical
+        made.sample(known, [generator(n) for n in range(6)])
+        made.least_slope = float(made.latest.slope.sort().values[2:4].mean())
         together = made.sample(known, [generator(n) for n in range(6)])
         steps = made.latest.steps
         alone = [made.sample(known.map(lambda part, n=n: part[n : n + 1]), [generator(n)]) for n in range(6)]
@@ -181,7 +182,7 @@ def test_within_no_grad_it_works_and_leaves_no_graph():
             chunk = made.sample(condition(2), generator(number))
             if number in (20, 199):
                 gc.collect()
-                counts.append(sum(isinstance(one, torch.Tensor) for one in gc.get_objects()))
+                counts.append(sum(type(one) is torch.Tensor for one in gc.get_objects()))
     assert not chunk.requires_grad
     assert abs(counts[1] - counts[0]) < 5
     assert all(weight.grad is None for weight in made.parameters())

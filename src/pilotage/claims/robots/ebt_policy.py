@@ -39,7 +39,7 @@ def _claim(
     """A claim about tuned trainings in `world`, which all such claims share; `compare` names the arms."""
     pair: tuple[str, str] | None = options["compare"]  # type: ignore[assignment]
     settings: dict[str, object] = {
-        "arms": _arms(world, *reversed(pair or ("ebt",))),
+        "arms": {} if "arms" in options else _arms(world, *reversed(pair or ("ebt",))),
         "measure": measures.trained,
         "cost": COST[world],
         "tuned_by": GOOD[world],
