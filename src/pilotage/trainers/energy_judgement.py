@@ -87,7 +87,9 @@ def compute_of(policy: ActionPolicy, batch: WindowBatch) -> dict[str, float]:
         single = flops_of(lambda: head.network(batch.actions, level, *condition)) / rows
     hook = head.network.register_forward_hook(count)
     try:
+        _train_once(policy, batch)  # the first one also checks the network
         head.taken()
+        passes = 0
         decision = flops_of(lambda: decide(policy, batch.observations)) / rows
         acting, forward = head.taken(), passes / rows
         passes = 0
