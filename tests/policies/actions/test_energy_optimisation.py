@@ -79,17 +79,19 @@ def test_the_energy_has_neither_level_nor_last_bias_and_begins_flat():
 
 
 @pytest.mark.parametrize("loss", ["through_descent", "equilibrium_matching"])
+@pytest.mark.parametrize("scaled", [True, False])
 @pytest.mark.parametrize("kind", ["residual", "transformer"])
-def test_second_derivatives_reach_every_weight(loss, kind):
-    made = randomised(head(**{**PAPER, "training_loss": loss}))
+def test_second_derivatives_reach_every_weight(loss, kind, scaled):
+    options = {**PAPER, "training_loss": loss, "scaled": scaled}
+    made = randomised(head(**options))
     if kind == "transformer":
         network = ActionTransformer(
             2, 4, token_dim=3, frames=2, width=16, depth=1, heads=2, outputs=1, takes_level=False
         )
-        made = randomised(EnergyOptimisation(network, **{**PAPER, "training_loss": loss}))
+        made = randomised(EnergyOptimisation(network, **options))
     made.train().loss(chunks(8), condition(8), generator(), all_real(8)).mean().backward()
     for name, weight in made.network.named_parameters():
-        if name == "decoder.norm.bias" and loss == "equilibrium_matching":
+        if name == "decoder.norm.bias" and (loss == "equilibrium_matching" or not scaled):
             continue  # it adds the same to every energy, which only steps scaled by the energy know of
         assert weight.grad is not None, name
         assert weight.grad.abs().sum() > 0, name
@@ -231,7 +233,7 @@ def test_the_slope_to_stop_at_is_learnt_from_descents_and_travels_with_the_weigh
 def test_bad_input_is_refused():
     made = head()
     with pytest.raises(UsageError, match="min_max"):
-        made.loss(3 * chunks(2), condition(2), generator(), all_real(2))
+        made.train().loss(3 * chunks(2), condition(2), generator(), all_real(2))
     with pytest.raises(UsageError, match="not finite"):
         settle(lambda x, rows: x.sum((1, 2)) * math.inf, chunks(2), None, Descent(), steps=2)  # noqa: ARG005
     with pytest.raises(UsageError, match="through_descent"):

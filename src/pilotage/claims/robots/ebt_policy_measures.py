@@ -22,6 +22,8 @@ TWO_MODE_HEADS: Mapping[str, Mapping[str, Any]] = {
     "noised start": {"training_loss": "through_descent", "step_size": 1.0, "learn_step": True, "start": "noised"},
     "matching": {},
 }
+TO_THE_END: Mapping[str, Any] = {"steps": 20, "least_slope": 0.0}
+"""How the two-mode density is descended: a slope is small between two modes as well, where an early stop would rest."""
 EQUAL_PASSES = 4
 """Denoiser passes that cost what two steps down an energy cost, each a forward and a backward."""
 SHIFT = 0.5
@@ -37,7 +39,11 @@ def two_modes(arm: str, unit: int, context: Any) -> dict[str, float]:
 
     torch.manual_seed(unit)
     network = ResidualMLP(1, 1, 1, width=64, depth=2, takes_level=False, outputs=1)
-    head: Head = Regression(network) if arm == "regression" else EnergyOptimisation(network, **TWO_MODE_HEADS[arm])
+    head: Head = (
+        Regression(network)
+        if arm == "regression"
+        else EnergyOptimisation(network, **{**TO_THE_END, **TWO_MODE_HEADS[arm]})
+    )
     generator = torch.Generator().manual_seed(unit)
     optimiser = torch.optim.AdamW(head.parameters(), lr=3e-3)
     nothing, real = Condition(torch.zeros(256, 1)), torch.ones(256, 1, dtype=torch.bool)

@@ -122,7 +122,7 @@ class EnergyOptimisation(EnergyHead):
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         clean, mask = fill_padding(chunk, mask), needed_mask(mask, chunk)
         farthest = float(clean.abs().max())
-        if farthest > OUTSIDE:
+        if self.training and farthest > OUTSIDE:  # what is held back may lie outside
             raise UsageError(
                 f"demonstrated actions reach {farthest:.3g}; an energy is trained on chunks within [-1, 1]: use "
                 "action_scaling=min_max"
