@@ -221,3 +221,34 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(
     with pytest.raises(Exception, match="loss"):
         trained(small(ROWS["bc-mlp"]), tmp_path / "run")
     assert list((tmp_path / "run").glob("failed-batch/*"))
+
+
+@pytest.mark.parametrize("head", ["energy", "ebt"])
+def test_an_energy_resumes_to_the_bit_and_reports_its_passes(
+    head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pilotage.policies.actions import energy_optimisation
+    from pilotage.systems.robots.ebt_policy import SYSTEM
+    from pilotage.trainers.imitation import ImitationTrainer
+
+    monkeypatch.setattr(energy_optimisation, "CALIBRATE_EVERY", 2)
+    config = small(SYSTEM, head=head)
+    whole = trained(config, tmp_path / "whole")
+    original = ImitationTrainer.step
+
+    def dies(self: Any, step: int) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+        original(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImitationTrainer, "step", dies)
+        with pytest.raises(KeyboardInterrupt):
+            trained(config, tmp_path / "killed")
+    killed = trained(config, tmp_path / "killed")
+    for name in ("metrics.jsonl", "result.json", "policy/weights.safetensors", "policy/policy.json"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    result = read_result(whole)
+    assert result is not None
+    assert result["evaluation/forward_passes"] == result["evaluation/backward_passes"] >= 1
+    assert all(line["training/second_passes"] >= 1 for line in lines(whole, "metrics"))

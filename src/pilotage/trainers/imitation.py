@@ -159,12 +159,14 @@ class ImitationTrainer:
             happened = None
             if self.world is not None:
                 policy = self.policy(self.run.seed_for("evaluation", step))
+                self.head.taken()  # what the validation did is not the world's
                 began = time.perf_counter()
                 happened = self.world.evaluate(policy, films)
                 metrics |= happened.metrics() | judged(happened)
                 metrics["evaluation/calls"] = sum(policy.calls.values()) / max(1, policy.decisions)
                 metrics["evaluation/decisions"] = policy.decisions / sum(e.steps for e in happened.episodes)
                 self.run.clock(step, {"evaluation": time.perf_counter() - began})
+                metrics |= {f"evaluation/{name}": value for name, value in self.head.taken().items()}
             self.model.train()
         return metrics, happened
 
@@ -290,6 +292,7 @@ def train(config: ImitationConfig, run: Any) -> Result:
             if not (looks or saves or done % config.log_every == 0):
                 continue
             metrics = trainer.sums.taken()
+            metrics |= {f"training/{name}": value for name, value in trainer.head.taken().items()}
             metrics |= {"lr": trainer.optimiser.param_groups[0]["lr"], "samples/total": float(done * config.batch)}
             shown = {"loss": metrics["loss"]}
             run.clock(done, {"seconds": time.perf_counter() - began})

@@ -15,12 +15,12 @@ class Imitation:
     """What makes a method: one choice for each part."""
 
     encoder: str = "flatten"
-    """From observations to a condition: flatten, mlp, recurrent, image."""
+    """From observations to a condition: flatten, mlp, recurrent, image, causal."""
     network: str = "residual_mlp"
     """The network over chunks: residual_mlp, unet, transformer, gpt."""
     head: str = "denoiser"
-    """What it is trained for: denoiser, regression, mixture, bins, latent, contrastive, descent; module:function for
-    your own."""
+    """What it is trained for: denoiser, regression, mixture, bins, latent, contrastive, descent, energy, ebt;
+    module:function for your own."""
     path: str = "vp"
     """How a denoiser's chunks become noise: vp, karras, linear."""
     sampler: str = "ddim:steps=4"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pilotage.networks.action_transformer import ActionTransformer
@@ -16,11 +16,13 @@ from pilotage.networks.gpt import GPT
 from pilotage.networks.residual_mlp import ResidualMLP
 from pilotage.networks.unet1d import UNet1d
 from pilotage.objectives.noise_paths import Karras, Linear, NoisePath, VariancePreserving
+from pilotage.policies.actions.causal_encoder import CausalEncoder
 from pilotage.policies.actions.context import ContextDenoiser
 from pilotage.policies.actions.denoiser import Denoiser
 from pilotage.policies.actions.direct_heads import BinsWithOffsets, LatentVariable, Mixture, Regression
 from pilotage.policies.actions.encoders import Encoder, FlattenEncoder, ImageEncoder, MLPEncoder, RecurrentEncoder
 from pilotage.policies.actions.energy_heads import ContrastiveEnergy, EnergyByDescent
+from pilotage.policies.actions.energy_optimisation import EnergyOptimisation
 from pilotage.policies.actions.executors import Executor, RecedingHorizon, TemporalEnsembling
 from pilotage.policies.actions.heads import Head
 from pilotage.references import load_function, nearest
@@ -33,6 +35,7 @@ ENCODERS: Mapping[str, type[Encoder]] = {
     "mlp": MLPEncoder,
     "recurrent": RecurrentEncoder,
     "image": ImageEncoder,
+    "causal": CausalEncoder,
 }
 NETWORKS: Mapping[str, type[ChunkNetwork]] = {
     "residual_mlp": ResidualMLP,
@@ -184,6 +187,25 @@ def _energy(kind: type[Head]) -> Callable[[Builder, Term], Head]:
     return make_head
 
 
+EBT: Mapping[str, Any] = {
+    "training_loss": "through_descent",
+    "step_size": 100.0,
+    "learn_step": True,
+    "momentum": 0.9,
+    "scaled": True,
+    "normalise_last": True,
+    "least_steps": 2,
+    "more_steps": 2,
+    "noise_first": 0.1,
+    "noise_last": 0.005,
+}
+"""What the head `ebt` is, beside the head `energy`: EBT-Policy's own loss and descent, at the size of a bench."""
+
+
+def _ebt(make: Builder, term: Term) -> Head:
+    return _energy(EnergyOptimisation)(make, replace(term, options={**EBT, **term.options}))
+
+
 HEADS: Mapping[str, Callable[[Builder, Term], Head]] = {
     "denoiser": _denoiser,
     "regression": _regression,
@@ -192,6 +214,8 @@ HEADS: Mapping[str, Callable[[Builder, Term], Head]] = {
     "latent": _latent,
     "contrastive": _energy(ContrastiveEnergy),
     "descent": _energy(EnergyByDescent),
+    "energy": _energy(EnergyOptimisation),
+    "ebt": _ebt,
 }
 
 

@@ -112,3 +112,19 @@ def test_settings_that_cannot_work_are_refused():
         ENCODERS["image"]()({"state": OBSERVATIONS["state"], "goal": OBSERVATIONS["goal"]})
     with pytest.raises(UsageError, match="choose element or whole"):
         drop_goal(torch.ones(1, 1, 1), generator(), probability=0.5, kind="row")
+
+
+def test_a_causal_encoders_token_knows_the_frames_up_to_its_own():
+    from pilotage.policies.actions.causal_encoder import CausalEncoder
+
+    torch.manual_seed(0)
+    encoder = CausalEncoder(3, 4, width=16, depth=2, heads=2).eval()
+    state = torch.randn(2, 4, 3)
+    later = state.clone()
+    later[:, 2] += 1
+    before, after = (encoder({"state": value}).tokens for value in (state, later))
+    torch.testing.assert_close(before[:, :2], after[:, :2])
+    assert ((before - after)[:, 2:].abs().amax(-1) > 1e-4).all()
+    torch.testing.assert_close(encoder({"state": state}).vector, before[:, -1])
+    with pytest.raises(UsageError, match="multiple"):
+        CausalEncoder(3, 4, width=15, heads=2)

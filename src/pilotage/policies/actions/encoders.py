@@ -109,7 +109,7 @@ class FlattenEncoder(Encoder):
 
     def forward(self, observations: Observations, generator: Generators | None = None) -> Condition:
         state, goal = self._state(observations, shorter=True), self._goal(observations, generator)
-        return Condition(_joined(state.flatten(1), goal), state, goal)
+        return Condition(joined(state.flatten(1), goal), state, goal)
 
 
 class MLPEncoder(Encoder):
@@ -140,7 +140,7 @@ class MLPEncoder(Encoder):
 
     def forward(self, observations: Observations, generator: Generators | None = None) -> Condition:
         state, goal = self._state(observations), self._goal(observations, generator)
-        return Condition(self.layers(_joined(state.flatten(1), goal)), self.of_frame(state), goal)
+        return Condition(self.layers(joined(state.flatten(1), goal)), self.of_frame(state), goal)
 
 
 class RecurrentEncoder(Encoder):
@@ -218,8 +218,9 @@ class ImageEncoder(Encoder):
         if self.state_dim:
             parts.append(self._state(observations))
         tokens, goal = torch.cat(parts, -1), self._goal(observations, generator)
-        return Condition(_joined(tokens.flatten(1), goal), tokens, goal)
+        return Condition(joined(tokens.flatten(1), goal), tokens, goal)
 
 
-def _joined(vector: Tensor, goal: Tensor | None) -> Tensor:
+def joined(vector: Tensor, goal: Tensor | None) -> Tensor:
+    """The vector [B, d] with the goal [B, n, G] appended, where there is one."""
     return vector if goal is None else torch.cat([vector, goal.flatten(1)], -1)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pilotage.networks.chunk_network import ChunkNetwork
 from pilotage.objectives.denoising import chunk_error, fill_padding, needed_mask
@@ -33,8 +34,10 @@ class EnergyHead(Head):
             raise UsageError("an energy knows no noise level; make its network with takes_level=False")
 
     def energy(self, chunk: Tensor, condition: Condition) -> Tensor:
-        """Energy per chunk: chunk [B, T, A] -> [B]."""
-        return self.network(chunk, chunk[:, 0, 0], *condition).mean((1, 2))
+        """Energy per chunk: chunk [B, T, A] -> [B]. Attention is computed plainly, since the fused kernels have no
+        second derivative."""
+        with sdpa_kernel(SDPBackend.MATH):
+            return self.network(chunk, chunk[:, 0, 0], *condition).mean((1, 2))
 
     def _energy_of(self, condition: Condition) -> Energy:
         """The energy given the condition, of chunks [B, T, A] or of n per row [B, n, T, A]."""

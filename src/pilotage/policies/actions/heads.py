@@ -55,6 +55,10 @@ class Head(nn.Module):
     ) -> Tensor:
         raise NotImplementedError
 
+    def taken(self) -> dict[str, float]:
+        """Numbers of its own to report, over what it did since it was last asked; none by default."""
+        return {}
+
     def denoiser(self, condition: Condition) -> Denoise:  # noqa: ARG002
         """(x, level) -> clean estimate, given the condition. Raises UsageError for a head that does not denoise."""
         raise UsageError(f"a {type(self).__name__} head does not denoise, so nothing can guide it")

@@ -22,12 +22,14 @@ from pilotage.networks.gpt import GPT
 from pilotage.networks.residual_mlp import ResidualMLP
 from pilotage.networks.unet1d import UNet1d
 from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
+from pilotage.policies.actions.causal_encoder import CausalEncoder
 from pilotage.policies.actions.context import ContextDenoiser
 from pilotage.policies.actions.denoiser import Denoiser
 from pilotage.policies.actions.direct_heads import BinsWithOffsets, LatentVariable, Mixture, Regression
 from pilotage.policies.actions.discrete_entries import SignedGuess, TwoValuedHorizon
 from pilotage.policies.actions.encoders import FlattenEncoder, ImageEncoder, MLPEncoder, RecurrentEncoder
 from pilotage.policies.actions.energy_heads import ContrastiveEnergy, EnergyByDescent
+from pilotage.policies.actions.energy_optimisation import EnergyOptimisation
 from pilotage.policies.actions.executors import RecedingHorizon, TemporalEnsembling
 from pilotage.policies.actions.guidance import BestOf
 from pilotage.policies.actions.policy import ActionPolicy, Scaling
@@ -58,6 +60,7 @@ PIECES: dict[str, type] = {
         ),
         *(RecedingHorizon, TemporalEnsembling, FreshStart, ShiftedStart),
         *(RestartingStart, SignedGuess, TwoValuedHorizon),
+        *(CausalEncoder, EnergyOptimisation),
     )
 }
 
