@@ -123,7 +123,8 @@ def test_the_mask_keeps_plans_that_break_their_rule_from_the_loss(tmp_path: Path
     losses = []
     for garbage in (0.0, 5.0):
         trainer.plans.plan[~trainer.plans.valid] = garbage
-        losses.append(float(trainer.planner.learner_loss(trainer.plans, rows, torch.Generator().manual_seed(0))))
+        loss = trainer.planner.learner_loss(trainer.plans, rows, torch.Generator().manual_seed(0))
+        losses.append(loss.item())
     assert losses[0] == losses[1]
 
 

@@ -45,6 +45,7 @@ class SceneEncoder(nn.Module):
         self.ego = relu_layers([6, hidden, width])
         self.neighbour = relu_layers([7, hidden, width])
         self.lane = relu_layers([3 * way_points, hidden, width])
+        self.lengths: Tensor
         self.register_buffer("lengths", torch.tensor([1 / scale, 1 / scale, 1.0]), persistent=False)
 
     def forward(self, seen: Mapping[str, Tensor]) -> Tensor:

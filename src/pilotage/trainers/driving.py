@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from pilotage.system import Result, UsageError
 from pilotage.trainers import driving_closed, driving_judge
 from pilotage.trainers.driving_closed import closed_loop
 from pilotage.trainers.driving_config import DrivingConfig
-from pilotage.trainers.driving_data import make_drives, plans_of, test_seed
+from pilotage.trainers.driving_data import Drives, make_drives, plans_of, test_seed
 from pilotage.trainers.driving_judge import judged
 from pilotage.trainers.driving_models import Planner, Plans
 from pilotage.trainers.driving_rows import Request, check_rows, plans_by
+from pilotage.trainers.driving_rules import RuleSets
 from pilotage.trainers.on_policy import schedule
 
 WEIGHTS = "planner.safetensors"
@@ -160,15 +162,18 @@ class DrivingTrainer:
 
     def judge(self) -> dict[str, float]:
         """Every row in open and in closed loop; what was judged before the run was interrupted is taken as it was."""
-        config, metrics = self.config, {}
+        config, metrics = self.config, dict[str, float]()
         drives = make_drives(config.test_scenes, 1, test_seed(config))
         sets = drives.sets()
         for row in config.rows:
-            metrics |= self._kept("open_loop", row, lambda row=row: judged(drives, sets, self.test_plans(row)))
+            metrics |= self._kept("open_loop", row, partial(self._judged, row, drives, sets))
         for row in config.closed_rows:
-            metrics |= self._kept("closed_loop", row, lambda row=row: closed_loop(row, self.planner, config))
+            metrics |= self._kept("closed_loop", row, partial(closed_loop, row, self.planner, config))
         leading = {name: metrics[f"open_loop/{config.row}/{name}"] for name in driving_judge.MEASURES}
         return {**leading, **metrics}
+
+    def _judged(self, row: str, drives: Drives, sets: RuleSets) -> dict[str, float]:
+        return judged(drives, sets, self.test_plans(row))
 
     def test_plans(self, row: str) -> Tensor:
         """The plans of a row for the test sets: [N, K, T, 2]."""

@@ -6,6 +6,7 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def optimised(sets: RuleSets, plans: Tensor, *, steps: int, rate: float, margin:
         rest = sets[which]
         moved = descend(
             plans[which, draw][:, None],
-            lambda at, rest=rest: rest.robustness(at, tau),
+            partial(rest.robustness, tau=tau),
             torch.ones(2),
             steps=count,
             rate=rate,

@@ -26,6 +26,9 @@ from pilotage.trainers.driving_rules import RuleSets, told_of
 
 TOLD = 7
 """Numbers by which a network is told mode and ψ."""
+RULE_ROWS = 256
+"""Rows of a batch, at most, on which a VAE's rule and collision losses are taken: a roll-out costs far more than a
+pass."""
 
 
 class Plans:
@@ -115,8 +118,10 @@ class Planner(nn.Module):
         error = (again - plan).square().mean((1, 2)) + config.kl_weight * divergence / learner.latent
         loss = valid_mean(error, valid)
         if config.rule_weight or config.collision_weight:
-            drawn = learner.sample(vector, normal((len(rows), learner.latent), generator)).clamp(-1, 1)[:, None]
-            sets = plans.sets(rows)
+            some = min(len(rows), RULE_ROWS)
+            noise = normal((some, learner.latent), generator)
+            drawn = learner.sample(vector[:some], noise).clamp(-1, 1)[:, None]
+            sets = plans.sets(rows[:some])
             broken = (config.margin - sets.robustness(drawn, config.tau)).relu().mean()
             hit = (-sets.clearance(drawn)).relu().mean()
             loss = loss + config.rule_weight * broken + config.collision_weight * hit

@@ -61,7 +61,8 @@ def play(config: DrivingConfig, run: Path, episodes: int = 2, first_seed: int | 
     with torch.no_grad():
         states = sets.states(plans)
         kept = sets.robustness_of(states) > 0
-    paths, listed = [], []
+    paths: list[np.ndarray] = []
+    listed: list[Episode] = []
     for n in (sets.scene == first).nonzero()[:, 0].tolist():
         for k in range(plans.shape[1]):
             paths.append(states[n, k, :, :2].numpy())
