@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotage.objectives.denoising import chunk_error, fill_padding, needed_mask, step_mean, weighted_rows
+from pilotage.objectives.denoising import chunk_error, fill_padding, needed_mask, step_mean, valid_mean, weighted_rows
 
 
 def chunks(rows=4, steps=6, dims=2, seed=0):
@@ -68,3 +68,15 @@ def test_step_mean_and_row_weights():
     weighted = weighted_rows(torch.tensor([2.0, 3.0]), torch.tensor([0.5, 2.0], dtype=torch.float64))
     assert weighted.dtype == torch.float32
     assert weighted.tolist() == [1.0, 6.0]
+
+
+def test_rows_that_are_not_valid_reach_neither_loss_nor_gradient():
+    loss = torch.tensor([1.0, float("nan"), 3.0, 1e30], requires_grad=True)
+    valid = torch.tensor([True, False, True, False])
+    mean = valid_mean(loss, valid)
+    assert mean == 2
+    mean.backward()
+    assert loss.grad.tolist() == [0.5, 0, 0.5, 0]
+    assert valid_mean(loss, torch.zeros(4, dtype=torch.bool)) == 0
+    with pytest.raises(ValueError, match="bool"):
+        valid_mean(loss.detach(), valid.float())

@@ -67,3 +67,13 @@ def weighted_rows(loss: Tensor, weight: Tensor) -> Tensor:
     """Row losses [B] times a weight per row [B], in the losses' type."""
     expect("B B", loss, weight)
     return loss * weight.to(loss.device, loss.dtype)
+
+
+def valid_mean(loss: Tensor, valid: Tensor) -> Tensor:
+    """Mean of row losses [B] over the rows where `valid` [B] bool; 0 without a gradient where there is none.
+
+    What a row that is not valid holds, NaN included, reaches neither the value nor the gradient."""
+    expect("B B", loss, valid)
+    if valid.dtype != torch.bool:
+        raise ValueError(f"valid must be bool, got {valid.dtype}")
+    return torch.where(valid, loss, torch.zeros_like(loss)).sum() / valid.sum().clamp(min=1)

@@ -134,6 +134,8 @@ def _draw_plan(axes: Any, plan: GroundPlan) -> None:
         axes.add_patch(Rectangle((x, y), width, height, facecolor=_WALL, linewidth=0, zorder=0.5))
     for x, y, radius in plan.discs:
         axes.add_patch(Circle((x, y), radius, facecolor=_WALL, linewidth=0, zorder=0.5))
+    for line in plan.lines:
+        axes.plot(*np.asarray(line).T, color=MUTED, linewidth=0.8, zorder=0.6)
     for x, y, radius in plan.goals:
         axes.add_patch(Circle((x, y), radius, fill=False, edgecolor=MUTED, linewidth=1.2, zorder=3))
     for x, y in plan.starts:

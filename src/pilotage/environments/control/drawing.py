@@ -29,6 +29,8 @@ class GroundPlan:
     starts: Sequence[tuple[float, float]] = ()
     goals: Sequence[tuple[float, float, float]] = ()
     """x, y and radius of what counts as reached."""
+    lines: Sequence[np.ndarray] = ()
+    """Markings on the ground, such as the edges of lanes: points [n, 2] each."""
     unit: str = "m"
     downwards: bool = False
     """Whether y grows downwards, as in pixels."""
