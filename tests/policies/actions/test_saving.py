@@ -13,12 +13,14 @@ from pilotage.networks.action_transformer import ActionTransformer
 from pilotage.networks.gpt import GPT
 from pilotage.networks.unet1d import UNet1d
 from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
+from pilotage.policies.actions.causal_encoder import CausalEncoder
 from pilotage.policies.actions.context import ContextDenoiser
 from pilotage.policies.actions.denoiser import Denoiser
 from pilotage.policies.actions.direct_heads import BinsWithOffsets, LatentVariable, Mixture, Regression
 from pilotage.policies.actions.discrete_entries import SignedGuess, TwoValuedHorizon
 from pilotage.policies.actions.encoders import FlattenEncoder, ImageEncoder, MLPEncoder, RecurrentEncoder
 from pilotage.policies.actions.energy_heads import ContrastiveEnergy, EnergyByDescent
+from pilotage.policies.actions.energy_optimisation import EnergyOptimisation
 from pilotage.policies.actions.executors import RecedingHorizon, TemporalEnsembling
 from pilotage.policies.actions.guidance import BestOf
 from pilotage.policies.actions.policy import ActionPolicy
@@ -83,6 +85,8 @@ def pieces():
     yield "latent", LatentVariable(small_mlp(vector_dim=5), small_mlp(takes_level=False, outputs=8), latent=4)
     yield "contrast", BestOf(ContrastiveEnergy(small_mlp(takes_level=False)), count=3)
     yield "descent", EnergyByDescent(small_mlp(takes_level=False), noise=[0.1, 0.0], steps=2)
+    yield "settle", EnergyOptimisation(small_mlp(takes_level=False), steps=2, learn_step=True)
+    yield "causal encoder", CausalEncoder(2, 3, width=8, depth=1, heads=2)
     yield "flatten", FlattenEncoder(2, 3, goal_dim=2, goals=2, goal_dropout=0.1, dropout_kind="whole")
     yield "mlp encoder", MLPEncoder(2, 3, width=8)
     yield "recurrent", RecurrentEncoder(2, 3, width=8)
