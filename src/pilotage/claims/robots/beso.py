@@ -21,7 +21,6 @@ from pilotage.claims.robots.beso_arms import (
     RESULT,
     RUN,
     THREE,
-    TRAINING,
     same_checkpoint_claim,
     trained_claim,
 )
@@ -37,7 +36,7 @@ CLAIMS = [
         "50 steps",
         Criterion("not_worse", 0.03),
         primary=True,
-        cost=60.0,
+        cost=90.0,
         saturates=True,
     ),
     trained_claim(
@@ -66,7 +65,8 @@ CLAIMS = [
         "3 steps",
         "10 steps",
         Criterion("not_worse", 0.03),
-        cost=20.0,
+        tier="long",
+        cost=50.0,
         saturates=True,
     ),
     same_checkpoint_claim(
@@ -100,7 +100,7 @@ CLAIMS = [
         criterion=Criterion("not_worse", 0.1),
         compare=("3 steps", "ddpm 100"),
         measure=measures.acting,
-        cost=TRAINING + 100.0,
+        cost=170.0,
         saturates=True,
     ),
     Claim(
@@ -112,7 +112,7 @@ CLAIMS = [
         criterion=Criterion("better", 0.0),
         compare=("3 steps", "ddim 3"),
         measure=measures.acting,
-        cost=TRAINING,
+        cost=LOOK,
         saturates=True,
     ),
     Claim(
@@ -124,6 +124,7 @@ CLAIMS = [
         criterion=Criterion("better", 0.0),
         compare=("ddim 10", "ddim 3"),
         measure=measures.acting,
+        tier="long",
         cost=LOOK,
         saturates=True,
     ),
@@ -135,6 +136,7 @@ CLAIMS = [
             sampler,
             "3 steps",
             Criterion("same", 0.05),
+            tier="long" if sampler.startswith("dpm") else "core",
             saturates=True,
         )
         for sampler in ("euler_ancestral", "heun", "dpm_solver_2s", "dpm_solver_2m")
@@ -148,6 +150,7 @@ CLAIMS = [
             law,
             "3 steps",
             Criterion("same", 0.05),
+            tier="core" if law == "exponential" else "long",
             saturates=True,
         )
         for law in ("exponential", "karras", "vp")
@@ -175,7 +178,7 @@ CLAIMS = [
         criterion=Criterion("better", 1.0),
         compare=("beso", "gcbc"),
         measure=measures.orders,
-        cost=90.0,
+        cost=75.0,
     ),
     trained_claim(
         "over gcbc",

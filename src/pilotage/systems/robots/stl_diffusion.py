@@ -29,7 +29,8 @@ CARD = Card(
   `--refine-rule-weight` adds ReLU(margin − ρ), which the paper does not have.
 - RefineNet trains on one shard under each of several rules per scene and mode; the paper on four under one rule.
 - «sampled» after training on augmented plans is the baseline DDPM + augmentation, here with the validity mask and told
-  mode and ψ as the method is. The input of the networks is the predicted lanes' and neighbours' present state.
+  mode and ψ as the method is. TrafficSim's rule and
+  collision losses are taken on 256 rows of a batch.
 - Not here: the human-robot case (world Encounter), nuScenes, CommonRoad, closed loop in highway-env.
 """,
 )
