@@ -202,6 +202,7 @@ CLAIMS = [
         "weight 2",
         Criterion("same", 0.1),
         "reward",
+        saturates=True,
     ),
     Claim(
         name="result rises with the weight",

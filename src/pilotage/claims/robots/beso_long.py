@@ -40,6 +40,7 @@ LONG = [
         "weight 2",
         Criterion("not_worse", 0.1),
         tier="long",
+        saturates=True,
     ),
     ablation_claim(
         "clean context",
