@@ -173,6 +173,12 @@ def _energy(kind: type[Head]) -> Callable[[Builder, Term], Head]:
     return make_head
 
 
+def _tokens(make: Builder, term: Term) -> Head:
+    from pilotage.trainers.token_pieces import token_head
+
+    return token_head(make, term)
+
+
 HEADS: Mapping[str, Callable[[Builder, Term], Head]] = {
     "denoiser": _denoiser,
     "regression": _regression,
@@ -181,6 +187,7 @@ HEADS: Mapping[str, Callable[[Builder, Term], Head]] = {
     "latent": _latent,
     "contrastive": _energy(ContrastiveEnergy),
     "descent": _energy(EnergyByDescent),
+    "tokens": _tokens,
 }
 
 

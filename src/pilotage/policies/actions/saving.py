@@ -19,6 +19,8 @@ from torch import Tensor
 
 from pilotage.networks.action_transformer import ActionTransformer
 from pilotage.networks.gpt import GPT
+from pilotage.networks.multiscale_tokeniser import MultiscaleTokeniser
+from pilotage.networks.next_scale_transformer import NextScaleTransformer
 from pilotage.networks.residual_mlp import ResidualMLP
 from pilotage.networks.unet1d import UNet1d
 from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
@@ -30,6 +32,7 @@ from pilotage.policies.actions.executors import RecedingHorizon, TemporalEnsembl
 from pilotage.policies.actions.guidance import BestOf
 from pilotage.policies.actions.policy import ActionPolicy, Scaling
 from pilotage.policies.actions.starts import FreshStart, ShiftedStart
+from pilotage.policies.actions.token_head import NextScaleTokens
 from pilotage.references import nearest
 from pilotage.system import UsageError
 
@@ -44,6 +47,7 @@ PIECES: dict[str, type] = {
         *(FlattenEncoder, MLPEncoder, RecurrentEncoder, ImageEncoder),
         *(Denoiser, Regression, Mixture, BinsWithOffsets, LatentVariable, ContrastiveEnergy, EnergyByDescent, BestOf),
         *(RecedingHorizon, TemporalEnsembling, FreshStart, ShiftedStart),
+        *(MultiscaleTokeniser, NextScaleTransformer, NextScaleTokens),
     )
 }
 
