@@ -29,7 +29,7 @@ def trained() -> MultiscaleTokeniser:
     tokeniser, chunks = small(), smooth_chunks(1024)
     optimiser = torch.optim.AdamW(tokeniser.parameters(), lr=4e-3, betas=(0.5, 0.9))
     generator = torch.Generator().manual_seed(1)
-    for _ in range(250):
+    for _ in range(200):
         tokeniser.loss(chunks[torch.randint(1024, (64,), generator=generator)]).mean().backward()
         optimiser.step()
         optimiser.zero_grad()
@@ -55,6 +55,22 @@ def test_the_sum_of_refined_codes_is_what_the_decoder_gets(options):
     torch.testing.assert_close(tokeniser.latent_of(found.tokens), found.sums[-1])
     torch.testing.assert_close(tokeniser.latent_of(found.tokens[:, : tokeniser.per_scale[0]]), found.sums[0])
     assert tokeniser.chunk_of(found.tokens).shape == chunks.shape
+
+
+def test_each_scale_answers_what_the_coarser_ones_left_over():
+    """Against a direct computation of one signal with torch's own interpolation, VAR's way."""
+    tokeniser, chunks = small(1), smooth_chunks(6, 1)
+    with torch.no_grad():
+        tokeniser.codebook *= 40  # so that what is taken away matters
+        latent = tokeniser.encode(chunks)
+        rest, expected = latent[:, 0].mT, []
+        for k, scale in enumerate((1, 2, 3, 4)):
+            short = functional.interpolate(rest, scale, mode="area").mT
+            found = functional.cosine_similarity(short[:, :, None], tokeniser.codebook[0], dim=-1).argmax(-1)
+            raised = functional.interpolate(tokeniser.codebook[0][found].mT[..., None], (4, 1), mode="bicubic")[..., 0]
+            rest = rest - 0.5 * raised - 0.5 * tokeniser.refine[k](raised)
+            expected.append(found)
+    assert torch.equal(tokeniser.quantise(latent).tokens, torch.cat(expected, 1))
 
 
 def test_error_falls_with_every_scale_and_reconstructions_keep_their_tokens(trained):
