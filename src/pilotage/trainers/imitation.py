@@ -79,8 +79,7 @@ class ImitationTrainer:
             torch.manual_seed(run.seed_for("weights"))
             self.encoder, self.head = self.builder.encoder, self.builder.head()
         self.model = nn.ModuleDict({"encoder": self.encoder, "head": self.head})
-        if isinstance(self.head, BinsWithOffsets):
-            self.head.fit(self._actions(training), _generator(config.data_seed))
+        self._fit_head(training)
         self.model.to(config.device)
         self.batches = WindowBatches(self.windows, config.batch, run.generator("batches"))
         self.noise = run.generator("noise")
@@ -186,7 +185,12 @@ class ImitationTrainer:
             guide, real = executed_context(before, self.head.horizon), real[:, past:]
         chunk = self.head.sample(self.encoder(batch.observations, generator), generator, guide=guide)
         error = (chunk - batch.actions)[:, past:].abs().mean(-1)[real]
-        return {"validation/loss": float(loss.mean()), "validation/action_error": float(error.mean())}
+        metrics = {"validation/loss": float(loss.mean()), "validation/action_error": float(error.mean())}
+        return metrics | self._look_at(batch)
+
+    def _look_at(self, batch: WindowBatch) -> dict[str, float]:  # noqa: ARG002
+        """Further metrics of a head of one's own on held-back windows, with the averaged weights, in eval mode."""
+        return {}
 
     def save_episodes(self, step: int, happened: Evaluation) -> None:
         """Episodes to rollouts.jsonl, films beside it."""
@@ -213,6 +217,11 @@ class ImitationTrainer:
             normalisers=self.normalisers,
             device=config.device,
         )
+
+    def _fit_head(self, training: Demonstrations) -> None:
+        """What a head must find in the data before it is trained."""
+        if isinstance(self.head, BinsWithOffsets):
+            self.head.fit(self._actions(training), _generator(self.config.data_seed))
 
     def _sizes(self, demonstrations: Demonstrations) -> Sizes:
         state = self.normalisers["state"].offset.numel() if "state" in self.normalisers else 0
@@ -270,13 +279,15 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def train(config: ImitationConfig, run: Any) -> Result:
-    """Train a policy from demonstrations; resumes from the run's newest checkpoint when there is one."""
+def train(config: ImitationConfig, run: Any, maker: type[ImitationTrainer] = ImitationTrainer) -> Result:
+    """Train a policy from demonstrations; resumes from the run's newest checkpoint when there is one.
+
+    maker: the trainer, where a head needs more than `ImitationTrainer` does."""
     if run.finished:
         return Result(run=str(run.directory), metrics=run.result)
     for name, text in METRICS.items():
         run.describe(name, text)
-    trainer = ImitationTrainer(config, run)
+    trainer = maker(config, run)
     start = run.restore(trainer.state())
     if start == 0:
         run.save(0, trainer.state())

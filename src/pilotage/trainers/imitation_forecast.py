@@ -17,15 +17,15 @@ TIMED_STEPS = 3
 TIMED_EPISODES = 2
 
 
-def forecast(config: ImitationConfig) -> Mapping[str, float]:
+def forecast(config: ImitationConfig, maker: type[ImitationTrainer] = ImitationTrainer) -> Mapping[str, float]:
     """Steps, windows and processor seconds, from a few timed steps and episodes of an untrained policy.
 
-    Demonstrations that are not made yet are made on the way, once."""
+    maker: the trainer. Demonstrations that are not made yet are made on the way, once."""
     timed = replace(config, evaluation_episodes=min(TIMED_EPISODES, config.evaluation_episodes), films=0)
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", system="forecast", config=config_to_dict(timed), seed=0)
         with run:
-            trainer = ImitationTrainer(timed, run)
+            trainer = maker(timed, run)
             run.restore(trainer.state())
             trainer.step(0)
             began = time.process_time()

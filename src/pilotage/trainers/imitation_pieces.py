@@ -206,6 +206,12 @@ def _ebt(make: Builder, term: Term) -> Head:
     return _energy(EnergyOptimisation)(make, replace(term, options={**EBT, **term.options}))
 
 
+def _tokens(make: Builder, term: Term) -> Head:
+    from pilotage.trainers.token_pieces import token_head
+
+    return token_head(make, term)
+
+
 HEADS: Mapping[str, Callable[[Builder, Term], Head]] = {
     "denoiser": _denoiser,
     "regression": _regression,
@@ -216,6 +222,7 @@ HEADS: Mapping[str, Callable[[Builder, Term], Head]] = {
     "descent": _energy(EnergyByDescent),
     "energy": _energy(EnergyOptimisation),
     "ebt": _ebt,
+    "tokens": _tokens,
 }
 
 

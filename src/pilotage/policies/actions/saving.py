@@ -19,6 +19,8 @@ from torch import Tensor
 
 from pilotage.networks.action_transformer import ActionTransformer
 from pilotage.networks.gpt import GPT
+from pilotage.networks.multiscale_tokeniser import MultiscaleTokeniser
+from pilotage.networks.next_scale_transformer import NextScaleTransformer
 from pilotage.networks.residual_mlp import ResidualMLP
 from pilotage.networks.unet1d import UNet1d
 from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
@@ -35,6 +37,7 @@ from pilotage.policies.actions.guidance import BestOf
 from pilotage.policies.actions.policy import ActionPolicy, Scaling
 from pilotage.policies.actions.restarts import RestartingStart
 from pilotage.policies.actions.starts import FreshStart, ShiftedStart
+from pilotage.policies.actions.token_head import NextScaleTokens
 from pilotage.references import nearest
 from pilotage.system import UsageError
 
@@ -61,6 +64,7 @@ PIECES: dict[str, type] = {
         *(RecedingHorizon, TemporalEnsembling, FreshStart, ShiftedStart),
         *(RestartingStart, SignedGuess, TwoValuedHorizon),
         *(CausalEncoder, EnergyOptimisation),
+        *(MultiscaleTokeniser, NextScaleTransformer, NextScaleTokens),
     )
 }
 
