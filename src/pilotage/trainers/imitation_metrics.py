@@ -17,6 +17,7 @@ METRICS = {
     "evaluation/clipped": "Share of actions outside the world's range, which were clipped.",
     "evaluation/mode_entropy": "Entropy, in bits, of the ways that successful episodes took.",
     "evaluation/calls": "Passes of the network per decision.",
+    "evaluation/calls_per_step": "Passes of the network per executed action.",
     "evaluation/decisions": "Decisions per step.",
     "samples/total": "Windows trained on so far.",
 }
