@@ -20,6 +20,7 @@ METRICS = {
     "evaluation/reward": "The same over any completed tasks, asked for or not.",
     "evaluation/conditional_ratio": "evaluation/result over evaluation/reward: the share of what was done.",
     "evaluation/calls": "Passes of the network per decision.",
+    "evaluation/calls_per_step": "Passes of the network per executed action.",
     "evaluation/decisions": "Decisions per step.",
     "evaluation/forward_passes": "Energies: forward passes of the network per decision, row by row.",
     "evaluation/backward_passes": "Energies: derivatives with respect to the chunk per decision.",

@@ -104,6 +104,11 @@ class _Acting:
     def __init__(self, policy: ActionPolicy, goal_entries: Sequence[int] | None) -> None:
         self.policy, self.goal_entries = policy, goal_entries
 
+    @property
+    def calls(self) -> Mapping[int, int]:
+        """Network passes that served each row so far."""
+        return self.policy.calls
+
     def reset(self, rows: Sequence[int]) -> None:
         self.policy.reset(rows)
 

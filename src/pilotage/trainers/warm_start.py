@@ -32,7 +32,6 @@ WARM_UP = 20
 SWITCH = 0.5
 """Distance between consecutive plans, root mean square of normalised units, that counts as a change of mind."""
 OWN_METRICS = {
-    "evaluation/calls_per_step": "Passes of the network per executed action.",
     "evaluation/plan_change": "Mean distance between consecutive plans where they speak of the same steps, root mean "
     "square of normalised units.",
     "evaluation/switches": f"Decisions per episode whose plan differs from the one before by more than {SWITCH}.",
@@ -131,7 +130,7 @@ def latencies(config: WarmStartConfig, directory: Path, decisions: int) -> Mappi
             policy.executor.executed = executed
             policy.initialiser, settings = FreshStart(), replace(config, executed=executed)
         summary = timed(settings, policy, decisions)
-        rows.append({"decisions": name, **summary, "ms_per_action": summary["p50_ms"] / settings.executed})
+        rows.append({"how": name, **summary, "ms_per_action": summary["p50_ms"] / settings.executed})
     return {"batch": 1, "threads": torch.get_num_threads(), "latency": rows}
 
 

@@ -78,7 +78,7 @@ CLAIMS = [
         higher_is_better=False,
         measure=measures.latency,
         primary=True,
-        cost=30.0,
+        cost=15.0,
         note="Depends on the processor that the document names. The paper says in proportion to passes: 100 to 3.",
     ),
     _claim(
@@ -96,7 +96,7 @@ CLAIMS = [
         gates={"full": (SUCCESS, 0.5)},
         saturates=True,
         primary=True,
-        cost=40.0,
+        cost=30.0,
     ),
     _claim(
         "gripper: scaling over clipping",
@@ -109,6 +109,7 @@ CLAIMS = [
         metric=SUCCESS,
         criterion=Criterion("not_worse", 0.05),
         compare=("scale", "clip"),
+        cost=30.0,
     ),
     _claim(
         "gripper: as good as in full",
@@ -120,6 +121,7 @@ CLAIMS = [
         compare=("scale", "full"),
         gates={"full": (SUCCESS, 0.5)},
         saturates=True,
+        cost=30.0,
     ),
     _claim(
         "passes per executed action",
@@ -139,6 +141,7 @@ CLAIMS = [
         metric="as listed",
         criterion=Criterion("exact"),
         measure=measures.passes,
+        cost=5.0,
     ),
     _claim(
         "no retraining",
@@ -148,7 +151,7 @@ CLAIMS = [
         metric="same weights",
         criterion=Criterion("exact"),
         measure=measures.same_weights,
-        cost=80.0,
+        cost=10.0,
     ),
     _claim(
         "push-t: over three passes from noise",
@@ -215,6 +218,7 @@ CLAIMS = [
         criterion=Criterion("better", 0.0),
         compare=("rti", "full"),
         saturates=True,
+        cost=30.0,
     ),
     _claim(
         "ring: one mind at the fork",
@@ -236,6 +240,7 @@ CLAIMS = [
         metric="both routes",
         criterion=Criterion("exact"),
         measure=measures.fork,
+        cost=20.0,
     ),
     _claim(
         "guesses contract on push-t",
@@ -245,7 +250,7 @@ CLAIMS = [
         metric="shrinks",
         criterion=Criterion("exact"),
         measure=measures.chosen_level,
-        cost=45.0,
+        cost=15.0,
     ),
     Claim(
         "contraction is as theory says",
