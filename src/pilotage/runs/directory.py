@@ -362,9 +362,11 @@ class Run:
         """Declare the run done: `result` (numbers by name) goes to result.json, non-finite ones as they are.
 
         Raises RunError when it was finished with another result."""
-        entry = {"format": RESULT_FORMAT, "metrics": plain(numbers(result), "result")}
+        entry, path = (
+            {"format": RESULT_FORMAT, "metrics": plain(numbers(result), "result")},
+            self.directory / "result.json",
+        )
         self._records.sync()
-        path = self.directory / "result.json"
         if path.exists() and json.loads(path.read_text()) != entry:
             raise RunError(f"{path} holds another result; a run finishes once, so begin a new one")
         write_atomically(path, json.dumps(entry, indent=2).encode() + b"\n")

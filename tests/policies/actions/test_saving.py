@@ -11,6 +11,8 @@ from toys import Affine, generator, small_mlp, small_policy, two_modes
 
 from pilotage.networks.action_transformer import ActionTransformer
 from pilotage.networks.gpt import GPT
+from pilotage.networks.multiscale_tokeniser import MultiscaleTokeniser
+from pilotage.networks.next_scale_transformer import NextScaleTransformer
 from pilotage.networks.unet1d import UNet1d
 from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
 from pilotage.policies.actions.causal_encoder import CausalEncoder
@@ -27,6 +29,7 @@ from pilotage.policies.actions.policy import ActionPolicy
 from pilotage.policies.actions.restarts import RestartingStart
 from pilotage.policies.actions.saving import PIECES, describe, load_policy, rebuild, register
 from pilotage.policies.actions.starts import FreshStart, ShiftedStart
+from pilotage.policies.actions.token_head import NextScaleTokens
 from pilotage.system import UsageError
 
 STATE = np.array([[0.3, -0.2], [1.0, 2.0]])
@@ -87,6 +90,9 @@ def pieces():
     yield "descent", EnergyByDescent(small_mlp(takes_level=False), noise=[0.1, 0.0], steps=2)
     yield "settle", EnergyOptimisation(small_mlp(takes_level=False), steps=2, learn_step=True)
     yield "causal encoder", CausalEncoder(2, 3, width=8, depth=1, heads=2)
+    tokeniser = MultiscaleTokeniser(2, 16, codes=16, channels=2, scales=(1, 2))
+    sizes = (tokeniser.scales, tokeniser.signals, tokeniser.codes, tokeniser.latent)
+    yield "tokens", NextScaleTokens(NextScaleTransformer(*sizes, 3, width=16, depth=1), tokeniser)
     yield "flatten", FlattenEncoder(2, 3, goal_dim=2, goals=2, goal_dropout=0.1, dropout_kind="whole")
     yield "mlp encoder", MLPEncoder(2, 3, width=8)
     yield "recurrent", RecurrentEncoder(2, 3, width=8)
