@@ -57,7 +57,7 @@ def _claim(
     )
 
 
-def _modes(name: str, statement: str, arm: str, metric: str) -> Claim:
+def _modes(name: str, statement: str, arm: str, metric: str, cost: float) -> Claim:
     """A claim about one action that is −1 or 1."""
     return Claim(
         name=name,
@@ -69,7 +69,7 @@ def _modes(name: str, statement: str, arm: str, metric: str) -> Claim:
         unit="initial weights and draws",
         n=16,
         measure=measures.two_modes,
-        cost=5.0,
+        cost=cost,
     )
 
 
@@ -278,10 +278,10 @@ CORE = [
         cost=EXTRA,
     ),
     _modes("two modes: the paper's loss", "Trained through descent, all starts go to the mean of two modes.",
-           "through descent", "goes to the mean"),
-    _modes("two modes: regression", "Regression goes to the mean of two modes.", "regression", "goes to the mean"),
+           "through descent", "goes to the mean", 15.0),
+    _modes("two modes: regression", "Regression goes to the mean of two modes.", "regression", "goes to the mean", 2.0),
     _modes("two modes: matching", "Equilibrium matching holds both modes: 95 % of starts within .2 of one, 30 to 70 % "
-           "at each.", "matching", "holds both"),
+           "at each.", "matching", "holds both", 5.0),
 ]  # fmt: skip
 
 LONG = [

@@ -17,9 +17,16 @@ from pilotage.policies.actions.direct_heads import Regression
 from pilotage.policies.actions.energy_optimisation import EnergyOptimisation
 from pilotage.policies.actions.heads import Head
 
+LEARNT: Mapping[str, Any] = {
+    "training_loss": "through_descent",
+    "step_size": 1.0,
+    "learn_step": True,
+    "least_steps": 2,
+    "more_steps": 2,
+}
 TWO_MODE_HEADS: Mapping[str, Mapping[str, Any]] = {
-    "through descent": {"training_loss": "through_descent", "step_size": 1.0, "learn_step": True, "noise_first": 0.05},
-    "noised start": {"training_loss": "through_descent", "step_size": 1.0, "learn_step": True, "start": "noised"},
+    "through descent": {**LEARNT, "noise_first": 0.05},
+    "noised start": {**LEARNT, "start": "noised"},
     "matching": {},
 }
 TO_THE_END: Mapping[str, Any] = {"steps": 20, "least_slope": 0.0}
