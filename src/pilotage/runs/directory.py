@@ -42,9 +42,7 @@ class Run:
     (`log`, `clock`, `rollout`, `event`), and every so often calls `save`. When it starts it calls `restore` once."""
 
     def __init__(self, directory: Path, manifest: Manifest, lock: Lock, *, begun: bool) -> None:
-        self.directory = directory
-        self.manifest = manifest
-        self._lock = lock
+        self.directory, self.manifest, self._lock = directory, manifest, lock
         self._must_restore = begun
         self._streams = Streams(manifest.seed)
         self._records = Records(directory)
@@ -336,7 +334,7 @@ class Run:
         self._records.cut(dict.fromkeys(FILES, 0) if chosen is None else chosen.book["offsets"])
         for text in broken:
             self.event(None, "broken checkpoint", f"skipped: {text}")
-        if not broken:  # killed between writing the last one and removing an old one
+        if not broken:  # a kill may have come between writing the last one and removing an old one
             checkpoints.prune(self.directory / "checkpoints")
         self._resumed_at = 0 if chosen is None else chosen.step
         return self._resumed_at
@@ -362,10 +360,8 @@ class Run:
         """Declare the run done: `result` (numbers by name) goes to result.json, non-finite ones as they are.
 
         Raises RunError when it was finished with another result."""
-        entry, path = (
-            {"format": RESULT_FORMAT, "metrics": plain(numbers(result), "result")},
-            self.directory / "result.json",
-        )
+        entry = {"format": RESULT_FORMAT, "metrics": plain(numbers(result), "result")}
+        path = self.directory / "result.json"
         self._records.sync()
         if path.exists() and json.loads(path.read_text()) != entry:
             raise RunError(f"{path} holds another result; a run finishes once, so begin a new one")

@@ -90,7 +90,7 @@ def pieces():
     yield "descent", EnergyByDescent(small_mlp(takes_level=False), noise=[0.1, 0.0], steps=2)
     yield "settle", EnergyOptimisation(small_mlp(takes_level=False), steps=2, learn_step=True)
     yield "causal encoder", CausalEncoder(2, 3, width=8, depth=1, heads=2)
-    tokeniser = MultiscaleTokeniser(2, 16, codes=16, channels=2, scales=(1, 2))
+    tokeniser = MultiscaleTokeniser(2, 16, codes=16, channels=2, scales=(1, 4))
     sizes = (tokeniser.scales, tokeniser.signals, tokeniser.codes, tokeniser.latent)
     yield "tokens", NextScaleTokens(NextScaleTransformer(*sizes, 3, width=16, depth=1), tokeniser)
     yield "flatten", FlattenEncoder(2, 3, goal_dim=2, goals=2, goal_dropout=0.1, dropout_kind="whole")
