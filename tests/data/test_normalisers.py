@@ -113,3 +113,19 @@ def test_what_does_not_fit_is_refused() -> None:
     for wrong in (torch.zeros(4, 2), torch.zeros(4, 3, dtype=torch.int64), torch.zeros(())):
         with pytest.raises(UsageError, match=r"fitted to floats \[\.\.\., 3\]"):
             normaliser.normalise(wrong)
+
+
+def test_a_shrunk_entry_is_small_and_comes_back_whole() -> None:
+    values = np.array([[-1.0, 3.0, 7.0], [1.0, 5.0, 7.0], [1.0, 3.0, 7.0]], np.float32)
+    normaliser = Normaliser.fit(values)
+    normaliser.shrink([0], 10.0)
+    scaled = normaliser.normalise(torch.from_numpy(values))
+    torch.testing.assert_close(scaled[:, 0], torch.tensor([-0.1, 0.1, 0.1]))
+    assert scaled[:, 1].tolist() == [-1.0, 1.0, -1.0]
+    assert normaliser.denormalise(scaled)[:, 0].tolist() == [-1.0, 1.0, 1.0]
+    assert [normaliser.shrinkage(entry) for entry in (0, 1)] == [10.0, 1.0]
+    for entries, fitted in (([0], normaliser), ([2], normaliser), ([0], Normaliser.fit(values, "mean_std"))):
+        with pytest.raises(UsageError, match="cannot be shrunk"):
+            fitted.shrink(entries, 10.0)
+    with pytest.raises(UsageError, match="count from 0"):
+        normaliser.shrink([3], 10.0)
