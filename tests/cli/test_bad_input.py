@@ -95,6 +95,7 @@ def test_a_model_folder_with_pickled_weights_only(pilotage, folder: Path, tmp_pa
         ("grpo --surrogate none", ("surrogate", "needs a piece")),
         ("grpo --reward exakt", ("'exakt'", "did you mean exact")),
         ("grpo --task ad", ("'ad'", "add")),
+        ("grpo --lr-schedule cosin", ("did you mean 'cosine'",)),
     ],
 )
 def test_what_does_not_fit_together(pilotage, words: str, said: tuple[str, ...]) -> None:

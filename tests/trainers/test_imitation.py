@@ -204,6 +204,7 @@ def test_odd_data_is_said(tmp_path: Path) -> None:
         ({"cameras": "top"}, "image"),
         ({"data": "nowhere.npz"}, "nowhere.npz"),
         ({"demonstrations": 0}, "at least 1"),
+        ({"lr_schedule": "cosin"}, "did you mean 'cosine'"),
     ],
 )
 def test_what_does_not_fit_together(changes: dict[str, Any], said: str, tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from pilotage.trainers.driving_models import Planner, Plans
 from pilotage.trainers.driving_rows import Request, check_rows, plans_by
 from pilotage.trainers.driving_rules import RuleSets
 from pilotage.trainers.on_policy import schedule
+from pilotage.trainers.running_means import RunningMeans
 
 WEIGHTS = "planner.safetensors"
 METRICS = {
@@ -39,21 +39,6 @@ METRICS = {
     "data/valid": "Share of them that keep their rule.",
     "data/logs_satisfied": "Share of logs that keep their own calibrated rule.",
 }
-
-
-@dataclass
-class _Sums:
-    """Sums over the steps since the last line of metrics; part of a checkpoint."""
-
-    steps: int = 0
-    loss: float = 0.0
-    satisfied: float = 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.steps, self.loss, self.satisfied = int(state["steps"]), float(state["loss"]), float(state["satisfied"])
 
 
 class DrivingTrainer:
@@ -72,7 +57,7 @@ class DrivingTrainer:
         learnt = [*self.planner.encoder.parameters(), *self.planner.learner.parameters()]
         self.optimiser = torch.optim.Adam(learnt, lr=config.lr)
         self.refine_optimiser = torch.optim.Adam(self.planner.refiner.parameters(), lr=config.refine_lr)
-        self.sums = _Sums()
+        self.sums = RunningMeans()
         self.drives = make_drives(config.scenes, config.draws, config.data_seed)
         logs = Plans.logs(self.drives)
         self.facts = {"data/logs_satisfied": float(logs.valid.float().mean())}
@@ -111,7 +96,7 @@ class DrivingTrainer:
             group["lr"] = rate * schedule("cosine", step - began, length, 0)
         if refining:
             numbers = self._refining_loss()
-            self.sums.satisfied += float(numbers["refine/satisfied"])
+            self.sums.add(**{"refine/satisfied": float(numbers["refine/satisfied"])})
             loss = numbers["loss"]
         else:
             rows = torch.randint(len(self.plans), (config.batch,), generator=self.noise)
@@ -121,8 +106,7 @@ class DrivingTrainer:
         loss.backward()
         nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], 1.0)
         optimiser.step()
-        self.sums.steps += 1
-        self.sums.loss += float(loss.detach())
+        self.sums.add(loss=float(loss.detach()))
 
     def _refining_loss(self) -> dict[str, Tensor]:
         config, ready = self.config, self.prepared()
@@ -238,14 +222,9 @@ def train(config: DrivingConfig, run: Any) -> Result:
 
 
 def _log(trainer: DrivingTrainer, done: int, progress: Progress) -> None:
-    sums, config = trainer.sums, trainer.config
-    count = max(1, sums.steps)
-    refining = done > config.steps
+    refining = done > trainer.config.steps
     optimiser = trainer.refine_optimiser if refining else trainer.optimiser
-    metrics = {"loss": sums.loss / count, "lr": optimiser.param_groups[0]["lr"]}
-    if refining:
-        metrics["refine/satisfied"] = sums.satisfied / count
-    trainer.sums.load_state_dict(_Sums().state_dict())
+    metrics = {**trainer.sums.taken(), "lr": optimiser.param_groups[0]["lr"]}
     trainer.run.log(done, metrics)
     progress.advance(done, stage="refine" if refining else "learn", loss=metrics["loss"])
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,31 +28,11 @@ from pilotage.trainers.imitation_config import ImitationConfig
 from pilotage.trainers.imitation_metrics import METRICS
 from pilotage.trainers.imitation_pieces import Builder, Sizes
 from pilotage.trainers.imitation_world import World, expert_demonstrations, judged, world_of
-from pilotage.trainers.on_policy import schedule
+from pilotage.trainers.on_policy import check_schedule, schedule
+from pilotage.trainers.running_means import RunningMeans
 
 VALIDATION_WINDOWS = 512
 """Windows, at most, on which the validation error is measured."""
-
-
-@dataclass
-class _Sums:
-    """Means over the steps since the last line of metrics; part of a checkpoint."""
-
-    steps: int = 0
-    loss: float = 0.0
-    norm: float = 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.steps, self.loss, self.norm = int(state["steps"]), float(state["loss"]), float(state["norm"])
-
-    def taken(self) -> dict[str, float]:
-        """The means; counting begins anew."""
-        means = {"loss": self.loss / max(1, self.steps), "gradient_norm": self.norm / max(1, self.steps)}
-        self.steps, self.loss, self.norm = 0, 0.0, 0.0
-        return means
 
 
 class ImitationTrainer:
@@ -61,6 +40,7 @@ class ImitationTrainer:
 
     def __init__(self, config: ImitationConfig, run: Any) -> None:
         self.config, self.run = config, run
+        check_schedule(config.lr_schedule)
         self.world: World | None = world_of(config)
         demonstrations = demonstrations_of(config, run)
         training, validating = demonstrations, None
@@ -91,7 +71,7 @@ class ImitationTrainer:
             fused=True,
         )
         self.average = AveragedWeights(self.model, decay=config.average_decay or None, power=config.average_power)
-        self.sums = _Sums()
+        self.sums = RunningMeans()
         self._report_data(demonstrations)
 
     @property
@@ -125,9 +105,7 @@ class ImitationTrainer:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.average.update(self.model)
-        self.sums.steps += 1
-        self.sums.loss += float(loss.detach())
-        self.sums.norm += float(norm)
+        self.sums.add(loss=float(loss.detach()), gradient_norm=float(norm))
 
     def loss(self, batch: WindowBatch, generator: torch.Generator) -> Tensor:
         """The head's loss per window, [B]."""

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pilotage.records import Rollouts
+from pilotage.references import nearest
+from pilotage.system import UsageError
 from pilotage.trainers.slots import Piece
 from pilotage.trainers.text_plan import Plan
 
@@ -139,6 +141,17 @@ def _count(
     sums.add("gap", gap.sum())
 
 
+SCHEDULES = ("constant", "linear", "cosine", "stepped")
+
+
+def check_schedule(kind: str) -> None:
+    """Raises UsageError for a schedule that `schedule` does not know; to be asked before anything is trained."""
+    if kind not in SCHEDULES:
+        raise UsageError(
+            f"lr_schedule={kind!r} is not known{nearest(kind, SCHEDULES)}; choose of {', '.join(SCHEDULES)}"
+        )
+
+
 def schedule(kind: str, step: int, steps: int, warm_up: int) -> float:
     """Factor on the learning rate at `step` of `steps` (from 0). kind: constant, linear or cosine decay to zero, or
     stepped: times 0.99 after every 100 steps."""
@@ -153,7 +166,7 @@ def schedule(kind: str, step: int, steps: int, warm_up: int) -> float:
         return 0.5 * (1.0 + float(torch.cos(torch.tensor(torch.pi * progress, dtype=torch.float64))))
     if kind == "stepped":
         return float(0.99 ** ((step - warm_up) // 100))
-    raise ValueError(f"lr_schedule={kind!r}: expected constant, linear, cosine or stepped")
+    raise ValueError(f"lr_schedule={kind!r}: expected {', '.join(SCHEDULES)}")
 
 
 def parameters_of(model: nn.Module) -> Iterator[nn.Parameter]:

@@ -24,7 +24,7 @@ from pilotage.system import Result
 from pilotage.trainers import text_models
 from pilotage.trainers.credit import apply_filter, assign_credit, columns_of
 from pilotage.trainers.critic import Critic
-from pilotage.trainers.on_policy import accumulate_gradient, minibatches, optimiser_step, schedule
+from pilotage.trainers.on_policy import accumulate_gradient, check_schedule, minibatches, optimiser_step, schedule
 from pilotage.trainers.text_config import Probe, TextConfig
 from pilotage.trainers.text_metrics import METRICS, batch_metrics, rollout_record
 from pilotage.trainers.text_plan import make_plan, sampler_term
@@ -40,6 +40,7 @@ class TextTrainer:
 
     def __init__(self, config: TextConfig, run: Any) -> None:
         self.config, self.run = config, run
+        check_schedule(config.lr_schedule)
         self.plan = make_plan(config)
         self.task = make_task(config)
         self.items = self.task.pool(config.pool, "train", 0)
