@@ -28,7 +28,7 @@ def test_starts_are_as_the_card_says():
     env = control_env("block-push")
     sides = set()
     for seed in range(40):
-        state = env.reset(seed=seed)[0]
+        state = env.reset(seed=seed)[0][:16]
         blocks, targets = state[:6].reshape(2, 3), state[10:].reshape(2, 3)
         assert np.hypot(*(blocks[0] - blocks[1])[:2]) >= 0.1
         assert (np.abs(blocks[:, 0] - 0.4) <= 0.1001).all()
@@ -85,12 +85,27 @@ def test_blocks_stand_still_unless_they_are_pushed():
     assert stopped[1].tolist() == pytest.approx([0.6, 0.3])
 
 
+def test_differences_say_where_things_are_from_each_other():
+    env, plain = control_env("block-push"), control_env("block-push", relative=False)
+    shown, bare = env.reset(seed=3)[0], plain.reset(seed=3)[0]
+    np.testing.assert_array_equal(shown[:16], bare)
+    assert plain.observation_space.shape == (16,)
+    assert env.observation_space.shape == shown.shape == (30,)
+    env.step(np.array([0.02, 0.01], np.float32))
+    shown = env.step(np.array([0.02, 0.01], np.float32))[0]
+    blocks, pusher, commanded = shown[:6].reshape(2, 3)[:, :2], shown[6:8], shown[8:10]
+    targets = shown[10:16].reshape(2, 3)[:, :2]
+    expected = [blocks[0] - pusher, blocks[1] - pusher, commanded - pusher]
+    expected += [targets[0] - blocks[0], targets[1] - blocks[0], targets[0] - blocks[1], targets[1] - blocks[1]]
+    np.testing.assert_allclose(shown[16:], np.concatenate(expected), atol=1e-6)
+
+
 def test_a_state_is_set_exactly_and_a_wrong_one_refused():
     env = control_env("block-push")
     env.reset(seed=8)
     state = env.state
     shown, _ = env.reset(seed=1, options={"state": state})
-    np.testing.assert_allclose(shown, state, rtol=1e-6)
+    np.testing.assert_allclose(shown[:16], state, rtol=1e-6)
     with pytest.raises(UsageError, match="16 numbers"):
         env.reset(options={"state": [0.0]})
     with pytest.raises(UsageError, match="4 numbers"):

@@ -140,6 +140,8 @@ def test_episodes_are_the_same_in_any_number_of_lanes(name):
 class Sleepy:
     """Drives straight into the pillar every other time."""
 
+    disturbance = 0.0
+
     def reset(self, env, generator, turn):
         self.inner = control_expert("pillar", noise=0.0)
         self.inner.reset(env, generator, turn)
@@ -168,6 +170,21 @@ def test_an_expert_that_never_succeeds_is_given_up():
         collect(control_env("pillar"), Hopeless(), 2, 0, tries=3)
     with pytest.raises(UsageError, match="0 was given"):
         collect(control_env("pillar"), Hopeless(), 0, 0)
+
+
+def test_what_is_disturbed_is_what_is_executed_not_what_is_recorded():
+    env, calm = control_env("block-push"), control_expert("block-push", disturbance=0.0)
+    shown = collect(env, control_expert("block-push", disturbance=0.01), 2, 0, only_successes=False)
+    commanded = shown["observations"]["state"][:, 8:10]
+    ends = set(shown["episode_ends"] - 1)
+    within = [i for i in range(len(commanded) - 1) if i not in ends]
+    missed = np.array([commanded[i + 1] - commanded[i] - shown["actions"][i] for i in within])
+    assert 0.004 < missed.std() < 0.012  # clipped to the action box, hence below 0.01
+    still = collect(env, calm, 2, 0, only_successes=False)
+    commanded, ends = still["observations"]["state"][:, 8:10], set(still["episode_ends"] - 1)
+    within = [i for i in range(len(commanded) - 1) if i not in ends]
+    missed = [commanded[i + 1] - commanded[i] - still["actions"][i] for i in within]
+    np.testing.assert_allclose(missed, 0, atol=1e-6)
 
 
 def test_episode_seeds_do_not_repeat():

@@ -31,8 +31,8 @@ CONTROL_ENVS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"layout": "lattice", "goal_conditioned": True, "ends_at_goal": False, "max_steps": 500, **_FREE},
     ),
     "pillar": ("pillar", "Pillar", {}),
-    "block-push": ("block_push", "BlockPush", {}),
-    "block-push-goals": ("block_push", "BlockPush", {"goal_conditioned": True}),
+    "block-push": ("block_push", "BlockPush", {"relative": True}),
+    "block-push-goals": ("block_push", "BlockPush", {"relative": True, "goal_conditioned": True}),
     "pick-place": ("pick_place", "PickPlace", {}),
 }
 """Name: module, class, options."""

@@ -16,6 +16,10 @@ class Expert(Protocol):
     """A script that looks into the environment and says what to do. Its random numbers come from the generator that it
     is given."""
 
+    disturbance: float
+    """Standard deviation of what is added to an executed action and not to the recorded one, so that demonstrations
+    show the way back from small mistakes (Laskey et al. 2017, arXiv 1703.09327, DART)."""
+
     def reset(self, env: gymnasium.Env, generator: np.random.Generator, turn: int) -> None:
         """An episode begins. `turn` counts the episodes asked for, so that an expert with several ways can take them
         in turn and demonstrations are balanced."""
@@ -97,9 +101,13 @@ def _run(env: gymnasium.Env, expert: Expert, seed: int, turn: int) -> _Recorded:
     observation, _ = env.reset(seed=seed)
     recorded.observations.append(_named(observation))
     expert.reset(env, np.random.default_rng([seed, 1]), turn)
+    disturbances = np.random.default_rng([seed, 2])
     while not (recorded.terminated or recorded.truncated):
         action = np.asarray(expert.act(env), dtype=np.float32)
-        observation, reward, recorded.terminated, recorded.truncated, info = env.step(action)
+        executed = action
+        if expert.disturbance:
+            executed = action + (expert.disturbance * disturbances.normal(size=action.shape)).astype(action.dtype)
+        observation, reward, recorded.terminated, recorded.truncated, info = env.step(executed)
         recorded.observations.append(_named(observation))
         recorded.actions.append(action)
         recorded.rewards.append(float(reward))

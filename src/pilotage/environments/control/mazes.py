@@ -254,6 +254,8 @@ class WaypointExpert:
     """Follows a shortest route from corner to corner by a spring and a damper: a = clip(10 d - 2 v, ±1), the next
     waypoint at 0.3 m. Takes the routes of different modes in turn."""
 
+    disturbance = 0.0
+
     def __init__(self, noise: float = 0.1) -> None:
         """noise: standard deviation of what is added to every action."""
         self.noise = noise
@@ -286,6 +288,8 @@ class WaypointExpert:
 class PlayExpert(WaypointExpert):
     """Walks from one free cell drawn at random to the next, by a shortest route drawn at random, for as long as the
     episode lasts: play, whose future states are the goals. For mazes with ends_at_goal=False."""
+
+    disturbance = 0.0
 
     def reset(self, env: gymnasium.Env, generator: np.random.Generator, turn: int) -> None:  # noqa: ARG002
         self._generator = generator

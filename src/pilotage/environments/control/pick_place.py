@@ -177,6 +177,8 @@ class PickPlace(gymnasium.Env):
 class GraspExpert:
     """Goes above the object, down, closes, carries it to the goal. Where the grasp failed it begins again."""
 
+    disturbance = 0.0
+
     def __init__(self, noise: float = 0.0) -> None:
         """noise: standard deviation of what is added to the three shifts."""
         self.noise = noise

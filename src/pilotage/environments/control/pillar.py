@@ -104,6 +104,8 @@ class SwerveExpert:
     The wandering has nothing to do with the side. Without it a small error of a learned policy would tell it which of
     the two experts to follow, and even a regression would slip through."""
 
+    disturbance = 0.0
+
     swerve_at = -0.8
     """x at which it leaves the line: a few steps later it would be too late."""
     beside = 0.45
