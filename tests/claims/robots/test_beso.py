@@ -26,7 +26,7 @@ TINY = (
     "--demonstrations 4 --validation 0.25 --steps 2 --batch 8 --evaluation-episodes 2 --evaluation-steps 6 --films 0 "
     "--lanes 2 --log-every 1"
 )
-SMALL = f"{TINY} --network gpt:width=16,depth=1,heads=2"
+SMALL = f"{TINY} --network gpt:width=16,depth=1,heads=2 --observation-steps 5 --chunk 5 --context noised"
 
 
 class Context:
@@ -79,7 +79,7 @@ def test_every_way_of_acting(arm: str, beso: Context, tmp_path: Path) -> None:
     if arm.startswith("dd"):
         if arm != "ddim 3":
             pytest.skip("as ddim 3, longer")
-        context = Context(f"ddpm-gpt {SMALL} --sampler ddim:steps=4", tmp_path / "run")
+        context = Context(f"ddpm-goals {SMALL} --sampler ddim:steps=4", tmp_path / "run")
     numbers = measures.acting(arm, 0, context)
     assert {"result", "reward", "conditional ratio", "at least 0.9"} <= set(numbers)
     weight = measures.WAYS[arm].get("goal_weight", 2.0)
@@ -137,8 +137,7 @@ def test_routes_of_the_lattice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["gcbc", "c-bet"])
 def test_baselines_run(name: str, tmp_path: Path) -> None:
-    network = "--network residual_mlp:width=16,depth=1" if name == "gcbc" else SMALL.partition(TINY)[2]
-    result = Context(f"{name} {TINY} {network}", tmp_path / "run").train()
+    result = Context(f"{name} {TINY} --network residual_mlp:width=16,depth=1", tmp_path / "run").train()
     assert result.metrics["evaluation/calls"] == 1
     assert "evaluation/result" in result.metrics
 
@@ -146,7 +145,7 @@ def test_baselines_run(name: str, tmp_path: Path) -> None:
 # ---- the system ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("shows", "entries"), [("asked", 4), ("all", 16)])
+@pytest.mark.parametrize(("shows", "entries"), [("asked", 4), ("all", 30)])
 def test_goals_show_the_blocks_or_the_whole_state(shows: str, entries: int, tmp_path: Path) -> None:
     context = Context(f"beso {SMALL} --goal-shows {shows}", tmp_path / "run")
     config = context.configuration()
@@ -155,9 +154,9 @@ def test_goals_show_the_blocks_or_the_whole_state(shows: str, entries: int, tmp_
         batch = trainer.batches.draw()
         goal = batch.observations["goal"]
         shown = (goal != 0).any(0).nonzero().flatten().tolist()
-        assert set(shown) <= set(range(16)) if entries == 16 else set(shown) <= {0, 1, 3, 4}
+        assert set(shown) <= set(range(30)) if entries == 30 else set(shown) <= {0, 1, 3, 4}
         # The pusher's start never is a goal's own number, so the whole state shows more than the blocks.
-        assert (len(shown) > 4) is (entries == 16)
+        assert (len(shown) > 4) is (entries == 30)
 
 
 def test_the_stepped_rate_falls_by_a_hundredth_every_hundred_steps() -> None:
@@ -178,7 +177,7 @@ def test_the_policy_of_a_run_acts_with_its_context(beso: Context) -> None:
     assert isinstance(policy.head.path, Karras)
     assert (policy.head.history, policy.head.context, policy.goal_weight) == (4, "noised", 2.0)
     policy.reset([0])
-    observation = {"state": np.zeros((1, 16), np.float32), "goal": np.zeros((1, 16), np.float32)}
+    observation = {"state": np.zeros((1, 30), np.float32), "goal": np.zeros((1, 30), np.float32)}
     assert policy.act(observation, [0]).shape == (1, 2)
 
 

@@ -16,13 +16,14 @@ LATTICE = (
 )
 LATTICE_BASELINE = LATTICE[: LATTICE.index(" --path")]
 RATES = ("--lr 1e-3", "--lr 3e-3")
-BESO, GCBC, DDPM = (Arm(f"{name} {RUN}", RATES) for name in ("beso", "gcbc", "ddpm-gpt"))
-C_BET = Arm(f"c-bet {RUN}", ("--head bins:bins=24,offset_weight=1000", "--head bins:bins=64,offset_weight=1000"))
+WINDOW = "--observation-steps 5 --chunk 5"
+BESO, GCBC, DDPM = (Arm(f"{name} {RUN}", RATES) for name in ("beso", "gcbc", "ddpm-goals"))
+C_BET = Arm(f"c-bet {RUN}", tuple(f"{rate} --head bins:bins=64,offset_weight=1000" for rate in RATES))
 PLAIN = Arm(f"beso {RUN}")
 """The checkpoint that acts in many ways: at the learning rate of the defaults, untuned, since it serves every arm."""
 TRAINED, RESULT = "evaluation/result", "result"
 LEARNT = {"gcbc": (TRAINED, 0.1)}
-TRAINING, LOOK = 220.0, 25.0
+TRAINING, LOOK = 110.0, 15.0
 """CPU-seconds of one training with its evaluation, and of one more evaluation, extrapolated from timed steps. A claim
 whose trainings another claim has counted counts its evaluations alone."""
 

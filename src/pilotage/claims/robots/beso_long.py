@@ -11,6 +11,7 @@ from pilotage.claims.robots.beso_arms import (
     PLAIN,
     RESULT,
     TRAINING,
+    WINDOW,
     ablation_claim,
     same_checkpoint_claim,
     unmeasured_claim,
@@ -47,15 +48,15 @@ LONG = [
         "Training with the executed actions as they are, instead of noised, raises the result: it closes the gap "
         "between training and acting of the released code.",
         "card, traps (not of the paper)",
-        ("clean", "--context clean"),
-        ("noised", ""),
+        ("clean", f"{WINDOW} --context clean"),
+        ("noised", f"{WINDOW} --context noised"),
     ),
     ablation_claim(
         "context of executed actions",
         "Seeing the executed actions raises the result over predicting the whole window anew.",
         "card, traps (not of the paper)",
-        ("executed", ""),
-        ("anew", "--context none"),
+        ("executed", f"{WINDOW} --context noised"),
+        ("anew", WINDOW),
     ),
     ablation_claim(
         "goals that show what is asked for",
@@ -96,8 +97,8 @@ LONG = [
         "window",
         "A window of five states has a higher result than one.",
         "ablation on the window",
-        ("five", ""),
-        ("one", "--observation-steps 1 --chunk 1"),
+        ("five", WINDOW),
+        ("one", ""),
     ),
     Claim(
         name="three steps in the lattice",

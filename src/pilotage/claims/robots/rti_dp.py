@@ -1,8 +1,8 @@
 """What RTI-DP promises (arXiv 2508.05396), at the scale of a laptop.
 
-One base per world and training seed, an artifact: a residual network that predicts clean chunks, 3×512 and 6,000 steps
-on Push-T, 3×256 and 3,000 steps elsewhere. P: Push-T on the human demonstrations; M: the ring maze from one fixed start;
-G: pick and place with a gripper.
+One base per world and training seed, an artifact: a residual network that predicts clean chunks, 3×512 and 6,000
+steps on Push-T, 3×256 and 3,000 steps elsewhere. P: Push-T on the human demonstrations; M: the ring maze from one fixed
+start; G: pick and place with a gripper.
 
 Reduced against the card: 60 starts instead of 100, five seeds; block push and the delay in --long. «Within 3 points»
 cannot be shown with 60 starts, so the margin is 5. Levels and the baselines' samplers are chosen on tuning seeds."""
