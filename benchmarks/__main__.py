@@ -7,10 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import bookkeeping, results, sampling, scaling, step
+from benchmarks import bookkeeping, deciding, imitation_step, results, robustness, sampling, scaling, step
 from benchmarks.harness import Figure
 
-BENCHMARKS = {module.NAME: module for module in (sampling, step, scaling, bookkeeping)}
+BENCHMARKS = {
+    module.NAME: module for module in (sampling, step, scaling, bookkeeping, deciding, imitation_step, robustness)
+}
 HERE = Path(__file__).parent
 REASONS = {
     sampling.NAME: "32 prompts × 8 answers × 64 tokens, Qwen2 of 1.6 M random weights, 8-token prompts. Natural "
@@ -30,6 +32,13 @@ REASONS = {
     "longer fit; below 1, fixed costs that are shared.",
     bookkeeping.NAME: "Our whole step on one thread at the default settings; the ratio is the share that goes into "
     "metrics, clocks, roll-outs, progress and, once in 20 steps, a checkpoint.",
+    deciding.NAME: f"Policies trained for {deciding.STEPS:,} steps each on the world «pillar» with their own defaults "
+    "otherwise; a decision is what one robot waits for. Networks differ as the rows say, so that passes compare only "
+    "where the network is the same; success is that of one training and 50 starts, a picture and no claim.",
+    imitation_step.NAME: "Noise, forward, loss, backward, AdamW and the running average of weights, Push-T's sizes, "
+    "256 chunks: U-Net of 64, 128, 256 and transformer of 4 layers of 128.",
+    robustness.NAME: "One formula with nested windows and an until, random trajectories of 20 steps, exact "
+    "robustness in float64, equal to 1e-9.",
 }
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import resource
@@ -54,9 +55,10 @@ def main(place: str, threads: str, settings: str) -> None:
     """Pins the process to as many processors as it has threads, then becomes the side that `place` names."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
-    import torch
+    if importlib.util.find_spec("torch"):  # an environment of its own may have none
+        import torch
 
-    torch.set_num_threads(int(threads))
+        torch.set_num_threads(int(threads))
     module, function = place.split(":")
     turn = Turn()
     getattr(importlib.import_module(module), function)(turn, **json.loads(settings))

@@ -28,6 +28,8 @@ class Side:
 
     place: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    python: str = sys.executable
+    """Of the environment in which it runs."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Child:
         environment |= {"DISABLE_MLFLOW_INTEGRATION": "TRUE", "TOKENIZERS_PARALLELISM": "false"}
         paths = [str(ROOT), str(ROOT / "src"), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        command = [sys.executable, "-m", "benchmarks.child", side.place, str(threads), json.dumps(side.settings)]
+        command = [side.python, "-m", "benchmarks.child", side.place, str(threads), json.dumps(side.settings)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
         )
