@@ -17,7 +17,9 @@ LATTICE = (
 LATTICE_BASELINE = LATTICE[: LATTICE.index(" --path")]
 RATES = ("--lr 1e-3", "--lr 3e-3")
 WINDOW = "--observation-steps 5 --chunk 5"
-BESO, GCBC, DDPM = (Arm(f"{name} {RUN}", RATES) for name in ("beso", "gcbc", "ddpm-goals"))
+BESO, GCBC = (Arm(f"{name} {RUN}", RATES) for name in ("beso", "gcbc"))
+DDPM = Arm(f"ddpm-goals {RUN} --sampler ddim:steps=10", RATES)
+"""Judged after training with ten steps: a hundred with guidance are two hundred passes at every one of 300 actions."""
 C_BET = Arm(f"c-bet {RUN}", tuple(f"{rate} --head bins:bins=64,offset_weight=1000" for rate in RATES))
 PLAIN = Arm(f"beso {RUN}")
 """The checkpoint that acts in many ways: at the learning rate of the defaults, untuned, since it serves every arm."""
