@@ -11,7 +11,8 @@ from pilotage.networks.multiscale_tokeniser import MultiscaleTokeniser
 from pilotage.networks.scale_resizing import cosine_basis
 
 MOST_ERROR, LEAST_USE = 1e-3, 0.3
-"""The gates: mean squared error in normalised units, and the share of codes in use at every scale."""
+"""The gates: mean squared error in normalised units, and the share of codes in use at every scale but the coarsest,
+which of a chunk says little more than a mean per dimension: few directions do for that, and its error shows it."""
 
 
 def code_use(tokens: Tensor, per_scale: Sequence[int], signals: int, codes: int) -> Tensor:
@@ -63,5 +64,6 @@ def tokeniser_report(tokeniser: MultiscaleTokeniser, chunks: Tensor) -> dict[str
     changed = again[:, -finest:] != found.tokens[:, -finest:]
     report["finest_changed"] = float(changed.double().mean())
     report["coarse_energy"] = float(high_frequency_share(tokeniser.decode(found.sums[0])))
-    report["ready"] = float(report["mse"] < MOST_ERROR and float(least_use.min()) > LEAST_USE)
+    finer = least_use[1:] if len(least_use) > 1 else least_use
+    report["ready"] = float(report["mse"] < MOST_ERROR and float(finer.min()) > LEAST_USE)
     return report

@@ -14,12 +14,12 @@ from pilotage.trainers.imitation_config import ImitationConfig, play
 class TokensConfig(ImitationConfig):
     """An imitation whose head answers in tokens, and the tokeniser that it learns first."""
 
-    tokeniser: str = "multiscale:scales=1|2|3|4,codes=256,latent=8,channels=4"
+    tokeniser: str = "multiscale:scales=1|2|3|4,codes=256,latent=8,channels=8"
     """The first stage: scales (P, the last is chunk/4), codes (V), latent (z), channels (the paper's ch=2),
     similarity=cosine or euclidean, per_dimension=true or false."""
-    tokeniser_steps: int = 1500
+    tokeniser_steps: int = 2500
     """Its optimiser steps; 0: untrained, to time things only."""
-    tokeniser_batch: int = 128
+    tokeniser_batch: int = 256
     """Chunks per step."""
     tokeniser_lr: float = 2e-3
     """Its learning rate, which falls to .3 of that by a cosine."""

@@ -26,7 +26,7 @@ from pilotage.trainers.token_config import TokensConfig
 METRICS = {
     "tokeniser/mse": "Mean squared error of chunks that went through the tokeniser, normalised units, training data.",
     "tokeniser/ready": f"1 when that is below {MOST_ERROR:g} and more than {LEAST_USE:.0%} of the codes are in use at "
-    "every scale.",
+    "every scale but the coarsest.",
     "tokeniser/finest_changed": "Share of the finest tokens that change when a reconstruction is tokenised again.",
     "tokeniser/coarse_energy": "Share of high frequencies (from the fourth cosine on) in what scale 1 decodes to.",
 }
@@ -51,7 +51,8 @@ class TokensTrainer(ImitationTrainer):
         self.chunks = self._chunks(training)
         self.report = fit_tokeniser(tokeniser, self.chunks, self.config, self.run)
         if not self.report["ready"]:
-            least = min(value for name, value in self.report.items() if name.startswith("use/"))
+            uses = [value for name, value in sorted(self.report.items()) if name.startswith("use/")]
+            least = min(uses[1:] or uses)
             self.run.event(
                 None,
                 "tokeniser",

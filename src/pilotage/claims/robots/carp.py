@@ -18,7 +18,7 @@ TOKENISER = "--tokeniser-steps 4000"
 GRID = ("--lr 1e-3", "--lr 3e-4")
 
 CARP = Arm(f"carp {PUSH} {STEPS} {TOKENISER}", GRID)
-ONE_SCALE = Arm(f"carp {PUSH} {STEPS} {TOKENISER} --tokeniser multiscale:scales=4,channels=4", GRID)
+ONE_SCALE = Arm(f"carp {PUSH} {STEPS} {TOKENISER} --tokeniser multiscale:scales=4,channels=8", GRID)
 NEXT_TOKEN = Arm(f"carp {PUSH} {STEPS} {TOKENISER} --network next_scale:width=64,depth=4,order=token", GRID)
 DIFFUSION = Arm(f"diffusion-mlp {PUSH} --steps 6000 --batch 256", GRID)
 RING_CARP = Arm(f"carp {RING} --steps 1500 --batch 128")
@@ -207,21 +207,21 @@ CLAIMS = [
     _tokenised(
         "more scales reconstruct better",
         "At equal steps scales 1, 2, 3, 4 reconstruct Push-T's chunks with a smaller error than one scale.",
-        "multiscale:scales=4,channels=4",
-        "multiscale:scales=1|2|3|4,channels=4",
+        "multiscale:scales=4,channels=8",
+        "multiscale:scales=1|2|3|4,channels=8",
     ),
     _tokenised(
         "a codebook per dimension",
         "At equal steps a codebook per dimension reconstructs with a smaller error than a joint one.",
-        "multiscale:per_dimension=false,channels=4",
-        "multiscale:scales=1|2|3|4,channels=4",
+        "multiscale:per_dimension=false,channels=8",
+        "multiscale:scales=1|2|3|4,channels=8",
         note="The joint one has half the tokens.",
     ),
     _tokenised(
         "cosine over Euclidean search",
         "At equal steps cosine search reconstructs with a smaller error than Euclidean.",
-        "multiscale:similarity=euclidean,channels=4",
-        "multiscale:scales=1|2|3|4,channels=4",
+        "multiscale:similarity=euclidean,channels=8",
+        "multiscale:scales=1|2|3|4,channels=8",
         tier="long",
     ),
     *(
@@ -229,7 +229,7 @@ CLAIMS = [
             name=f"tokeniser: {metric}",
             statement=statement,
             source="card, checks",
-            arms={"carp": Arm(f"carp {PUSH} --tokeniser-steps 800 --tokeniser multiscale:scales=1|2|3|4,channels=4")},
+            arms={"carp": Arm(f"carp {PUSH} --tokeniser-steps 800 --tokeniser multiscale:scales=1|2|3|4,channels=8")},
             metric=metric,
             criterion=Criterion("exact"),
             unit="seed of the tokeniser",
@@ -301,7 +301,7 @@ CLAIMS = [
         statement="On Push-T coverage rises from scales 4 over 2|4 and 1|2|4 to 1|2|3|4.",
         source="ablation table; card, «coarse-to-fine is what helps»",
         arms={
-            scales: Arm(f"{CARP.command} {GRID[0]} --tokeniser multiscale:scales={scales},channels=4")
+            scales: Arm(f"{CARP.command} {GRID[0]} --tokeniser multiscale:scales={scales},channels=8")
             for scales in ("4", "2|4", "1|2|4", "1|2|3|4")
         },
         metric="coverage",

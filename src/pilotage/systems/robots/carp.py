@@ -24,7 +24,7 @@ CARD = Card(
   the same (`networks.multiscale_tokeniser.merged` joins separate ones, token for token).
 - The paper: 2 channels and 512 codes, 400 epochs at batch 256 and learning rate 3e-4·batch/256; transformer depth =
   heads = 8, width 64, 4000 epochs, learning rate 1e-4·batch/256 with weight decay .05, clip 2 and linear decay to a
-  tenth. Here: 4 channels and 256 codes, 4 blocks of width 64, minutes. The paper's size is
+  tenth. Here: 8 channels and 256 codes, 4 blocks of width 64, minutes. The paper's size is
   `--tokeniser multiscale:scales=1|2|3|4,codes=512,latent=8,channels=2 --network next_scale:width=64,depth=8`.
 - The published code switches off the initialisation of torch's layers for the whole process; here weights are
   initialised as in VAR, except that the gates of the blocks begin at 1.
