@@ -57,6 +57,21 @@ def test_a_bracket_without_people_takes_the_rate_below_and_flat_tax_weighs_by_in
     assert flat == pytest.approx(100 * (1 - g) / (1 - g + 0.4))
 
 
+def test_one_very_rich_person_moves_the_density_over_logarithms_less():
+    income, edges = GB2().quantile((torch.arange(100).double() + 0.5) / 100), torch.tensor(THREE)
+    with_one = torch.cat([income, torch.tensor([1e8], dtype=torch.float64)])
+
+    def rate(earned, logarithmic):
+        weights = 1 / earned.clamp(min=5000)
+        return saez_rates(earned, weights, edges, logarithmic=logarithmic)[0].item()
+
+    moved = {way: abs(rate(with_one, way) - rate(income, way)) for way in (True, False)}
+    assert moved[True] < 2
+    assert moved[False] > 3 * moved[True]
+    assert rate(income, True) == pytest.approx(rate(income, False), abs=8)
+    assert rate(torch.cat([income, torch.zeros(5).double()]), True) > 0  # incomes of 0 have no logarithm
+
+
 def test_saez_refuses_what_it_cannot_use():
     income = torch.tensor([1.0, 2.0, 3.0])
     with pytest.raises(UsageError, match="two different"):

@@ -16,12 +16,18 @@ ELASTICITIES = (0.18, 0.11, 0.57)
 
 
 def saez_rates(
-    income: Tensor, weights: Tensor, edges: Tensor, elasticity: float | Sequence[float] | Tensor = 0.4
+    income: Tensor,
+    weights: Tensor,
+    edges: Tensor,
+    elasticity: float | Sequence[float] | Tensor = 0.4,
+    *,
+    logarithmic: bool = False,
 ) -> Tensor:
     """Optimal marginal rates in percent, one per bracket: τ = (1 − G) / (1 − G + a·e) (Saez 2001).
 
     income [N] ≥ 0: what people earn now; weights [N] ≥ 0: what a dollar for each is worth to society (their mean is
-    taken as 1); edges [B]: lower edges; elasticity: e ≥ 0, one or B.
+    taken as 1); edges [B]: lower edges; elasticity: e ≥ 0, one or B; logarithmic: whether the density is estimated over
+    the logarithm of incomes above 0, so that one very rich person does not smooth it away for all others.
     At the middle m of a bracket: G is the mean weight above m, a = m f(m) / (1 − F(m)) from a Gaussian kernel density
     (Scott's bandwidth). In the last bracket: a = mean / (mean − edge) of incomes above the edge, G their mean weight. A
     bracket above which nobody earns gets the rate of the one below, since no income says anything about it.
@@ -35,7 +41,7 @@ def saez_rates(
             f"{list(weights.shape)}"
         )
     earned, normalised = income.double(), weights.double() / weights.double().mean()
-    density = gaussian_kde(earned.numpy())
+    tail_of = _tails(earned, logarithmic)
     rates: list[float] = []
     for place, low in enumerate(edges.tolist()):
         last = place == len(edges) - 1
@@ -51,11 +57,27 @@ def saez_rates(
         elif last:  # a flat tax: the base is all income, so that the tail is 1 and G weighs people by their income
             tail, mean_weight = 1.0, float((normalised * earned).sum() / earned.sum())
         else:
-            survival = max(1 - float(density.integrate_box_1d(-np.inf, middle)), 1e-12)
-            tail = middle * float(density(middle)[0]) / survival
+            tail = tail_of(middle)
         gain = max(0.0, 1 - mean_weight)
         rates.append(100 * gain / (gain + tail * float(e[place])) if gain > 0 else 0.0)
     return torch.tensor(rates, dtype=torch.float64)
+
+
+def _tails(income: Tensor, logarithmic: bool) -> Callable[[float], float]:
+    """a(z) = z f(z) / (1 − F(z)) from a kernel density; over logarithms z f(z) is the density itself."""
+    values = income[income > 0].log() if logarithmic else income
+    if len(values.unique()) < 2:
+        raise UsageError("a density needs two different incomes above 0")
+    density = gaussian_kde(values.numpy())
+
+    def tail(middle: float) -> float:
+        at = np.log(middle) if logarithmic else middle
+        survival = max(1 - float(density.integrate_box_1d(-np.inf, at)), 1e-12)
+        if logarithmic:  # whoever earns nothing lies below every z, which the ratio does not see
+            return float(density(at)[0]) / survival
+        return middle * float(density(middle)[0]) / survival
+
+    return tail
 
 
 def _fits(elasticity: float | Sequence[float] | Tensor, edges: Tensor) -> bool:
@@ -72,14 +94,17 @@ def saez_fixed_point(
     start: float = 50.0,
     rounds: int = 20,
     damping: float = 0.5,
+    logarithmic: bool = False,
 ) -> Tensor:
     """The formula where incomes are those that its own rates lead to: rates move by `damping` of the way, `rounds`
-    times. respond: from rates [B] in percent to incomes [N]. -> [B] in percent."""
+    times. respond: from rates [B] in percent to incomes [N]; the rest as in `saez_rates`. -> [B] in percent."""
     if rounds < 1 or not 0 < damping <= 1:
         raise UsageError(f"expected one round or more and damping in (0, 1], got {rounds} and {damping}")
     rates = torch.full((len(edges),), start, dtype=torch.float64)
     for _ in range(rounds):
-        rates = rates + damping * (saez_rates(respond(rates), weights, edges, elasticity) - rates)
+        rates = rates + damping * (
+            saez_rates(respond(rates), weights, edges, elasticity, logarithmic=logarithmic) - rates
+        )
     return rates
 
 

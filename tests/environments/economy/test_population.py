@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
-from pilotage.environments.economy.personas import Persona, archetypes, describe, leaning
+from pilotage.environments.economy.personas import Persona, archetypes, describe, leaning, personas_of
 from pilotage.environments.economy.population import (
     ADVERSARIAL,
     ALTRUISTIC,
@@ -139,6 +139,13 @@ def test_survey_incomes_lie_near_the_fitted_distribution(shared_data):
     assert len(units) == 20_000
     working = units.working()
     assert len(working) == 12_637
+    packaged = read_tax_units().columns["wages_primary"]
+    assert packaged.equal(working.columns["wages_primary"][:10_000])
+
+
+def test_packaged_survey_incomes_lie_near_the_fitted_distribution():
+    working = read_tax_units()
+    assert len(working) == len(working.working()) == 10_000
     # Grown to 2023. A fit to persons with any income is near, not equal, to wages of primary earners.
     assert 0.02 < ks_distance(working.earnings("primary", growth=1.35), GB2().cdf) < 0.15
 
@@ -159,6 +166,18 @@ def test_people_alike_share_one_text():
     other = Persona(44, "single", 0, 90_000.0, False, 0.1)
     groups = archetypes([*people, other])
     assert sorted(groups.values()) == [[0, 1], [2]]
+
+
+def test_personas_are_those_of_the_survey():
+    units = read_tax_units()
+    units = units[(units.columns["wages_primary"] > 0).nonzero()[:300, 0]]
+    people = personas_of(units, [0.0] * 300, growth=1.35)
+    assert [p.age for p in people] == units.columns["age_head"].tolist()
+    assert people[7].income == pytest.approx(1.35 * units.columns["wages_primary"][7].item())
+    assert len(archetypes(people)) < 300
+    assert sum(map(len, archetypes(people).values())) == 300
+    with pytest.raises(UsageError, match="each of 300"):
+        personas_of(units, [0.0])
 
 
 @pytest.mark.parametrize("broken", [(44, "divorced", 0, 1.0, False, 0), (9, "single", 0, 1.0, False, 0)])

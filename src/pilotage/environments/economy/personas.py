@@ -5,9 +5,13 @@ Made from survey facts by templates; no occupations, since no table of them with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from pilotage.system import UsageError
+
+if TYPE_CHECKING:
+    from pilotage.environments.economy.population import TaxUnits
 
 LEANINGS = ("taxes should be low", "neither high nor low taxes as such", "taxes should pay for more equality")
 """Attitudes to taxation from −1 to 1, in thirds."""
@@ -76,8 +80,27 @@ def archetypes(personas: Sequence[Persona], *, age_bin: int = 15) -> dict[str, l
     groups: dict[str, list[int]] = {}
     for row, persona in enumerate(personas):
         middle = max(16, persona.age // age_bin * age_bin + age_bin // 2)
-        shared = Persona(
-            middle, persona.status, persona.children, persona.income, persona.self_employed, persona.ideology
-        )
-        groups.setdefault(describe(shared), []).append(row)
+        groups.setdefault(describe(replace(persona, age=middle)), []).append(row)
     return groups
+
+
+def personas_of(units: TaxUnits, ideology: Sequence[float], *, growth: float = 1.0) -> list[Persona]:
+    """The primary earner of each unit. ideology: one in [−1, 1] each; growth: of incomes since the survey.
+
+    Raises UsageError for a unit whose primary earner has no wages: leave it out beforehand."""
+    if len(ideology) != len(units):
+        raise UsageError(f"expected an ideology for each of {len(units)} units, got {len(ideology)}")
+    columns = {name: values.tolist() for name, values in units.columns.items()}
+    children = columns.get("children_u18", [0] * len(units))
+    return [
+        Persona(int(age), status, int(number), growth * wages, business > wages, float(view))
+        for age, status, number, wages, business, view in zip(
+            columns["age_head"],
+            units.status,
+            children,
+            columns["wages_primary"],
+            columns["self_employment"],
+            ideology,
+            strict=True,
+        )
+    ]

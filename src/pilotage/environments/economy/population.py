@@ -93,10 +93,15 @@ class TaxUnits:
         return earned[earned > 0]
 
 
-def read_tax_units(path: str | Path) -> TaxUnits:
+def read_tax_units(path: str | Path | None = None) -> TaxUnits:
     """Records from a CSV file with a header: filing_status and numbers, at least age_head, wages, wages_primary,
-    wages_spouse and self_employment (dollars). Raises UsageError with the line for what is missing or no number."""
-    place = Path(path)
+    wages_spouse and self_employment (dollars).
+
+    path: None: 10,000 tax units of the Current Population Survey in dollars of 2012 to 2014, whose heads are 18 to 64
+    and which earn wages: the first such ones of 20,000 that were drawn by survey weight from the file in Tax-Calculator
+    6.8.0 (CC0; the survey is in the public domain).
+    Raises UsageError with the line for what is missing or no number."""
+    place = Path(path) if path is not None else Path(__file__).with_name("us_working_tax_units.csv")
     if not place.is_file():
         raise UsageError(f"there is no file {place} with tax units")
     with place.open(encoding="utf-8", newline="") as lines:

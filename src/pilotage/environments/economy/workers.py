@@ -65,7 +65,7 @@ class AdaptiveWorkers:
     scripted = True
 
     def __init__(
-        self, game: TaxGame, generator: torch.Generator, *, epsilon: float = 0.5, blames_rebate: bool = False
+        self, game: TaxGame, generator: torch.Generator, *, epsilon: float = 0.1, blames_rebate: bool = False
     ) -> None:
         """epsilon: 0 to 1; blames_rebate: whether selfish workers take the common rebate, which others' hours move, for
         something that their own hours brought, which makes them err.
