@@ -8,7 +8,7 @@ from pilotage.environments.economy.planner_state import ReplayMemory
 from pilotage.environments.economy.population import GB2, population_of
 from pilotage.environments.economy.tax_game import TaxGame
 from pilotage.environments.economy.tax_schedule import THREE
-from pilotage.environments.economy.tax_years import simulate
+from pilotage.environments.economy.tax_years import TaxYears, simulate
 from pilotage.environments.economy.workers import AdaptiveWorkers, PersonaWorkers, RationalWorkers, Satisfaction
 from pilotage.planning.box_search import enumerate_grid
 from pilotage.policies.rate_planners import ConstantPlanner, PatternPlanner, RandomPlanner, read_state
@@ -188,3 +188,38 @@ def test_lengths_of_nothing_are_refused():
     for wrong in ({"years": 0}, {"tax_year": 0}, {"settled": 0.0}, {"attempts": 0}):
         with pytest.raises(UsageError, match="1 or more"):
             simulate(game(3), RationalWorkers(), ConstantPlanner(), generator(), **wrong)
+
+
+@pytest.mark.parametrize("kind", [AdaptiveWorkers, PersonaWorkers, RationalWorkers])
+def test_a_simulation_put_away_between_years_goes_on_as_if_nothing_had_happened(kind, tmp_path):
+    world, content = game(20), Satisfaction(torch.zeros(20).double())
+
+    def begin():
+        sources = [generator(1), generator(2)]
+        workers = kind(world, sources[0]) if kind is AdaptiveWorkers else kind()
+        options = {"years": 6, "tax_year": 3, "satisfaction": content}
+        return TaxYears(world, workers, PatternPlanner(), sources[1], **options), sources
+
+    undisturbed, _ = begin()
+    for _ in range(6):
+        undisturbed.advance()
+    first, sources = begin()
+    for _ in range(3):
+        first.advance()
+    torch.save({"years": first.state_dict(), "sources": [s.get_state() for s in sources]}, tmp_path / "state.pt")
+    first.advance()  # what happens after saving must not reach what was saved
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    second, sources = begin()
+    second.load_state_dict(saved["years"])
+    for source, state in zip(sources, saved["sources"], strict=True):
+        source.set_state(state)
+    for _ in range(3):
+        second.advance()
+    expected, found = undisturbed.result(), second.result()
+    for name in ("rates", "welfare", "step_welfare", "hours", "gini", "content"):
+        assert getattr(found, name).equal(getattr(expected, name)), name
+    assert found.counts == expected.counts
+    with pytest.raises(UsageError, match="are over"):
+        second.advance()
+    with pytest.raises(UsageError, match="nothing has happened"):
+        begin()[0].result()

@@ -4,14 +4,16 @@ A language model can take their place: whatever has `choose` and `learn` as in `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from pilotage.environments.economy.population import ADVERSARIAL, ALTRUISTIC, FULL_TIME
 from pilotage.environments.economy.tax_game import TaxGame, Year
+from pilotage.interfaces import Stateful
 from pilotage.system import UsageError
 
 
@@ -30,7 +32,7 @@ class View:
     """The step before, None at the beginning."""
 
 
-class Workers(Protocol):
+class Workers(Stateful, Protocol):
     """A whole population's choices. `scripted`: whether no language model is asked."""
 
     scripted: bool
@@ -53,6 +55,12 @@ class RationalWorkers:
         return view.game.best_response(view.rates)
 
     def learn(self, year: Year, satisfaction: Tensor) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         pass
 
 
@@ -103,6 +111,12 @@ class AdaptiveWorkers:
         old = self.mean.gather(1, place)
         self.mean.scatter_(1, place, old + (reward[:, None].double() - old) / self.count.gather(1, place))
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"mean": self.mean.clone(), "count": self.count.clone(), "order": self.order.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.mean, self.count, self.order = (state[name].clone() for name in ("mean", "count", "order"))
+
 
 class PersonaWorkers:
     """The best response of people with habits: they begin at the place nearest to 40 hours and move only when the gain
@@ -131,6 +145,12 @@ class PersonaWorkers:
 
     def learn(self, year: Year, satisfaction: Tensor) -> None:
         pass
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"habit": self.habit}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.habit = state["habit"]
 
 
 @dataclass(frozen=True)
