@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 M = TypeVar("M", bound="BaseModel")
+_BEGINNING = re.compile(r"""\{\s*["'/#}]""")
+"""How something begins that is meant as a JSON object. Where it is broken, an object inside it is not the answer."""
 
 
 @dataclass(frozen=True)
@@ -101,16 +104,13 @@ def one_object(text: str) -> dict[str, Any] | str:
     """The one JSON object in a text, whatever stands around it; or what is wrong, in words."""
     found: list[dict[str, Any]] = []
     decoder, at, broken = json.JSONDecoder(parse_constant=_no_constant), 0, False
-    while (at := text.find("{", at)) >= 0:
+    while (begun := _BEGINNING.search(text, at)) is not None:
         try:
-            value, at = decoder.raw_decode(text, at)
-            found.append(value)
+            value, at = decoder.raw_decode(text, begun.start())
         except (ValueError, RecursionError):
-            if text[at + 1 :].lstrip()[:1] in ('"', "'", "/", "#"):
-                # It was meant as an object; one inside it is not the answer.
-                broken = True
-                break
-            at += 1
+            broken = True
+            break
+        found.append(value)
     if not text.strip():
         return "empty: the answer has no text"
     if broken or not found:
