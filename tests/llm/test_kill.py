@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,11 @@ class Killing(Endpoint):
     def __init__(self, at: int) -> None:
         super().__init__(self.said, delay=0.01)
         self.at, self.client, self.handed = at, 0, Counter[str]()
+        self.armed = threading.Event()
 
     def said(self, body: dict[str, Any]) -> str:
         question = body["messages"][-1]["content"]
+        self.armed.wait()
         with self.lock:
             self.handed[question] += 1
             if self.client and len(self.handed) >= self.at:
@@ -52,6 +55,7 @@ def test_killed_in_the_middle_nothing_is_lost_and_at_most_the_calls_under_way_ar
         assert client.stdout is not None
         assert client.stdout.readline() == b"asking\n"
         endpoint.client = client.pid
+        endpoint.armed.set()
         assert client.wait() == -signal.SIGKILL
         client.stdout.close()
         before = len(endpoint.handed)

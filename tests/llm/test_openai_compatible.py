@@ -158,7 +158,7 @@ def test_what_may_pass_is_tried_again_and_what_may_have_been_charged_counts_with
 ) -> None:
     endpoint.faults = [fault]
     request = asked(1, max_tokens=100)
-    (answer,), counters = ask(address, request, timeout=0.5)
+    (answer,), counters = ask(address, request, timeout=1.5 if fault[0] in ("slow", "dribble") else 20.0)
     assert isinstance(answer, ChatAnswer)
     assert answer.text.startswith("said ")
     assert (counters.called, counters.retried, counters.failed) == (2, 1, 0)

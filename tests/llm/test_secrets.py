@@ -12,7 +12,7 @@ import pytest
 from tests.llm.endpoint import Endpoint, completion
 
 from pilotage.interfaces import Failed
-from pilotage.llm import ChatRequest, OpenAICompatible, Retries, Service, Store, say
+from pilotage.llm import ChatAnswer, ChatRequest, OpenAICompatible, Retries, Service, Store, say
 from pilotage.system import UsageError
 
 pytest.importorskip("openai", reason="the extra llm is not installed")
@@ -102,6 +102,17 @@ def test_another_key_gets_the_same_kept_answers(monkeypatch: pytest.MonkeyPatch,
                 service.ask([ChatRequest(say("hello"))])
             monkeypatch.setenv("MY_KEY", "another one")
     assert len(endpoint.bodies) == 1
+
+
+def test_a_word_in_the_place_of_a_key_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "EMPTY")
+    endpoint = Endpoint(lambda _: "EMPTY it")
+    with endpoint.listening() as address:
+        provider = OpenAICompatible("tiny", base_url=address, key_variable="MY_KEY")
+        with Service(provider) as service:
+            (answer,) = service.ask([ChatRequest(say("The bin is EMPTY?"))])
+    assert isinstance(answer, ChatAnswer)
+    assert answer.text == "EMPTY it"
 
 
 def test_without_a_key_the_vendor_is_not_called_and_the_variable_is_named() -> None:

@@ -6,6 +6,8 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -56,6 +58,13 @@ def test_asking_works_inside_a_running_loop_as_in_a_notebook() -> None:
             return service.ask(numbered(1))[0].text
 
     assert asyncio.run(cell()) == "re: question 0"
+
+
+def test_the_layer_is_light_until_it_is_used() -> None:
+    code = "import sys, pilotage.llm; print([name for name in ('torch', 'openai', 'pydantic') if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_nothing_asked_is_nothing_answered() -> None:

@@ -149,7 +149,9 @@ class ChatAnswer:
 
 
 class Provider(Protocol):
-    """Whoever answers. One call answers one request once, without trying again; `Service` does the rest."""
+    """Whoever answers. One call answers one request once, without trying again; `Service` does the rest.
+
+    It may have `open()`, which the service calls before a call is sent and its time runs, and `async close()`."""
 
     source: Source
     name: str

@@ -19,6 +19,9 @@ USELESS = {401, 403, 404}
 """Status codes that say that the key, the address or the model is wrong: no other request would fare better."""
 NOBODY = "none"
 """Stands for a key where the endpoint needs none."""
+SECRET_FROM = 16
+"""Characters from which a key is a secret. Servers that need none are given words such as EMPTY, and striking those out
+would spoil answers."""
 
 
 class OpenAICompatible:
@@ -28,7 +31,7 @@ class OpenAICompatible:
         model: its name at the endpoint.
         base_url: such as "http://127.0.0.1:8000/v1"; the vendor's own when None.
         key_variable: the environment variable that holds the key. It is read when the first call is sent, and its text
-            is neither written nor shown: should the endpoint repeat it, it is struck out.
+            is neither written nor shown: should the endpoint repeat it, it is struck out (from 16 characters on).
         response_format: whether the endpoint takes a JSON schema as a parameter; else it is said in the prompt.
         limit_parameter: what the endpoint calls the most tokens of an answer; newer models of OpenAI want
             "max_completion_tokens".
@@ -79,12 +82,12 @@ class OpenAICompatible:
         return Usage(size + self.room * (1 + len(messages)), request.max_tokens, counted=False)
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
-        client = self._open()
+        self.open()
         self._refuse_key_in(request)
         failure: Exception
         # Raised outside the block, so that what the SDK raised, which may hold the key, is not its context.
         try:
-            return self._answer(await client.chat.completions.create(**self._parameters(request)), request)
+            return self._answer(await self._client.chat.completions.create(**self._parameters(request)), request)
         except Refused as refusal:
             failure = refusal
         except asyncio.CancelledError:
@@ -93,23 +96,23 @@ class OpenAICompatible:
             failure = self._refusal(error)
         raise failure
 
-    async def close(self) -> None:
-        """Closes its connections."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
-
-    def _open(self) -> Any:
+    def open(self) -> None:
+        """Reads the key and makes the client, when there is none yet. Raises UsageError without a key or the SDK."""
         if self._client is None:
             openai = _sdk()
             key = os.environ.get(self.key_variable, "")
             if not key and self.base_url == "https://api.openai.com/v1":
                 raise UsageError(f"no key: set the environment variable {self.key_variable}, or give a base_url")
-            self._key = key
+            self._key = key if len(key) >= SECRET_FROM else ""
             self._client = openai.AsyncOpenAI(
-                api_key=key or NOBODY, base_url=self.base_url, max_retries=0, timeout=None, organization="", project=""
+                api_key=key or NOBODY, base_url=self.base_url, max_retries=0, timeout=None
             )
-        return self._client
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
 
     def _refuse_key_in(self, request: ChatRequest) -> None:
         if self._key and self._key in request.text:

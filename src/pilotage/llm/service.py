@@ -235,6 +235,9 @@ class Service:
             # Where one call was told to wait, the others wait as well.
             while (pause := self._paused_until - self._now()) > 0:
                 await asyncio.sleep(pause)
+            opening = getattr(self.provider, "open", None)
+            if opening is not None:
+                opening()
             most = Spent.of(self.provider.most(request), self.prices)
             flight = await self._admit(key, most)
             took, kept = most, None
