@@ -9,6 +9,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 from pilotage.interfaces import Failed
@@ -317,23 +318,37 @@ class _Loop:
         if not self._thread.is_alive():
             work.close()
             raise UsageError("the service is closed; make a new one")
-        ended = threading.Event()
-        future = asyncio.run_coroutine_threadsafe(_marking(work, ended), self._loop)
+        result: Future[T] = Future()
+        tasks: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            tasks.append(self._loop.create_task(work))
+            tasks[0].add_done_callback(finish)
+
+        def finish(task: asyncio.Task[T]) -> None:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if error is None:
+                result.set_result(task.result())
+            else:
+                result.set_exception(error)
+
+        def stop() -> None:
+            for task in tasks:
+                task.cancel()
+            if not tasks:
+                work.close()
+                result.set_exception(asyncio.CancelledError())
+
+        # An interrupt may come at any point, so nothing that `stop` needs comes into being inside.
         try:
-            return future.result()
+            self._loop.call_soon_threadsafe(begin)
+            return result.result()
         except KeyboardInterrupt:
-            future.cancel()
-            ended.wait(GRACE)
+            self._loop.call_soon_threadsafe(stop)
+            wait([result], GRACE)
             raise
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-
-async def _marking(work: Coroutine[Any, Any, T], ended: threading.Event) -> T:
-    try:
-        return await work
-    finally:
-        ended.set()
