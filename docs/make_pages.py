@@ -33,6 +33,7 @@ GUIDE = [
     {"Design": "design.md"},
     {"Add a system": "adding-a-system.md"},
     {"Add a piece": "adding-a-piece.md"},
+    {"Language models as a service": "llm.md"},
     {"Robot policies": "robot-policies.md"},
     {"Metrics": "metrics.md"},
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class Manifest:
     commit: str | None = None
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Artifacts used, by name: hash of the contents, key, path, and the seconds it took to make them."""
+    stand_ins: list[str] = field(default_factory=list)
+    """What was scripted in place of a model or a service, in words; the report begins with it."""
     format: int = FORMAT
 
     @classmethod
@@ -97,9 +99,17 @@ class Manifest:
         for key in stored:
             if key not in known:
                 raise UsageError(f"{path} has the unknown key {key!r}{suggestion(key, known)}")
-        if missing := sorted(known - set(stored)):
+        # Runs made before there were stand-ins had none.
+        if missing := sorted(known - set(stored) - {"stand_ins"}):
             raise UsageError(f"{path} lacks {', '.join(missing)}; restore it from a copy")
         return cls(**stored)
+
+    def name_stand_ins(self, directory: Path, stand_ins: Sequence[str]) -> None:
+        """Have run.json, and thereby the report, say what is scripted. Raises DiskFull."""
+        new = [text for text in stand_ins if text not in self.stand_ins]
+        if new:
+            self.stand_ins += new
+            self.write(directory)
 
     def refuse_other(self, directory: Path, system: str, config: Mapping[str, Any], seed: int) -> None:
         """Raise UsageError that lists what differs, unless system, configuration and seed are those of this run."""

@@ -1,0 +1,66 @@
+"""What asking will cost, from a sample that is really asked, and kept."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pilotage.interfaces import Failed
+from pilotage.llm.budget import UNITS, Spent
+from pilotage.llm.chat import ChatRequest
+from pilotage.llm.service import Service
+from pilotage.system import UsageError
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the requests that have no answer yet will take."""
+
+    calls: int
+    """Different requests without an answer; tries after failures come on top."""
+    prompt_tokens: float
+    completion_tokens: float
+    money: float
+    most_money: float
+    """If every answer took all the tokens that it may, and every prompt as many as it can."""
+    sampled: int
+    """Requests that were asked to find out; not among `calls`, for they are answered now."""
+
+    def times(self, number: float) -> Forecast:
+        """For that many times as many requests of the same kind, such as the steps of a simulation."""
+        return Forecast(
+            round(self.calls * number),
+            self.prompt_tokens * number,
+            self.completion_tokens * number,
+            self.money * number,
+            self.most_money * number,
+            self.sampled,
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.calls} calls, about {self.prompt_tokens:.0f} tokens of prompts and {self.completion_tokens:.0f} of "
+            f"answers, {self.money:.4g} of money (at most {self.most_money:.4g})"
+        )
+
+
+def forecast(service: Service, requests: Sequence[ChatRequest], *, sample: int = 8, seed: int = 0) -> Forecast:
+    """Asks up to `sample` of the requests that have no answer yet, drawn at random, and scales up what they took.
+
+    Raises UsageError when none of them got an answer; and what `Service.ask` raises."""
+    if sample < 1:
+        raise UsageError(f"the sample has {sample} requests; give at least 1")
+    missing = service.missing(requests)
+    drawn = random.Random(seed).sample(missing, min(sample, len(missing)))
+    used = [answer.usage for answer in service.ask(drawn) if not isinstance(answer, Failed)]
+    if drawn and not used:
+        raise UsageError(f"none of {len(drawn)} sampled requests got an answer: {dict(service.failures)}")
+    asked = set(drawn)
+    # What is not kept on disk will be asked for again.
+    left = [request for request in missing if request not in asked] if service.provider.kept else missing
+    scale = len(left) / max(1, len(used))
+    prompt, completion = sum(usage.prompt for usage in used), sum(usage.completion for usage in used)
+    units = sum(service.prices.units(usage) for usage in used)
+    most = sum((Spent.of(service.provider.most(request), service.prices) for request in left), Spent())
+    return Forecast(len(left), prompt * scale, completion * scale, units * scale / UNITS, most.money, len(drawn))

@@ -1,0 +1,354 @@
+"""A language model as a service: asks a provider for many answers at a time, keeps them, and minds the budget."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import threading
+from collections import Counter
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import Future, wait
+from typing import Any, TypeVar
+
+from pilotage.interfaces import Failed
+from pilotage.llm.budget import Budget, BudgetReached, Counters, Prices, Spent
+from pilotage.llm.chat import ChatAnswer, ChatRequest, Provider, Refused, key_of
+from pilotage.llm.retries import Retries
+from pilotage.llm.store import Store
+from pilotage.system import UsageError
+
+logger = logging.getLogger("pilotage.llm")
+T = TypeVar("T")
+GRACE = 10.0
+"""Seconds that an interrupt waits for calls under way to be written down."""
+
+
+class ProviderDown(RuntimeError):  # noqa: N818 - its state
+    """Too many requests in a row were left without an answer after all tries. What was answered is kept."""
+
+
+class Service:
+    """Asks a provider. Equal requests are asked once; what was answered is kept and never asked again.
+
+    Args:
+        provider: `OpenAICompatible`, `LocalModel` or `Scripted`.
+        store: where answers and accounts live; in memory when None. Processes may share one.
+        account: whose budget it is: a run's name. It outlives the process, as the store does.
+        budget: limits of the account.
+        prices: for a million tokens.
+        retries: when a call is sent again.
+        concurrency: most calls under way at a time.
+        timeout: seconds for one call to an endpoint, its whole answer included; None: no limit.
+        patience: this many requests in a row without an answer stop everything with ProviderDown.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        store: Store | None = None,
+        account: str = "default",
+        budget: Budget | None = None,
+        prices: Prices | None = None,
+        retries: Retries | None = None,
+        concurrency: int = 8,
+        timeout: float | None = 120.0,
+        patience: int = 20,
+    ) -> None:
+        if concurrency < 1 or patience < 1 or (timeout is not None and timeout <= 0):
+            raise UsageError(
+                f"concurrency is {concurrency}, patience {patience}, timeout {timeout}; give at least 1, at least 1, "
+                "and more than 0 seconds or None"
+            )
+        self.provider = provider
+        self.store = store or Store()
+        self.account = account
+        self.budget, self.prices = budget or Budget(), prices or Prices()
+        self.retries = retries or Retries()
+        self.concurrency, self.timeout, self.patience = concurrency, timeout, patience
+        self.failures: Counter[str] = Counter()
+        """Requests without an answer, by reason."""
+        self._count: Counter[str] = Counter()
+        self._noise = random.Random()
+        self._in_a_row = 0
+        self._paused_until = 0.0
+        self._under_way = 0
+        self._flying: dict[str, asyncio.Future[ChatAnswer | Failed]] = {}
+        self._loop = _Loop()
+        self._loop.run(self._open())
+        self.interrupted = self.store.sweep(account)
+        """Calls that were under way when earlier processes of this account were killed."""
+        if self.interrupted:
+            logger.warning(
+                "%d calls of %s were under way when their process was killed: at most so many are paid for twice",
+                self.interrupted,
+                account,
+            )
+
+    # ---- what callers see --------------------------------------------------------------------------------------------
+
+    def ask(self, requests: Sequence[ChatRequest]) -> list[ChatAnswer | Failed]:
+        """An answer for each request, in order; Failed where all tries were in vain, with the reason.
+
+        Raises:
+            BudgetReached: the next call could pass the budget; carries the answers so far.
+            ProviderDown: `patience` requests in a row failed.
+            UsageError: the endpoint refuses the key or the model, or a request cannot work.
+        In each case what was answered before is kept, and calls under way are waited for."""
+        return self._loop.run(self._ask(list(requests)))
+
+    def missing(self, requests: Sequence[ChatRequest]) -> list[ChatRequest]:
+        """The different requests that are not answered yet: those that `ask` would send."""
+        return [request for key, request in self._by_key(requests).items() if self._kept(key) is None]
+
+    def counters(self) -> Counters:
+        """What was done so far."""
+        spent = self.store.spent(self.account)
+        return Counters(
+            **self._count,
+            failed=sum(self.failures.values()),
+            maybe_paid_twice=self.store.interrupted(self.account),
+            spent_calls=spent.calls,
+            spent_prompt_tokens=spent.prompt,
+            spent_completion_tokens=spent.completion,
+            spent_money=spent.money,
+        )
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Adds to one of the `Counters`; for what works on top of a service, such as `structured`."""
+        self._count[name] += number
+
+    def stand_ins(self) -> list[str]:
+        """What was scripted in place of a model, in words, for `run.json`: the report then begins with it."""
+        scripted = self.provider.source == "scripted"
+        return [f"the language model is the scripted stand-in {self.provider.name!r}"] if scripted else []
+
+    def close(self) -> None:
+        """Ends the thread and closes connections and the store."""
+        closing = getattr(self.provider, "close", None)
+        if closing is not None:
+            self._loop.run(closing())
+        self._loop.close()
+        self.store.close()
+
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- how it works: all below runs in the loop's thread -----------------------------------------------------------
+
+    async def _open(self) -> None:
+        self._seats = asyncio.Semaphore(self.concurrency)
+        self._door = asyncio.Lock()
+        self._settled = asyncio.Event()
+
+    def _by_key(self, requests: Sequence[ChatRequest]) -> dict[str, ChatRequest]:
+        identity = self.provider.identity
+        return {key_of(identity, request): request for request in requests}
+
+    def _kept(self, key: str) -> ChatAnswer | None:
+        return self.store.answer(key) if self.provider.kept else None
+
+    async def _ask(self, requests: list[ChatRequest]) -> list[ChatAnswer | Failed]:
+        identity = self.provider.identity
+        keys = [key_of(identity, request) for request in requests]
+        different = dict(zip(keys, requests, strict=True))
+        self.count("asked", len(requests))
+        self.count("shared", len(requests) - len(different))
+        found: dict[str, ChatAnswer | Failed] = {}
+        stops: list[Exception] = []
+        queue = iter(different.items())
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self.concurrency, len(different))):
+                group.create_task(self._work(queue, found, stops))
+        for stop in stops:
+            if not isinstance(stop, _Full):
+                raise stop
+        if stops:
+            answers = [found.get(key) for key in keys]
+            raise BudgetReached(str(stops[0]), self.store.spent(self.account), answers)
+        return [found[key] for key in keys]
+
+    async def _work(
+        self, queue: Iterator[tuple[str, ChatRequest]], found: dict[str, ChatAnswer | Failed], stops: list[Exception]
+    ) -> None:
+        """Takes requests in order until there are none, or one of the workers has to stop."""
+        for key, request in queue:
+            try:
+                found[key] = await self._one(key, request)
+            except Exception as error:
+                stops.append(error)
+            if stops:
+                return
+
+    async def _one(self, key: str, request: ChatRequest) -> ChatAnswer | Failed:
+        """From disk, from an equal request under way, or from the provider."""
+        kept = self._kept(key)
+        if kept is not None:
+            self.count("cached")
+            return kept
+        if key in self._flying:
+            self.count("shared")
+            return await asyncio.shield(self._flying[key])
+        mine = self._flying[key] = asyncio.get_running_loop().create_future()
+        try:
+            answer = await self._call(key, request)
+        except BaseException as error:
+            mine.set_exception(error if isinstance(error, Exception) else RuntimeError("the first asker was stopped"))
+            mine.exception()  # It counts as seen, also when nobody else waits.
+            raise
+        else:
+            mine.set_result(answer)
+            return answer
+        finally:
+            del self._flying[key]
+
+    async def _call(self, key: str, request: ChatRequest) -> ChatAnswer | Failed:
+        """Calls the provider until there is an answer or no further try."""
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                answer = await self._try(key, request)
+            except Refused as refusal:
+                wait = self.retries.wait(refusal, tried, self._noise)
+                if wait is None:
+                    return self._fail(refusal)
+                if refusal.wait is not None:
+                    self._paused_until = max(self._paused_until, self._now() + refusal.wait)
+                failed = refusal
+            else:
+                self._in_a_row = 0
+                return answer
+            logger.info(
+                "try %d of %s failed (%s); the next one follows in %.1f s", tried, key[:12], failed.reason, wait
+            )
+            await asyncio.sleep(wait)
+            self.count("retried")
+
+    async def _try(self, key: str, request: ChatRequest) -> ChatAnswer:
+        """One call, reserved before and settled after. Raises Refused."""
+        async with self._seats:
+            # Where one call was told to wait, the others wait as well.
+            while (pause := self._paused_until - self._now()) > 0:
+                await asyncio.sleep(pause)
+            opening = getattr(self.provider, "open", None)
+            if opening is not None:
+                opening()
+            most = Spent.of(self.provider.most(request), self.prices)
+            flight = await self._admit(key, most)
+            took, kept = most, None
+            limit = self.timeout if self.provider.source == "endpoint" else None
+            try:
+                self.count("called")
+                async with asyncio.timeout(limit):
+                    answer = await self.provider.complete(request)
+                took = Spent.of(answer.usage, self.prices)
+                kept = (key, request, answer) if self.provider.kept else None
+                if took.prompt > most.prompt or took.completion > most.completion:
+                    self.count("underestimated")
+                return answer
+            except Refused as refusal:
+                took = most if refusal.paid else Spent()
+                raise
+            except TimeoutError:
+                if limit is None:
+                    raise
+                raise Refused("timeout", f"no whole answer within {limit:g} s", paid=True) from None
+            except UsageError:
+                took = Spent()
+                raise
+            finally:
+                self.store.settle(flight, self.account, took, kept)
+                self._under_way -= 1
+                self._settled.set()
+
+    async def _admit(self, key: str, most: Spent) -> int:
+        """The number of the flight, once the budget has room; requests are admitted in the order in which they came.
+
+        Raises _Full when there is no room though nothing is under way that could give some back."""
+        async with self._door:
+            while True:
+                flight = self.store.reserve(self.account, key, most, self.budget)
+                if isinstance(flight, int):
+                    self._under_way += 1
+                    return flight
+                if not self._under_way:
+                    raise _Full(flight)
+                self._settled.clear()
+                await self._settled.wait()
+
+    def _fail(self, refusal: Refused) -> Failed:
+        self.failures[refusal.reason] += 1
+        self._in_a_row += 1
+        if self._in_a_row >= self.patience:
+            raise ProviderDown(
+                f"{self._in_a_row} requests in a row got no answer from {self.provider.name}, the last for {refusal}; "
+                "what was answered is kept. See what ails the endpoint and ask again"
+            )
+        return Failed(refusal.reason, refusal.detail)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+class _Full(Exception):  # noqa: N818 - becomes BudgetReached, which knows the answers
+    """The budget has no room; the limit in words."""
+
+
+class _Loop:
+    """An event loop in a thread of its own, so that `run` is a plain call, also inside a notebook's loop, and
+    connections live from one call to the next."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._process = os.getpid()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="pilotage-llm", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`. An interrupt (Ctrl-C) cancels it and waits until it has cleaned up."""
+        if os.getpid() != self._process:
+            work.close()
+            raise UsageError("a service does not live on in a forked process; make it in the process that asks")
+        if not self._thread.is_alive():
+            work.close()
+            raise UsageError("the service is closed; make a new one")
+        result: Future[T] = Future()
+        tasks: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            tasks.append(self._loop.create_task(work))
+            tasks[0].add_done_callback(finish)
+
+        def finish(task: asyncio.Task[T]) -> None:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if error is None:
+                result.set_result(task.result())
+            else:
+                result.set_exception(error)
+
+        def stop() -> None:
+            for task in tasks:
+                task.cancel()
+            if not tasks:
+                work.close()
+                result.set_exception(asyncio.CancelledError())
+
+        # An interrupt may come at any point, so nothing that `stop` needs comes into being inside.
+        try:
+            self._loop.call_soon_threadsafe(begin)
+            return result.result()
+        except KeyboardInterrupt:
+            self._loop.call_soon_threadsafe(stop)
+            wait([result], GRACE)
+            raise
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
