@@ -62,8 +62,8 @@ SYSTEMS = [
         Paper("From Play to Policy: Conditional Behavior Generation from Uncurated Robot Data", "2210.10047"),
         "- The published transformer over a window: `--network gpt:width=72,depth=4,heads=4 --observation-steps 3 "
         "--chunk 3`.\n"
-        "- The published weight of offsets, 1000, leaves block push unlearnt at these sizes (results below .05); with 10 "
-        "results are about .98.\n",
+        "- The published weight of offsets, 1000, leaves block push unlearnt at these sizes (results below .05); with "
+        "10 results are about .98.\n",
         head="bins:bins=24,offset_weight=10",
     ),
     _row(
