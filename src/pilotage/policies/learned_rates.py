@@ -65,7 +65,11 @@ class RateNetwork(nn.Module):
         super().__init__()
         self.brackets, self.width = brackets, width
         self.layers = nn.Sequential(
-            nn.Linear(4 * brackets + 4, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 5 * brackets)
+            nn.Linear(4 * brackets + 4, width),
+            nn.Tanh(),
+            nn.Linear(width, width),
+            nn.Tanh(),
+            nn.Linear(width, 5 * brackets),
         )
 
     def forward(self, features: Tensor) -> Tensor:

@@ -12,7 +12,17 @@ from pilotage.system import Result, UsageError
 Incomes = Literal["gb2", "cps-primary", "cps-unit", "cps-earned"]
 WorkersName = Literal["rational", "adaptive", "persona", "llm"]
 PlannerName = Literal[
-    "pattern", "hill-climb", "reinforce", "gradient", "llm", "elected", "elected-llm", "random", "constant", "saez", "optimum"
+    "pattern",
+    "hill-climb",
+    "reinforce",
+    "gradient",
+    "llm",
+    "elected",
+    "elected-llm",
+    "random",
+    "constant",
+    "saez",
+    "optimum",
 ]
 ProviderName = Literal["scripted", "endpoint", "local"]
 
@@ -144,7 +154,9 @@ class TaxDesignConfig:
                 f"{self.agents}, {self.years}, {self.tax_year}, {self.judged_years} and {self.checkpoint_every}"
             )
         if not 0 < self.hours_step <= 50:
-            raise UsageError(f"hours_step divides 0 to 100 weekly hours into two or more: above 0 to 50, got {self.hours_step}")
+            raise UsageError(
+                f"hours_step divides 0 to 100 weekly hours into two or more: above 0 to 50, got {self.hours_step}"
+            )
         if self.federal_start and (self.brackets != "federal" or self.edges):
             raise UsageError("federal_start needs the law's brackets: --brackets federal, without --edges")
         if self.updates < 1 or self.transcripts < 0 or min(self.skill_bins, self.personas, self.draws) < 1:
@@ -195,8 +207,8 @@ def counterfactual(
     """What another schedule would change for the same people, paired by seed, with 95 % intervals.
 
     schedule, against: federal, saez, optimum, final (where the planner ended), or rates in percent such as 70,60,40.
-    seeds: populations and workers' draws, each met by both schedules. tax_years: how long each is in force; the last
-    half counts."""
+    seeds: populations and workers' draws, each met by both schedules. tax_years: how long each is in force; the first
+    does not count."""
     from pilotage.trainers.tax_design_actions import counterfactual as compared
 
     return compared(config, run, schedule, against, seeds, tax_years)

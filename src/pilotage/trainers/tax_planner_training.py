@@ -1,5 +1,5 @@
-"""REINFORCE for a small planner: many copies of a tax game are played side by side by sampled changes of rates, and what
-did better than the copies' mean becomes likelier."""
+"""REINFORCE for a small planner: copies of a tax game are played side by side by sampled changes of rates, and what did
+better than the copies' mean becomes likelier."""
 
 from __future__ import annotations
 
@@ -29,14 +29,18 @@ RATE, ENTROPY = 1e-2, 0.01
 NOISE = 0.003
 """Relative noise on the welfare that the network sees: workers who try things out make it noisy."""
 
+_WORLD = frozenset(
+    {
+        *("incomes", "income_growth", "brackets", "edges", "year", "status", "hours_step", "cost", "delta", "swf"),
+        *("weights_from", "floor", "altruistic", "adversarial", "cost_spread", "satisfaction", "updates"),
+    }
+)
+"""Fields of the configuration that a trained network depends on, beside the number of workers."""
+
 
 def training_config(config: TaxDesignConfig) -> dict[str, Any]:
     """What the trained network depends on."""
-    world = (
-        "incomes income_growth brackets edges year status hours_step cost delta swf weights_from floor altruistic "
-        "adversarial cost_spread satisfaction updates"
-    ).split()
-    kept = {name: value for name, value in config_to_dict(config).items() if name in world}
+    kept = {name: value for name, value in config_to_dict(config).items() if name in _WORLD}
     return {**kept, "agents": min(config.agents, WORKERS), "tax_units": str(config.tax_units or "")}
 
 
@@ -73,6 +77,8 @@ def _loss(network: RateNetwork, world: World, generator: torch.Generator) -> Ten
     rates = first.expand(COPIES, brackets)
     log_probability, entropy, gains = [], [], []
     before = best = rates
+    # By shares of the first year's welfare: by shares of the year before, a crash and its recovery would be a gain.
+    scale = world.score(first).abs().clamp(min=1e-9)
     seen_before = seen_best = welfare_before = torch.zeros(COPIES, dtype=torch.float64)
     for year in range(YEARS + 1):
         played = world.game.play(rates)
@@ -85,8 +91,6 @@ def _loss(network: RateNetwork, world: World, generator: torch.Generator) -> Ten
         seen = welfare * (1 + noise)
         if not year:
             seen_before = seen_best = seen
-            # Of the first year for all: by shares of the year before, a crash and its recovery would add up to a gain.
-            scale = welfare.abs().clamp(min=1e-9)
         better = seen >= seen_best
         best, seen_best = torch.where(better[:, None], rates, best), torch.maximum(seen, seen_best)
         shown = Seen(

@@ -60,9 +60,7 @@ def prospects(game: TaxGame, schedules: Tensor, satisfaction: Satisfaction | Non
     return year.utility if satisfaction is None else satisfaction.expected(year) * year.utility
 
 
-def selfish_platform(
-    game: TaxGame, rates: Tensor, worker: int, satisfaction: Satisfaction | None = None
-) -> Tensor:
+def selfish_platform(game: TaxGame, rates: Tensor, worker: int, satisfaction: Satisfaction | None = None) -> Tensor:
     """The change of rates after which this worker is best off once all have responded: [B] points.
 
     Up to three brackets all 5^B changes are tried; above, bracket by bracket, two rounds. Of equally good ones the

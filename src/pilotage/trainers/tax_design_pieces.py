@@ -1,0 +1,216 @@
+"""From names in a configuration to workers, planners and the service that plays some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pilotage.engines import build_engine
+from pilotage.environments.economy.election import ElectedPlanner
+from pilotage.environments.economy.population import read_tax_units
+from pilotage.environments.economy.tax_years import RatePlanner
+from pilotage.environments.economy.workers import AdaptiveWorkers, PersonaWorkers, RationalWorkers, Workers
+from pilotage.llm import Budget, LocalModel, OpenAICompatible, Prices, Provider, Scripted, Service, Store
+from pilotage.planning.box_search import ascend
+from pilotage.policies.language import load_policy
+from pilotage.policies.learned_rates import NetworkPlanner, RateNetwork
+from pilotage.policies.rate_planners import (
+    ConstantPlanner,
+    HillClimbPlanner,
+    PatternPlanner,
+    RandomPlanner,
+    TargetPlanner,
+)
+from pilotage.rollouts.tax_agents import Archetypes, Note, ServiceWorkers, make_archetypes
+from pilotage.rollouts.tax_planners import ElectedByService, ServicePlanner, play_anybody
+from pilotage.system import UsageError
+from pilotage.trainers.tax_design_config import TaxDesignConfig
+from pilotage.trainers.tax_design_world import Source, World
+
+PLANNERS_IN_WORDS = {
+    "pattern": "pattern search",
+    "hill-climb": "hill-climbing",
+    "reinforce": "a small network trained by REINFORCE",
+    "gradient": "the gradient of a relaxed model",
+    "elected": "computed platforms and votes",
+    "random": "random changes",
+    "constant": "no change",
+    "saez": "the rates of Saez's formula",
+    "optimum": "the best rates found by search",
+}
+WORKERS_IN_WORDS = {
+    "rational": "computed best responses",
+    "adaptive": "ε-greedy bandits over hours",
+    "persona": "computed best responses with habits",
+}
+
+
+# ---- the language model ----------------------------------------------------------------------------------------------
+
+
+def make_provider(config: TaxDesignConfig, seed: int) -> Provider:
+    """Who answers for what is `llm`. Raises UsageError for a model that cannot be opened."""
+    if config.provider == "endpoint":
+        return OpenAICompatible(config.model, base_url=config.base_url)
+    if config.provider == "local":
+        policy = load_policy(config.model)
+        return LocalModel(policy, build_engine("auto", policy.model, policy.tokenizer))
+    return Scripted(play_anybody, "economy", seed)
+
+
+def make_service(config: TaxDesignConfig, directory: Path, seed: int) -> Service:
+    """The service of a run: its answers lie in the run, or where the configuration says."""
+    return Service(
+        make_provider(config, seed),
+        store=Store(config.answers or directory / "answers.sqlite"),
+        account=directory.resolve().as_posix(),
+        budget=Budget(config.budget_calls, config.budget_tokens, config.budget_money),
+        prices=Prices(config.price_prompt, config.price_completion),
+        concurrency=config.concurrency,
+    )
+
+
+def archetypes_of(config: TaxDesignConfig, world: World, source: Source) -> Archetypes:
+    """Whom the model is asked to be."""
+    units = read_tax_units(config.tax_units).working()
+    return make_archetypes(
+        world.game.population.skill,
+        units,
+        source("personas"),
+        growth=config.income_growth,
+        bins=config.skill_bins,
+        personas=config.personas,
+    )
+
+
+# ---- workers and planners --------------------------------------------------------------------------------------------
+
+
+def make_workers(
+    config: TaxDesignConfig,
+    world: World,
+    source: Source,
+    *,
+    service: Service | None = None,
+    archetypes: Archetypes | None = None,
+    seed: int = 0,
+    note: Note | None = None,
+) -> Workers:
+    """As `--workers` says. service, archetypes: of those whom a model plays."""
+    if config.workers == "rational":
+        return RationalWorkers()
+    if config.workers == "persona":
+        return PersonaWorkers(inertia=config.inertia)
+    if config.workers == "adaptive":
+        return AdaptiveWorkers(world.game, source("workers"), epsilon=config.epsilon)
+    if service is None or archetypes is None:
+        raise UsageError("workers whom a model plays need a service and archetypes")
+    return ServiceWorkers(
+        world.game,
+        archetypes,
+        service,
+        source("workers"),
+        seed=seed,
+        draws=config.draws,
+        temperature=config.temperature,
+        max_tokens=config.max_tokens,
+        note=note,
+    )
+
+
+def make_planner(
+    config: TaxDesignConfig,
+    world: World,
+    source: Source,
+    *,
+    network: Callable[[], RateNetwork],
+    service: Service | None = None,
+    archetypes: Archetypes | None = None,
+    seed: int = 0,
+    note: Note | None = None,
+) -> RatePlanner:
+    """As `--planner` says. network: makes or finds the trained one. Saez's and the best rates are the first rates of
+    their runs, which then change nothing."""
+    if service is not None and config.planner == "llm":
+        return ServicePlanner(service, seed=seed, temperature=config.temperature, max_tokens=config.max_tokens)
+    if service is not None and archetypes is not None and config.planner == "elected-llm":
+        return ElectedByService(
+            archetypes,
+            service,
+            source("planner"),
+            candidates=min(config.candidates, config.agents),
+            seed=seed,
+            draws=config.draws,
+            temperature=config.temperature,
+            max_tokens=config.max_tokens,
+            note=note,
+        )
+    made: Mapping[str, Callable[[], RatePlanner]] = {
+        "pattern": PatternPlanner,
+        "hill-climb": lambda: HillClimbPlanner(source("planner")),
+        "reinforce": lambda: NetworkPlanner(network()),
+        "gradient": lambda: TargetPlanner(lambda rates: climb(world, rates)),
+        "elected": lambda: ElectedPlanner(
+            world.game, source("planner"), candidates=config.candidates, satisfaction=world.satisfaction
+        ),
+        "random": lambda: RandomPlanner(source("planner")),
+        "constant": ConstantPlanner,
+        "saez": ConstantPlanner,
+        "optimum": ConstantPlanner,
+    }
+    return made[config.planner]()
+
+
+def climb(world: World, rates: Tensor) -> Tensor:
+    """[B]: where the gradient of welfare leads, hours relaxed to a softmax that sharpens; then the best of the rates in
+    tens around it, by the relaxed welfare. From `rates` and from three flat schedules, side by side."""
+    starts = torch.stack([rates, *(torch.full_like(rates, level) for level in (30.0, 60.0, 80.0))])
+    for temperature, steps in ((4.0, 60), (1.0, 60)):
+        found = ascend(lambda r, t=temperature: world.game.relaxed_score(r, t), starts, steps=steps)  # type: ignore[misc]
+        last = found.points[-len(starts) :]
+        starts = torch.cat([found.point[None], last[1:]])
+    best = starts[0]
+    low = (best / 10).floor() * 10
+    corners = torch.tensor(list(product((0.0, 10.0), repeat=len(best))), dtype=best.dtype)
+    around = (low + corners).clamp(max=100)
+    with torch.no_grad():
+        return around[int(world.game.relaxed_score(around, 0.5).argmax())]
+
+
+class NotedPlanner:
+    """A planner whose exchanges are noted; a script's say that they are."""
+
+    def __init__(self, planner: RatePlanner, name: str, note: Note) -> None:
+        self.planner, self.name, self.note = planner, name, note
+        self.scripted = planner.scripted
+
+    def reply(self, state: str) -> str:
+        text = self.planner.reply(state)
+        said = f"[scripted stand-in {self.name}] {text}" if self.scripted else text
+        source = "scripted" if self.scripted else "model"
+        self.note({"agent": "planner", "prompt": state, "completion": said, "source": source, "model": self.name})
+        return text
+
+    def state_dict(self) -> dict[str, Any]:
+        has = getattr(self.planner, "state_dict", None)
+        return has() if has else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        loading = getattr(self.planner, "load_state_dict", None)
+        if loading:
+            loading(state)
+
+
+def stand_ins(config: TaxDesignConfig, service: Service | None) -> list[str]:
+    """What is scripted, in words, for run.json and the report."""
+    said = [] if service is None else service.stand_ins()
+    if config.workers in WORKERS_IN_WORDS:
+        said.append(f"the workers are scripted ({WORKERS_IN_WORDS[config.workers]})")
+    if config.planner in PLANNERS_IN_WORDS:
+        said.append(f"the planner is scripted ({PLANNERS_IN_WORDS[config.planner]})")
+    return said
