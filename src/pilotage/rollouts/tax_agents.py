@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ SYSTEM = (
 class Archetypes:
     """Who shares an answer: people of like skill with one persona."""
 
-    texts: tuple[str, ...]
+    personas: tuple[Persona, ...]
     """A of them."""
     of: Tensor
     """[N] int64: each worker's."""
@@ -42,7 +43,12 @@ class Archetypes:
     """[A]: mean dollars a year that one weekly hour brings."""
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.personas)
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """Who each of them is, in words."""
+        return tuple(describe(persona) for persona in self.personas)
 
     def size(self) -> list[int]:
         """Workers of each."""
@@ -64,7 +70,7 @@ def make_archetypes(
     borders = income.quantile(torch.linspace(0, 1, bins + 1, dtype=income.dtype))
     which = torch.bucketize(income, borders[1:-1], right=True)
     earned = growth * units.columns["wages_primary"]
-    texts, means = list[str](), list[float]()
+    people, means = list[Persona](), list[float]()
     of = torch.zeros(len(skill), dtype=torch.int64)
     for place in range(bins):
         members = (which == place).nonzero()[:, 0]
@@ -77,10 +83,10 @@ def make_archetypes(
             if not len(group):
                 continue
             own = float(income[group].mean())
-            of[group] = len(texts)
-            texts.append(describe(_persona(units, drawn, own, ideology)))
+            of[group] = len(people)
+            people.append(_persona(units, drawn, own, ideology))
             means.append(own / FULL_TIME)
-    return Archetypes(tuple(texts), of, torch.tensor(means, dtype=torch.float64))
+    return Archetypes(tuple(people), of, torch.tensor(means, dtype=torch.float64))
 
 
 def _persona(units: TaxUnits, row: int, income: float, ideology: float) -> Persona:

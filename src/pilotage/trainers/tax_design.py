@@ -41,7 +41,7 @@ SCHEDULES = "schedules.json"
 EXPLAINED = {
     "welfare": "social welfare per head in the settled part of the tax year, as --swf says, satisfaction counted",
     "welfare/share_of_optimum": "the same divided by that of the best schedule found by search, under which everybody "
-    "responds as well as it can; the yardstick leaves habits and exploration out",
+    "responds as well as it can, which leaves habits and exploration out. The result's is the mean of the last years",
     "regret": "1 − welfare/share_of_optimum: what the year lost",
     "hours": "weekly hours, mean over workers, in the settled part of the tax year",
     "output": "income before tax, mean over workers, dollars a year, in the settled part of the tax year",
@@ -224,7 +224,7 @@ class _Played:
         final = _mean([welfare for _, welfare in last])
         rates = torch.stack([rates for rates, _ in last]).mean(0)
         return {
-            "share_of_optimum": self._share(final),
+            "welfare/share_of_optimum": self._share(final),
             **about,
             "welfare/final": final,
             **{f"welfare/{name}": mark.welfare for name, mark in marks.items()},

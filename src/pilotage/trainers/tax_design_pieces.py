@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,9 @@ WORKERS_IN_WORDS = {
     "adaptive": "ε-greedy bandits over hours",
     "persona": "computed best responses with habits",
 }
+SOFTMAX = (6.0, 2.0)
+"""Temperatures of the relaxed hours, in weekly hours' worth of income, one after the other."""
+SHARP = 0.02
 
 
 # ---- the language model ----------------------------------------------------------------------------------------------
@@ -167,19 +171,19 @@ def make_planner(
 
 
 def climb(world: World, rates: Tensor) -> Tensor:
-    """[B]: where the gradient of welfare leads, hours relaxed to a softmax that sharpens; then the best of the rates in
-    tens around it, by the relaxed welfare. From `rates` and from three flat schedules, side by side."""
-    starts = torch.stack([rates, *(torch.full_like(rates, level) for level in (30.0, 60.0, 80.0))])
-    for temperature, steps in ((4.0, 60), (1.0, 60)):
-        found = ascend(lambda r, t=temperature: world.game.relaxed_score(r, t), starts, steps=steps)  # type: ignore[misc]
-        last = found.points[-len(starts) :]
-        starts = torch.cat([found.point[None], last[1:]])
-    best = starts[0]
-    low = (best / 10).floor() * 10
-    corners = torch.tensor(list(product((0.0, 10.0), repeat=len(best))), dtype=best.dtype)
-    around = (low + corners).clamp(max=100)
+    """[B]: where the gradient of welfare leads, hours relaxed to a softmax that sharpens, from `rates` and from five
+    flat schedules side by side; then the best of the rates in tens around their ends, by a nearly sharp softmax."""
+    flat = (20.0, 40.0, 60.0, 80.0, 95.0)
+    starts = torch.stack([rates, *(torch.full_like(rates, level) for level in flat)])
+    for temperature in SOFTMAX:
+        found = ascend(partial(world.game.relaxed_score, temperature=temperature), starts, steps=60)
+        starts = found.points[-len(starts) :]
+    ends = torch.cat([starts, found.point[None]])
+    corners = torch.tensor(list(product((0.0, 10.0), repeat=len(rates))), dtype=rates.dtype)
+    around = ((ends / 10).floor()[:, None] * 10 + corners).clamp(max=100).flatten(0, 1)
     with torch.no_grad():
-        return around[int(world.game.relaxed_score(around, 0.5).argmax())]
+        score = torch.cat([world.game.relaxed_score(part, SHARP) for part in around.split(64)])
+    return around[int(score.argmax())]
 
 
 class NotedPlanner:

@@ -25,4 +25,4 @@ CARD = Card(
     notes=Path(__file__).with_suffix(".md").read_text(encoding="utf-8"),
 )
 
-SYSTEM = System(CARD, TaxDesignConfig(), run, ACTIONS, metric="share_of_optimum")
+SYSTEM = System(CARD, TaxDesignConfig(), run, ACTIONS, metric="welfare/share_of_optimum")
