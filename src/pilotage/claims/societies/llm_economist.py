@@ -187,7 +187,7 @@ CLAIMS = [
     ),
     _claim(
         "over saez: elasticities alone",
-        "Where workers compute and the formula is only told the paper's elasticities, the planner is better by 2 points.",
+        "Where workers compute, and the formula is told the paper's elasticities, the planner is better by 2 points.",
         "card, claim 2",
         {"saez": f"{SMOOTH} {ELASTICITIES} --planner saez", "pattern": f"{SMOOTH} {ELASTICITIES}"},
         ("pattern", "saez"),
@@ -241,11 +241,11 @@ CLAIMS = [
     ),
     _population(
         "the fit is near the survey",
-        "The fitted distribution of incomes is at a distance of at most .1 from the wages of first earners in the Current "
-        "Population Survey, grown to 2023.",
+        "The fitted distribution of incomes is at a distance of at most .1 from the wages of first earners in the "
+        "Current Population Survey, grown to 2023.",
         "near the survey",
-        note="Another survey than the fit's; wages only, grown by 1.37 from 2013. The cells hold the distances to couples' "
-        "wages and to earnings with self-employment.",
+        note="Another survey than the fit's; wages only, grown by 1.37 from 2013. The cells hold the distances to "
+        "couples' wages and to earnings with self-employment.",
     ),
     _population(
         "resampling is nearer than the fit",
@@ -285,7 +285,7 @@ CLAIMS = [
     ),
     _claim(
         "voting below the benevolent optimum",
-        "With selfish voters who compute, elected rates bring less welfare than the best schedule, by 2 points or more.",
+        "With selfish voters who compute, elected rates are worse than the best schedule, by 2 points or more.",
         "card, claim 5 (not of the paper)",
         {"elected": f"{SMOOTH} --planner elected", "optimum": f"{SMOOTH} --planner optimum"},
         ("optimum", "elected"),
@@ -309,8 +309,8 @@ CLAIMS = [
     ),
     Claim(
         "voting and the median voter",
-        "With one flat rate, what the elected set in the last years is what the worker of median skill likes best, to 10 "
-        "points.",
+        "With one flat rate, what the elected set in the last years is what the worker of median skill likes best, to "
+        "10 points.",
         "card, claim 5",
         {
             "median": Arm(f"{SMOOTH} --brackets flat --planner elected"),
@@ -354,8 +354,8 @@ CLAIMS = [
     # ---- 7: a differentiable planner ---------------------------------------------------------------------------------
     _claim(
         "the gradient of a relaxed model",
-        "A planner that knows the model and follows the gradient of welfare through softmax-relaxed hours ends at most 1 "
-        "point below pattern search, which knows only what happened.",
+        "A planner that knows the model and follows the gradient of welfare through softmax-relaxed hours ends at most "
+        "1 point below pattern search, which knows only what happened.",
         "card, claim 7 (not of the paper)",
         {"pattern": GAME, "gradient": f"{GAME} --planner gradient"},
         ("gradient", "pattern"),
@@ -386,7 +386,7 @@ CLAIMS = [
     ),
     _unmeasured(
         "personas played by a language model",
-        "Workers played by a language model with survey personas react plausibly, and voting among them raises welfare.",
+        "Workers whom a language model plays as survey personas react plausibly, and voting among them helps.",
         "abstract",
         "needs an instruct model and 40 calls per step: --workers llm --planner elected-llm --provider endpoint",
     ),

@@ -1,4 +1,4 @@
-"""What is measured for LLM Economist: runs of the game, kinds of workers, populations against the survey, votes, scale."""
+"""What is measured for LLM Economist: games, kinds of workers, populations against the survey, votes, scale."""
 
 from __future__ import annotations
 
