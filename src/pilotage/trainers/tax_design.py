@@ -123,7 +123,10 @@ class _Played:
                     simulation.advance()
                 except BudgetReached as stop:
                     complete = False
-                    run.event(self.year, "budget", f"{stop}; {self.year - 1} of {self.config.years} tax years are over")
+                    if len(simulation.yearly) == self.year:  # lived through, but for the planner's answer to it
+                        self._log(time.perf_counter() - began)
+                    over = f"{len(simulation.yearly)} of {self.config.years} tax years are over"
+                    run.event(self.year, "budget", f"{stop}; {over}")
                     break
                 self._log(time.perf_counter() - began)
                 progress.advance(self.year, share=self._share(simulation.yearly[-1][1]))
