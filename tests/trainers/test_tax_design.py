@@ -1,4 +1,4 @@
-"""A run of the tax game: what it writes, what it is measured against, budgets, bad input, and what can be asked of it."""
+"""A run of the tax game: what it writes, what it is measured against, budgets, bad input, and its actions."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def test_the_planners_exchanges_are_kept_and_say_that_they_are_scripted(run: Run
     assert len(about["stand_ins"]) == 2
 
 
-def test_the_population_depends_on_the_seed_alone_so_that_planners_meet_the_same_people(tmp_path: Path, run: Run) -> None:
+def test_the_population_depends_on_the_seed_alone_so_that_planners_meet_the_same_people(
+    tmp_path: Path, run: Run
+) -> None:
     other = played(tmp_path / "other", replace(SMALL, planner="random", years=2))
     assert (other.result or {})["welfare/optimum"] == (run.result or {})["welfare/optimum"]
     assert lines(other, "metrics")[0] == lines(run, "metrics")[0]  # the first year has the same rates and draws
@@ -154,7 +156,7 @@ def test_personas_are_judged_with_satisfaction(tmp_path: Path) -> None:
 
 
 def planner_endpoint() -> Endpoint:
-    return Endpoint(lambda body: '{"DELTA": [10, 0, -10]}')
+    return Endpoint(lambda _: '{"DELTA": [10, 0, -10]}')
 
 
 @pytest.fixture
@@ -187,7 +189,9 @@ def test_a_budget_stops_the_run_cleanly_and_a_larger_one_pays_only_for_the_rest(
     assert not any("planner" in text for text in about["stand_ins"])
 
 
-def test_a_budget_of_nothing_ends_where_the_planner_would_be_asked(model: tuple[Endpoint, TaxDesignConfig], tmp_path: Path) -> None:
+def test_a_budget_of_nothing_ends_where_the_planner_would_be_asked(
+    model: tuple[Endpoint, TaxDesignConfig], tmp_path: Path
+) -> None:
     endpoint, config = model
     result = dict(played(tmp_path, replace(config, budget_calls=0)).result or {})
     assert (result["complete"], result["years"], len(endpoint.bodies)) == (0, 1, 0)
@@ -204,7 +208,7 @@ def test_bad_answers_are_asked_again_counted_and_leave_rates_alone(
     model: tuple[Endpoint, TaxDesignConfig], tmp_path: Path
 ) -> None:
     endpoint, config = model
-    endpoint.reply = lambda body: '{"DELTA": ["10%", 0, 0]}'
+    endpoint.reply = lambda _: '{"DELTA": ["10%", 0, 0]}'
     run = played(tmp_path, replace(config, attempts=3, years=3))
     last = lines(run, "metrics")[-1]
     assert (last["replies/kept"], last["replies/refused"]) == (2, 6)
