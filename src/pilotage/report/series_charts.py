@@ -64,8 +64,9 @@ def series_chart(
     for tick in y.ticks:
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
         parts.append(_text(left - 7, y(tick) + 4, _with_unit(tick, y.step, unit), "end"))
-    for tick in x.ticks:
-        parts.append(_text(x(tick), height - bottom + 17, _tick(tick, x.step, False), "middle"))
+    whole = x_range is None and all(float(value).is_integer() for value in xs)
+    for tick in _whole_ticks(x_low, x_high) if whole else x.ticks:
+        parts.append(_text(x(tick), height - bottom + 17, _tick(tick, 1.0 if whole else x.step, False), "middle"))
     parts.append(_text((left + width - right) / 2, height - 5, x_label, "middle", "axis"))
     if backdrop:
         most, floor = max(share for _, share in backdrop), y(y.low)
@@ -83,9 +84,10 @@ def series_chart(
         )
     if named:
         below = -math.inf
+        room = height - bottom - 13 * (len(lines) - 1)
         ends = sorted(((_points(line, x, y)[-1][1], line) for line in lines), key=lambda end: end[0])
-        for end, line in ends:  # names that would touch move down
-            below = max(end, below + 13)
+        for place, (end, line) in enumerate(ends):  # names that would touch move down, as far as there is room
+            below = max(min(end, room + 13 * place), below + 13)
             parts.append(_text(width - right + 5, below + 4, line.name, "start", f"name {_class(line.arm)}"))
     said = "; ".join(f"{line.name} ends at {_with_unit(line.y[-1], y.step, unit)}" for line in lines if line.y)
     compared = "".join(f"; {level.name} at {_with_unit(level.y, y.step, unit)}" for level in levels)
@@ -104,6 +106,12 @@ def _points(line: Line, x: _Scale, y: _Scale) -> list[tuple[float, float]]:
     if line.stepped:
         points.append((x(x.high), points[-1][1]))
     return points
+
+
+def _whole_ticks(low: float, high: float) -> list[float]:
+    """At most eight, at multiples of 1, 2, 5, 10, …: there is no half year."""
+    step = next(m * 10**e for e in range(9) for m in (1, 2, 5) if (high - low) / (m * 10**e) <= 7)
+    return [float(tick) for tick in range(math.ceil(low / step) * step, math.floor(high) + 1, step)]
 
 
 def _with_unit(value: float, step: float, unit: str) -> str:

@@ -32,7 +32,7 @@ def _claim(
     **more: Any,
 ) -> Claim:
     """A claim on runs of the game, paired by seed: the same people, the same draws of theirs."""
-    given = {"metric": SHARE, "n": 10, "cost": 3.0, "measure": measures.played, **more}
+    given = {"metric": SHARE, "n": 10, "cost": 2.5, "measure": measures.played, **more}
     return Claim(
         name, statement, source, {a: Arm(c) for a, c in arms.items()}, criterion=criterion, compare=compare, **given
     )
@@ -77,16 +77,8 @@ def _kinds(name: str, statement: str, metric: str, arm: str, *, higher: bool = T
 
 
 def _unmeasured(name: str, statement: str, source: str, why: str) -> Claim:
-    return Claim(
-        name,
-        statement,
-        source,
-        {"planner": Arm("llm-economist")},
-        SHARE,
-        Criterion("exact"),
-        tier="long",
-        unmeasured=why,
-    )
+    arms = {"planner": Arm("llm-economist")}
+    return Claim(name, statement, source, arms, SHARE, Criterion("exact"), tier="long", unmeasured=why)
 
 
 NEAR = Criterion("not_worse", 0.02)
@@ -103,7 +95,7 @@ CLAIMS = [
         ("pattern", "optimum"),
         NEAR,
         primary=True,
-        note="The planner is scripted: it searches by what a language model would be told. Share of the exact optimum.",
+        note="The planner is scripted: it searches by what a language model would be told.",
     ),
     _claim(
         "near the optimum: trained network",
@@ -112,7 +104,7 @@ CLAIMS = [
         {"optimum": f"{GAME} --planner optimum", "network": f"{GAME} --planner reinforce"},
         ("network", "optimum"),
         NEAR,
-        cost=6.0,
+        cost=4.0,
     ),
     _claim(
         "near the optimum: workers who compute",
@@ -182,7 +174,7 @@ CLAIMS = [
         ("pattern", "saez"),
         Criterion("better", 0.0),
         n=20,
-        cost=1.5,
+        cost=0.5,
         note="The card expects a head-room of .5 to 2 points. The formula stands at the fixed point of its own rates.",
     ),
     _claim(
@@ -280,7 +272,7 @@ CLAIMS = [
         Criterion("better", 0.0),
         n=20,
         primary=True,
-        cost=10.0,
+        cost=1.5,
         note="The card expects the opposite: winners serve themselves.",
     ),
     _claim(
@@ -291,7 +283,7 @@ CLAIMS = [
         ("optimum", "elected"),
         Criterion("better", 0.02),
         n=20,
-        cost=10.0,
+        cost=1.5,
     ),
     _claim(
         "voting over the law",
@@ -305,7 +297,7 @@ CLAIMS = [
         Criterion("better", 0.0),
         metric="over/federal",
         n=20,
-        cost=10.0,
+        cost=1.5,
     ),
     Claim(
         "voting and the median voter",
