@@ -14,7 +14,7 @@ from pilotage.configuration import config_to_dict
 from pilotage.report import write_report
 from pilotage.report.panels import panels_of
 from pilotage.report.reading import read_run
-from pilotage.report.series_charts import Level, Line, series_chart
+from pilotage.report.series_charts import Level, Line, series_chart, tile_chart
 from pilotage.runs import Run
 from pilotage.trainers.tax_design import play
 from pilotage.trainers.tax_design_config import TaxDesignConfig
@@ -80,3 +80,15 @@ def test_a_stepped_line_holds_to_the_end_of_the_axis_and_no_further() -> None:
     assert points[0][1] == points[1][1] > points[2][1] == points[3][1]
     assert points[-1][0] == 380 - 14
     assert "best at 35" in svg
+
+
+def test_tiles_are_fuller_where_rates_are_higher_and_years_are_whole() -> None:
+    svg = tile_chart(
+        [[0.0, 50.0, 100.0], [20.0, 20.0, 20.0]], ["from $0", "from $9k"], x_label="tax year", label="rates"
+    )
+    assert [float(o) for o in re.findall(r'fill-opacity="([^"]*)"', svg)] == [0.04, 0.52, 1.0, 0.23, 0.23, 0.23]
+    assert "from $9k, tax year 3: 20%" in svg
+    assert (
+        "2.5"
+        not in series_chart([Line(0, "a", [1, 2, 3, 4], [1, 2, 3, 4])], x_label="x", y_label="y").split("<path")[0]
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from tests.llm.endpoint import Endpoint
+from tests.llm.models import TEMPLATE
 
 from pilotage.configuration import config_to_dict
 from pilotage.environments.economy.tax_schedule import federal_schedule
@@ -215,6 +217,22 @@ def test_bad_answers_are_asked_again_counted_and_leave_rates_alone(
     assert [last[f"rate/{b}"] for b in (1, 2, 3)] == [50, 50, 50]
     assert len(endpoint.bodies) == 6  # a second and a third try are calls of their own, not the kept answer
     assert "refused" in endpoint.prompts[1]
+
+
+def test_a_local_model_is_asked_in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pilotage.policies.embedded import tiny_policy
+
+    policy = tiny_policy("0.4M", string.printable[:95] + "\n", 0, context=4096)
+    policy.tokenizer.chat_template = TEMPLATE
+    monkeypatch.setattr("pilotage.trainers.tax_design_pieces.load_policy", lambda _: policy)
+    config = replace(SMALL, agents=10, years=2, tax_year=1, settled=1.0, attempts=2, max_tokens=4, history=2, best=1)
+    run = played(tmp_path, replace(config, workers="rational", planner="llm", provider="local", model="tiny"))
+    last = lines(run, "metrics")[-1]
+    assert (last["replies/kept"], last["replies/refused"]) == (1, 2)  # an untrained model writes no JSON
+    assert (run.result or {})["complete"] == 1
+    said = lines(run, "rollouts")
+    assert said[0]["source"] == "model"
+    assert "scripted" not in said[0]["completion"]
 
 
 def test_workers_whom_a_model_plays_cost_calls_by_archetype_and_not_by_head(tmp_path: Path) -> None:

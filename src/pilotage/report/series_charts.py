@@ -94,6 +94,38 @@ def series_chart(
     return _svg(parts, width, height, f"{y_label} by {x_label}: {said}{compared}")
 
 
+def tile_chart(
+    table: Sequence[Sequence[float]],
+    names: Sequence[str],
+    *,
+    x_label: str,
+    label: str,
+    width: float = 380,
+    height: float = 250,
+) -> Markup:
+    """Rates in percent [row][column] as tiles, the darker the higher: more rows than lines can be told apart. Columns
+    are counted from 1, the first row lies at the bottom."""
+    left, right, top, bottom = 86.0, 14.0, 12.0, 40.0
+    columns, rows = len(table[0]), len(table)
+    x = _Scale(0.5, columns + 0.5, left, width - right, 5)
+    y = _Scale(0, rows, height - bottom, top, rows)
+    parts = []
+    for row, (values, name) in enumerate(zip(table, names, strict=True)):
+        parts.append(_text(left - 7, (y(row) + y(row + 1)) / 2 + 4, name, "end"))
+        for column, value in enumerate(values, start=1):
+            size = f'width="{x(1.5) - x(0.5):.2f}" height="{y(row) - y(row + 1) - 2:.1f}"'
+            at = f'x="{x(column - 0.5):.1f}" y="{y(row + 1) + 1:.1f}"'
+            title = f"<title>{escape(name)}, {x_label} {column}: {value:.0f}%</title>"
+            parts.append(
+                f'<rect class="tile arm0" {at} {size} fill-opacity="{0.04 + 0.96 * value / 100:.2f}">{title}</rect>'
+            )
+    for tick in _whole_ticks(1, columns):
+        parts.append(_text(x(tick), height - bottom + 17, f"{tick:.0f}", "middle"))
+    parts.append(_text((left + width - right) / 2, height - 5, x_label, "middle", "axis"))
+    ends = "; ".join(f"{name} ends at {values[-1]:.0f}%" for name, values in zip(names, table, strict=True))
+    return _svg(parts, width, height, f"{label} by {x_label}: {ends}")
+
+
 def _points(line: Line, x: _Scale, y: _Scale) -> list[tuple[float, float]]:
     """In pixels, cut at the right end of the axis."""
     points: list[tuple[float, float]] = []

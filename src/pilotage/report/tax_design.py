@@ -10,7 +10,7 @@ import numpy as np
 
 from pilotage.report.panels import Exchange, Panel
 from pilotage.report.reading import RunRecord, lines_of
-from pilotage.report.series_charts import Level, Line, series_chart
+from pilotage.report.series_charts import Level, Line, series_chart, tile_chart
 
 SCHEDULES = "schedules.json"
 ARM = {"planner": 0, "optimum": 2, "saez": 3, "federal": 1, "flat 50 %": 5}
@@ -19,6 +19,8 @@ NAMED = {"optimum": "optimum", "saez": "Saez's formula", "federal": "the law", "
 SHOWN = 250_000.0
 """Dollars up to which rates are drawn."""
 BIN = 5_000.0
+MOST_LINES = 4
+"""Brackets whose rates are drawn as lines."""
 
 
 def panels(run: RunRecord) -> Sequence[Panel]:
@@ -79,7 +81,7 @@ def _years(run: RunRecord, kept: Mapping[str, Any]) -> Panel | None:
             "social welfare, % of the exact optimum",
             series_chart([planner], levels=levels, x_label="tax year", y_label="welfare, share of optimum", unit="%"),
         ),
-        ("marginal rates", _rates_by_year(run)),
+        _rates_by_year(run, next(one["edges"] for one in kept["schedules"] if one["name"] == "optimum")),
     ]
     for metric, caption, unit in (
         ("hours", "weekly hours", ""),
@@ -111,13 +113,19 @@ def _years(run: RunRecord, kept: Mapping[str, Any]) -> Panel | None:
     )
 
 
-def _rates_by_year(run: RunRecord) -> Any:
+def _rates_by_year(run: RunRecord, edges: Sequence[float]) -> tuple[str, Any]:
+    """A line for each of a few brackets, else tiles: 0 % is white, 100 % is full."""
     names = sorted((n for n in run.names if n.startswith("rate/")), key=lambda n: int(n.partition("/")[2]))
     lines = []
     for place, name in enumerate(names):
         at, values = run.points(name)
         lines.append(Line(place, f"bracket {place + 1}", at.tolist(), values.tolist(), stepped=True))
-    return series_chart(lines, x_label="tax year", y_label="marginal rate", y_range=(0.0, 104.0), unit="%", named=True)
+    if len(lines) > MOST_LINES:
+        rows = [line.y for line in lines]
+        froms = [f"from ${edge / 1000:,.0f}k" if edge else "from $0" for edge in edges]
+        return "marginal rates: the fuller, the higher", tile_chart(rows, froms, x_label="tax year", label="rates")
+    chart = series_chart(lines, x_label="tax year", y_label="marginal rate", y_range=(0.0, 104.0), unit="%", named=True)
+    return "marginal rates", chart
 
 
 def _table(kept: Mapping[str, Any]) -> Panel:
