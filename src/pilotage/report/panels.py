@@ -10,7 +10,10 @@ from markupsafe import Markup
 
 from pilotage.report.reading import RunRecord
 
-MAKERS: Mapping[str, str] = {"llm-economist": "pilotage.report.tax_design:panels"}
+MAKERS: Mapping[str, str] = {
+    "agent-torch": "pilotage.report.epidemic:panels",
+    "llm-economist": "pilotage.report.tax_design:panels",
+}
 """System to the function that gives its panels, imported when a page needs it."""
 
 
