@@ -347,7 +347,7 @@ def test_a_network_for_other_brackets_is_refused_and_the_card_has_its_page() -> 
 
     world = make_world(SMALL, Streams(0).torch)
     config = replace(SMALL, planner="reinforce")
-    planner = make_planner(config, world, Streams(0).torch, network=lambda: RateNetwork(7))
+    planner = make_planner(config, world, Streams(0).torch, lambda: RateNetwork(7))
     state = {"rates": [50.0] * 3, "welfare": 1.0, "hours": 40, "year": 0, "years": 5}
     with pytest.raises(UsageError, match="7 brackets"):
         planner.reply("STATE " + json.dumps(state))

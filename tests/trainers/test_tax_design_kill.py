@@ -18,15 +18,14 @@ GAME = "llm-economist --agents 20 --years 5 --tax-year 3 --checkpoint-every 2 --
 WORDS = {
     "learning": f"{GAME} --planner hill-climb",
     "elected": f"{GAME} --workers persona --planner elected",
-    "gradient": f"{GAME} --workers rational --planner gradient",
     "model": f"{GAME} --workers llm --planner elected-llm --skill-bins 2 --draws 2 --transcripts 1",
 }
-"""What carries state over a tax year: bandits and a random planner, habits and a leader, a target, a model's memory."""
+"""What carries state over a tax year: bandits and a random planner, habits and a leader, a model's memory."""
 
 
 @pytest.fixture(scope="module")
 def play() -> Iterator[Ask]:
-    with served(Path(__file__).with_name("training_server.py")) as ask:
+    with served(Path(__file__).with_name("tax_design_server.py")) as ask:
         yield ask
 
 

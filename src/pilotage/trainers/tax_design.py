@@ -26,6 +26,7 @@ from pilotage.system import Result, UsageError
 from pilotage.trainers.tax_design_config import TaxDesignConfig
 from pilotage.trainers.tax_design_lived import lived
 from pilotage.trainers.tax_design_pieces import (
+    Asked,
     NotedPlanner,
     archetypes_of,
     make_planner,
@@ -76,14 +77,14 @@ class _Played:
         self.world = make_world(config, source)
         self.marks = landmarks(config, self.world, source("optimum"))
         self.lived = self._lived_under_landmarks()
-        # A model may be asked to be anybody; otherwise no stream is opened for it.
-        archetypes = archetypes_of(config, self.world, source) if config.asks_a_model else None
+        asked = None
+        if service is not None:
+            asked = Asked(service, archetypes_of(config, self.world, source), run.seed, self._note_seldom)
         self.year = 0
-        asked = {"service": service, "archetypes": archetypes, "seed": run.seed, "note": self._note_seldom}
-        self.workers = make_workers(config, self.world, source, **asked)  # type: ignore[arg-type]
-        planner = make_planner(config, self.world, source, network=self._network, **asked)  # type: ignore[arg-type]
+        self.workers = make_workers(config, self.world, source, asked)
+        planner = make_planner(config, self.world, source, self._network, asked)
         self.planner = NotedPlanner(planner, getattr(planner, "name", config.planner), self._note)
-        asks = isinstance(self.workers, ServiceWorkers)
+        content = self.workers if isinstance(self.workers, ServiceWorkers) else self.world.satisfaction
         self.simulation = TaxYears(
             self.world.game,
             self.workers,
@@ -96,7 +97,7 @@ class _Played:
             final=config.final,
             attempts=config.attempts,
             memory=ReplayMemory(history=config.history, best=config.best, advice=config.advice),
-            satisfaction=(self.workers if asks else self.world.satisfaction) if config.satisfaction else None,  # type: ignore[arg-type]
+            satisfaction=content if config.satisfaction else None,
         )
 
     def go(self) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -95,35 +96,38 @@ def archetypes_of(config: TaxDesignConfig, world: World, source: Source) -> Arch
 # ---- workers and planners --------------------------------------------------------------------------------------------
 
 
-def make_workers(
-    config: TaxDesignConfig,
-    world: World,
-    source: Source,
-    *,
-    service: Service | None = None,
-    archetypes: Archetypes | None = None,
-    seed: int = 0,
-    note: Note | None = None,
-) -> Workers:
-    """As `--workers` says. service, archetypes: of those whom a model plays."""
+@dataclass(frozen=True)
+class Asked:
+    """What it takes to have a language model play somebody."""
+
+    service: Service
+    archetypes: Archetypes
+    seed: int
+    """Goes into every request, so that runs of different seeds do not share answers."""
+    note: Note | None = None
+    """Is given exchanges."""
+
+
+def make_workers(config: TaxDesignConfig, world: World, source: Source, asked: Asked | None = None) -> Workers:
+    """As `--workers` says."""
     if config.workers == "rational":
         return RationalWorkers()
     if config.workers == "persona":
         return PersonaWorkers(inertia=config.inertia)
     if config.workers == "adaptive":
         return AdaptiveWorkers(world.game, source("workers"), epsilon=config.epsilon)
-    if service is None or archetypes is None:
+    if asked is None:
         raise UsageError("workers whom a model plays need a service and archetypes")
     return ServiceWorkers(
         world.game,
-        archetypes,
-        service,
+        asked.archetypes,
+        asked.service,
         source("workers"),
-        seed=seed,
+        seed=asked.seed,
         draws=config.draws,
         temperature=config.temperature,
         max_tokens=config.max_tokens,
-        note=note,
+        note=asked.note,
     )
 
 
@@ -131,29 +135,15 @@ def make_planner(
     config: TaxDesignConfig,
     world: World,
     source: Source,
-    *,
     network: Callable[[], RateNetwork],
-    service: Service | None = None,
-    archetypes: Archetypes | None = None,
-    seed: int = 0,
-    note: Note | None = None,
+    asked: Asked | None = None,
 ) -> RatePlanner:
     """As `--planner` says. network: makes or finds the trained one. Saez's and the best rates are the first rates of
     their runs, which then change nothing."""
-    if service is not None and config.planner == "llm":
-        return ServicePlanner(service, seed=seed, temperature=config.temperature, max_tokens=config.max_tokens)
-    if service is not None and archetypes is not None and config.planner == "elected-llm":
-        return ElectedByService(
-            archetypes,
-            service,
-            source("planner"),
-            candidates=min(config.candidates, config.agents),
-            seed=seed,
-            draws=config.draws,
-            temperature=config.temperature,
-            max_tokens=config.max_tokens,
-            note=note,
-        )
+    if config.planner in ("llm", "elected-llm"):
+        if asked is None:
+            raise UsageError("a planner whom a model plays needs a service and archetypes")
+        return _asked_planner(config, source, asked)
     made: Mapping[str, Callable[[], RatePlanner]] = {
         "pattern": PatternPlanner,
         "hill-climb": lambda: HillClimbPlanner(source("planner")),
@@ -168,6 +158,24 @@ def make_planner(
         "optimum": ConstantPlanner,
     }
     return made[config.planner]()
+
+
+def _asked_planner(config: TaxDesignConfig, source: Source, asked: Asked) -> RatePlanner:
+    if config.planner == "llm":
+        return ServicePlanner(
+            asked.service, seed=asked.seed, temperature=config.temperature, max_tokens=config.max_tokens
+        )
+    return ElectedByService(
+        asked.archetypes,
+        asked.service,
+        source("planner"),
+        candidates=min(config.candidates, config.agents),
+        seed=asked.seed,
+        draws=config.draws,
+        temperature=config.temperature,
+        max_tokens=config.max_tokens,
+        note=asked.note,
+    )
 
 
 def climb(world: World, rates: Tensor) -> Tensor:
