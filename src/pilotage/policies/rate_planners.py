@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -54,6 +54,57 @@ class RandomPlanner:
         return _answer([10.0 * int(change) for change in drawn])
 
 
+def _known(told: dict[str, Any]) -> tuple[dict[tuple[float, ...], float], tuple[float, ...]]:
+    """Every schedule that the text names with its welfare, and the best of them."""
+    known = {tuple(rates): welfare for rates, welfare in [*told.get("history", []), *told.get("best", [])]}
+    known.setdefault(tuple(float(rate) for rate in told["rates"]), told["welfare"])
+    best = max(known, key=lambda rates: known[rates])
+    if told.get("best"):
+        best = tuple(told["best"][0][0])  # the memory averages years with equal rates
+    return known, best
+
+
+class HillClimbPlanner:
+    """From the best schedule that the text names, every rate by −20, −10, 0, 10 or 20 points at random; when it is told
+    to settle, to the best."""
+
+    scripted = True
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def reply(self, state: str) -> str:
+        told = read_state(state)
+        _, best = _known(told)
+        drawn = (10.0 * torch.randint(-2, 3, (len(best),), generator=self.generator)).tolist()
+        target = best if told.get("phase") == "settle" else [goal + d for goal, d in zip(best, drawn, strict=True)]
+        inside = [min(100.0, max(0.0, rate)) for rate in target]
+        return _answer([goal - rate for goal, rate in zip(inside, told["rates"], strict=True)])
+
+
+class TargetPlanner:
+    """Walks to rates that somebody computed, at most 20 points a year, and stays there."""
+
+    scripted = True
+
+    def __init__(self, find: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """find: from the first rates [B] in percent to the target [B]; asked once."""
+        self.find = find
+        self.target: torch.Tensor | None = None
+
+    def reply(self, state: str) -> str:
+        rates = torch.tensor(read_state(state)["rates"], dtype=torch.float64)
+        if self.target is None:
+            self.target = self.find(rates)
+        return _answer((self.target - rates).tolist())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"target": self.target}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.target = state["target"]
+
+
 class PatternPlanner:
     """Pattern search by what the text says, without a memory of its own: from the best schedule that the text names it
     tries a neighbour that it does not name, one rate by 20 points, later by 10, in the direction that the advice hints
@@ -65,11 +116,7 @@ class PatternPlanner:
     def reply(self, state: str) -> str:
         told = read_state(state)
         now = [float(rate) for rate in told["rates"]]
-        known = {tuple(rates): welfare for rates, welfare in [*told.get("history", []), *told.get("best", [])]}
-        known.setdefault(tuple(now), told["welfare"])
-        best = max(known, key=lambda rates: known[rates])
-        if told.get("best"):
-            best = tuple(told["best"][0][0])  # the memory averages years with equal rates
+        known, best = _known(told)
         target = best
         if told.get("phase") != "settle":
             target = next(

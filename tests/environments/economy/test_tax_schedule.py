@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
@@ -120,3 +123,28 @@ def test_wrong_number_of_rates_unknown_year_and_status_are_refused():
         federal_schedule(2024, "divorced")
     with pytest.raises(UsageError, match="deduction"):
         Schedule(dollars(0), dollars(10), -1)
+
+
+# ---- against Tax-Calculator ------------------------------------------------------------------------------------------
+
+TAXCALC = json.loads(Path(__file__).with_name("taxcalc.json").read_text())["cases"]
+"""Made by `make oracles`."""
+
+
+def test_brackets_give_the_tax_of_tax_calculator():
+    assert len(TAXCALC) == 300
+    for case in TAXCALC:
+        schedule = federal_schedule(case["year"], case["status"])
+        found = schedule.tax(dollars(case["taxable"])).item()
+        assert found == pytest.approx(case["tax"], abs=0.02), case
+
+
+def test_deductions_are_those_of_tax_calculator_since_personal_exemptions_ended():
+    checked = 0
+    for case in TAXCALC:
+        if case["year"] < 2018:
+            continue
+        schedule = federal_schedule(case["year"], case["status"], deduct=True)
+        assert schedule.tax(dollars(case["wages"])).item() == pytest.approx(case["tax"], abs=0.02), case
+        checked += 1
+    assert checked == 200

@@ -147,7 +147,7 @@ def test_it_follows_the_advice_in_the_text():
 
 def test_discontent_halves_welfare_and_is_reported():
     world = game()
-    unhappy = Satisfaction(torch.zeros(50).double(), tolerated=-10.0)
+    unhappy = Satisfaction(world, torch.zeros(50).double(), tolerated=-1e6)
     options = {"years": 1, "tax_year": 2}
     found = simulate(world, PersonaWorkers(), ConstantPlanner(), generator(), satisfaction=unhappy, **options)
     plain = simulate(world, PersonaWorkers(), ConstantPlanner(), generator(), **options)
@@ -173,7 +173,7 @@ def test_elections_raise_welfare_over_the_law_where_the_median_earns_less_than_t
 
 def test_the_same_seed_gives_the_same_years_whatever_others_draw():
     world, runs = game(20), []
-    content = Satisfaction(torch.zeros(20).double())
+    content = Satisfaction(game(20), torch.zeros(20).double())
     for seed in range(2):
         torch.manual_seed(seed)
         before = torch.get_rng_state()
@@ -192,7 +192,7 @@ def test_lengths_of_nothing_are_refused():
 
 @pytest.mark.parametrize("kind", [AdaptiveWorkers, PersonaWorkers, RationalWorkers])
 def test_a_simulation_put_away_between_years_goes_on_as_if_nothing_had_happened(kind, tmp_path):
-    world, content = game(20), Satisfaction(torch.zeros(20).double())
+    world, content = game(20), Satisfaction(game(20), torch.zeros(20).double())
 
     def begin():
         sources = [generator(1), generator(2)]

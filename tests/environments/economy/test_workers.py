@@ -99,22 +99,39 @@ def test_habits_hold_unless_the_gain_is_large():
     assert 0 < moved < (world.hours[best] != 40).sum()
 
 
-def test_taxes_and_ideology_decide_who_is_content():
+def test_what_the_policy_takes_and_ideology_decide_who_is_content():
     world = game()
+    low, high = world.play([10] * 3), world.play([60] * 3)
+    rich = world.population.skill > world.population.skill.quantile(0.85)
     for ideology in (torch.zeros(60), torch.ones(60), -torch.ones(60)):
-        rule = Satisfaction(ideology.double())
-        low, high = world.play([10] * 3), world.play([60] * 3)
-        works = (low.income > 0) & (high.income > 0)
-        assert (rule.probability(low) > rule.probability(high))[works].all()
+        rule = Satisfaction(world, ideology.double(), steepness=2.0)
+        change = rule.probability(high) - rule.probability(low)
+        assert (change[rich] < 0).all()
+        assert (change[world.population.skill == world.population.skill.min()] > 0).all()  # the rebate outweighs it
     year = world.play([40, 40, 40])
-    left, right = (Satisfaction(torch.full((60,), x).double()).probability(year) for x in (1.0, -1.0))
-    assert (left > right).all()
-    middle = Satisfaction(torch.zeros(60).double(), tolerated=0.4)
-    working = year.income > 0
-    assert torch.allclose(middle.probability(year)[working], torch.tensor(0.5).double())
-    drawn = torch.stack([middle.draw(year, generator(s)) for s in range(200)])
+    left, right = (Satisfaction(world, torch.full((60,), x).double()).probability(year) for x in (1.0, -1.0))
+    assert (left >= right).all()
+    assert (left > right)[rich].all()
+    full = 40 * world.population.skill[30]
+    share = float((0.4 * full - year.rebate) / full)
+    rule = Satisfaction(world, torch.zeros(60).double(), tolerated=share)
+    assert rule.probability(year)[30].item() == pytest.approx(0.5)
+    drawn = torch.stack([rule.draw(year, generator(s)) for s in range(300)])
     assert set(drawn.unique().tolist()) == {0.5, 1.0}
-    assert (drawn[:, working] == 1).double().mean().item() == pytest.approx(0.5, abs=0.03)
+    assert drawn[:, 30].mean().item() == pytest.approx(0.75, abs=0.05)
+    assert torch.allclose(drawn.mean(0), rule.expected(year), atol=0.11)
+
+
+def test_nobody_becomes_content_by_stopping_to_work():
+    world = game()
+    rule = Satisfaction(world, torch.zeros(60).double())
+    idle = torch.zeros(60, dtype=torch.int64)
+    busy, nobody = world.play([80.0] * 3), world.play([80.0] * 3, idle)
+    assert (rule.probability(nobody) <= rule.probability(busy)).all()
+    schedules = torch.tensor([[100.0, 30, 50], [70, 50, 50]], dtype=torch.float64)
+    years = world.play(schedules)
+    scores = world.welfare(rule.expected(years) * years.utility, years.income)
+    assert scores[1] > scores[0]
 
 
 def test_nonsense_is_refused():
@@ -123,4 +140,6 @@ def test_nonsense_is_refused():
     with pytest.raises(UsageError, match="inertia"):
         PersonaWorkers(inertia=-1)
     with pytest.raises(UsageError, match="ideologies"):
-        Satisfaction(torch.tensor([2.0]))
+        Satisfaction(game(1), torch.tensor([2.0]))
+    with pytest.raises(UsageError, match="expected ideologies"):
+        Satisfaction(game(3), torch.zeros(2))

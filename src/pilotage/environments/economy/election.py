@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pilotage.environments.economy.replies import apply_delta
 from pilotage.environments.economy.tax_game import TaxGame
+from pilotage.environments.economy.workers import Satisfaction
 from pilotage.system import UsageError
 
 ABSTAIN = -1
@@ -51,7 +53,14 @@ def hold_election(
     return Outcome(chosen, votes, abstained, refused)
 
 
-def selfish_platform(game: TaxGame, rates: Tensor, worker: int) -> Tensor:
+def prospects(game: TaxGame, schedules: Tensor, satisfaction: Satisfaction | None = None) -> Tensor:
+    """[K, N]: everybody's utility under each schedule [K, B] once all have responded; with a rule of satisfaction times
+    its mean multiplier."""
+    year = game.play(schedules)
+    return year.utility if satisfaction is None else satisfaction.expected(year) * year.utility
+
+
+def selfish_platform(game: TaxGame, rates: Tensor, worker: int, satisfaction: Satisfaction | None = None) -> Tensor:
     """The change of rates after which this worker is best off once all have responded: [B] points.
 
     Up to three brackets all 5^B changes are tried; above, bracket by bracket, two rounds. Of equally good ones the
@@ -59,7 +68,8 @@ def selfish_platform(game: TaxGame, rates: Tensor, worker: int) -> Tensor:
     brackets = len(game.edges)
 
     def best(deltas: Tensor) -> Tensor:
-        utility = game.play(torch.stack([apply_delta(rates, delta) for delta in deltas])).utility[:, worker]
+        changed = torch.stack([apply_delta(rates, delta) for delta in deltas])
+        utility = prospects(game, changed, satisfaction)[:, worker]
         good = deltas[utility >= utility.max() - 1e-9]
         return good[int(good.abs().sum(-1).argmin())]
 
@@ -73,12 +83,15 @@ def selfish_platform(game: TaxGame, rates: Tensor, worker: int) -> Tensor:
     return chosen
 
 
-def selfish_ballots(game: TaxGame, rates: Tensor, platforms: Mapping[int, Tensor]) -> Tensor:
+def selfish_ballots(
+    game: TaxGame, rates: Tensor, platforms: Mapping[int, Tensor], satisfaction: Satisfaction | None = None
+) -> Tensor:
     """Everybody votes for the platform that leaves it best off; of equally good ones for the first; whoever does not
     care abstains. -> [N] int64: a candidate's number or ABSTAIN."""
     if not platforms:
         return torch.full((len(game),), ABSTAIN, dtype=torch.int64)
-    utility = game.play(torch.stack([apply_delta(rates, platform) for platform in platforms.values()])).utility
+    changed = torch.stack([apply_delta(rates, platform) for platform in platforms.values()])
+    utility = prospects(game, changed, satisfaction)
     names = torch.tensor(list(platforms), dtype=torch.int64)
     best = utility.max(0)
     alike = (best.values - utility.min(0).values <= 1e-9) & (len(platforms) > 1)
@@ -91,11 +104,19 @@ class ElectedPlanner:
 
     scripted = True
 
-    def __init__(self, game: TaxGame, generator: torch.Generator, *, candidates: int = 5) -> None:
-        """candidates: how many stand each year, drawn at random."""
+    def __init__(
+        self,
+        game: TaxGame,
+        generator: torch.Generator,
+        *,
+        candidates: int = 5,
+        satisfaction: Satisfaction | None = None,
+    ) -> None:
+        """candidates: how many stand each year, drawn at random; satisfaction: multiplies what they expect."""
         if not 0 <= candidates <= len(game):
             raise UsageError(f"between 0 and {len(game)} workers can stand, got {candidates}")
         self.game, self.generator, self.candidates = game, generator, candidates
+        self.satisfaction = satisfaction
         self.leader: int | None = None
         self.outcomes: list[Outcome] = []
 
@@ -103,13 +124,20 @@ class ElectedPlanner:
         """Holds an election and answers with the leader's change of rates as JSON; without a leader with none."""
         rates = self.game.check(json.loads(state.rpartition("STATE ")[2])["rates"])
         standing = torch.randperm(len(self.game), generator=self.generator)[: self.candidates].tolist()
-        platforms = {worker: selfish_platform(self.game, rates, worker) for worker in standing}
-        ballots = selfish_ballots(self.game, rates, platforms)
+        platforms = {worker: selfish_platform(self.game, rates, worker, self.satisfaction) for worker in standing}
+        ballots = selfish_ballots(self.game, rates, platforms, self.satisfaction)
         outcome = hold_election(standing, ballots, self.generator, leader=self.leader)
         self.outcomes.append(outcome)
         self.leader = outcome.leader
         if self.leader is None:
             return json.dumps({"DELTA": [0.0] * len(rates)})
         platform = platforms.get(self.leader)
-        delta = selfish_platform(self.game, rates, self.leader) if platform is None else platform
-        return json.dumps({"DELTA": delta.tolist()})
+        if platform is None:
+            platform = selfish_platform(self.game, rates, self.leader, self.satisfaction)
+        return json.dumps({"DELTA": platform.tolist()})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"leader": self.leader}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.leader = state["leader"]

@@ -14,7 +14,7 @@ from pilotage.environments.economy.planner_state import ReplayMemory, Trial, des
 from pilotage.environments.economy.population import gini
 from pilotage.environments.economy.replies import Refused, apply_delta, parse_delta
 from pilotage.environments.economy.tax_game import TaxGame, Year
-from pilotage.environments.economy.workers import Satisfaction, View, Workers
+from pilotage.environments.economy.workers import Contentment, View, Workers
 from pilotage.system import UsageError
 
 
@@ -70,7 +70,7 @@ class TaxYears:
         final: float = 0.1,
         attempts: int = 3,
         memory: ReplayMemory | None = None,
-        satisfaction: Satisfaction | None = None,
+        satisfaction: Contentment | None = None,
     ) -> None:
         """`years` tax years of `tax_year` steps each.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pilotage.environments.economy.population import ADVERSARIAL, ALTRUISTIC, FULL_TIME
 from pilotage.environments.economy.tax_game import TaxGame, Year
+from pilotage.environments.economy.tax_schedule import tax
 from pilotage.interfaces import Stateful
 from pilotage.system import UsageError
 
@@ -43,6 +44,14 @@ class Workers(Stateful, Protocol):
 
     def learn(self, year: Year, satisfaction: Tensor) -> None:
         """After a step. satisfaction [N]: what multiplies everybody's utility, 1 where nobody asks."""
+        ...
+
+
+class Contentment(Protocol):
+    """Who is content with the policy: a rule such as `Satisfaction`, or workers who are asked."""
+
+    def draw(self, year: Year, generator: torch.Generator) -> Tensor:
+        """[N]: what multiplies everybody's utility this step."""
         ...
 
 
@@ -156,25 +165,37 @@ class PersonaWorkers:
 @dataclass(frozen=True)
 class Satisfaction:
     """Whether a worker is content with the policy, which multiplies its utility: 1 if so, else `discontent`. A logistic
-    rule on the share of income that goes in taxes stands for the question that a language model would be asked."""
+    rule on what the policy takes of the income at 40 hours, tax less rebate, stands for the question that a language
+    model would be asked.
 
+    Not of the income at the hours worked: whoever stops working would pay nothing, be content and count double, and the
+    best lowest rate would be 100 %."""
+
+    game: TaxGame
     ideology: Tensor
     """[N], −1 (against redistribution) to 1 (for it)."""
     tolerated: float = 0.3
-    """Share of income in taxes at which half of those with ideology 0 are content."""
+    """Share of full-time income at which half of those with ideology 0 are content."""
     by_ideology: float = 0.2
     """What ideology 1 adds to it."""
     steepness: float = 10.0
     discontent: float = 0.5
 
     def __post_init__(self) -> None:
+        if self.ideology.shape != (len(self.game),):
+            raise UsageError(f"expected ideologies [{len(self.game)}], got {list(self.ideology.shape)}")
         if not (self.ideology.abs() <= 1).all() or not 0 < self.discontent <= 1 or self.steepness < 0:
             raise UsageError("ideologies lie in [−1, 1], the multiplier in (0, 1], and the steepness is not negative")
 
     def probability(self, year: Year) -> Tensor:
-        """[N] of being content. Without income nothing goes in taxes."""
-        share = year.tax / year.income.clamp(min=1)
+        """[*K, N] of being content."""
+        full = FULL_TIME * self.game.population.skill
+        share = (tax(full, year.rates, self.game.edges) - year.rebate[..., None]) / full
         return torch.sigmoid(self.steepness * (self.tolerated + self.by_ideology * self.ideology - share))
+
+    def expected(self, year: Year) -> Tensor:
+        """[*K, N]: the mean multiplier."""
+        return self.discontent + (1 - self.discontent) * self.probability(year)
 
     def draw(self, year: Year, generator: torch.Generator) -> Tensor:
         """[N] of 1 and `discontent`. A negative utility is thereby halved as well, as in the paper's r · u."""
