@@ -1,0 +1,111 @@
+"""From parameters to curves: `simulate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pilotage.environments.population.disease import Disease
+from pilotage.environments.population.infection import initial_state
+from pilotage.environments.population.noise import Noise
+from pilotage.environments.population.parameters import WEEK, Actions, Outcome, Parameters
+from pilotage.environments.population.people import Population
+from pilotage.environments.population.substeps import State, Substep, copied, episode, made
+from pilotage.environments.population.world import World
+from pilotage.system import UsageError
+
+SUBSTEPS: tuple[str, ...] = ("progress", "infect")
+
+
+def simulate(
+    population: Population,
+    parameters: Parameters,
+    *,
+    days: int,
+    seed: int,
+    disease: Disease | None = None,
+    groups: Tensor | None = None,
+    substeps: Sequence[str | Substep] = SUBSTEPS,
+    differentiable: bool = False,
+    start: tuple[int, State] | None = None,
+) -> Outcome:
+    """An epidemic of so many days.
+
+    Args:
+        population: who there is.
+        parameters: R, isolation, initial infections; see `Parameters`.
+        days: how many; week w is the days 7w … 7w + 6.
+        seed: of all noise. Two simulations under one seed differ only where their parameters make a difference.
+        disease: facts of the pathogen; None: the defaults.
+        groups: [N] integers: the column of `isolation` of each agent; None: its age group.
+        substeps: of a day, in order: registered names or functions.
+        differentiable: whether gradients reach the parameters; memory then grows with days.
+        start: (day, state) of an earlier outcome, to go on from there; `initial` is not used then.
+
+    Returns:
+        Outcome of the simulated days.
+
+    Raises UsageError for parameters that do not fit the population or the days."""
+    if days < 1:
+        raise UsageError(f"at least one day is simulated, got {days}")
+    disease = Disease() if disease is None else disease
+    world = World(population, disease, population.age if groups is None else groups)
+    first = 0 if start is None else start[0]
+    actions = Actions(parameters, world, first + days)
+    if differentiable:
+        raise NotImplementedError
+    if start is None:
+        state = initial_state(world, parameters.initial_shares(len(population.ages)), Noise(seed, -1))
+    else:
+        state = copied(start[1])
+    record = Record(world, state)
+    with torch.no_grad():
+        for after in episode(
+            state,
+            made(substeps, world),
+            lambda day, _: record.act(actions, day),
+            days=range(first, first + days),
+            seed=seed,
+        ):
+            record.add(after)
+    return record.outcome()
+
+
+class Record:
+    """Daily counts as they come."""
+
+    def __init__(self, world: World, state: State) -> None:
+        self._world, self._state = world, state
+        self._days: dict[str, list[Tensor]] = {"new_exposed": [], "new_cases": [], "new_deaths": []}
+        self._reporting: list[Tensor] = []
+
+    def act(self, actions: Actions, day: int) -> dict[str, Tensor]:
+        """The action of the day; behaviour is shown what has been recorded."""
+        action = actions(day, self.outcome)
+        self._reporting.append(action["reporting"])
+        return action
+
+    def add(self, state: State) -> None:
+        """Counts of a day that is over."""
+        self._state = state
+        for name, column in self._days.items():
+            column.append(state[name])
+
+    def outcome(self) -> Outcome:
+        """What has happened so far."""
+        weight, boroughs = self._world.population.weight, len(self._world.population.boroughs)
+        exposed, cases, deaths = (
+            weight * torch.stack(column).float() if column else torch.zeros(0, boroughs)
+            for column in self._days.values()
+        )
+        if len(cases):
+            cases = cases * torch.stack(self._reporting[: len(cases)])[:, None]
+        return Outcome(exposed, cases, deaths, self._state)
+
+
+def weekly(daily: Tensor) -> Tensor:
+    """Sums of seven days; days after the last whole week are left out. [days, …] -> [weeks, …]"""
+    weeks = len(daily) // WEEK
+    return daily[: weeks * WEEK].unflatten(0, (weeks, WEEK)).sum(1)
