@@ -33,6 +33,16 @@ def smoothed_bernoulli(sample: Tensor, probability: Tensor) -> Tensor:
     return smoothed_binomial(sample, probability, 1)
 
 
+def left_bernoulli(sample: Tensor, probability: Tensor) -> Tensor:
+    """0 and 1 with dX/dp = 1/p where X = 1 and 0 elsewhere: what happened might not have. [...], [...] -> [...]
+
+    Half of `smoothed_bernoulli`, the perturbation from the left. The gradient flows through events alone, which are few
+    where p is small; the loss is differentiated where they happened."""
+    _same_shape(sample, probability)
+    drawn = sample.to(probability.dtype)
+    return _with_slope(drawn, _share(drawn, probability), probability)
+
+
 def smoothed_binomial(sample: Tensor, probability: Tensor, trials: int) -> Tensor:
     """Successes in `trials` with dX/dp = X/(2p) + (n − X)/(2(1 − p)). [...], [...] -> [...]"""
     _same_shape(sample, probability)

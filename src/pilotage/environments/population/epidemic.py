@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from pilotage.environments.population.disease import Disease
+from pilotage.environments.population.gradient_watch import watched
 from pilotage.environments.population.infection import initial_state
 from pilotage.environments.population.noise import Noise
 from pilotage.environments.population.parameters import WEEK, Actions, Outcome, Parameters
 from pilotage.environments.population.people import Population
+from pilotage.environments.population.relaxed import Estimator, Relaxation
 from pilotage.environments.population.substeps import State, Substep, copied, episode, made
 from pilotage.environments.population.world import World
 from pilotage.system import UsageError
@@ -29,6 +32,9 @@ def simulate(
     groups: Tensor | None = None,
     substeps: Sequence[str | Substep] = SUBSTEPS,
     differentiable: bool = False,
+    estimator: Estimator = "left",
+    cross_day: bool = True,
+    recompute: bool = False,
     start: tuple[int, State] | None = None,
 ) -> Outcome:
     """An epidemic of so many days.
@@ -41,7 +47,11 @@ def simulate(
         disease: facts of the pathogen; None: the defaults.
         groups: [N] integers: the column of `isolation` of each agent; None: its age group.
         substeps: of a day, in order: registered names or functions.
-        differentiable: whether gradients reach the parameters; memory then grows with days.
+        differentiable: whether gradients reach the parameters; memory then grows with days. Values do not change.
+        estimator: of the gradient: left, straight_through or smoothed (see `relaxed`), or score, which gives none but
+            `log_probability` for `objectives.discrete_gradients.score_function`.
+        cross_day: whether gradients pass from day to day; False shows what is lost without.
+        recompute: make contacts again in the backward pass: less memory, more time.
         start: (day, state) of an earlier outcome, to go on from there; `initial` is not used then.
 
     Returns:
@@ -54,23 +64,37 @@ def simulate(
     world = World(population, disease, population.age if groups is None else groups)
     first = 0 if start is None else start[0]
     actions = Actions(parameters, world, first + days)
-    if differentiable:
-        raise NotImplementedError
+    chosen: Sequence[str | Substep] = substeps
     if start is None:
-        state = initial_state(world, parameters.initial_shares(len(population.ages)), Noise(seed, -1))
+        state = initial_state(world, initial := parameters.initial_shares(len(population.ages)), Noise(seed, -1))
     else:
         state = copied(start[1])
+    if differentiable:
+        if start is not None:
+            raise UsageError("gradients begin on day 0: `start` goes on from a state without them")
+        relaxation = Relaxation(world, estimator, cross_day=cross_day, recompute=recompute)
+        state = relaxation.start(state, initial, Noise(seed, -1))
+        with_gradients = relaxation.substeps()
+        chosen = [with_gradients.get(name, name) if isinstance(name, str) else name for name in substeps]
     record = Record(world, state)
-    with torch.no_grad():
-        for after in episode(
+    with torch.set_grad_enabled(differentiable):
+        days_done = episode(
             state,
-            made(substeps, world),
+            made(chosen, world),
             lambda day, _: record.act(actions, day),
             days=range(first, first + days),
             seed=seed,
-        ):
+        )
+        for after in days_done:
             record.add(after)
-    return record.outcome()
+        outcome = record.outcome()
+    if not differentiable:
+        return outcome
+    if estimator == "score":
+        return replace(outcome, log_probability=outcome.state["log_probability"] if outcome.state else None)
+    curves = {name: getattr(outcome, name) for name in ("exposed", "cases", "deaths")}
+    curves = watched(curves, parameters.tensors())
+    return replace(outcome, exposed=curves["exposed"], cases=curves["cases"], deaths=curves["deaths"])
 
 
 class Record:
