@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from scipy.stats import gamma
@@ -88,6 +89,7 @@ class Disease:
         """From exposure to R or M."""
         return self.exposed_days + self.infected_days
 
+    @cached_property
     def profile(self) -> Tensor:
         """[days] float64: a(stage) · G on day τ = 0, 1, … since exposure; 0 on day 0. G(τ) = F(τ) − F(τ − 1)."""
         shape = (self.generation_mean / self.generation_sd) ** 2
@@ -96,9 +98,15 @@ class Disease:
         stage[: self.exposed_days] = self.exposed_infectiousness
         return stage * torch.cat([torch.zeros(1, dtype=torch.float64), cdf.diff()])
 
+    @cached_property
     def receptiveness(self) -> Tensor:
         """[ages] float64: s / Ī."""
         return torch.tensor(self.susceptibility, dtype=torch.float64) / torch.tensor(self.mean_contacts)
+
+    @cached_property
+    def hazard(self) -> Tensor:
+        """[days, ages] float64: λ of one contact with R = 1 and B = 1, by days since the source's exposure."""
+        return self.profile[:, None] * self.receptiveness
 
     def layer_weight(self, name: str) -> float:
         """B of a layer."""

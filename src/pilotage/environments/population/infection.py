@@ -103,7 +103,8 @@ def _infected(world: World, state: State, action: Action, noise: Noise, met: Con
     """Targets of the contacts that would pass the disease on to somebody susceptible."""
     since = noise.step - state["infected_at"].index_select(0, met.source - world.begin).to(torch.int32)
     age = world.population.age.index_select(0, met.target).to(torch.int32)
-    hazard = layer_hazard(world, action["transmission"].detach(), met.layer)
+    disease = world.disease
+    hazard = action["transmission"].detach().double() * disease.layer_weight(met.layer) * disease.hazard
     cell = since * hazard.shape[1] + age
     drawn = noise.words(met.layer, met.source, met.target, index=met.index)
     if met.weight is None:
@@ -111,13 +112,6 @@ def _infected(world: World, state: State, action: Action, noise: Noise, met: Con
     else:
         chance = thresholds(-torch.expm1(-hazard.flatten().index_select(0, cell) * met.weight))
     return met.target[drawn < chance]
-
-
-def layer_hazard(world: World, transmission: Tensor, layer: str) -> Tensor:
-    """λ of one contact by days since the source's exposure and the target's age. -> [days, ages] float64"""
-    disease = world.disease
-    strength = transmission.double() * disease.layer_weight(layer)
-    return strength * disease.profile()[:, None] * disease.receptiveness()
 
 
 def received(world: World, state: State, action: Action, noise: Noise, cut: Tensor, kept: Tensor) -> State:

@@ -16,6 +16,7 @@ Which gradient a draw has is the choice of an estimator (`objectives.discrete_gr
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -51,8 +52,8 @@ class Relaxation:
             raise UsageError("gradients need the whole population in one process; use shards without them")
         self._world, self._estimator = world, estimator
         self._cross_day, self._recompute = cross_day, recompute
-        self._receptive = world.disease.receptiveness().float()
-        self._profile = world.disease.profile().tolist()
+        self._receptive = world.disease.receptiveness.float()
+        self._profile = world.disease.profile.tolist()
         self._progress, self._infect = progress(world), infect(world)
         self._fatality = torch.tensor(world.disease.fatality)
 
@@ -103,11 +104,13 @@ class Relaxation:
         susceptible = state["susceptible"]
         if not self._cross_day:
             contagious, susceptible = contagious.detach(), susceptible.detach()
-        arguments = (state["slot"], present, contagious, free, action["transmission"], noise)
+        # Not an argument: the backward pass may find later arrivals in it, which `_chances` passes over.
+        chances = partial(self._chances, state["slot"])
+        arguments = (present, contagious, free, action["transmission"], noise)
         if self._recompute:
-            chance, again = checkpoint(self._chances, *arguments, use_reentrant=False)
+            chance, again = checkpoint(chances, *arguments, use_reentrant=False)
         else:
-            chance, again = self._chances(*arguments)
+            chance, again = chances(*arguments)
         hard = (state["infected_at"].index_select(0, present) == day).float()
         exposed, log_p = self._drawn(hard, susceptible, chance, again=again)
         if self._estimator == "score":
@@ -143,7 +146,7 @@ class Relaxation:
         outside = torch.zeros_like(contagious)
         for met in contacts(world.population, world.disease, present, noise):
             source, target = slot.index_select(0, met.source), slot.index_select(0, met.target)
-            both = target >= 0
+            both = (target >= 0) & (target < len(present))
             source, target = source[both], target[both]
             at_home = met.layer == "household"
             cut = not at_home or world.disease.isolation_at_home
