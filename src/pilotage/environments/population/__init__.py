@@ -33,6 +33,7 @@ from pilotage.environments.population.disease import Disease
 from pilotage.environments.population.epidemic import simulate, weekly
 from pilotage.environments.population.parameters import Outcome, Parameters
 from pilotage.environments.population.people import AGES, Population
+from pilotage.environments.population.tables import population_from
 
 __all__ = [
     "AGES",
@@ -41,6 +42,7 @@ __all__ = [
     "Parameters",
     "Population",
     "city",
+    "population_from",
     "sample_counts",
     "simulate",
     "tiny_city",
