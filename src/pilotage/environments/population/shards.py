@@ -22,6 +22,8 @@ from pilotage.environments.population.substeps import Action, State
 from pilotage.environments.population.world import World
 from pilotage.system import UsageError
 
+Facts = tuple[Population, Disease, Tensor, Sequence[int]]
+"""Population, disease, groups [N], cuts: the first agents of all shards, then N."""
 Hits = tuple[Tensor, Tensor]
 """Ids of those whom contacts would infect: by contacts that isolation prevents, by others."""
 
@@ -67,8 +69,8 @@ class Shard:
 class LocalShards:
     """All shards in this process, one after the other."""
 
-    def __init__(self, arguments: Sequence[Any], count: int) -> None:
-        self._shards = [Shard(*arguments, index) for index in range(count)]
+    def __init__(self, facts: Facts, count: int) -> None:
+        self._shards = [Shard(*facts, index) for index in range(count)]
 
     def call(self, method: str, arguments: Sequence[Sequence[Any]]) -> list[Any]:
         """`method` of every shard, with its own arguments; the answers in the order of the shards."""
@@ -81,7 +83,7 @@ class LocalShards:
 class RayShards:
     """A Ray actor for each shard; the population is put into the object store once per machine."""
 
-    def __init__(self, arguments: Sequence[Any], count: int) -> None:
+    def __init__(self, facts: Facts, count: int) -> None:
         """Raises UsageError where Ray is missing."""
         try:
             import ray
@@ -91,7 +93,7 @@ class RayShards:
         if not ray.is_initialized():
             ray.init(include_dashboard=False, log_to_driver=False)
         actor = ray.remote(Shard)
-        stored = [ray.put(argument) for argument in arguments]
+        stored = [ray.put(fact) for fact in facts]
         self._shards = [actor.options(num_cpus=1).remote(*stored, index) for index in range(count)]
 
     def call(self, method: str, arguments: Sequence[Sequence[Any]]) -> list[Any]:
@@ -121,7 +123,7 @@ def simulate_in_shards(
     shards: int,
     disease: Disease | None = None,
     groups: Tensor | None = None,
-    workers: Callable[[Sequence[Any], int], LocalShards | RayShards] = LocalShards,
+    workers: Callable[[Facts, int], LocalShards | RayShards] = LocalShards,
 ) -> Outcome:
     """`simulate` without gradients, in shards; the same numbers.
 
