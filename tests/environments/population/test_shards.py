@@ -7,6 +7,7 @@ import torch
 
 from pilotage.environments.population import Disease, Parameters, simulate, tiny_city
 from pilotage.environments.population.shards import RayShards, Shard, cut_evenly, simulate_in_shards
+from pilotage.environments.population.world import World
 from pilotage.system import UsageError
 
 TOWN = tiny_city(2500, seed=3)
@@ -37,7 +38,7 @@ def test_shards_equal_one_process_exactly(shards, home):
 
 def test_a_shard_keeps_only_the_state_of_its_own():
     cuts = cut_evenly(2500, 3)
-    shard = Shard(TOWN, Disease(), GROUPS, cuts, 1)
+    shard = Shard(World(TOWN, Disease(), GROUPS), cuts, ("progress",), 1)
     shard.start(torch.full((6,), 0.1), seed=0)
     assert len(shard.state()["stage"]) == cuts[2] - cuts[1]
     active = shard.state()["active"]

@@ -29,7 +29,8 @@ State is a dictionary of tensors, a day is a list of substeps `(state, action, n
 (`pilotage.environments.population.substeps`)."""
 
 from pilotage.environments.population.city import city, sample_counts, tiny_city
-from pilotage.environments.population.disease import Disease
+from pilotage.environments.population.diagnostics import WITH_TESTS
+from pilotage.environments.population.disease import Diagnostics, Disease
 from pilotage.environments.population.epidemic import simulate, weekly
 from pilotage.environments.population.parameters import Outcome, Parameters
 from pilotage.environments.population.people import AGES, Population
@@ -37,6 +38,8 @@ from pilotage.environments.population.tables import population_from
 
 __all__ = [
     "AGES",
+    "WITH_TESTS",
+    "Diagnostics",
     "Disease",
     "Outcome",
     "Parameters",

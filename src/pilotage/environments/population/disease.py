@@ -113,5 +113,33 @@ class Disease:
         return self.layers.get(name, 1.0)
 
 
+@dataclass(frozen=True)
+class Diagnostics:
+    """How people are tested and what they do about it; defaults are those of AgentTorch."""
+
+    true_positive: float = 0.8
+    """Share of positive results among those in E or I."""
+    false_positive: float = 0.3
+    """Share of positive results among others."""
+    compliance: float = 0.95
+    """Share of those falling ill who take a test."""
+    screening: float = 0.0
+    """Share of everybody tested on any day, ill or not."""
+    delay: int = 3
+    """Days from test to result."""
+    quarantine_start: float = 0.7
+    """Share of those with a positive result who go into quarantine."""
+    quarantine_break: float = 0.1
+    """Share of those in quarantine who leave it on a day."""
+    quarantine_days: int = 12
+
+    def __post_init__(self) -> None:
+        shares = {name: value for name, value in vars(self).items() if name not in ("delay", "quarantine_days")}
+        if not _are_shares(tuple(shares.values())):
+            raise UsageError(f"probabilities of testing and quarantine are 0 to 1, got {shares}")
+        if self.delay < 0 or self.quarantine_days < 0:
+            raise UsageError(f"days are 0 or more, got {self.delay} and {self.quarantine_days}")
+
+
 def _are_shares(table: tuple[float, ...]) -> bool:
     return all(0 <= share <= 1 for share in table)

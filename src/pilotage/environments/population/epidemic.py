@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pilotage.environments.population.disease import Disease
+from pilotage.environments.population.disease import Diagnostics, Disease
 from pilotage.environments.population.gradient_watch import watched
 from pilotage.environments.population.infection import initial_state
 from pilotage.environments.population.noise import Noise
@@ -30,6 +30,7 @@ def simulate(
     seed: int,
     disease: Disease | None = None,
     groups: Tensor | None = None,
+    diagnostics: Diagnostics | None = None,
     substeps: Sequence[str | Substep] = SUBSTEPS,
     differentiable: bool = False,
     estimator: Estimator = "left",
@@ -46,6 +47,7 @@ def simulate(
         seed: of all noise. Two simulations under one seed differ only where their parameters make a difference.
         disease: facts of the pathogen; None: the defaults.
         groups: [N] integers: the column of `isolation` of each agent; None: its age group.
+        diagnostics: of the substeps `test` and `quarantine`; None: the defaults.
         substeps: of a day, in order: registered names or functions.
         differentiable: whether gradients reach the parameters; memory then grows with days. Values do not change.
         estimator: of the gradient: left, straight_through or smoothed (see `relaxed`), or score, which gives none but
@@ -61,7 +63,7 @@ def simulate(
     if days < 1:
         raise UsageError(f"at least one day is simulated, got {days}")
     disease = Disease() if disease is None else disease
-    world = World(population, disease, population.age if groups is None else groups)
+    world = World(population, disease, population.age if groups is None else groups, diagnostics or Diagnostics())
     first = 0 if start is None else start[0]
     actions = Actions(parameters, world, first + days)
     chosen: Sequence[str | Substep] = substeps
@@ -103,6 +105,7 @@ class Record:
     def __init__(self, world: World, state: State) -> None:
         self._world, self._state = world, state
         self._days: dict[str, list[Tensor]] = {"new_exposed": [], "new_cases": [], "new_deaths": []}
+        self._positives: list[Tensor] = []
         self._reporting: list[Tensor] = []
 
     def act(self, actions: Actions, day: int) -> dict[str, Tensor]:
@@ -116,6 +119,8 @@ class Record:
         self._state = state
         for name, column in self._days.items():
             column.append(state[name])
+        if "new_positives" in state:
+            self._positives.append(state["new_positives"])
 
     def outcome(self) -> Outcome:
         """What has happened so far."""
@@ -126,7 +131,8 @@ class Record:
         )
         if len(cases):
             cases = cases * torch.stack(self._reporting[: len(cases)])[:, None]
-        return Outcome(exposed, cases, deaths, self._state)
+        positives = weight * torch.stack(self._positives).float() if self._positives else None
+        return Outcome(exposed, cases, deaths, positives, self._state)
 
 
 def weekly(daily: Tensor) -> Tensor:

@@ -25,6 +25,8 @@ class Outcome:
     """[days, boroughs]: those who fell ill (E to I), times the share that is reported."""
     deaths: Tensor
     """[days, boroughs]."""
+    positives: Tensor | None = None
+    """[days, boroughs]: positive results on the day they arrive, where there are tests."""
     state: State | None = None
     """The state after the last day, for a simulation that goes on."""
     log_probability: Tensor | None = None

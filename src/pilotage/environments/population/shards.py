@@ -7,37 +7,36 @@ results are the same numbers as in one process, whatever the cut."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pilotage.environments.population.disease import Disease
-from pilotage.environments.population.epidemic import Record
-from pilotage.environments.population.infection import emitted, initial_state, progress, received
+from pilotage.environments.population.disease import Diagnostics, Disease
+from pilotage.environments.population.epidemic import SUBSTEPS, Record
+from pilotage.environments.population.infection import emitted, initial_state, received
 from pilotage.environments.population.noise import Noise
 from pilotage.environments.population.parameters import Actions, Outcome, Parameters
 from pilotage.environments.population.people import Population
-from pilotage.environments.population.substeps import Action, State
+from pilotage.environments.population.substeps import Action, State, Substep, made
 from pilotage.environments.population.world import World
 from pilotage.system import UsageError
 
-Facts = tuple[Population, Disease, Tensor, Sequence[int]]
-"""Population, disease, groups [N], cuts: the first agents of all shards, then N."""
+Facts = tuple[World, Sequence[int], Sequence[str | Substep]]
+"""The whole world; cuts: the first agents of all shards, then N; substeps of a day before `infect`."""
 Hits = tuple[Tensor, Tensor]
 """Ids of those whom contacts would infect: by contacts that isolation prevents, by others."""
 
 
 class Shard:
-    """The agents begin … end − 1, with their state."""
+    """Some of the agents, with their state."""
 
-    def __init__(
-        self, population: Population, disease: Disease, groups: Tensor, cuts: Sequence[int], index: int
-    ) -> None:
-        """cuts: first agents of all shards, then N; index: of this one."""
-        self._world = World(population, disease, groups, cuts[index], cuts[index + 1])
+    def __init__(self, world: World, cuts: Sequence[int], before: Sequence[str | Substep], index: int) -> None:
+        """index: of this shard; the others as in `Facts`."""
+        self._world = replace(world, begin=cuts[index], end=cuts[index + 1])
         self._edges = torch.tensor(list(cuts[1:-1]), dtype=torch.int32)
-        self._progress = progress(self._world)
+        self._before = made(before, self._world)
         self._state: State = {}
 
     def start(self, initial: Tensor, seed: int) -> None:
@@ -45,9 +44,10 @@ class Shard:
         self._state = initial_state(self._world, initial, Noise(seed, -1))
 
     def emit(self, action: Action, day: int, seed: int) -> list[Hits]:
-        """The course of the disease, and whom the shard's patients would infect, by shard of the target."""
+        """What happens before infections, and whom the shard's patients would infect, by shard of the target."""
         noise = Noise(seed, day)
-        self._state = self._progress(self._state, action, noise)
+        for substep in self._before:
+            self._state = substep(self._state, action, noise)
         cut, kept = (self._sorted(hits) for hits in emitted(self._world, self._state, action, noise))
         return list(zip(cut, kept, strict=True))
 
@@ -55,7 +55,7 @@ class Shard:
         """Infections among the shard's agents; the counts of the day [boroughs]."""
         cut, kept = (torch.cat(column) for column in zip(*hits, strict=True))
         self._state = received(self._world, self._state, action, Noise(seed, day), cut, kept)
-        return {name: self._state[name] for name in ("new_exposed", "new_cases", "new_deaths")}
+        return _counts(self._state)
 
     def state(self) -> State:
         """The state of the shard's agents."""
@@ -81,7 +81,7 @@ class LocalShards:
 
 
 class RayShards:
-    """A Ray actor for each shard; the population is put into the object store once per machine."""
+    """A Ray actor for each shard; the population is put into the object store once."""
 
     def __init__(self, facts: Facts, count: int) -> None:
         """Raises UsageError where Ray is missing."""
@@ -89,8 +89,8 @@ class RayShards:
             import ray
         except ImportError as error:
             raise UsageError("shards on Ray need the extra `ray`: pip install 'pilotage[ray]'") from error
-        self._ray = ray
-        if not ray.is_initialized():
+        self._ray, self._mine = ray, not ray.is_initialized()
+        if self._mine:
             ray.init(include_dashboard=False, log_to_driver=False)
         actor = ray.remote(Shard)
         stored = [ray.put(fact) for fact in facts]
@@ -102,9 +102,11 @@ class RayShards:
         return self._ray.get(calls)
 
     def close(self) -> None:
-        """End the actors; a Ray that was running goes on."""
+        """End the actors, and Ray if it was started here."""
         for shard in self._shards:
             self._ray.kill(shard)
+        if self._mine:
+            self._ray.shutdown()
 
 
 def cut_evenly(agents: int, shards: int) -> list[int]:
@@ -123,33 +125,40 @@ def simulate_in_shards(
     shards: int,
     disease: Disease | None = None,
     groups: Tensor | None = None,
+    diagnostics: Diagnostics | None = None,
+    substeps: Sequence[str | Substep] = SUBSTEPS,
     workers: Callable[[Facts, int], LocalShards | RayShards] = LocalShards,
 ) -> Outcome:
     """`simulate` without gradients, in shards; the same numbers.
 
-    shards: how many; workers: LocalShards, or RayShards for a process each, on one machine or several.
-    Raises UsageError as `simulate` does."""
+    shards: how many; workers: LocalShards, or RayShards for a process each, on one machine or several. Substeps of
+    one's own see the agents of one shard.
+    Raises UsageError as `simulate` does, and unless `infect` is the last substep."""
     if days < 1:
         raise UsageError(f"at least one day is simulated, got {days}")
-    disease = Disease() if disease is None else disease
+    if not substeps or substeps[-1] != "infect":
+        raise UsageError(f"in shards the last substep is infect, the only one that looks at others; got {substeps}")
     groups = population.age if groups is None else groups
-    world = World(population, disease, groups)
+    world = World(population, disease or Disease(), groups, diagnostics or Diagnostics())
     actions = Actions(parameters, world, days)
     initial = parameters.initial_shares(len(population.ages)).detach()
     cuts = cut_evenly(len(population), shards)
-    running = workers((population, disease, groups, cuts), shards)
+    running = workers((world, cuts, tuple(substeps[:-1])), shards)
     try:
         running.call("start", [(initial, seed)] * shards)
         record = Record(world, {})
         for day in range(days):
             action = {name: value.detach() for name, value in record.act(actions, day).items()}
             sent = running.call("emit", [(action, day, seed)] * shards)
-            arriving = [(action, day, seed, list(hits)) for hits in zip(*sent, strict=True)]
-            counts = running.call("receive", arriving)
-            record.add({name: torch.stack([count[name] for count in counts]).sum(0) for name in counts[0]})
+            counts = running.call("receive", [(action, day, seed, list(hits)) for hits in zip(*sent, strict=True)])
+            total = {name: torch.stack([count[name] for count in counts]).sum(0) for name in counts[0]}
+            record.add(total)
         states = running.call("state", [()] * shards)
     finally:
         running.close()
-    outcome = record.outcome()
-    joined = {name: torch.cat([state[name] for state in states]) for name in ("stage", "infected_at", "active")}
-    return Outcome(outcome.exposed, outcome.cases, outcome.deaths, joined)
+    joined = {name: torch.cat([state[name] for state in states]) for name in states[0] if name not in total}
+    return replace(record.outcome(), state=joined | total)
+
+
+def _counts(state: State) -> dict[str, Tensor]:
+    return {name: value for name, value in state.items() if name.startswith("new_")}

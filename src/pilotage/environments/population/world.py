@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from pilotage.environments.population.disease import Disease
+from pilotage.environments.population.disease import Diagnostics, Disease
 from pilotage.environments.population.noise import Noise, thresholds
 from pilotage.environments.population.people import Population
 from pilotage.environments.population.substeps import Action, State
@@ -22,6 +22,7 @@ class World:
     disease: Disease
     group: Tensor
     """[N] integer: the archetype of each agent, the column of `isolation`."""
+    diagnostics: Diagnostics = field(default_factory=Diagnostics)
     begin: int = 0
     """First agent of this shard; states hold the agents begin … end − 1, ids are those of the whole population."""
     end: int = -1
