@@ -38,7 +38,7 @@ def ours(turn: Turn, *, agents: int, days: int, skip: int = 0, differentiable: b
     parameters = Parameters(
         torch.full((weeks,), STRENGTH, requires_grad=differentiable), torch.full((6,), 0.1), torch.full((6,), SHARE)
     )
-    before = (skip, simulate(city, parameters, days=skip, seed=0).state) if skip else None
+    before = (skip, simulate(city, parameters, days=skip, seed=0)) if skip else None
 
     def repetition() -> dict[str, float]:
         outcome = simulate(city, parameters, days=days, seed=0, start=before, differentiable=differentiable)

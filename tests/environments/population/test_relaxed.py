@@ -189,6 +189,6 @@ def test_what_gradients_cannot_do_is_refused():
         gradients("pathwise")
     with pytest.raises(UsageError, match="a decision a day"):
         gradients("score", disease=Disease(decision_days=7))
-    state = simulate(CITY, parameters(), days=3, seed=0).state
+    before = simulate(CITY, parameters(), days=3, seed=0)
     with pytest.raises(UsageError, match="begin on day 0"):
-        simulate(CITY, parameters(), days=3, seed=0, differentiable=True, start=(3, state))
+        simulate(CITY, parameters(), days=3, seed=0, differentiable=True, start=(3, before))

@@ -19,7 +19,7 @@ The contract that calibration, behaviour and counterfactuals build on:
 * `isolation` may be a tensor, or a function `(week, history) -> [groups]` that is asked once at the first day of each
   week; `history` is an `Outcome` of the days so far, so that behaviour can answer to cases.
 * `Outcome.exposed`, `.cases`, `.deaths` are [days, boroughs] persons (agents times `population.weight`);
-  `Outcome.state` goes on: `simulate(…, start=(day, state))` equals having gone through.
+  `simulate(…, start=(day, outcome))` goes on, and equals having gone through.
 * With `differentiable=True` the same draws are made and the outputs have the same values; gradients reach whatever
   in `parameters` requires them, through every day (`relaxed` has the estimators). Without it nothing is recorded and
   the full city fits in memory.
