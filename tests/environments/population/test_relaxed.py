@@ -57,11 +57,11 @@ def test_left_gradients_agree_with_finite_differences_and_straight_through_does_
     def cases(seed, **change):
         return simulate(CITY, parameters(**change), days=DAYS, seed=seed).cases.sum().item()
 
-    left = [gradients(seed=s) for s in range(6)]
+    left = [gradients(seed=s) for s in range(5)]
     straight = gradients("straight_through")
-    for name, centre, step in (("transmission", 3.5, 0.7), ("initial", 0.02, 0.008)):
+    for name, centre, step in (("transmission", 3.5, 0.7), ("initial", 0.02, 0.01)):
         slopes = [
-            (cases(s, **{name: centre + step}) - cases(s, **{name: centre - step})) / (2 * step) for s in range(12)
+            (cases(s, **{name: centre + step}) - cases(s, **{name: centre - step})) / (2 * step) for s in range(10)
         ]
         truth, error = statistics.mean(slopes), statistics.stdev(slopes) / len(slopes) ** 0.5
         values = [g[name].sum().item() for g in left]
@@ -117,11 +117,11 @@ def test_the_score_is_zero_on_average_and_its_product_with_the_loss_is_the_slope
         return simulate(town, made, days=days, seed=seed, **settings)
 
     def mean(strength, isolation):
-        rows = [run(torch.tensor(strength), torch.tensor(isolation), s) for s in range(60)]
+        rows = [run(torch.tensor(strength), torch.tensor(isolation), s) for s in range(50)]
         return statistics.mean(float(row.exposed.sum()) for row in rows)
 
     at = torch.tensor(3.0, requires_grad=True), torch.tensor(0.3, requires_grad=True)
-    rows = [run(*at, s, differentiable=True, estimator="score") for s in range(120)]
+    rows = [run(*at, s, differentiable=True, estimator="score") for s in range(100)]
     loss = torch.stack([row.exposed.sum() for row in rows])
     surrogate = score_function(torch.stack([row.log_probability for row in rows]), loss, leave_one_out(loss))
     assert torch.equal(surrogate.detach(), loss)
@@ -168,12 +168,12 @@ def test_gradients_reach_what_made_the_parameters():
 
 
 def test_transmission_is_recovered_from_weekly_cases_by_descent():
-    """Plant R of two weeks, start elsewhere: twenty steps of Adam come within a tenth."""
+    """Plant R of two weeks, start elsewhere: fifteen steps of Adam come within a tenth."""
     city, truth = tiny_city(20_000, seed=3), torch.tensor([3.6, 2.4])
     target = simulate(city, Parameters(truth, initial=torch.tensor(0.03)), days=14, seed=0).exposed
     free = torch.tensor([2.8, 2.8], requires_grad=True)
-    optimiser = torch.optim.Adam([free], lr=0.1)
-    for step in range(20):
+    optimiser = torch.optim.Adam([free], lr=0.12)
+    for step in range(15):
         outcome = simulate(
             city, Parameters(free, initial=torch.tensor(0.03)), days=14, seed=1 + step, differentiable=True
         )
