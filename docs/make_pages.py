@@ -35,6 +35,7 @@ GUIDE = [
     {"Add a piece": "adding-a-piece.md"},
     {"Language models as a service": "llm.md"},
     {"Robot policies": "robot-policies.md"},
+    {"Populations": "populations.md"},
     {"Metrics": "metrics.md"},
 ]
 
