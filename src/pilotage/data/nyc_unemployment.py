@@ -7,10 +7,10 @@ the original was at hand. What could be checked is inside the table (`month_labe
 * In that copy months are numbers, and 7 stands for August: they count from 0. Were they to count from 1, everything
   would lie a month earlier.
 * In all five boroughs the rate rises exactly twice, in January 2021 and in June 2021 as labelled here, and falls or
-  stays in every other month. January (seasonal work ends) and June (school ends) are when unadjusted rates of the city
-  rise in other years too; one month earlier the rises would lie in December and May. This speaks for the labels and is
-  no proof: who needs these numbers for more than a demonstration fetches series LAUCN36005, 36047, 36061, 36081, 36085
-  from BLS.
+  stays in every other month. Rates that are not seasonally adjusted usually rise when seasonal work ends in January and
+  when school ends in June; one month earlier the rises would lie in December and May. This speaks for the labels and is
+  no proof: who needs these numbers for more than a demonstration fetches the counties 36005, 36047, 36061, 36081 and
+  36085 from BLS.
 * BLS revises every spring. Which revision this is cannot be seen from the table."""
 
 from __future__ import annotations
