@@ -1,0 +1,82 @@
+"""Noise from counters, for millions of agents: a uniform number is a hash of (seed, step, purpose, agent, other agent).
+
+No generator has a state. An agent's draws depend neither on who else is drawn for nor in which order, so that shards
+and permutations change nothing and two scenarios under one seed share all the noise that both use."""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+from torch import Tensor
+
+BITS = 24
+"""Bits of a uniform number: what float32 holds exactly in [0, 1)."""
+_RANGE = 1 << BITS
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+
+def _signed(word: int) -> int:
+    """The int32 with the same 32 bits."""
+    return ((word & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+
+
+_FIRST, _SECOND, _ODD = 0x7FEB352D, _signed(0x846CA68B), _signed(0x9E3779B1)
+
+
+def _mix(words: Tensor) -> Tensor:
+    """Bijection of 32 bits with low bias (Wellons, «Prospecting for hash functions», 2018), in place on int32."""
+    words ^= (words >> 16) & 0xFFFF
+    words *= _FIRST
+    words ^= (words >> 15) & 0x1FFFF
+    words *= _SECOND
+    words ^= (words >> 16) & 0xFFFF
+    return words
+
+
+def _mix64(word: int) -> int:
+    """The finaliser of splitmix64 (Steele, Lea and Flood 2014)."""
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK
+    return word ^ (word >> 31)
+
+
+class Noise:
+    """The noise of one step: `Noise(seed, step)`; `step` is a day, a month, or -1 for what happens before the first."""
+
+    def __init__(self, seed: int, step: int) -> None:
+        self.seed, self.step = seed, step
+
+    def at(self, step: int) -> Noise:
+        """The noise of another step under the same seed."""
+        return Noise(self.seed, step)
+
+    def integer(self, purpose: str, index: int = 0) -> int:
+        """One number in [0, 2^64) for the whole step."""
+        word = _mix64((self.seed * _GOLDEN + 1) & _MASK)
+        for part in (self.step, zlib.crc32(purpose.encode()), index):
+            word = _mix64((word ^ (part & _MASK)) + _GOLDEN & _MASK)
+        return word
+
+    def words(self, purpose: str, agents: Tensor, others: Tensor | None = None, *, index: int = 0) -> Tensor:
+        """24 random bits per row: int32 in [0, 2^24).
+
+        agents [rows], others [rows] or None: ids of agents, below 2^31; (a, b) and (b, a) differ. `index` tells draws
+        of one purpose apart. -> [rows]"""
+        key = self.integer(purpose, index)
+        low, high = _signed(key), _signed(key >> 32)
+        words = _mix((agents.to(torch.int32) + low) * _ODD)
+        words ^= high
+        if others is not None:
+            words += others.to(torch.int32)
+        return (_mix(words) >> (32 - BITS)) & (_RANGE - 1)
+
+    def uniforms(self, purpose: str, agents: Tensor, others: Tensor | None = None, *, index: int = 0) -> Tensor:
+        """float32 in [0, 1), 0 included. Arguments as for `words`. -> [rows]"""
+        return self.words(purpose, agents, others, index=index).to(torch.float32) * (1.0 / _RANGE)
+
+
+def thresholds(probability: Tensor) -> Tensor:
+    """int32 T with P(words < T) = probability, rounded up to 2^-24; 0 and 1 are exact. [...] -> [...]"""
+    return (probability.detach().double().clamp(0, 1) * _RANGE).ceil().to(torch.int32)
