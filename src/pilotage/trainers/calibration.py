@@ -114,7 +114,7 @@ class Calibrator:
         for name, parameter in self.model.named_parameters():
             if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
                 raise NonFinite(self.steps + 1, f"gradient of {name}", None, None)
-        judged = held_out if self.held_out else float(loss)
+        judged = held_out if self.held_out else float(loss.detach())
         if judged < self.best_value:
             self.best_value, self.best = judged, values.detach().clone()
         if self.decay_over is not None:
@@ -122,7 +122,7 @@ class Calibrator:
                 group["lr"] = self.rate * (1 + math.cos(math.pi * min(1.0, self.steps / self.decay_over))) / 2
         self.optimiser.step()
         self.steps += 1
-        return Step(float(loss), held_out, values.detach())
+        return Step(float(loss.detach()), held_out, values.detach())
 
     def state_dict(self) -> dict[str, Any]:
         return {
