@@ -18,6 +18,7 @@ from pilotage.environments.population import weekly
 from pilotage.evaluation.forecasts import Forecast, Window
 from pilotage.evaluation.reference_forecasts import persistence, seir
 from pilotage.llm import Service
+from pilotage.llm.yes_no import Poll
 from pilotage.runs import Progress, Run
 from pilotage.runs.durable import write_atomically
 from pilotage.system import Result, UsageError
@@ -30,6 +31,8 @@ VALUES, CURVES = "calibrated.safetensors", "curves.json"
 """Files of a run: what was calibrated, and the curves that its report shows."""
 NETWORK_RATE = 0.05
 """Of the rate of direct parameters, for a network."""
+ENDS = (0.025, 0.5, 0.975)
+"""Quantiles of simulations that curves.json holds."""
 EXPLAINED = {
     "calibration/loss": "mean squared difference between simulated and reported weekly cases by borough over that of "
     "the reported ones, on the fitted weeks; in the result of the median of all simulations, on the known weeks",
@@ -44,8 +47,9 @@ EXPLAINED = {
     "persistence/…, seir/…": "the same scores of the last known week again, and of a four-parameter compartment model "
     "fitted to each borough",
     "recovered/R": "mean relative error of R_w against the planted one",
-    "llm/fallen_back": "answers so far that were neither yes nor no, also when asked again",
-    "llm/called": "calls of the language model, or its stand-in, so far",
+    "llm/asked": "answers that the known weeks took, of the language model or its stand-in",
+    "llm/repaired": "of these, those that were yes or no only when asked again",
+    "llm/fallen_back": "of these, those that were neither, also when asked again",
 }
 
 
@@ -60,7 +64,13 @@ def calibrate_and_forecast(config: EpidemicConfig, run: Run) -> Result:
         for name, text in EXPLAINED.items():
             run.describe(name, text)
         if not behaviour:
-            behaviour["said"] = epidemic.said()
+            behaviour["said"] = epidemic.said(lambda who, prompt, poll: note(run, who, prompt, poll))
+            if service is not None:
+                counters = service.counters()
+                counted = ("asked", "repaired", "fallen_back")
+                run.log(0, {f"llm/{name}": getattr(counters, name) for name in counted})
+            # What was answered is not asked for again.
+            run.save(0, {"calibrator": calibrator, "behaviour": behaviour})
         with Progress(config.steps, "calibrating", start=done) as progress:
             for number in range(done + 1, config.steps + 1):
                 begun = time.perf_counter()
@@ -71,9 +81,6 @@ def calibrate_and_forecast(config: EpidemicConfig, run: Run) -> Result:
                     metrics["calibration/held_out"] = step.held_out
                 if config.behaviour != "none":
                     metrics["isolation"] = mean_isolation(epidemic, step.values, behaviour["said"])
-                if service is not None:
-                    counters = service.counters()
-                    metrics |= {"llm/fallen_back": counters.fallen_back, "llm/called": counters.called}
                 run.log(number, metrics)
                 run.clock(number, {"seconds": time.perf_counter() - begun})
                 progress.advance(number, loss=step.loss)
@@ -86,6 +93,13 @@ def calibrate_and_forecast(config: EpidemicConfig, run: Run) -> Result:
         write_atomically(run.directory / VALUES, save({"values": values.contiguous(), "said": behaviour["said"]}))
         result = judge(config, epidemic, values, behaviour["said"], run)
     return Result(str(run.directory), result)
+
+
+def note(run: Run, who: str, prompt: str, poll: Poll) -> None:
+    """Keeps an exchange in rollouts.jsonl. What was scripted says so by itself."""
+    text = f"[scripted stand-in] {poll.said}" if poll.scripted else poll.said
+    record = {"who": who, "prompt": prompt, "completion": text, "yes": poll.yes, "no": poll.no, "share": poll.share}
+    run.rollout(0, record)
 
 
 @contextmanager
@@ -152,7 +166,7 @@ def judge(config: EpidemicConfig, epidemic: Epidemic, values: Tensor, said: Tens
         people = world.people.double().numpy()
         scored["seir"] = window.score(seir(window, people, generator=run.numpy_generator("seir")))
     result = {f"{who}/{name}": value for who, row in scored.items() for name, value in row.items()}
-    low, median, high = np.quantile(draws, [0.025, 0.5, 0.975], axis=0)
+    low, median, high = np.quantile(draws, ENDS, axis=0)
     result["calibration/loss"] = float(mean_squared(torch.from_numpy(median[:known]), world.reported[:known]))
     if world.planted is not None:
         planted = world.planted["transmission"][:known]
@@ -167,6 +181,7 @@ def judge(config: EpidemicConfig, epidemic: Epidemic, values: Tensor, said: Tens
         "observed": world.reported[:weeks].tolist(),
         "source": "planted" if world.planted is not None else str(config.series),
         "simulated": {"low": low.tolist(), "median": median.tolist(), "high": high.tolist()},
+        "city": dict(zip(("low", "median", "high"), np.quantile(draws.sum(2), ENDS, axis=0).tolist(), strict=True)),
         "seeds": config.forecast_seeds,
     }
     write_atomically(run.directory / CURVES, json.dumps(curves).encode() + b"\n")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from pilotage.policies.archetypes import Alignment, aligned
 from pilotage.trainers.epidemic_config import EpidemicConfig
 from pilotage.trainers.epidemic_world import Asked, World
 
+Note = Callable[[str, str, Any], None]
 LOOKED_BACK = 3
 """Last known weeks whose features the network reads."""
 CARRIED = 2
@@ -104,18 +106,21 @@ class Epidemic:
         self.model = EpidemicModel(config, world, asked, known, seed)
         self.reported = world.reported[:known]
 
-    def said(self) -> Tensor:
-        """[known, groups]: shares that are asked for in the known weeks, which do not depend on a simulation."""
-        behaviour = self.asked.behaviour()
+    def said(self, note: Note | None = None) -> Tensor:
+        """[known, groups]: shares that are asked for in the known weeks, which do not depend on a simulation.
+
+        note: told of some questions of the first week and the last (who, prompt, poll)."""
+        behaviour = self.asked.behaviour(note)
         groups = int(self.asked.groups.max()) + 1
         if behaviour is None:
             return torch.zeros(self.known, groups)
         return torch.stack([behaviour(week, None) for week in range(self.known)])
 
     def weekly_cases(self, values: Tensor, seed: int, said: Tensor) -> Tensor:
-        """[known, boroughs] with gradients in values [V]."""
+        """[known, boroughs], with gradients where values [V] have some."""
         parts = self.model.named(values)
-        outcome = self._simulated(parts, self.model.isolation(parts, said), self.known, seed, gradients=True)
+        gradients = values.requires_grad and torch.is_grad_enabled()
+        outcome = self._simulated(parts, self.model.isolation(parts, said), self.known, seed, gradients=gradients)
         return weekly(outcome.cases)
 
     def free(self, values: Tensor, seed: int, said: Tensor, weeks: int) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,8 @@ from pilotage.trainers.epidemic_config import EpidemicConfig
 
 STAND_IN = "citizens"
 PLANTED_SCALE = 0.2
+NOTED = 3
+"""Questions of a week that are kept for the report, about so many."""
 
 
 @dataclass(frozen=True)
@@ -161,17 +163,19 @@ class Asked:
     def _kinds(self) -> list[dict[str, str]]:
         return self.template.archetypes()
 
-    def behaviour(self) -> Archetypes | ByCases | None:
-        """A fresh one, that has asked nothing; None: nobody isolates. It says what is asked for, not aligned."""
+    def behaviour(self, note: Callable[[str, str, Any], None] | None = None) -> Archetypes | ByCases | None:
+        """A fresh one, that has asked nothing; None: nobody isolates. It says what was answered, not aligned.
+
+        note: told of the first questions (who, prompt, poll), at most NOTED of each week."""
         if self.config.behaviour == "none":
             return None
         if self.config.behaviour == "rule":
             kinds = int(self.groups.max()) + 1
             return ByCases(self._rate, kinds, threshold=self.config.threshold, cautious=self.config.cautious)
         if self.config.behaviour == "agents":
-            return _Each(self.template, self._ask(), self._facts, self._labels(), memory=self.config.memory)
+            return _Each(self.template, self._ask(note), self._facts, self._labels(), memory=self.config.memory)
         present = torch.bincount(self.groups, minlength=len(self._kinds())) > 0
-        return Archetypes(self.template, self._ask(), self._facts, memory=self.config.memory, present=present)
+        return Archetypes(self.template, self._ask(note), self._facts, memory=self.config.memory, present=present)
 
     def before(self, week: int, history: Any) -> Tensor:
         """[week, boroughs] cases of the weeks before: reported where known, else simulated."""
@@ -198,15 +202,19 @@ class Asked:
             for a, b in zip(population.age, population.borough, strict=True)
         ]
 
-    def _ask(self) -> Ask:
+    def _ask(self, note: Callable[[str, str, Any], None] | None) -> Ask:
         service, config = self.service, self.config
         if service is None:
             raise UsageError("nobody is there to be asked: this behaviour needs a service")
 
         def ask(questions: Sequence[Conversation]) -> Any:
-            return poll(
+            polls = poll(
                 service, questions, draws=config.draws, first_token=config.first_token, temperature=config.temperature
             )
+            if note is not None:
+                for place in range(0, len(polls), max(1, len(polls) // NOTED)):
+                    note(f"kind {place + 1} of {len(polls)}", questions[place][-1][1], polls[place])
+            return polls
 
         return ask
 
