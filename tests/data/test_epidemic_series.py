@@ -18,6 +18,7 @@ from pilotage.data.epidemic_series import (
     read_populations,
     read_weekly,
 )
+from pilotage.data.nyc_people import nyc_people
 from pilotage.system import UsageError
 
 HEADER = "BX_cases,BX_hospitalized,BX_deaths"
@@ -120,6 +121,7 @@ def test_the_real_series_and_its_daily_file_agree(shared_data: Path) -> None:
     assert people.shape == (5, 6)
     assert int(people.sum()) == 8_336_817
     assert (people > 0).all()
+    assert torch.equal(people, nyc_people())
 
 
 def test_month_labels_of_unemployment_agree_only_as_given() -> None:

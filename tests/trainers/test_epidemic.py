@@ -197,7 +197,7 @@ def test_r_to_come_wanders_from_the_last_known_weeks() -> None:
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        ("--series x.csv", "--populations"),
+        ("--populations x.csv", "--series"),
         ("--agents 10", "100 agents"),
         ("--behaviour agents", "archetypes"),
         ("--r-low 5", "r_low < r_high"),
@@ -221,13 +221,14 @@ def test_prompts_may_use_what_agents_have_and_nothing_else(tmp_path: Path) -> No
     assert all(json.loads(line)["who"] == "kind 1 of 1" for line in lines)
 
 
-def test_the_real_city_is_read_and_simulated(shared_data: Path, tmp_path: Path) -> None:
+def test_the_real_city_is_read_and_simulated(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = shared_data / "nyc-covid"
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent")
     config = EpidemicConfig(
         series=folder / "nyc_weekly_by_borough.csv",
-        populations=folder / "implied_population_by_borough_age.csv",
         last="2020-10-10",
         agents=8000,
         behaviour="rule",
@@ -238,6 +239,11 @@ def test_the_real_city_is_read_and_simulated(shared_data: Path, tmp_path: Path) 
     world = make_world(config)
     assert world.population.weight == pytest.approx(8_336_817 / 8000)
     assert world.labels[0] == "2020-09-05"
+    monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path))
+    with pytest.raises(UsageError, match="data-by-day"):
+        make_world(replace(config, series=Path("nyc")))
+    (tmp_path / "nyc-covid").symlink_to(folder)
+    assert torch.equal(make_world(replace(config, series=Path("nyc"))).reported, world.reported)
     result = ran(tmp_path / "run", config)
     assert np.isfinite(list(result.metrics.values())).all()
     with pytest.raises(UsageError, match="2025"):

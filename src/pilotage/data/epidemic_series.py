@@ -8,6 +8,7 @@ downloaded here: give a path."""
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -124,6 +125,16 @@ def _whole_weeks(days: list[date], table: Tensor, path: Path) -> tuple[list[date
         raise UsageError(f"{path} holds no whole week from Sunday to Saturday")
     table = table[first : first + 7 * weeks].unflatten(0, (weeks, 7)).sum(1)
     return [days[first + 7 * week + 6] for week in range(weeks)], table
+
+
+def kept_series() -> Path:
+    """The first file of New York City's counts in $PILOTAGE_HOME/nyc-covid (by default ~/.cache/pilotage/nyc-covid),
+    weekly before daily. Raises UsageError that names the original where there is none."""
+    folder = Path(os.environ.get("PILOTAGE_HOME") or Path.home() / ".cache" / "pilotage") / "nyc-covid"
+    for pattern in ("nyc_weekly_by_borough*.csv", "nyc_daily_by_borough*.csv", "data-by-day*.csv"):
+        if found := sorted(folder.glob(pattern)):
+            return found[0]
+    raise UsageError(f"there is no series in {folder}; put {SOURCE} there, or give a path")
 
 
 def growth(counts: Tensor, lag: int = 1) -> Tensor:

@@ -20,10 +20,11 @@ class EpidemicConfig:
     """A city of agents in an epidemic, its behaviour, and the series it is calibrated to"""
 
     series: Path | None = None
-    """Daily or weekly counts by borough, in the format of nychealth/coronavirus-data; none: an invented city whose
-    series was simulated with planted values, which the result then compares with what was recovered."""
+    """Daily or weekly counts by borough, in the format of nychealth/coronavirus-data, such as its data-by-day.csv; nyc:
+    the one in $PILOTAGE_HOME/nyc-covid; none: an invented city whose series was simulated with planted values, which
+    the result then compares with what was recovered."""
     populations: Path | None = None
-    """Table of people by borough and age group, needed with `--series`."""
+    """Table of people by borough and age group of the series; none: those of New York City, built in."""
     first: str = "2020-09-05"
     """Last day of the first week of the series that is used."""
     last: str = "2021-03-27"
@@ -86,8 +87,8 @@ class EpidemicConfig:
     """Updates between checkpoints."""
 
     def __post_init__(self) -> None:
-        if (self.series is None) != (self.populations is None):
-            raise UsageError("--series and --populations go together: counts and the people they are of")
+        if self.series is None and self.populations is not None:
+            raise UsageError("--populations are of the people of a series: give --series too")
         if self.agents < 100 or self.horizon < 1 or self.steps < 0 or self.forecast_seeds < 1 or self.draws < 1:
             raise UsageError(
                 f"expected 100 agents or more and 1 or more of horizon, forecast_seeds and draws, got {self.agents}, "

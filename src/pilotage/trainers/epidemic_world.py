@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pilotage.data.epidemic_series import BOROUGHS, change_against_month, read_populations, read_weekly
+from pilotage.data.epidemic_series import (
+    BOROUGHS,
+    change_against_month,
+    kept_series,
+    read_populations,
+    read_weekly,
+)
+from pilotage.data.nyc_people import nyc_people
 from pilotage.engines import build_engine
 from pilotage.environments.population import (
     Outcome,
@@ -57,10 +64,11 @@ class World:
 
 def make_world(config: EpidemicConfig) -> World:
     """The city of a configuration. Raises UsageError for data that does not fit."""
-    if config.series is None or config.populations is None:
+    if config.series is None:
         return _planted(config)
-    series = read_weekly(config.series).between(config.first, config.last)
-    counts = read_populations(config.populations)
+    path = kept_series() if str(config.series) == "nyc" else config.series
+    series = read_weekly(path).between(config.first, config.last)
+    counts = nyc_people() if config.populations is None else read_populations(config.populations)
     total = int(counts.sum())
     agents = min(config.agents, total)
     population = city(
