@@ -110,10 +110,13 @@ def _slug(text: object) -> str:
 
 
 def forecast(system: System, config: Any) -> Mapping[str, Any]:
-    """What a run will take: `steps`, `tokens`, `seconds` and more as far as the system can tell beforehand."""
-    if "forecast" in system.actions:
-        expected: Mapping[str, Any] = system.actions["forecast"](config)
-        return expected
+    """What a run will take: `steps`, `tokens`, `seconds` and more as far as the system can tell beforehand.
+
+    It is the action `cost`, or `forecast` where that is no verb over a run that forecasts something else."""
+    for name in ("cost", "forecast"):
+        if name in system.actions:
+            expected: Mapping[str, Any] = system.actions[name](config)
+            return expected
     return {"steps": config.steps} if hasattr(config, "steps") else {}
 
 

@@ -17,8 +17,9 @@ from pilotage.launch import recorded
 from pilotage.references import nearest
 from pilotage.system import System, UsageError
 
-ELSEWHERE = ("forecast", "play")
-"""Actions that have commands of their own: `pilotage run --dry-run` and `pilotage play`."""
+ELSEWHERE = ("cost", "forecast", "play")
+"""Actions that have commands of their own: `pilotage run --dry-run` and `pilotage play`. Beside a `cost`, `forecast` is
+a verb like others."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def do(words: Sequence[str], screen: Screen) -> int:
 
 def verbs(system: System) -> dict[str, Callable[..., Any]]:
     """The actions of a system that `do` runs: `action(config, run, **options)`."""
-    return {name: action for name, action in system.actions.items() if name not in ELSEWHERE}
+    own = {"forecast"} if "cost" in system.actions else set()
+    return {name: action for name, action in system.actions.items() if name in own or name not in ELSEWHERE}
 
 
 def action_named(system: System, verb: str) -> Callable[..., Any]:

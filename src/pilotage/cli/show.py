@@ -33,7 +33,7 @@ def show(words: Sequence[str], screen: Screen) -> int:
         screen.heading("what the paper promises, and what was measured")
         measured = measured_claims(find_reproduction(name))
         screen.table(("claim", "statement", "verdict", "difference"), [claim_row(c, measured) for c in claims])
-    verbs = [verb for verb in system.actions if verb != "forecast"]
+    verbs = [verb for verb in system.actions if verb != "cost" and (verb != "forecast" or "cost" in system.actions)]
     if verbs:
         screen.heading("further verbs over a finished run")
         screen.line(", ".join(verbs))

@@ -1,0 +1,178 @@
+"""What is calibrated in an epidemic, as one module: R of every week, initial infections, alignment of behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pilotage.data.epidemic_series import features
+from pilotage.environments.population import Outcome, Parameters, simulate, weekly
+from pilotage.networks.bounded import Bounded
+from pilotage.networks.calibration_network import CalibNN
+from pilotage.policies.archetypes import Alignment, aligned
+from pilotage.trainers.epidemic_config import EpidemicConfig
+from pilotage.trainers.epidemic_world import Asked, World
+
+Note = Callable[[str, str, Any], None]
+LOOKED_BACK = 3
+"""Last known weeks whose features the network reads."""
+CARRIED = 2
+"""Last known weeks whose mean R is taken for weeks to come."""
+
+
+class EpidemicModel(nn.Module):
+    """Its `values` are one vector: R [known], share infected at first [ages], and scale and shift [sets] if aligned."""
+
+    observed: Tensor
+
+    def __init__(self, config: EpidemicConfig, world: World, asked: Asked, known: int, seed: int) -> None:
+        super().__init__()
+        self.known, self.ages = known, len(world.population.ages)
+        middle = (config.r_low + config.r_high) / 2
+        self.network: CalibNN | None = None
+        self.transmission: Bounded | None = None
+        reported = world.reported[:known]
+        if config.parameters == "calibnn":
+            self.register_buffer("observed", features(reported, population=world.people)[-LOOKED_BACK:])
+            bounds = torch.tensor([config.r_low]), torch.tensor([config.r_high])
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.network = CalibNN(self.observed.shape[1], *bounds)
+        else:
+            self.transmission = Bounded(torch.full((known,), middle), config.r_low, config.r_high)
+        # Ten days of infections are behind day 0; the first week's cases say how many they were.
+        share = float(reported[0].sum() / config.reporting / world.people.sum()) * 10 / 7
+        first = min(0.05, max(2 / len(world.population), share))
+        self.initial = Bounded(torch.full((self.ages,), first), first / 4, 4 * first)
+        self.alignment = Alignment(asked.sets) if config.behaviour == "aligned" else None
+
+    def forward(self) -> Tensor:
+        """The vector of values."""
+        rates = self.network(self.observed, self.known)[:, 0] if self.network is not None else None
+        if self.transmission is not None:
+            rates = self.transmission()
+        assert rates is not None
+        parts = [rates, self.initial()]
+        if self.alignment is not None:
+            parts += [self.alignment.scale(), self.alignment.shift()]
+        return torch.cat(parts)
+
+    def named(self, values: Tensor) -> dict[str, Tensor]:
+        """The parts of a vector by name."""
+        sizes = [self.known, self.ages]
+        names = ["transmission", "initial"]
+        if self.alignment is not None:
+            sets = (len(values) - sum(sizes)) // 2
+            sizes, names = [*sizes, sets, sets], [*names, "scale", "shift"]
+        return dict(zip(names, values.split(sizes), strict=True))
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest values, for searches; of R the configuration's even with a network."""
+        if self.transmission is not None:
+            low, high = [self.transmission.low], [self.transmission.high]
+        else:
+            assert self.network is not None
+            low, high = [self.network.low.expand(self.known)], [self.network.high.expand(self.known)]
+        rest: list[Bounded] = [self.initial]
+        rest += [self.alignment.scale, self.alignment.shift] if self.alignment is not None else []
+        return torch.cat([*low, *(part.low for part in rest)]), torch.cat([*high, *(part.high for part in rest)])
+
+    def isolation(self, values: Mapping[str, Tensor], shares: Tensor) -> Tensor:
+        """What people do [..., groups], from what was said."""
+        if self.alignment is None:
+            return shares
+        sets = self.alignment.of
+        return aligned(shares, values["scale"][sets], values["shift"][sets])
+
+
+def carried(rates: Tensor, weeks: int, seed: int) -> Tensor:
+    """R of weeks to come: from the mean of the last two known ones on, a random walk of log R whose steps are as large
+    as those from week to week in the known weeks. rates [known] -> [weeks]"""
+    logs = rates.log()
+    size = logs.diff().square().mean().sqrt() if len(rates) > 1 else torch.tensor(0.0)
+    steps = torch.randn(weeks, generator=torch.Generator().manual_seed(seed))
+    return (logs[-CARRIED:].exp().mean().log() + size * steps.cumsum(0)).exp()
+
+
+class Epidemic:
+    """A world with its behaviour, simulated from a model's values."""
+
+    def __init__(self, config: EpidemicConfig, world: World, asked: Asked, known: int, seed: int = 0) -> None:
+        """seed: of a network's first weights."""
+        self.config, self.world, self.asked, self.known = config, world, asked, known
+        self.model = EpidemicModel(config, world, asked, known, seed)
+        self.reported = world.reported[:known]
+
+    def said(self, note: Note | None = None) -> Tensor:
+        """[known, groups]: shares that are asked for in the known weeks, which do not depend on a simulation.
+
+        note: told of some questions of the first week and the last (who, prompt, poll)."""
+        behaviour = self.asked.behaviour(note)
+        groups = int(self.asked.groups.max()) + 1
+        if behaviour is None:
+            return torch.zeros(self.known, groups)
+        return torch.stack([behaviour(week, None) for week in range(self.known)])
+
+    def weekly_cases(self, values: Tensor, seed: int, said: Tensor) -> Tensor:
+        """[known, boroughs], with gradients where values [V] have some."""
+        parts = self.model.named(values)
+        gradients = values.requires_grad and torch.is_grad_enabled()
+        outcome = self._simulated(parts, self.model.isolation(parts, said), self.known, seed, gradients=gradients)
+        return weekly(outcome.cases)
+
+    def free(self, values: Tensor, seed: int, said: Tensor, weeks: int) -> Outcome:
+        """So many weeks from the first: known weeks as calibrated, later ones with R that wanders on from the last and
+        with people who answer to what the simulation reports."""
+        parts = {name: part.detach() for name, part in self.model.named(values.detach()).items()}
+        done = self.model.isolation(parts, said)
+        behaviour = self.asked.behaviour() if weeks > self.known else None
+        rates = parts["transmission"]
+        later = carried(rates, max(0, weeks - self.known), seed)
+
+        def isolation(week: int, history: Outcome) -> Tensor:
+            if week < self.known:
+                return done[week]
+            if behaviour is None:
+                return torch.zeros(said.shape[1])
+            return self.model.isolation(parts, behaviour(week, history))
+
+        known = {**parts, "transmission": torch.cat([rates, later])}
+        return self._simulated(known, isolation, weeks, seed)
+
+    def changed(
+        self,
+        parts: Mapping[str, Tensor],
+        isolation: Tensor,
+        seed: int,
+        fatality: Tensor | None = None,
+    ) -> Outcome:
+        """The known weeks with other values or behaviour [known, groups]."""
+        return self._simulated(parts, isolation, self.known, seed, fatality=fatality)
+
+    def _simulated(
+        self,
+        parts: Mapping[str, Tensor],
+        isolation: object,
+        weeks: int,
+        seed: int,
+        *,
+        gradients: bool = False,
+        fatality: Tensor | None = None,
+    ) -> Outcome:
+        return simulate(
+            self.world.population,
+            Parameters(
+                parts["transmission"],
+                isolation,  # type: ignore[arg-type]
+                parts["initial"],
+                fatality=fatality,
+                reporting=torch.tensor(self.config.reporting),
+            ),
+            days=7 * weeks,
+            seed=seed,
+            groups=self.asked.groups,
+            differentiable=gradients,
+        )

@@ -1,0 +1,250 @@
+"""The epidemic's run: resumed exactly, scored on what nothing saw, its ladder, its actions, its page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pilotage.configuration import configure
+from pilotage.launch import launch
+from pilotage.report import write_report
+from pilotage.system import Result, UsageError
+from pilotage.systems.societies.agent_torch import SYSTEM
+from pilotage.trainers import epidemic as module
+from pilotage.trainers import epidemic_actions as actions
+from pilotage.trainers.calibration import Calibrator
+from pilotage.trainers.epidemic_config import ACTIONS, EpidemicConfig
+from pilotage.trainers.epidemic_model import carried
+from pilotage.trainers.epidemic_world import make_world
+
+TINY = EpidemicConfig(
+    agents=1000, weeks=4, horizon=1, steps=4, forecast_seeds=2, draws=2, checkpoint_every=2, reporting=1.0
+)
+COMPARED = ("metrics.jsonl", "result.json", "curves.json", module.VALUES, "rollouts.jsonl")
+
+
+def ran(directory: Path, config: EpidemicConfig = TINY, seed: int = 0) -> Result:
+    return launch(SYSTEM, config, seed=seed, directory=directory)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("epidemic") / "run"
+    ran(directory)
+    return directory
+
+
+@pytest.mark.parametrize("interrupted_after", [1, 3])
+def test_interrupted_and_resumed_it_equals_an_undisturbed_run(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted_after: int
+) -> None:
+    step = Calibrator.step
+
+    def stops(self: Calibrator) -> Any:
+        if self.steps == interrupted_after:
+            raise KeyboardInterrupt
+        return step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Calibrator, "step", stops)
+        with pytest.raises(KeyboardInterrupt):
+            ran(tmp_path / "run")
+    ran(tmp_path / "run")
+    for name in COMPARED:
+        assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_another_seed_calibrates_under_other_noise(finished: Path, tmp_path: Path) -> None:
+    ran(tmp_path / "run", seed=1)
+    losses = [
+        [json.loads(line).get("calibration/loss") for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (finished, tmp_path / "run")
+    ]
+    assert losses[0] != losses[1]
+
+
+def test_weeks_after_the_known_ones_play_no_part_in_what_is_calibrated(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_future(config: EpidemicConfig) -> Any:
+        world = make_world(config)
+        changed = world.reported.clone()
+        changed[-config.horizon :] += 1000
+        return replace(world, reported=changed)
+
+    monkeypatch.setattr(module, "make_world", other_future)
+    result = ran(tmp_path / "run")
+    for name in ("metrics.jsonl", module.VALUES, "rollouts.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes(), name
+    before, after = (json.loads((folder / "curves.json").read_text()) for folder in (finished, tmp_path / "run"))
+    assert before["simulated"] == after["simulated"]
+    assert result.metrics["forecast/mae"] > 500
+
+
+def test_scores_are_those_of_the_curves_it_wrote(finished: Path) -> None:
+    curves = json.loads((finished / "curves.json").read_text())
+    result = json.loads((finished / "result.json").read_text())["metrics"]
+    observed, median = np.array(curves["observed"]), np.array(curves["simulated"]["median"])
+    known = curves["known"]
+    assert known == TINY.weeks - TINY.horizon
+    assert result["forecast/mae"] == pytest.approx(np.abs(median[known:] - observed[known:]).mean())
+    loss = ((median - observed)[:known] ** 2).mean() / (observed[:known] ** 2).mean()
+    assert result["calibration/loss"] == pytest.approx(loss, rel=1e-4)
+
+
+def archetypes_present(config: EpidemicConfig) -> torch.Tensor:
+    population = make_world(config).population
+    return torch.unique(population.age.long() * 100 + population.borough)
+
+
+@pytest.mark.parametrize("behaviour", ["none", "rule", "agents", "archetypes"])
+def test_every_rung_of_the_ladder_runs(tmp_path: Path, behaviour: str) -> None:
+    few = replace(TINY, behaviour=behaviour, agents=200, draws=1, steps=1)  # type: ignore[arg-type]
+    result = ran(tmp_path / "run", few)
+    assert result.metrics["forecast/wis"] >= 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    # Once a week; the 30 kinds of people include one that nobody of so few belongs to.
+    asked = {"agents": 200 * 3, "archetypes": len(archetypes_present(few)) * 3}
+    assert lines[0].get("llm/asked", 0) == asked.get(behaviour, 0)
+    assert ("isolation" in lines[-1]) is (behaviour != "none")
+
+
+def test_a_network_calibrates_too_and_its_weights_follow_the_seed(tmp_path: Path) -> None:
+    with_network = replace(TINY, parameters="calibnn", steps=2, behaviour="none", held_out=1)
+    ran(tmp_path / "a", with_network)
+    torch.manual_seed(99)
+    ran(tmp_path / "b", with_network)
+    assert (tmp_path / "a" / "metrics.jsonl").read_bytes() == (tmp_path / "b" / "metrics.jsonl").read_bytes()
+    assert "calibration/held_out" in (tmp_path / "a" / "metrics.jsonl").read_text()
+
+
+def test_a_budget_of_nothing_stops_before_the_first_question(tmp_path: Path) -> None:
+    from pilotage.llm import BudgetReached
+
+    with pytest.raises(BudgetReached, match="0 calls"):
+        ran(tmp_path / "run", replace(TINY, budget_calls=0))
+
+
+def test_counterfactuals_are_paired_and_say_what_they_changed(finished: Path) -> None:
+    table = ACTIONS["counterfactual"](TINY, finished, change="nobody", seeds=5)
+    cases, deaths = table["reported cases and deaths in the known weeks"]
+    assert cases["of"] == "cases"
+    assert cases["changed"] > cases["as it was"]
+    assert cases["effect"] == pytest.approx(cases["changed"] - cases["as it was"])
+    same = ACTIONS["counterfactual"](TINY, finished, change="transmission", by=1.0, seeds=2)
+    for row in same["reported cases and deaths in the known weeks"]:
+        assert row["effect"] == row["low 95"] == row["high 95"] == 0
+    fatal = ACTIONS["counterfactual"](TINY, finished, change="pathogen", by=1000.0, seeds=2)
+    assert fatal["reported cases and deaths in the known weeks"][1]["changed"] > deaths["as it was"]
+    for bad in ({"change": "earlier", "by": 9.0}, {"change": "transmission", "by": 0.0}, {"seeds": 1}):
+        with pytest.raises(UsageError):
+            ACTIONS["counterfactual"](TINY, finished, **bad)
+
+
+def test_behaviour_moved_earlier_is_that_of_later_weeks() -> None:
+    done = torch.arange(8.0).view(4, 2) / 10
+    moved = actions._changed({}, done, "earlier", 2.0)[1]
+    assert torch.equal(moved, torch.stack([done[2], done[3], done[3], done[3]]))
+    frozen = actions._changed({}, done, "frozen", 2.0)[1]
+    assert torch.equal(frozen[0], done.mean(0))
+
+
+def test_forecasts_go_on_after_the_known_weeks_and_end_in_order(finished: Path) -> None:
+    table = ACTIONS["forecast"](TINY, finished, weeks=2, seeds=3)
+    rows = table["weekly reported cases after the last known week"]
+    assert len(rows) == 2 * 6
+    for row in rows:
+        assert row["low 95"] <= row["low 50"] <= row["median"] <= row["high 50"] <= row["high 95"]
+
+
+def test_other_methods_are_judged_beside_the_run(finished: Path) -> None:
+    (rows,) = ACTIONS["calibrate"](TINY, finished, method="abc", simulations=20).values()
+    assert [row["values of"] for row in rows] == ["the run", "abc"]
+    assert all(np.isfinite(row["loss"]) for row in rows)
+
+
+def test_actions_need_a_finished_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="let the run finish first"):
+        ACTIONS["forecast"](TINY, tmp_path)
+
+
+def test_the_page_shows_city_and_boroughs_and_says_that_answers_were_scripted(finished: Path, tmp_path: Path) -> None:
+    html = write_report(finished, tmp_path / "report.html").read_text()
+    assert "Scripted stand-in." in html
+    section = html.partition('<section id="epidemic">')[2].partition("</section>")[0]
+    assert section.count('<svg class="chart"') == 1 + 5
+    assert "Weeks up to week 3 were known" in section
+    for borough in make_world(TINY).population.boroughs:
+        assert f"weekly cases, {borough}" in section
+    assert "[scripted stand-in]" in html
+
+
+def test_r_to_come_wanders_from_the_last_known_weeks() -> None:
+    flat = carried(torch.full((6,), 2.0), 4, 0)
+    assert torch.allclose(flat, torch.full((4,), 2.0))
+    rates = torch.tensor([3.0, 2.0, 3.0, 2.0, 2.0, 2.0])
+    many = torch.stack([carried(rates, 4, seed) for seed in range(300)])
+    assert float(many[:, 0].log().mean()) == pytest.approx(float(torch.tensor(2.0).log()), abs=0.06)
+    assert float(many[:, 3].log().std()) == pytest.approx(2 * float(many[:, 0].log().std()), rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("--populations x.csv", "--series"),
+        ("--agents 10", "100 agents"),
+        ("--behaviour agents", "archetypes"),
+        ("--r-low 5", "r_low < r_high"),
+        ("--provider endpoint", "--model"),
+        ("--cautious 2", "share"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(words: str, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        configure(SYSTEM, words.split())
+
+
+def test_prompts_may_use_what_agents_have_and_nothing_else(tmp_path: Path) -> None:
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("Somebody aged {age}: isolate? {cases} cases, {price} dollars")
+    with pytest.raises(UsageError, match=r"\{price\}"):
+        ran(tmp_path / "a", replace(TINY, prompt=prompt))
+    prompt.write_text("There were {cases} cases. Does somebody isolate? Yes or No")
+    ran(tmp_path / "b", replace(TINY, prompt=prompt, steps=1, behaviour="archetypes"))
+    lines = (tmp_path / "b" / "rollouts.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["who"] == "kind 1 of 1" for line in lines)
+
+
+def test_the_real_city_is_read_and_simulated(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shared_data / "nyc-covid"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+    config = EpidemicConfig(
+        series=folder / "nyc_weekly_by_borough.csv",
+        last="2020-10-10",
+        agents=8000,
+        behaviour="rule",
+        steps=1,
+        horizon=2,
+        forecast_seeds=2,
+    )
+    world = make_world(config)
+    assert world.population.weight == pytest.approx(8_336_817 / 8000)
+    assert world.labels[0] == "2020-09-05"
+    monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path))
+    with pytest.raises(UsageError, match="data-by-day"):
+        make_world(replace(config, series=Path("nyc")))
+    (tmp_path / "nyc-covid").symlink_to(folder)
+    assert torch.equal(make_world(replace(config, series=Path("nyc"))).reported, world.reported)
+    result = ran(tmp_path / "run", config)
+    assert np.isfinite(list(result.metrics.values())).all()
+    with pytest.raises(UsageError, match="2025"):
+        make_world(replace(config, last="2025-01-04"))
