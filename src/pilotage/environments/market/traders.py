@@ -1,0 +1,204 @@
+"""Scripted traders: documented rules that react to everything they are shown. No language model is behind them.
+
+For trader i and stock j, with the valuation V_j of what is known, news s, the mean tone b_j of the posts shown and the
+last price P_j, a value-anchored trader believes in
+
+    v_ij = V_j · exp(bias_ij + c_i · s + f · b_j + ε_ij),    m_ij = log(v_ij / P_j) + k · imbalance of the book of j,
+
+and a trend follower expects m_ij = g · (log-return of the last days) + a · log(V_j / P_j) + c_i · s + f · b_j + bias_ij
++ ε_ij + k · imbalance. So good news, praise, a raised valuation (a good report, a rate cut) and bids that outweigh asks
+raise m_ij for both. Each then wants the share
+
+    w_ij = clip((premium + m_ij) / (γ_i · risk), 0, 1), scaled down where they sum to more than 1,
+
+of what it owns (less what is due within ten days), closes a part of the largest gap that exceeds its patience, and
+offers up to P · (1 + spread_i · U) or asks from P · (1 − spread_i · U), a value-anchored one never beyond v_ij. It wants
+debts of appetite_i · max(0, largest m_ij − yearly rate of its loans) times its opening wealth, and posts with the tone
+tanh(m_ij / 0.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pilotage.environments.market.forum import Post
+from pilotage.environments.market.ledger import LOAN_DAYS, MILLION
+from pilotage.environments.market.views import Borrowing, Forecast, View, Wish
+from pilotage.system import UsageError
+
+Style = Literal["value", "trend"]
+STYLES: tuple[Style, ...] = ("value", "trend")
+# By character, in the order of `CHARACTERS`: conservative, aggressive, balanced, growth-oriented.
+AVERSION = np.array([4.0, 0.8, 2.0, 1.2])
+"""γ."""
+TO_NEWS = np.array([0.01, 0.04, 0.02, 0.03])
+"""c."""
+APPETITE = np.array([1.0, 4.0, 2.0, 3.0])
+"""Debt per unit of expected gain over the rate, in opening wealths."""
+PATIENCE = np.array([0.08, 0.02, 0.05, 0.03])
+"""Gap, as a share of what it owns, below which it holds."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Numbers that all scripted traders share."""
+
+    premium: float = 0.06
+    """What stocks are expected to earn without further reasons."""
+    risk: float = 0.1
+    bias: float = 0.08
+    """Standard deviation of the lasting disagreement about a stock."""
+    noise: float = 0.02
+    """Of ε, drawn anew each session."""
+    forum: float = 0.04
+    """f."""
+    book: float = 0.01
+    """k."""
+    trend_days: int = 5
+    trend: float = 1.5
+    """g."""
+    anchor: float = 0.2
+    """a."""
+    speed: float = 0.3
+    """Part of a gap that one order closes."""
+    due_soon: int = 10
+    """Days ahead for which repayments are kept in cash."""
+    least_loan: float = 0.05
+    """Least loan, in opening wealths."""
+
+
+class ScriptedTraders:
+    """N traders by the rules above, each value-anchored or trend-following."""
+
+    scripted = True
+
+    def __init__(self, styles: Sequence[Style], rules: Rules | None = None) -> None:
+        """styles: [N]."""
+        unknown = sorted(set(styles) - set(STYLES))
+        if unknown or not styles:
+            raise UsageError(f"a scripted trader's style is {' or '.join(STYLES)}, got {unknown or 'none'}")
+        self.styles, self.rules = tuple(styles), rules or Rules()
+        self._trend = np.array([style == "trend" for style in styles])
+
+    # ---- what they believe -------------------------------------------------------------------------------------------
+
+    def expected(self, view: View) -> np.ndarray:
+        """[N, S] m: expected log-returns, the books' imbalance left out (it counts when the trader's turn comes)."""
+        rules, shape = self.rules, (len(self.styles), len(view.firms))
+        lasting = np.random.default_rng((view.seed, 2)).normal(0, rules.bias, shape)
+        passing = np.random.default_rng((view.seed, 3, view.day, view.session)).normal(0, rules.noise, shape)
+        prices = np.array(view.prices, float)
+        gap = np.log(np.array([firm.value for firm in view.firms]) / prices)
+        before = np.array(view.closes[max(0, len(view.closes) - 1 - rules.trend_days)], float)
+        tone = TO_NEWS[view.population.character][:, None] * view.sentiment + rules.forum * view.morning.mean(shape[1])
+        trend = rules.trend * np.log(prices / before) + rules.anchor * gap
+        return np.where(self._trend[:, None], trend, gap) + lasting + tone + passing
+
+    def wanted(self, view: View, expected: np.ndarray) -> np.ndarray:
+        """[N, S] w: shares of what a trader owns that it wants in each stock."""
+        aversion = AVERSION[view.population.character][:, None]
+        weight = np.clip((self.rules.premium + expected) / (aversion * self.rules.risk), 0, 1)
+        return weight / np.maximum(weight.sum(1, keepdims=True), 1)
+
+    def _gaps(self, view: View, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[N, S] cents by which holdings fall short of what is wanted, and [N] what each owns."""
+        ledger, prices = view.exchange.ledger, np.array(view.prices, float)
+        held = (ledger.shares + ledger.shares_aside)[:-1] * prices
+        owned = (ledger.cash + ledger.cash_aside)[:-1] + held.sum(1) - self._due(view)
+        owned = np.maximum(owned, 1.0)
+        return self.wanted(view, expected) * owned[:, None] - held, owned
+
+    def _due(self, view: View) -> np.ndarray:
+        """[N] cents of principal that are due soon."""
+        due = np.zeros(len(self.styles))
+        for loan in view.exchange.ledger.loans:
+            if loan.due <= view.day + self.rules.due_soon:
+                due[loan.trader] += loan.principal
+        return due
+
+    def _debt_gap(self, view: View, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[N] cents by which debts fall short of what is wanted, and the type of loan that each prefers."""
+        population = view.population
+        kind = np.random.default_rng((view.seed, 4)).integers(0, len(LOAN_DAYS), len(self.styles))
+        gain = np.maximum(expected.max(1) - np.array(view.rates)[kind] / MILLION, 0)
+        wanted = np.minimum(APPETITE[population.character] * gain, 1.0) * population.wealth
+        gap = wanted - view.exchange.ledger.owed()
+        return np.where(gap >= self.rules.least_loan * population.wealth, gap, 0.0), kind
+
+    # ---- what they do ------------------------------------------------------------------------------------------------
+
+    def borrow(self, view: View) -> list[Borrowing | None]:
+        gap, kinds = self._debt_gap(view, self.expected(view))
+        amounts = np.minimum(gap, view.limit()).astype(np.int64).tolist()
+        return [Borrowing(kind, amount) if amount else None for kind, amount in zip(kinds.tolist(), amounts, strict=True)]
+
+    def open_session(self, view: View) -> None:
+        self._expected = self.expected(view)
+        self._due_now = self._due(view)
+        generator = np.random.default_rng((view.seed, 5, view.day, view.session))
+        spread = np.random.default_rng((view.seed, 6)).uniform(0.005, 0.02, len(self.styles))
+        self._move = spread * generator.random(len(self.styles))
+
+    def order(self, view: View, trader: int) -> Wish | None:
+        ledger, rules, prices = view.exchange.ledger, self.rules, view.prices
+        stocks = range(len(prices))
+        expected = self._expected[trader] + rules.book * np.array([_imbalance(view, stock) for stock in stocks])
+        character = view.population.character[trader]
+        weight = np.clip((rules.premium + expected) / (AVERSION[character] * rules.risk), 0, 1)
+        weight /= max(weight.sum(), 1.0)
+        held = (ledger.shares[trader] + ledger.shares_aside[trader]) * np.array(prices)
+        owned = float(ledger.cash[trader] + ledger.cash_aside[trader] + held.sum() - self._due_now[trader])
+        gap = weight * max(owned, 1.0) - held
+        stock = int(np.abs(gap).argmax())
+        if abs(gap[stock]) < PATIENCE[character] * max(owned, 1.0):
+            return None
+        last, believed = prices[stock], prices[stock] * float(np.exp(expected[stock]))
+        if gap[stock] > 0:
+            price = last * (1 + self._move[trader])
+            price = max(1, round(price if self._trend[trader] else min(price, max(believed, last * 0.9))))
+            amount = int(min(rules.speed * gap[stock], float(ledger.cash[trader]) - self._due_now[trader]) // price)
+            return Wish(stock, "buy", amount, price) if amount > 0 else None
+        price = last * (1 - self._move[trader])
+        price = max(1, round(price if self._trend[trader] else max(price, min(believed, last * 1.1))))
+        amount = min(int(-rules.speed * gap[stock] // price) + 1, int(ledger.shares[trader, stock]))
+        return Wish(stock, "sell", amount, price) if amount > 0 else None
+
+    def foresee(self, view: View) -> list[Forecast | None]:
+        expected = self.expected(view)
+        gap, owned = self._gaps(view, expected)
+        strong = np.abs(gap) >= (PATIENCE[view.population.character] * owned)[:, None]
+        loans = self._debt_gap(view, expected)[0] > 0
+        buys, sells = (strong & (gap > 0)).tolist(), (strong & (gap < 0)).tolist()
+        return [
+            Forecast(tuple(buy), tuple(sell), bool(loan)) for buy, sell, loan in zip(buys, sells, loans, strict=True)
+        ]
+
+    def post(self, view: View) -> list[Post]:
+        tones = np.tanh(self.expected(view) / 0.1).round(3).tolist()
+        return [Post(trader, tuple(tone), _words(view, tone)) for trader, tone in enumerate(tones)]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
+def _imbalance(view: View, stock: int, levels: int = 5) -> float:
+    """Bids less asks over both, in shares at the best prices: −1 to 1; 0 for an empty book."""
+    book = view.exchange.books[stock]
+    bids, asks = (sum(amount for _, amount in book.depth(side, levels)) for side in ("buy", "sell"))
+    return (bids - asks) / (bids + asks) if bids + asks else 0.0
+
+
+def _words(view: View, tones: Sequence[float]) -> str:
+    """A post's text, by rule."""
+    said = [
+        f"{firm.name} looks {'cheap' if tone > 0.3 else 'dear' if tone < -0.3 else 'fairly priced'} at "
+        f"{price / 100:.2f}"
+        for firm, tone, price in zip(view.firms, tones, view.prices, strict=True)
+    ]
+    return "; ".join(said) + "."
