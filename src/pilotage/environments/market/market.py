@@ -93,6 +93,7 @@ class Market:
         self.stopped = ""
         """Why the market ended before its days; empty otherwise."""
         self._foreseen: Sequence[Forecast | None] = ()
+        self._histories = [company.history(scenario.valuation.tax) for company in scenario.companies]
 
     @property
     def over(self) -> bool:
@@ -144,7 +145,7 @@ class Market:
             Firm(
                 name=company.name,
                 story=company.story,
-                history=company.history(tax),
+                history=self._histories[stock],
                 report=company.report(known - 1, tax) if on.reports and day in scenario.report_days else "",
                 value=100 * scenario.value(stock, known, rates[0]),
             )
@@ -161,7 +162,7 @@ class Market:
             news=" ".join(item.text for item in scenario.news if item.day == day and on.news),
             sentiment=sentiment_on(day, scenario.news) if on.news else 0.0,
             morning=morning,
-            closes=self.record.closes(scenario.prices).tolist(),
+            closes=[scenario.prices, *(prices[-1] for prices in self.record.prices)],
             exchange=self.exchange,
             population=self.population,
         )
@@ -227,16 +228,11 @@ class Market:
         record.prices.append(prices)
         record.volume.append(volumes)
         record.ideal.append([round(100 * value) for value in self.scenario.ideal(self.day)])
-        depth = [[sum(amount for _, amount in book.depth(side)) for side in ("buy", "sell")] for book in self._books]
-        record.depth.append(depth)
+        record.depth.append([[book.open["buy"], book.open["sell"]] for book in self.exchange.books])
         record.cash.append((ledger.cash + ledger.cash_aside)[:-1].tolist())
         record.shares.append((ledger.shares + ledger.shares_aside)[:-1].tolist())
         record.owed.append(ledger.owed().tolist())
         record.wealth.append(ledger.wealth(self.exchange.prices).tolist())
-
-    @property
-    def _books(self) -> list[Any]:
-        return self.exchange.books
 
     def state_dict(self) -> dict[str, Any]:
         """Where the market stands, between two days."""
@@ -255,7 +251,9 @@ class Market:
         self.day, self.stopped, self.counts = int(state["day"]), state["stopped"], Counter(state["counts"])
         for name in ("exchange", "forum", "record", "traders"):
             getattr(self, name).load_state_dict(state[name])
-        self._foreseen = [None if one is None else Forecast(tuple(one[0]), tuple(one[1]), one[2]) for one in state["foreseen"]]
+        self._foreseen = [
+            None if one is None else Forecast(tuple(one[0]), tuple(one[1]), one[2]) for one in state["foreseen"]
+        ]
 
 
 def make_market(

@@ -85,6 +85,8 @@ class OrderBook:
         self._levels: dict[str, dict[int, deque[Order]]] = {side: {} for side in SIDES}
         self._prices: dict[str, list[int]] = {side: [] for side in SIDES}  # ascending, those with orders
         self._orders: dict[int, Order] = {}
+        self.open = dict.fromkeys(SIDES, 0)
+        """Shares that rest on each side."""
 
     def __len__(self) -> int:
         return len(self._orders)
@@ -123,6 +125,7 @@ class OrderBook:
         for side in SIDES:
             self._levels[side].clear()
             self._prices[side].clear()
+            self.open[side] = 0
         self._orders.clear()
         return orders
 
@@ -136,9 +139,8 @@ class OrderBook:
     def depth(self, side: Side, levels: int | None = None) -> list[tuple[int, int]]:
         """(price in cents, shares) from the best price on; all levels when None."""
         prices = self._prices[side]
-        near = reversed(prices) if side == "buy" else iter(prices)
-        found = [(price, sum(order.amount for order in self._levels[side][price])) for price in near]
-        return found if levels is None else found[:levels]
+        near = prices[::-1] if side == "buy" else prices
+        return [(price, sum(order.amount for order in self._levels[side][price])) for price in near[:levels]]
 
     def state_dict(self) -> dict[str, Any]:
         """Resting orders and the next number, as plain lists."""
@@ -166,6 +168,7 @@ class OrderBook:
         amount = min(order.amount, resting.amount)
         order.amount -= amount
         resting.amount -= amount
+        self.open[resting.side] -= amount
         if not resting.amount:
             self._take_out(resting)
         bought, sold = (order, resting) if order.side == "buy" else (resting, order)
@@ -179,11 +182,13 @@ class OrderBook:
             levels[order.price] = deque()
             insort(self._prices[order.side], order.price)
         levels[order.price].append(order)
+        self.open[order.side] += order.amount
         self._orders[order.number] = order
 
     def _take_out(self, order: Order) -> Order:
         level = self._levels[order.side][order.price]
         level.remove(order)
+        self.open[order.side] -= order.amount
         if not level:
             del self._levels[order.side][order.price]
             prices = self._prices[order.side]

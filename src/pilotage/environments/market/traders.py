@@ -12,9 +12,9 @@ raise m_ij for both. Each then wants the share
     w_ij = clip((premium + m_ij) / (γ_i · risk), 0, 1), scaled down where they sum to more than 1,
 
 of what it owns (less what is due within ten days), closes a part of the largest gap that exceeds its patience, and
-offers up to P · (1 + spread_i · U) or asks from P · (1 − spread_i · U), a value-anchored one never beyond v_ij. It wants
-debts of appetite_i · max(0, largest m_ij − yearly rate of its loans) times its opening wealth, and posts with the tone
-tanh(m_ij / 0.1)."""
+offers P · (1 + spread_i · U + urgency · U' · m_ij) or asks P · (1 − spread_i · U + urgency · U' · m_ij), where m_ij
+counts if it speaks for the trade. It wants debts of appetite_i · max(0, largest m_ij − yearly rate of its loans) times
+its opening wealth, and posts with the tone tanh(m_ij / 0.1)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ import numpy as np
 
 from pilotage.environments.market.forum import Post
 from pilotage.environments.market.ledger import LOAN_DAYS, MILLION
+from pilotage.environments.market.order_book import Side
 from pilotage.environments.market.views import Borrowing, Forecast, View, Wish
 from pilotage.system import UsageError
 
@@ -51,19 +52,25 @@ class Rules:
     risk: float = 0.1
     bias: float = 0.08
     """Standard deviation of the lasting disagreement about a stock."""
-    noise: float = 0.02
+    noise: float = 0.05
     """Of ε, drawn anew each session."""
     forum: float = 0.04
     """f."""
     book: float = 0.01
     """k."""
     trend_days: int = 5
-    trend: float = 1.5
+    trend: float = 1.0
     """g."""
-    anchor: float = 0.2
+    trend_most: float = 0.1
+    """Bound of a trend's log-return, softly, so that no bubble feeds itself for ever."""
+    anchor: float = 0.5
     """a."""
     speed: float = 0.3
     """Part of a gap that one order closes."""
+    spread: tuple[float, float] = (0.002, 0.01)
+    """Least and largest spread of a trader."""
+    urgency: float = 0.12
+    """Largest part of the expected return that is offered at once."""
     due_soon: int = 10
     """Days ahead for which repayments are kept in cash."""
     least_loan: float = 0.05
@@ -94,7 +101,8 @@ class ScriptedTraders:
         gap = np.log(np.array([firm.value for firm in view.firms]) / prices)
         before = np.array(view.closes[max(0, len(view.closes) - 1 - rules.trend_days)], float)
         tone = TO_NEWS[view.population.character][:, None] * view.sentiment + rules.forum * view.morning.mean(shape[1])
-        trend = rules.trend * np.log(prices / before) + rules.anchor * gap
+        seen = rules.trend_most * np.tanh(np.log(prices / before) / rules.trend_most)
+        trend = rules.trend * seen + rules.anchor * gap
         return np.where(self._trend[:, None], trend, gap) + lasting + tone + passing
 
     def wanted(self, view: View, expected: np.ndarray) -> np.ndarray:
@@ -133,38 +141,50 @@ class ScriptedTraders:
     def borrow(self, view: View) -> list[Borrowing | None]:
         gap, kinds = self._debt_gap(view, self.expected(view))
         amounts = np.minimum(gap, view.limit()).astype(np.int64).tolist()
-        return [Borrowing(kind, amount) if amount else None for kind, amount in zip(kinds.tolist(), amounts, strict=True)]
+        return [
+            Borrowing(kind, amount) if amount else None for kind, amount in zip(kinds.tolist(), amounts, strict=True)
+        ]
 
     def open_session(self, view: View) -> None:
-        self._expected = self.expected(view)
-        self._due_now = self._due(view)
+        self._expected = self.expected(view).tolist()
+        self._due_now = self._due(view).tolist()
         generator = np.random.default_rng((view.seed, 5, view.day, view.session))
-        spread = np.random.default_rng((view.seed, 6)).uniform(0.005, 0.02, len(self.styles))
-        self._move = spread * generator.random(len(self.styles))
+        spread = np.random.default_rng((view.seed, 6)).uniform(*self.rules.spread, len(self.styles))
+        self._move = (spread * generator.random(len(self.styles))).tolist()
+        self._urgency = (self.rules.urgency * generator.random(len(self.styles))).tolist()
 
     def order(self, view: View, trader: int) -> Wish | None:
         ledger, rules, prices = view.exchange.ledger, self.rules, view.prices
-        stocks = range(len(prices))
-        expected = self._expected[trader] + rules.book * np.array([_imbalance(view, stock) for stock in stocks])
-        character = view.population.character[trader]
-        weight = np.clip((rules.premium + expected) / (AVERSION[character] * rules.risk), 0, 1)
-        weight /= max(weight.sum(), 1.0)
-        held = (ledger.shares[trader] + ledger.shares_aside[trader]) * np.array(prices)
-        owned = float(ledger.cash[trader] + ledger.cash_aside[trader] + held.sum() - self._due_now[trader])
-        gap = weight * max(owned, 1.0) - held
-        stock = int(np.abs(gap).argmax())
-        if abs(gap[stock]) < PATIENCE[character] * max(owned, 1.0):
+        aversion, patience = self._character(view, trader)
+        expected = [m + rules.book * _imbalance(view, stock) for stock, m in enumerate(self._expected[trader])]
+        weight = [min(max((rules.premium + m) / (aversion * rules.risk), 0.0), 1.0) for m in expected]
+        free, aside = ledger.shares[trader].tolist(), ledger.shares_aside[trader].tolist()
+        held = [(a + b) * price for a, b, price in zip(free, aside, prices, strict=True)]
+        cash = int(ledger.cash[trader])
+        owned = max(cash + int(ledger.cash_aside[trader]) + sum(held) - self._due_now[trader], 1.0)
+        scale = owned / max(sum(weight), 1.0)
+        gap = [w * scale - h for w, h in zip(weight, held, strict=True)]
+        stock = max(range(len(gap)), key=lambda stock: abs(gap[stock]))
+        if abs(gap[stock]) < patience * owned:
             return None
-        last, believed = prices[stock], prices[stock] * float(np.exp(expected[stock]))
-        if gap[stock] > 0:
-            price = last * (1 + self._move[trader])
-            price = max(1, round(price if self._trend[trader] else min(price, max(believed, last * 0.9))))
-            amount = int(min(rules.speed * gap[stock], float(ledger.cash[trader]) - self._due_now[trader]) // price)
-            return Wish(stock, "buy", amount, price) if amount > 0 else None
-        price = last * (1 - self._move[trader])
-        price = max(1, round(price if self._trend[trader] else max(price, min(believed, last * 1.1))))
-        amount = min(int(-rules.speed * gap[stock] // price) + 1, int(ledger.shares[trader, stock]))
-        return Wish(stock, "sell", amount, price) if amount > 0 else None
+        side: Side = "buy" if gap[stock] > 0 else "sell"
+        price = self._price(trader, side, prices[stock], expected[stock])
+        if side == "buy":
+            amount = int(min(rules.speed * gap[stock], cash - self._due_now[trader]) // price)
+        else:
+            amount = min(int(-rules.speed * gap[stock] // price) + 1, free[stock])
+        return Wish(stock, side, amount, price) if amount > 0 else None
+
+    def _character(self, view: View, trader: int) -> tuple[float, float]:
+        """γ and the patience of a trader."""
+        character = view.population.character[trader]
+        return float(AVERSION[character]), float(PATIENCE[character])
+
+    def _price(self, trader: int, side: Side, last: int, expected: float) -> int:
+        """Cents. What is far from what one believes is worth a larger step."""
+        sign = 1 if side == "buy" else -1
+        step = self._move[trader] + self._urgency[trader] * max(sign * expected, 0.0)
+        return max(1, round(last * (1 + sign * step)))
 
     def foresee(self, view: View) -> list[Forecast | None]:
         expected = self.expected(view)
@@ -187,10 +207,9 @@ class ScriptedTraders:
         pass
 
 
-def _imbalance(view: View, stock: int, levels: int = 5) -> float:
-    """Bids less asks over both, in shares at the best prices: −1 to 1; 0 for an empty book."""
-    book = view.exchange.books[stock]
-    bids, asks = (sum(amount for _, amount in book.depth(side, levels)) for side in ("buy", "sell"))
+def _imbalance(view: View, stock: int) -> float:
+    """Bids less asks over both, in shares: −1 to 1; 0 for an empty book."""
+    bids, asks = view.exchange.books[stock].open["buy"], view.exchange.books[stock].open["sell"]
     return (bids - asks) / (bids + asks) if bids + asks else 0.0
 
 
