@@ -1,5 +1,6 @@
 """The loop of days and the scripted traders: what moves prices, what is seen, and what luck has in common."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -23,9 +24,10 @@ class Puppets:
     """Traders who do what a function says, and keep the views that they were shown."""
 
     scripted = True
+    exhausted = ""
 
     def __init__(self, order=lambda *_: None, borrow=lambda *_: None):
-        self._order, self._borrow, self.views = order, borrow, []
+        self._order, self._borrow, self.views, self.counts = order, borrow, [], Counter()
 
     def borrow(self, view):
         self.views.append(view)

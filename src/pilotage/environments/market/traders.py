@@ -18,6 +18,7 @@ its opening wealth, and posts with the tone tanh(m_ij / 0.1)."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -81,6 +82,7 @@ class ScriptedTraders:
     """N traders by the rules above, each value-anchored or trend-following."""
 
     scripted = True
+    exhausted = ""
 
     def __init__(self, styles: Sequence[Style], rules: Rules | None = None) -> None:
         """styles: [N]."""
@@ -88,6 +90,7 @@ class ScriptedTraders:
         if unknown or not styles:
             raise UsageError(f"a scripted trader's style is {' or '.join(STYLES)}, got {unknown or 'none'}")
         self.styles, self.rules = tuple(styles), rules or Rules()
+        self.counts = Counter[str]()
         self._trend = np.array([style == "trend" for style in styles])
 
     # ---- what they believe -------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -123,6 +124,10 @@ class Traders(Protocol):
 
     scripted: bool
     """Whether no language model is asked."""
+    exhausted: str
+    """Why nobody acts any more, such as a budget that is used up; empty while they do."""
+    counts: Counter[str]
+    """Answers that could not be used, by kind."""
 
     def borrow(self, view: View) -> Sequence[Borrowing | None]:
         """[N], in the morning."""
