@@ -25,17 +25,18 @@ from pilotage.system import Result
 from pilotage.trainers.stock_market_config import StockMarketConfig
 
 DAILY = {
-    "price/STOCK": "closing price in dollars",
-    "valuation/STOCK": "dollars a share by discounted cash flow, from all reports that are out and the rates in force",
-    "volume/STOCK": "shares traded that day",
-    "depth/bids/STOCK, depth/asks/STOCK": "shares that rest in the book at the end of the day",
-    "wealth/CHARACTER": "of a day: net wealth of a character's traders over that at the beginning, closing prices",
+    "price/{}": "closing price of {} in dollars",
+    "valuation/{}": "dollars a share of {} by discounted cash flow, from all reports out and the rates in force",
+    "volume/{}": "shares of {} traded that day",
+    "depth/bids/{}": "shares of {} that buyers bid for at the end of the day",
+    "depth/asks/{}": "shares of {} that sellers ask for at the end of the day",
+}
+ABOUT = {
     "loans/day": "dollars borrowed that day",
     "traders": "who are still there",
-    "refused/KIND": "orders and loans so far that the market refused, which count as no action, by kind",
-    "replies/KIND": "answers of a language model so far whose first try could not be used, by kind",
-    "replies/no action": "those for which no usable answer came in all tries",
-    "complete": "of the result: 1 if all days were played",
+    "days": "of the result: how many were played",
+    "complete": "of the result: 1 if all days were played as planned, 0 if a budget was used up",
+    "replies/no action": "answers of a language model so far that could not be used in all tries",
 }
 
 
@@ -97,8 +98,7 @@ class _Played:
         run.manifest.name_stand_ins(run.directory, stand_ins if self.service is None else self.service.stand_ins())
         state: dict[str, Any] = {"market": market}
         done = run.restore(state)
-        for name, text in {**EXPLAINED, **DAILY}.items():
-            run.describe(name, text)
+        self._explain()
         complete = True
         with Progress(self.config.days, f"{run.system} {self.config.traders}", start=done, unit="day") as progress:
             while not market.over:
@@ -125,6 +125,13 @@ class _Played:
         about = {"days": float(market.day), "complete": float(complete)}
         return Result(str(run.directory), {**measures(market), **about})
 
+    def _explain(self) -> None:
+        for name, text in {**EXPLAINED, **ABOUT}.items():
+            self.run.describe(name, text)
+        for pattern, text in DAILY.items():
+            for name in self.names:
+                self.run.describe(pattern.format(name), text.format(f"stock {name}"))
+
     def _log(self, seconds: float) -> None:
         market, record = self.market, self.market.record
         self.run.clock(market.day, {"seconds": seconds})
@@ -147,9 +154,21 @@ class _Played:
                 numbers[f"wealth/{name}"] = float(wealth[own].sum() / before)
         numbers["loans/day"] = sum(loan[3] for loan in record.loans if loan[0] == market.day) / 100
         numbers["traders"] = float(market.exchange.ledger.active.sum())
-        refused = {name: float(count) for name, count in market.counts.items() if name.startswith("refused/")}
-        replies = {f"replies/{kind}": float(count) for kind, count in market.traders.counts.items()}
-        self.run.log(market.day, {**numbers, **refused, **replies})
+        self.run.log(market.day, {**numbers, **self._counts()})
+
+    def _counts(self) -> dict[str, float]:
+        """What could not be done so far, by kind; each kind is explained when it first comes up."""
+        found = {}
+        for name, count in self.market.counts.items():
+            if name.startswith("refused/"):
+                found[name] = float(count)
+                kind = name.removeprefix("refused/")
+                self.run.describe(name, f"orders and loans so far that were refused for their {kind}: no action")
+        for kind, count in self.market.traders.counts.items():
+            found[f"replies/{kind}"] = float(count)
+            if f"replies/{kind}" not in ABOUT:
+                self.run.describe(f"replies/{kind}", f"answers so far that could not be used at first, for: {kind}")
+        return found
 
 
 def write_tables(market: Market, directory: Path) -> None:

@@ -20,12 +20,15 @@ EXPLAINED = {
     "fill_rate": "shares that changed hands, for both sides, over shares that were ordered (the estate's left out)",
     "hold_rate": "turns in which no order was placed",
     "loans": "dollars borrowed a day",
-    "loans/after DAY": "dollars borrowed a day in the 22 days from DAY on",
+    "loans/after 78": "dollars borrowed a day in the 22 days from day 78 on; one for each decision on rates",
     "herding": "mean correlation of two traders' net orders (cents by day), mean over stocks",
     "concentration": "Herfindahl index of a trader's holdings over stocks by value, mean over days and traders",
     "bankrupt": "traders who had to leave",
-    "wealth/CHARACTER": "net wealth of a character's traders at the end over that at the beginning, closing prices",
-    "wealth/spread": "largest less smallest of these",
+    **{
+        f"wealth/{name}": f"net wealth of {name} traders over that at the beginning, at the closing prices of the day"
+        for name in CHARACTERS
+    },
+    "wealth/spread": "largest less smallest of these, at the end",
     "forecasts": "share of forecast purchases and sales that were ordered the next day",
 }
 
