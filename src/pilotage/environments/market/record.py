@@ -1,0 +1,76 @@
+"""What happened in a market, as tables that grow by a day at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+TRADES = ("day", "session", "stock", "price", "amount", "buyer", "seller")
+"""Columns of the trades; price in cents, buyer and seller N for the estate."""
+LOANS = ("day", "trader", "kind", "principal", "rate", "due")
+ORDERS = ("day", "session", "trader", "stock", "side", "amount", "price", "filled")
+"""Columns of the orders that were placed; side 1 for buys and −1 for sells; filled: shares traded at once."""
+DAILY = ("prices", "ideal", "volume", "depth", "cash", "shares", "owed", "wealth")
+
+
+@dataclass
+class Record:
+    """Everything that is kept of D days; whole numbers, money in cents."""
+
+    trades: list[tuple[int, ...]] = field(default_factory=list)
+    loans: list[tuple[int, ...]] = field(default_factory=list)
+    orders: list[tuple[int, ...]] = field(default_factory=list)
+    prices: list[list[list[int]]] = field(default_factory=list)
+    """[D, sessions, S] at the end of each session."""
+    ideal: list[list[int]] = field(default_factory=list)
+    """[D, S] what valuations say to somebody who knows all reports that are out."""
+    volume: list[list[list[int]]] = field(default_factory=list)
+    """[D, sessions, S] shares traded."""
+    depth: list[list[list[int]]] = field(default_factory=list)
+    """[D, S, 2] shares that rest at the end of the day on the side of buyers and of sellers."""
+    cash: list[list[int]] = field(default_factory=list)
+    """[D, N] at the end of the day, what is set aside included; as all that follow."""
+    shares: list[list[list[int]]] = field(default_factory=list)
+    """[D, N, S]."""
+    owed: list[list[int]] = field(default_factory=list)
+    """[D, N]."""
+    wealth: list[list[int]] = field(default_factory=list)
+    """[D, N] at the closing prices, debts taken off."""
+    forecasts: list[int] = field(default_factory=lambda: [0, 0])
+    """Forecasts of buying or selling that were followed by a placed order of that kind the next day, and all."""
+
+    def table(self, name: str) -> np.ndarray:
+        """A list of rows (trades, loans, orders) or a daily table as an array of whole numbers."""
+        rows = getattr(self, name)
+        columns = {"trades": TRADES, "loans": LOANS, "orders": ORDERS}
+        if name in columns:
+            return np.array(rows, np.int64).reshape(-1, len(columns[name]))
+        return np.array(rows, np.int64)
+
+    def column(self, name: str, column: str) -> np.ndarray:
+        """A column of the trades, loans or orders."""
+        columns: Mapping[str, Sequence[str]] = {"trades": TRADES, "loans": LOANS, "orders": ORDERS}
+        return self.table(name)[:, columns[name].index(column)]
+
+    def closes(self, start: Sequence[int]) -> np.ndarray:
+        """[D + 1, S] closing prices in cents, the start prices first."""
+        return np.array([start, *(day[-1] for day in self.prices)], np.int64)
+
+    def state_dict(self) -> dict[str, Any]:
+        tables: dict[str, Any] = {
+            name: torch.from_numpy(self.table(name).copy()) for name in ("trades", "loans", "orders", *DAILY)
+        }
+        return {**tables, "forecasts": list(self.forecasts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name in ("trades", "loans", "orders"):
+            table: Tensor = state[name]
+            setattr(self, name, [tuple(row) for row in table.tolist()])
+        for name in DAILY:
+            setattr(self, name, state[name].tolist())
+        self.forecasts = [int(number) for number in state["forecasts"]]
