@@ -15,7 +15,7 @@ from pilotage.runs import check_device
 def load_action_policy(folder: Path | str, device: str = "cpu") -> ActionPolicy:
     """The policy that `ActionPolicy.save` wrote into `folder`: `reset(rows)`, then `act(observations, rows)`.
 
-    Raises UsageError for a folder without a policy, another format, weights that do not fit, or a device that is not here."""
+    Raises UsageError for a folder without a policy, another format, weights that do not fit, or an absent device."""
     return load_policy(folder, _normaliser, device=check_device(device))
 
 
