@@ -29,6 +29,8 @@ def test_numerics_say_threads_kernels_and_precision() -> None:
     assert found["kernels"] == torch.backends.cpu.get_cpu_capability()
     assert found["precision"] == "float32"
     assert hardware.numerics("float32", threads=3)["threads"] == 3
+    if not torch.cuda.is_available():  # a finished run of a GPU is opened to be read
+        assert hardware.numerics("float32", device="cuda")["device"] == "cuda"
 
 
 def test_auto_is_bfloat16_only_where_the_processor_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +39,23 @@ def test_auto_is_bfloat16_only_where_the_processor_multiplies_it(monkeypatch: py
         assert hardware.resolve_precision("auto") == expected
     with pytest.raises(UsageError, match="float8"):
         hardware.resolve_precision("float8")
+
+
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hardware.check_device("cpu") == "cpu"
+    for wrong in ("gpu", "cuda:x", "meta", ""):
+        with pytest.raises(UsageError, match="is not known; give cpu, cuda"):
+            hardware.check_device(wrong)
+    for count in (0, 2):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda count=count: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        if count:
+            assert hardware.check_device("cuda") == "cuda"
+            assert hardware.check_device("cuda:1") == "cuda:1"
+        with pytest.raises(
+            UsageError, match="the GPUs here are cuda:0 to cuda:1" if count else "no GPU here; .*--device"
+        ):
+            hardware.check_device("cuda:2")
 
 
 def test_commit_tells_changes_and_absence(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pilotage.runs.errors import DiskFull as DiskFull
     from pilotage.runs.errors import NonFinite as NonFinite
     from pilotage.runs.errors import RunError as RunError
+    from pilotage.runs.hardware import check_device as check_device
     from pilotage.runs.hardware import resolve_precision as resolve_precision
     from pilotage.runs.journal import Journal as Journal
     from pilotage.runs.manifest import Manifest as Manifest
@@ -39,6 +40,7 @@ _WHERE = {
     "DiskFull": "errors",
     "NonFinite": "errors",
     "RunError": "errors",
+    "check_device": "hardware",
     "resolve_precision": "hardware",
     "Journal": "journal",
     "Manifest": "manifest",

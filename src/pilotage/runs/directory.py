@@ -16,7 +16,7 @@ from pilotage.runs import checkpoints
 from pilotage.runs.artifacts import artifact, read_artifact
 from pilotage.runs.durable import Lock, disk_errors, put_directory, sweep, write_atomically
 from pilotage.runs.errors import NonFinite, RunError
-from pilotage.runs.hardware import numerics, versions
+from pilotage.runs.hardware import check_device, numerics, versions
 from pilotage.runs.journal import Journal
 from pilotage.runs.manifest import Manifest, Recipe
 from pilotage.runs.metrics import FILES, Records, numbers
@@ -74,7 +74,7 @@ class Run:
         where it computes. Raises UsageError when the directory holds something else (the differing keys are listed),
         is in use, or when a run would go on with other numerics than it was begun with."""
         directory = Path(directory)
-        now = numerics(precision, threads, device)
+        now = numerics(precision, threads, check_device(device))
         with disk_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
         strangers = {path.name for path in directory.iterdir() if not path.name.startswith(".")} - _NAMES

@@ -91,6 +91,30 @@ def commit(directory: Path | None = None) -> str | None:
     return head.stdout.strip() + ("-dirty" if status.stdout.strip() else "")
 
 
+def check_device(device: str) -> str:
+    """`device`, on which torch computes here (cpu, cuda, cuda:1, mps). Raises UsageError otherwise: what there is."""
+    import torch
+
+    try:
+        asked = torch.device(device)
+    except RuntimeError:
+        asked = torch.device("meta")
+    if asked.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device {device!r} is not known; give cpu, cuda, cuda:1 and so on, or mps")
+    if asked.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(f"device {device!r}: torch finds no Apple GPU here; give --device cpu")
+    if asked.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not count:
+            raise UsageError(
+                f"device {device!r}: torch {torch.__version__} finds no GPU here; give --device cpu, or mend the "
+                "driver or the installation of torch (`pilotage doctor` shows both)"
+            )
+        if (asked.index or 0) >= count:
+            raise UsageError(f"device {device!r}: the GPUs here are cuda:0 to cuda:{count - 1}; give one of them")
+    return device
+
+
 def resolve_precision(requested: str, device: str = "cpu") -> str:
     """The precision to compute matrix products in: "auto" becomes bfloat16 where the device multiplies it natively.
 
@@ -112,11 +136,13 @@ def numerics(precision: str, threads: int | None = None, device: str = "cpu") ->
     Two processes whose numerics differ do not compute the same bits."""
     import torch
 
+    # A finished run may be opened where its device is not; an unfinished one is refused by the difference.
+    named = device.startswith("cuda") and torch.cuda.is_available()
     return {
         "precision": resolve_precision(precision, device),
         "threads": torch.get_num_threads() if threads is None else threads,
         "vendor": _processor().get("vendor_id", platform.machine()),
         "features": processor_features(),
         "kernels": torch.backends.cpu.get_cpu_capability(),
-        "device": torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else device,
+        "device": torch.cuda.get_device_name(torch.device(device)) if named else device,
     }

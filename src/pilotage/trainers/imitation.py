@@ -22,7 +22,7 @@ from pilotage.policies.actions.context import executed_context
 from pilotage.policies.actions.direct_heads import BinsWithOffsets
 from pilotage.policies.actions.policy import ActionPolicy
 from pilotage.rollouts.episodes import Evaluation
-from pilotage.runs import Progress
+from pilotage.runs import Progress, check_device, resolve_precision
 from pilotage.system import Result, UsageError
 from pilotage.trainers.imitation_config import ImitationConfig
 from pilotage.trainers.imitation_metrics import METRICS
@@ -41,6 +41,10 @@ class ImitationTrainer:
     def __init__(self, config: ImitationConfig, run: Any) -> None:
         self.config, self.run = config, run
         check_schedule(config.lr_schedule)
+        check_device(config.device)
+        self.precision = resolve_precision(config.precision, config.device)
+        if self.precision not in ("float32", "bfloat16"):
+            raise UsageError(f"precision={config.precision!r}: policies are trained in float32, bfloat16 or auto")
         self.world: World | None = world_of(config)
         demonstrations = demonstrations_of(config, run)
         training, validating = demonstrations, None
@@ -110,7 +114,7 @@ class ImitationTrainer:
     def loss(self, batch: WindowBatch, generator: torch.Generator) -> Tensor:
         """The head's loss per window, [B]."""
         kind = torch.device(self.config.device).type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
             condition = self.encoder(batch.observations, generator)
             loss: Tensor = self.head.loss(batch.actions, condition, generator, ~batch.padded)
         return loss
@@ -126,7 +130,7 @@ class ImitationTrainer:
             self.normalisers,
             goal_weight=self.config.goal_weight,
             seed=seed,
-        )
+        ).to(self.config.device)
 
     def evaluate(self, step: int, films: int = 0) -> tuple[dict[str, float], Evaluation | None]:
         """Metrics with the averaged weights: on held-back demonstrations and in the world, and what happened there."""

@@ -112,7 +112,8 @@ class ImitationConfig(Imitation):
     device: str = "cpu"
     """Where it is trained: cpu, cuda, cuda:1."""
     precision: str = "float32"
-    """float32; bfloat16: mixed, where the device has the units."""
+    """float32; bfloat16: products in bfloat16, weights and optimiser in float32; auto: whichever the device is made
+    for."""
     shrunk: tuple[int, ...] = ()
     """Entries of the action, such as an open or closed gripper, that are normalised to ±1/shrink instead of ±1."""
     shrink: float = 10.0

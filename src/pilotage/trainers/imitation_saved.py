@@ -9,13 +9,14 @@ from typing import Any
 from pilotage.data.normalisers import Normaliser
 from pilotage.policies.actions.policy import ActionPolicy
 from pilotage.policies.actions.saving import load_policy
+from pilotage.runs import check_device
 
 
 def load_action_policy(folder: Path | str, device: str = "cpu") -> ActionPolicy:
     """The policy that `ActionPolicy.save` wrote into `folder`: `reset(rows)`, then `act(observations, rows)`.
 
-    Raises UsageError for a folder without a policy, another format, or weights that do not fit."""
-    return load_policy(folder, _normaliser, device=device)
+    Raises UsageError for a folder without a policy, another format, weights that do not fit, or an absent device."""
+    return load_policy(folder, _normaliser, device=check_device(device))
 
 
 def _normaliser(state: Mapping[str, Any]) -> Normaliser:

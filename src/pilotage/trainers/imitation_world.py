@@ -124,7 +124,7 @@ class _Acting:
         entries = list(self.goal_entries)
         whole = torch.zeros_like(state)
         whole[:, entries] = goal
-        scaled = self.policy.normalisers["state"].normalise(whole)
+        scaled = self.policy.normalisers["state"].normalise(whole.to(self.policy.device)).to(state.device)
         shown = torch.zeros_like(state)
         shown[:, entries] = scaled[:, entries]
         return shown

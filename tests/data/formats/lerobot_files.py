@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-HEIGHT, WIDTH, FPS = 32, 48, 10
+HEIGHT, WIDTH, FPS = 40, 48, 10
 
 
 def picture(episode: int, step: int) -> np.ndarray:

@@ -224,7 +224,7 @@ def test_a_broken_data_set_is_refused_when_it_is_opened(own: Path, spoil, messag
         ),
         (
             lambda path: write_video(path, [np.zeros((16, 16, 3), dtype=np.uint8)] * 12),
-            r"episode 3, frame 0 is \[16, 16, 3\] .*info.json says \[32, 48, 3\]",
+            r"episode 3, frame 0 is \[16, 16, 3\] .*info.json says \[40, 48, 3\]",
         ),
     ],
 )
@@ -246,7 +246,7 @@ def test_a_picture_that_cannot_be_decoded_names_its_episode_and_frame(own: Path)
     with pytest.raises(UsageError, match="episode 4, frame 1: the picture cannot be decoded"):
         data.loaded()
     change_info(own, lambda info: info["features"]["observation.image"].update(shape=[HEIGHT, WIDTH + 1, 3]))
-    with pytest.raises(UsageError, match=r"episode 0, frame 0: the picture is \[32, 48, 3\]; .* \[32, 49, 3\]"):
+    with pytest.raises(UsageError, match=r"episode 0, frame 0: the picture is \[40, 48, 3\]; .* \[40, 49, 3\]"):
         read_lerobot(own).observations["image/image"][0]
     change_info(own, lambda info: info["features"]["observation.image"].update(shape=[HEIGHT, WIDTH]))
     with pytest.raises(UsageError, match="expected height, width and 1 or 3 channels"):
