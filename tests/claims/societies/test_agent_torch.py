@@ -39,7 +39,7 @@ class Context:
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
     return Context(
-        "agent-torch --agents 500 --weeks 3 --horizon 1 --reporting 1 --behaviour rule --threshold 0", tmp_path
+        "agent-torch --agents 500 --weeks 3 --horizon 1 --reporting 1 --behaviour rule --threshold 1", tmp_path
     )
 
 

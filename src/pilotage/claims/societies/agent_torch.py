@@ -122,7 +122,7 @@ CLAIMS = [
         criterion=Criterion("better", math.log(10)),
         measure=measures.speed,
         unit="repetition",
-        cost=45.0,
+        cost=24.0,
     ),
     _claim(
         "cost is linear in agents",
@@ -135,7 +135,7 @@ CLAIMS = [
         higher_is_better=False,
         measure=measures.speed,
         unit="repetition",
-        cost=40.0,
+        cost=24.0,
     ),
     _below(
         "gradients over CMA-ES",
