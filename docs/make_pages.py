@@ -36,6 +36,7 @@ GUIDE = [
     {"Language models as a service": "llm.md"},
     {"Societies": "societies.md"},
     {"Robot policies": "robot-policies.md"},
+    {"Populations": "populations.md"},
     {"Metrics": "metrics.md"},
 ]
 

@@ -6,6 +6,7 @@ numbers with a gradient. They differ in what the gradient is of:
 | function | unbiased for a loss that is | variance |
 |---|---|---|
 | straight_through | linear in the sample | least |
+| left_bernoulli | linear in the sample | grows as probabilities near 0 |
 | smoothed_… | quadratic in the sample (in each draw alone) | grows as probabilities near 0 or 1 |
 | gumbel_softmax | of the soft sample | grows as the temperature falls |
 | score_function | anything, and anything may lie between | largest; a baseline helps |

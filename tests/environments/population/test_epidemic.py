@@ -137,10 +137,25 @@ def test_going_on_from_a_state_equals_going_through():
     whole = curves(given, days=28)
     first = curves(given, days=11)
     kept = {name: value.clone() for name, value in first.state.items()}
-    second = curves(given, days=17, start=(11, first.state))
+    second = curves(given, days=17, start=(11, first))
     assert torch.equal(torch.cat([first.cases, second.cases]), whole.cases)
     assert torch.equal(second.state["stage"], whole.state["stage"])
     assert all(torch.equal(first.state[name], kept[name]) for name in kept)  # the state was not written to
+
+
+def test_going_on_with_behaviour_shows_it_what_was_before():
+    def behaviour(_, history):
+        return torch.full((6,), min(1.0, 0.002 * float(history.cases.sum())))
+
+    given = parameters(isolation=behaviour)
+    whole, first = curves(given, days=21), curves(given, days=14)
+    second = curves(given, days=7, start=(14, first))
+    assert torch.equal(first.then(second).exposed, whole.exposed)
+    assert whole.exposed[14:].sum() < 0.5 * whole.exposed[:7].sum()
+    with pytest.raises(UsageError, match="day 13 is none"):
+        curves(given, days=7, start=(13, first))
+    with pytest.raises(UsageError, match="no state"):
+        curves(given, days=7, start=(14, replace(first, state=None)))
 
 
 def test_seeds_decide_and_nothing_else_does():

@@ -8,7 +8,7 @@ import warnings
 import pytest
 import torch
 
-from pilotage.environments.population import Parameters, simulate, tiny_city
+from pilotage.environments.population import Disease, Parameters, simulate, tiny_city
 from pilotage.objectives.discrete_gradients import leave_one_out, score_function
 from pilotage.system import UsageError
 
@@ -57,11 +57,11 @@ def test_left_gradients_agree_with_finite_differences_and_straight_through_does_
     def cases(seed, **change):
         return simulate(CITY, parameters(**change), days=DAYS, seed=seed).cases.sum().item()
 
-    left = [gradients(seed=s) for s in range(6)]
+    left = [gradients(seed=s) for s in range(5)]
     straight = gradients("straight_through")
-    for name, centre, step in (("transmission", 3.5, 0.7), ("initial", 0.02, 0.008)):
+    for name, centre, step in (("transmission", 3.5, 0.7), ("initial", 0.02, 0.01)):
         slopes = [
-            (cases(s, **{name: centre + step}) - cases(s, **{name: centre - step})) / (2 * step) for s in range(12)
+            (cases(s, **{name: centre + step}) - cases(s, **{name: centre - step})) / (2 * step) for s in range(10)
         ]
         truth, error = statistics.mean(slopes), statistics.stdev(slopes) / len(slopes) ** 0.5
         values = [g[name].sum().item() for g in left]
@@ -109,27 +109,33 @@ def test_fatality_has_the_gradient_of_the_number_of_those_who_leave():
 
 
 def test_the_score_is_zero_on_average_and_its_product_with_the_loss_is_the_slope():
-    """A small town for three days, total exposures; the slope by finite differences."""
+    """A small town for two days, total exposures; slopes of R and of isolation by finite differences."""
     town, days = tiny_city(150, seed=0), 2
 
-    def run(strength, seed, **settings):
-        made = Parameters(strength, torch.full((6,), 0.2), torch.full((6,), 0.2))
+    def run(strength, isolation, seed, **settings):
+        made = Parameters(strength, isolation.expand(6), torch.full((6,), 0.2))
         return simulate(town, made, days=days, seed=seed, **settings)
 
-    low, high = ([float(run(torch.tensor(r), s).exposed.sum()) for s in range(80)] for r in (2.5, 3.5))
-    strength = torch.tensor(3.0, requires_grad=True)
-    rows = [run(strength, s, differentiable=True, estimator="score") for s in range(120)]
+    def mean(strength, isolation):
+        rows = [run(torch.tensor(strength), torch.tensor(isolation), s) for s in range(50)]
+        return statistics.mean(float(row.exposed.sum()) for row in rows)
+
+    at = torch.tensor(3.0, requires_grad=True), torch.tensor(0.3, requires_grad=True)
+    rows = [run(*at, s, differentiable=True, estimator="score") for s in range(100)]
     loss = torch.stack([row.exposed.sum() for row in rows])
     surrogate = score_function(torch.stack([row.log_probability for row in rows]), loss, leave_one_out(loss))
     assert torch.equal(surrogate.detach(), loss)
-    scores = torch.stack([torch.autograd.grad(row.log_probability, strength, retain_graph=True)[0] for row in rows])
-    assert abs(float(scores.mean())) < 4 * float(scores.std()) / len(rows) ** 0.5
-    product = scores * (loss - leave_one_out(loss))
-    assert float(torch.autograd.grad(surrogate.mean(), strength)[0]) == pytest.approx(float(product.mean()), rel=1e-4)
-    slope = statistics.mean(high) - statistics.mean(low)
-    error = float(product.std()) / len(rows) ** 0.5
-    assert slope > 2 * error
-    assert float(product.mean()) == pytest.approx(slope, abs=4 * error)
+    scores = [torch.autograd.grad(row.log_probability, at, retain_graph=True) for row in rows]
+    slopes = mean(3.8, 0.3) - mean(2.2, 0.3), mean(3.0, 0.5) - mean(3.0, 0.1)
+    found = torch.autograd.grad(surrogate.mean(), at)
+    for column, slope, gradient, step in zip(zip(*scores, strict=True), slopes, found, (1.6, 0.4), strict=True):
+        score = torch.stack(column)
+        assert abs(float(score.mean())) < 4 * float(score.std()) / len(rows) ** 0.5
+        product = score * (loss - leave_one_out(loss))
+        error = float(product.std()) / len(rows) ** 0.5
+        assert float(gradient) == pytest.approx(float(product.mean()), rel=1e-3)
+        assert float(gradient) == pytest.approx(slope / step, abs=4 * error)
+        assert abs(slope / step) > 2 * error
 
 
 def test_a_parameter_without_a_gradient_is_named_at_the_first_backward_pass():
@@ -162,12 +168,12 @@ def test_gradients_reach_what_made_the_parameters():
 
 
 def test_transmission_is_recovered_from_weekly_cases_by_descent():
-    """Plant R of two weeks, start elsewhere: twenty steps of Adam come within a tenth."""
+    """Plant R of two weeks, start elsewhere: fifteen steps of Adam come within a tenth."""
     city, truth = tiny_city(20_000, seed=3), torch.tensor([3.6, 2.4])
     target = simulate(city, Parameters(truth, initial=torch.tensor(0.03)), days=14, seed=0).exposed
     free = torch.tensor([2.8, 2.8], requires_grad=True)
-    optimiser = torch.optim.Adam([free], lr=0.1)
-    for step in range(20):
+    optimiser = torch.optim.Adam([free], lr=0.12)
+    for step in range(15):
         outcome = simulate(
             city, Parameters(free, initial=torch.tensor(0.03)), days=14, seed=1 + step, differentiable=True
         )
@@ -181,6 +187,8 @@ def test_transmission_is_recovered_from_weekly_cases_by_descent():
 def test_what_gradients_cannot_do_is_refused():
     with pytest.raises(UsageError, match="one of left, straight_through, smoothed, score; got 'pathwise'"):
         gradients("pathwise")
-    state = simulate(CITY, parameters(), days=3, seed=0).state
+    with pytest.raises(UsageError, match="a decision a day"):
+        gradients("score", disease=Disease(decision_days=7))
+    before = simulate(CITY, parameters(), days=3, seed=0)
     with pytest.raises(UsageError, match="begin on day 0"):
-        simulate(CITY, parameters(), days=3, seed=0, differentiable=True, start=(3, state))
+        simulate(CITY, parameters(), days=3, seed=0, differentiable=True, start=(3, before))

@@ -69,23 +69,20 @@ def _strangers(population: Population, agents: Tensor, noise: Noise, draw: int) 
 
     A plain shift would send a household to a household; the factor scatters it. Nobody meets themselves."""
     starts = population.borough_starts
-    borough = population.borough.index_select(0, agents)
-    sources, targets = [], []
-    for index, (begin, end) in enumerate(pairwise(starts)):
-        size = end - begin
-        here = agents if size == len(population) else agents[borough == index]
-        if size < 2 or not len(here):
-            continue
-        factor, shift = _affine(noise, draw * len(starts) + index, size)
-        place = here.long() - begin
-        ahead = (place * factor + shift) % size
-        behind = ((place - shift) * pow(factor, -1, size)) % size
-        for far, keep in ((ahead, ahead != place), (behind, (behind != place) & (behind != ahead))):
-            sources.append(here[keep])
-            targets.append((far[keep] + begin).to(torch.int32))
-    if not sources:
-        return agents[:0], agents[:0]
-    return torch.cat(sources), torch.cat(targets)
+    sizes = [end - begin for begin, end in pairwise(starts)]
+    rows = []
+    for index, (begin, size) in enumerate(zip(starts, sizes, strict=False)):
+        factor, shift = _affine(noise, draw * len(sizes) + index, size) if size > 1 else (0, 0)
+        rows.append((begin, max(size, 1), factor, shift, pow(factor, -1, size) if size > 1 else 0))
+    borough = population.borough.index_select(0, agents).to(torch.int32)
+    begin, size, factor, shift, inverse = torch.tensor(rows).T.contiguous().index_select(1, borough)
+    place = agents - begin
+    ahead = (place * factor + shift) % size
+    behind = ((place - shift) * inverse) % size
+    here, there = ahead != place, (behind != place) & (behind != ahead)
+    # In a borough of one, everything is 0: nobody is met.
+    source = torch.cat([agents[here], agents[there]])
+    return source, torch.cat([(ahead + begin)[here], (behind + begin)[there]]).to(torch.int32)
 
 
 def _affine(noise: Noise, index: int, size: int) -> tuple[int, int]:

@@ -36,7 +36,7 @@ def simulate(
     estimator: Estimator = "left",
     cross_day: bool = True,
     recompute: bool = False,
-    start: tuple[int, State] | None = None,
+    start: tuple[int, Outcome] | None = None,
 ) -> Outcome:
     """An epidemic of so many days.
 
@@ -54,7 +54,8 @@ def simulate(
             `log_probability` for `objectives.discrete_gradients.score_function`.
         cross_day: whether gradients pass from day to day; False shows what is lost without.
         recompute: make contacts again in the backward pass: less memory, more time.
-        start: (day, state) of an earlier outcome, to go on from there; `initial` is not used then.
+        start: (day, what happened before it), to go on from there; `initial` is not used then. Behaviour is asked
+            again, so that with a function for `isolation` it must be the first day of a week.
 
     Returns:
         Outcome of the simulated days.
@@ -70,7 +71,7 @@ def simulate(
     if start is None:
         state = initial_state(world, initial := parameters.initial_shares(len(population.ages)), Noise(seed, -1))
     else:
-        state = copied(start[1])
+        state = _goes_on(*start, parameters)
     if differentiable:
         if start is not None:
             raise UsageError("gradients begin on day 0: `start` goes on from a state without them")
@@ -78,7 +79,7 @@ def simulate(
         state = relaxation.start(state, initial, Noise(seed, -1))
         with_gradients = relaxation.substeps()
         chosen = [with_gradients.get(name, name) if isinstance(name, str) else name for name in substeps]
-    record = Record(world, state)
+    record = Record(world, state, None if start is None else start[1])
     with torch.set_grad_enabled(differentiable):
         days_done = episode(
             state,
@@ -99,18 +100,28 @@ def simulate(
     return replace(outcome, exposed=curves["exposed"], cases=curves["cases"], deaths=curves["deaths"])
 
 
+def _goes_on(day: int, before: Outcome, parameters: Parameters) -> State:
+    if before.state is None:
+        raise UsageError("the outcome to go on from has no state")
+    if callable(parameters.isolation) and day % WEEK:
+        raise UsageError(
+            f"behaviour is asked on the first day of a week, and day {day} is none: go on from a multiple of 7"
+        )
+    return copied(before.state)
+
+
 class Record:
     """Daily counts as they come."""
 
-    def __init__(self, world: World, state: State) -> None:
-        self._world, self._state = world, state
+    def __init__(self, world: World, state: State, before: Outcome | None = None) -> None:
+        self._world, self._state, self._before = world, state, before
         self._days: dict[str, list[Tensor]] = {"new_exposed": [], "new_cases": [], "new_deaths": []}
         self._positives: list[Tensor] = []
         self._reporting: list[Tensor] = []
 
     def act(self, actions: Actions, day: int) -> dict[str, Tensor]:
         """The action of the day; behaviour is shown what has been recorded."""
-        action = actions(day, self.outcome)
+        action = actions(day, self._history)
         self._reporting.append(action["reporting"])
         return action
 
@@ -122,8 +133,11 @@ class Record:
         if "new_positives" in state:
             self._positives.append(state["new_positives"])
 
+    def _history(self) -> Outcome:
+        return self.outcome() if self._before is None else self._before.then(self.outcome())
+
     def outcome(self) -> Outcome:
-        """What has happened so far."""
+        """What has been recorded so far."""
         weight, boroughs = self._world.population.weight, len(self._world.population.boroughs)
         exposed, cases, deaths = (
             weight * torch.stack(column).float() if column else torch.zeros(0, boroughs)

@@ -32,6 +32,15 @@ class Outcome:
     log_probability: Tensor | None = None
     """Scalar, with the score-function estimator: log-probability of all that was drawn."""
 
+    def then(self, later: Outcome) -> Outcome:
+        """Both parts of a simulation that went on, as one."""
+        exposed, cases, deaths = (
+            torch.cat([getattr(self, name), getattr(later, name)]) for name in ("exposed", "cases", "deaths")
+        )
+        tested = self.positives is not None and later.positives is not None
+        positives = torch.cat([self.positives, later.positives]) if tested else None  # type: ignore[list-item]
+        return Outcome(exposed, cases, deaths, positives, later.state)
+
 
 Behaviour = Callable[[int, Outcome], Tensor]
 """(week, what happened so far) -> [groups] probability of isolating on a day of this week."""

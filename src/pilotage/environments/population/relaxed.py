@@ -48,6 +48,8 @@ class Relaxation:
         Raises UsageError for an unknown estimator or a shard: an agent's gradient needs all its contacts."""
         if estimator not in get_args(Estimator):
             raise UsageError(f"the estimator is one of {', '.join(get_args(Estimator))}; got {estimator!r}")
+        if estimator == "score" and world.disease.decision_days > 1:
+            raise UsageError("the score function needs a decision a day: set decision_days=1, or another estimator")
         if len(world) != len(world.population):
             raise UsageError("gradients need the whole population in one process; use shards without them")
         self._world, self._estimator = world, estimator
@@ -97,7 +99,7 @@ class Relaxation:
         state = self._with_arrivals(state, day)
         present = state["present"]
         alone = self._world.isolating(present, state, action, noise)
-        free = self._free(alone, state, action, noise)
+        free, meets = self._free(alone, state, action, noise)
         contagious = torch.zeros(len(present))
         for since, weight in enumerate(self._profile):
             contagious = contagious + weight * self._exposed(state, day - since) if since and weight else contagious
@@ -106,7 +108,7 @@ class Relaxation:
             contagious, susceptible = contagious.detach(), susceptible.detach()
         # Not an argument: the backward pass may find later arrivals in it, which `_chances` passes over.
         chances = partial(self._chances, state["slot"])
-        arguments = (present, contagious, free, action["transmission"], noise)
+        arguments = (present, contagious, free, meets, action["transmission"], noise)
         if self._recompute:
             chance, again = checkpoint(chances, *arguments, use_reentrant=False)
         else:
@@ -138,9 +140,18 @@ class Relaxation:
         }
 
     def _chances(
-        self, slot: Tensor, present: Tensor, contagious: Tensor, free: Tensor, transmission: Tensor, noise: Noise
+        self,
+        slot: Tensor,
+        present: Tensor,
+        contagious: Tensor,
+        free: Tensor,
+        meets: Tensor,
+        transmission: Tensor,
+        noise: Noise,
     ) -> tuple[Tensor, Tensor]:
-        """[n] probability of being exposed today if susceptible; [n] the same without the household, a constant."""
+        """[n] probability of being exposed today if susceptible; [n] the same without the household, a constant.
+
+        free, meets [n]: 1 − isolate of the agent as somebody contagious and as somebody susceptible."""
         world = self._world
         home = torch.zeros_like(contagious)
         outside = torch.zeros_like(contagious)
@@ -156,24 +167,33 @@ class Relaxation:
             arrived = torch.zeros_like(contagious).index_add(0, target, passed)
             home, outside = (home + arrived, outside) if at_home else (home, outside + arrived)
         strength = transmission.float() * self._receptive.index_select(0, self._age(present))
-        outside = outside * free
-        home = home * free if world.disease.isolation_at_home else home
-        return -torch.expm1(-strength * (home + outside)), -torch.expm1(-strength * outside).detach()
+        spared = torch.exp(-strength * outside)
+        again = (meets * (1 - spared)).detach()
+        spared_at_home = torch.exp(-strength * home)
+        if world.disease.isolation_at_home:
+            return meets * (1 - spared_at_home * spared), again
+        return 1 - spared_at_home * (1 - meets * (1 - spared)), again
 
-    def _free(self, alone: Tensor, state: State, action: Action, noise: Noise) -> Tensor:
-        """[n] 1 − isolate, with the gradient of the probability except for those in quarantine."""
+    def _free(self, alone: Tensor, state: State, action: Action, noise: Noise) -> tuple[Tensor, Tensor]:
+        """[n] 1 − isolate, with the gradient of the probability except for those in quarantine; [n] the same for
+        those who are susceptible, of whom the score function needs the probability and not the draw."""
         present = state["present"]
         chance = action["isolation"].float().index_select(0, self._world.group.index_select(0, present).to(torch.int32))
         if "quarantined_until" in state:
-            chance = chance * (state["quarantined_until"].index_select(0, present) <= noise.step)
+            inside = state["quarantined_until"].index_select(0, present) > noise.step
+            chance = chance * ~inside if self._estimator != "score" else torch.where(inside, 1.0, chance)
         if self._estimator == "score":
-            return 1 - alone.float()
+            return 1 - alone.float(), 1 - chance
         if self._estimator == "left":
-            return discrete_gradients.left_bernoulli(1 - alone.float(), 1 - chance)
-        return 1 - discrete_gradients.straight_through(alone.float(), chance)
+            free = discrete_gradients.left_bernoulli(1 - alone.float(), 1 - chance)
+        else:
+            free = 1 - discrete_gradients.straight_through(alone.float(), chance)
+        return free, free
 
     def _decisions(self, carriers: Tensor, state: State, action: Action, noise: Noise) -> Tensor:
         """Log-probability of the decisions of the contagious. That of somebody susceptible is part of `_chances`."""
+        if "quarantined_until" in state:
+            carriers = carriers[state["quarantined_until"].index_select(0, carriers) <= noise.step]
         alone = self._world.isolating(carriers, state, action, noise)
         group = self._world.group.index_select(0, carriers).to(torch.int32)
         chance = action["isolation"].float().index_select(0, group)
