@@ -34,6 +34,7 @@ GUIDE = [
     {"Add a system": "adding-a-system.md"},
     {"Add a piece": "adding-a-piece.md"},
     {"Language models as a service": "llm.md"},
+    {"Societies": "societies.md"},
     {"Robot policies": "robot-policies.md"},
     {"Populations": "populations.md"},
     {"Metrics": "metrics.md"},

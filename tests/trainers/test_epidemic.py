@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.conftest import ROOT
 
-from pilotage.configuration import configure
+from pilotage.cli.do import options_of
+from pilotage.configuration import configure, read_options
 from pilotage.launch import launch
 from pilotage.report import write_report
 from pilotage.system import Result, UsageError
@@ -219,6 +223,23 @@ def test_prompts_may_use_what_agents_have_and_nothing_else(tmp_path: Path) -> No
     ran(tmp_path / "b", replace(TINY, prompt=prompt, steps=1, behaviour="archetypes"))
     lines = (tmp_path / "b" / "rollouts.jsonl").read_text().splitlines()
     assert all(json.loads(line)["who"] == "kind 1 of 1" for line in lines)
+
+
+def test_the_page_on_societies_says_what_works() -> None:
+    page = (ROOT / "docs" / "societies.md").read_text(encoding="utf-8")
+    lines = [line.partition(" #")[0] for line in page.splitlines() if line.startswith("pilotage ")]
+    assert len(lines) >= 8
+    for words in (shlex.split(line) for line in lines):
+        if words[1] == "run":
+            own = [word for word in words[3:] if word != "--dry-run"]
+            place = own.index("--out") if "--out" in own else len(own)
+            configure(SYSTEM, own[:place] + own[place + 2 :])
+        if words[1] == "do":
+            read_options(options_of(ACTIONS[words[3]], words[3]), words[6:], words[3])
+    names: dict[str, Any] = {}
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(example, names)
+    assert names["step"].best.endswith("Cases rise. Do you stay at home?")
 
 
 def test_the_real_city_is_read_and_simulated(
