@@ -18,6 +18,7 @@ from pilotage.evaluation.verdicts import Interval, t_interval
 from pilotage.report import charts
 from pilotage.report.curves import SPENT, Axis, curve, final_interval, is_level, levels_of
 from pilotage.report.films import film_strips
+from pilotage.report.panels import panels_of
 from pilotage.report.reading import RunRecord, read_examples, read_run
 from pilotage.system import UsageError
 
@@ -143,6 +144,7 @@ def render(subject: Subject) -> str:
         more_charts=[chart for name in further if (chart := _chart(subject, name, "steps", "steps", runs))],
         levels=_levels(subject, levels, percent),
         table=_table(subject, levels, runs),
+        panels=panels_of(runs[0]) if subject.kind == "run" else (),
         films=[(arm.name, film_strips(arm.runs[0].directory), arm.runs[0].seed) for arm in subject.arms],
         examples=[(arm.name, read_examples(arm.runs[0].directory), arm.runs[0].seed) for arm in subject.arms],
         config=_config_differences(subject),
