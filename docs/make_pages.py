@@ -34,9 +34,10 @@ GUIDE = [
     {"Add a system": "adding-a-system.md"},
     {"Add a piece": "adding-a-piece.md"},
     {"Language models as a service": "llm.md"},
-    {"Societies": "societies.md"},
     {"Robot policies": "robot-policies.md"},
+    {"Societies": "societies.md"},
     {"Populations": "populations.md"},
+    {"Tax design": "tax-design.md"},
     {"Metrics": "metrics.md"},
 ]
 

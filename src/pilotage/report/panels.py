@@ -13,6 +13,7 @@ from pilotage.report.reading import RunRecord
 MAKERS: Mapping[str, str] = {
     "agent-torch": "pilotage.report.epidemic:panels",
     "llm-economist": "pilotage.report.tax_design:panels",
+    "stock-agent": "pilotage.report.stock_market:panels",
 }
 """System to the function that gives its panels, imported when a page needs it."""
 

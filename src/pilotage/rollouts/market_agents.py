@@ -34,8 +34,8 @@ class ServiceTraders:
         repairs: int = 3,
         note: Note | None = None,
     ) -> None:
-        """seed: goes into every request, so that runs of different seeds share no answers; note: is given every first
-        trader's exchanges."""
+        """seed: goes into every request, so that runs of different seeds share no answers; note: is given the
+        exchanges with trader 0."""
         self.service, self.seed = service, seed
         self.temperature, self.max_tokens, self.repairs, self.note = temperature, max_tokens, repairs, note
         self.scripted = service.provider.source == "scripted"
@@ -127,9 +127,9 @@ class ServiceTraders:
             return {}
         for trader, request, result in zip(traders, requests, results, strict=True):
             self._count(result)
-            if self.note is not None and trader == traders[0]:
+            if self.note is not None and trader == 0:
                 prompt = request.messages[-1].content
-                self.note({"who": f"trader {trader}, {ask}", "prompt": prompt, **_said(result)})
+                self.note({"day": view.day, "who": f"trader 0, {ask}", "prompt": prompt, **_said(result)})
         return {trader: result.value for trader, result in zip(traders, results, strict=True)}
 
     def _request(self, view: View, trader: int, ask: Ask) -> ChatRequest:

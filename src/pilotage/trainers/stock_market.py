@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pilotage.environments.market.ledger import MONTH
 from pilotage.environments.market.market import Loud, Market, Switches, make_market
 from pilotage.environments.market.measures import EXPLAINED, measures
 from pilotage.environments.market.population import CHARACTERS
@@ -80,8 +82,18 @@ def play(config: StockMarketConfig, run: Run) -> Result:
             from pilotage.trainers.stock_market_llm import make_service, make_traders
 
             service = stack.enter_context(make_service(config, run.directory, run.seed))
-            traders = make_traders(config, service, run.seed)
+            traders = make_traders(config, service, run.seed, _transcripts(run))
         return _Played(config, run, traders, service).go()
+
+
+def _transcripts(run: Run) -> Callable[[Mapping[str, Any]], None]:
+    """Keeps the first day of every month."""
+
+    def note(record: Mapping[str, Any]) -> None:
+        if record["day"] % MONTH == 1:
+            run.rollout(record["day"], record)
+
+    return note
 
 
 class _Played:

@@ -34,7 +34,7 @@ EXPLAINED = {
 
 
 def measures(market: Market) -> dict[str, float]:
-    """By name, see `EXPLAINED`; what cannot be computed, such as a correlation of a constant, is NaN."""
+    """By name, see `EXPLAINED`; what cannot be computed, such as a correlation of a constant, is left out."""
     record, counts = market.record, market.counts
     returns = log_returns(market)
     turns = sum(number for name, number in counts.items() if name in ("placed", "held") or name.startswith("refused/"))
@@ -44,7 +44,7 @@ def measures(market: Market) -> dict[str, float]:
         for side in ("buyer", "seller")
     )
     made, all_forecasts = record.forecasts
-    return {
+    found = {
         "distance": float(distances(market).mean()),
         "volatility": float(returns.std(0).mean()),
         "autocorrelation": _mean_over_stocks(returns, autocorrelation),
@@ -56,11 +56,12 @@ def measures(market: Market) -> dict[str, float]:
         "loans": float(record.column("loans", "principal").sum() / 100 / market.day),
         **{f"loans/after {event.day}": borrowed(market, event.day) for event in market.scenario.rate_events},
         "herding": herding(market),
-        "concentration": float(np.nanmean(concentration(market))),
+        "concentration": _known_mean(concentration(market)),
         "bankrupt": float(counts["bankrupt"]),
         **_wealth(market),
         "forecasts": made / all_forecasts if all_forecasts else float("nan"),
     }
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def log_returns(market: Market) -> np.ndarray:
@@ -118,6 +119,11 @@ def autocorrelation(series: np.ndarray) -> float:
     """Correlation of a series with itself a day later; NaN for a constant."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(np.corrcoef(series[1:], series[:-1])[0, 1]) if len(series) > 2 else float("nan")
+
+
+def _known_mean(table: np.ndarray) -> float:
+    known = table[np.isfinite(table)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def _kurtosis(series: np.ndarray) -> float:
