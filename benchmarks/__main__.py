@@ -47,7 +47,7 @@ REASONS = {
     "of agents. «linear» is the cost of an agent-day in the larger city over that in the smaller, «flat» that of a "
     "day and person ill late in an epidemic over that at its start. agent-torch 0.6.0 from PyPI could not be measured: "
     "the example in its description, 37,518 agents, asks for a dense matrix of agents × agents (10.5 GiB) before its "
-    "first step, and was ended by the system when it had taken all of 23 GiB.",
+    "first step, and was ended by the system on a machine of 23 GiB, presumably for memory.",
 }
 
 
