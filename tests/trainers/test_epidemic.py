@@ -189,6 +189,17 @@ def test_the_page_shows_city_and_boroughs_and_says_that_answers_were_scripted(fi
     assert "[scripted stand-in]" in html
 
 
+def test_forecasts_are_brought_to_the_level_of_the_last_known_weeks() -> None:
+    draws = np.arange(1.0, 13.0).reshape(1, 6, 2)
+    reported = 3 * draws[0, :4] + 2
+    made = module.anchored(draws, reported)
+    assert np.array_equal(made[:, :4], draws[:, :4])
+    last = draws[:, 2:4].sum(1)
+    assert np.allclose(made[:, 4:], draws[:, 4:] * (3 * last + 5) / (last + 1))
+    assert np.allclose(module.anchored(draws, 1000 * reported)[:, 4:], 4 * draws[:, 4:])
+    assert np.isfinite(module.anchored(0 * draws, 0 * reported)).all()
+
+
 def test_r_to_come_wanders_from_the_last_known_weeks() -> None:
     flat = carried(torch.full((6,), 2.0), 4, 0)
     assert torch.allclose(flat, torch.full((4,), 2.0))

@@ -81,6 +81,10 @@ class EpidemicConfig:
     """Last known weeks that are not fitted and choose the best step (paper: 5)."""
     forecast_seeds: int = 10
     """Simulations of the calibrated city, from which medians and bands are made."""
+    anchored: bool = True
+    """Whether each simulation's weeks to come are multiplied by what was reported over what it gave, borough by
+    borough, in the last two known weeks (within a factor of four): a simulation that runs free from the first week has
+    another level there."""
     planted_seed: int = 0
     """Of the planted series."""
     checkpoint_every: int = 10
