@@ -135,6 +135,30 @@ def test_a_budget_of_nothing_stops_before_the_first_question(tmp_path: Path) -> 
         ran(tmp_path / "run", replace(TINY, budget_calls=0))
 
 
+def test_answers_of_another_run_are_not_paid_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pilotage.llm import BudgetReached, Scripted
+    from pilotage.trainers import epidemic_world
+
+    class Endpoint(Scripted):
+        """A stand-in whose answers are kept, as an endpoint's are."""
+
+        kept = True
+
+    def provider(_: EpidemicConfig, seed: int) -> Endpoint:
+        return Endpoint(lambda request, _: "Yes." if "65" in request.messages[-1].content else "No.", "kept", seed)
+
+    monkeypatch.setattr(epidemic_world, "make_provider", provider)
+    small = replace(TINY, behaviour="archetypes", agents=200, draws=1, steps=0, forecast_seeds=1)
+    with pytest.raises(BudgetReached):
+        ran(tmp_path / "a", replace(small, budget_calls=20))
+    kept = tmp_path / "a" / "answers.sqlite"
+    # Three known weeks and the one to come; twenty questions are answered already.
+    rest = len(archetypes_present(small)) * 4 - 20
+    with pytest.raises(BudgetReached):
+        ran(tmp_path / "b", replace(small, budget_calls=rest))
+    ran(tmp_path / "c", replace(small, budget_calls=rest, answers=kept))
+
+
 def test_counterfactuals_are_paired_and_say_what_they_changed(finished: Path) -> None:
     table = ACTIONS["counterfactual"](TINY, finished, change="nobody", seeds=5)
     cases, deaths = table["reported cases and deaths in the known weeks"]

@@ -64,7 +64,9 @@ class EpidemicConfig:
     temperature: float = 1.0
     """Of the answers; at 0 all draws are the same."""
     budget_calls: int | None = None
-    """Calls after which the run stops; what was answered is kept, a larger budget goes on."""
+    """Calls after which the run stops; what was answered is kept. Begin another with a larger one and `--answers`."""
+    answers: Path | None = None
+    """File that keeps the model's answers; none: answers.sqlite in the run. Give another run's to pay nothing twice."""
     parameters: Literal["direct", "calibnn"] = "direct"
     """What is calibrated: direct: R of each week; calibnn: a network that gives it from the known weeks' features."""
     r_low: float = 1.4
