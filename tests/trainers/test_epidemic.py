@@ -135,6 +135,30 @@ def test_a_budget_of_nothing_stops_before_the_first_question(tmp_path: Path) -> 
         ran(tmp_path / "run", replace(TINY, budget_calls=0))
 
 
+def test_answers_of_another_run_are_not_paid_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pilotage.llm import BudgetReached, Scripted
+    from pilotage.trainers import epidemic_world
+
+    class Endpoint(Scripted):
+        """A stand-in whose answers are kept, as an endpoint's are."""
+
+        kept = True
+
+    def provider(_: EpidemicConfig, seed: int) -> Endpoint:
+        return Endpoint(lambda request, _: "Yes." if "65" in request.messages[-1].content else "No.", "kept", seed)
+
+    monkeypatch.setattr(epidemic_world, "make_provider", provider)
+    small = replace(TINY, behaviour="archetypes", agents=200, draws=1, steps=0, forecast_seeds=1)
+    with pytest.raises(BudgetReached):
+        ran(tmp_path / "a", replace(small, budget_calls=20))
+    kept = tmp_path / "a" / "answers.sqlite"
+    # Three known weeks and the one to come; twenty questions are answered already.
+    rest = len(archetypes_present(small)) * 4 - 20
+    with pytest.raises(BudgetReached):
+        ran(tmp_path / "b", replace(small, budget_calls=rest))
+    ran(tmp_path / "c", replace(small, budget_calls=rest, answers=kept))
+
+
 def test_counterfactuals_are_paired_and_say_what_they_changed(finished: Path) -> None:
     table = ACTIONS["counterfactual"](TINY, finished, change="nobody", seeds=5)
     cases, deaths = table["reported cases and deaths in the known weeks"]
@@ -187,6 +211,17 @@ def test_the_page_shows_city_and_boroughs_and_says_that_answers_were_scripted(fi
     for borough in make_world(TINY).population.boroughs:
         assert f"weekly cases, {borough}" in section
     assert "[scripted stand-in]" in html
+
+
+def test_forecasts_are_brought_to_the_level_of_the_last_known_weeks() -> None:
+    draws = np.arange(1.0, 13.0).reshape(1, 6, 2)
+    reported = 3 * draws[0, :4] + 2
+    made = module.anchored(draws, reported)
+    assert np.array_equal(made[:, :4], draws[:, :4])
+    last = draws[:, 2:4].sum(1)
+    assert np.allclose(made[:, 4:], draws[:, 4:] * (3 * last + 5) / (last + 1))
+    assert np.allclose(module.anchored(draws, 1000 * reported)[:, 4:], 4 * draws[:, 4:])
+    assert np.isfinite(module.anchored(0 * draws, 0 * reported)).all()
 
 
 def test_r_to_come_wanders_from_the_last_known_weeks() -> None:

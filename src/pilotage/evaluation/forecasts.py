@@ -96,14 +96,14 @@ def spread_origins(weeks: int, *, count: int, least: int, horizon: int) -> list[
 
 
 def scores(forecast: Forecast, truth: Array) -> dict[str, float]:
-    """rmse and mae of the median, wis, and the share of truths inside the central 50 % and 95 % intervals.
+    """wis, mae and rmse of the median, and the share of truths inside the central 50 % and 95 % intervals.
 
     truth [week, place]."""
     error = forecast.median() - truth
     return {
-        "rmse": float(np.sqrt((error**2).mean())),
-        "mae": float(np.abs(error).mean()),
         "wis": float(weighted_interval_score(forecast, truth).mean()),
+        "mae": float(np.abs(error).mean()),
+        "rmse": float(np.sqrt((error**2).mean())),
         "coverage 50": coverage(forecast, truth, 0.5),
         "coverage 95": coverage(forecast, truth, 0.05),
     }

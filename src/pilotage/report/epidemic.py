@@ -41,7 +41,8 @@ def panels(run: RunRecord) -> list[Panel]:
     note = (
         f"Weekly reported cases from {weeks[0]} to {weeks[-1]} ({source}). Weeks up to {weeks[known - 1]} were known; "
         f"what follows is a forecast, and nothing has looked at those weeks. Lines of simulations are medians of "
-        f"{curves['seeds']}, bands their central 95 %."
+        f"{curves['seeds']}, bands their central 95 %"
+        + ("; the forecast is brought to the level of the last known weeks." if curves["anchored"] else ".")
     )
     boroughs = tuple(
         (place, _chart(reported[:, index], {name: part[:, index] for name, part in table.items()}, known, place))
@@ -49,7 +50,7 @@ def panels(run: RunRecord) -> list[Panel]:
     )
     whole = _chart(reported.sum(1), city, known, "the city")
     found = [
-        Panel("epidemic", "The epidemic", note, legend, wide=(whole,), figures=boroughs),
+        Panel("epidemic", "The epidemic", note, legend, figures=(("the city", whole), *boroughs)),
     ]
     if exchanges := _exchanges(run):
         found.append(
@@ -59,7 +60,7 @@ def panels(run: RunRecord) -> list[Panel]:
 
 
 def _chart(reported: NDArray[Any], simulated: dict[str, NDArray[Any]], known: int, place: str) -> Markup:
-    """Weeks count from 1; the forecast begins at the last known week, so that the lines meet."""
+    """Weeks count from 1."""
     x = np.arange(1, len(reported) + 1, dtype=float)
     none = np.full(len(x), np.nan)
 
@@ -68,7 +69,7 @@ def _chart(reported: NDArray[Any], simulated: dict[str, NDArray[Any]], known: in
 
     lines = [(REPORTED, Curve("reported", x, reported, none, none)), (CALIBRATED, part("known weeks", slice(0, known)))]
     if known < len(x):
-        lines.append((FORECAST, part("forecast", slice(known - 1, None))))
+        lines.append((FORECAST, part("forecast", slice(known, None))))
     return line_chart(lines, x_label="week", y_label=f"weekly cases, {place}")
 
 

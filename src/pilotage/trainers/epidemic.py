@@ -29,6 +29,7 @@ from pilotage.trainers.epidemic_world import Asked, known_weeks, make_world, ope
 
 VALUES, CURVES = "calibrated.safetensors", "curves.json"
 """Files of a run: what was calibrated, and the curves that its report shows."""
+ANCHOR, LARGEST_ANCHOR = 2, 4.0
 NETWORK_RATE = 0.05
 """Of the rate of direct parameters, for a network."""
 ENDS = (0.025, 0.5, 0.975)
@@ -146,10 +147,23 @@ def mean_isolation(epidemic: Epidemic, values: Tensor, said: Tensor) -> float:
         return float((done.clamp(0, 1) @ share.float()).mean())
 
 
+def anchored(draws: np.ndarray, reported: np.ndarray) -> np.ndarray:
+    """Weeks after the known ones at the level of what was reported: times (reported + 1) / (simulated + 1) of the last
+    ANCHOR known weeks, by simulation and borough, within a factor of LARGEST_ANCHOR. Known weeks stay.
+
+    draws [seed, week, borough], reported [known, borough] -> [seed, week, borough]"""
+    known = len(reported)
+    simulated = draws[:, max(0, known - ANCHOR) : known].sum(1)
+    factor = (reported[-ANCHOR:].sum(0) + 1) / (simulated + 1)
+    factor = np.clip(factor, 1 / LARGEST_ANCHOR, LARGEST_ANCHOR)[:, None]
+    return np.concatenate([draws[:, :known], factor * draws[:, known:]], axis=1)
+
+
 def simulations(epidemic: Epidemic, values: Tensor, said: Tensor, *, weeks: int, seeds: range, base: int) -> np.ndarray:
-    """Weekly cases [seed, week, borough] of the calibrated city, free from the first week on."""
+    """Weekly cases [seed, week, borough] of the calibrated city, free from the first week; anchored if configured."""
     made = [weekly(epidemic.free(values, base + seed, said, weeks).cases) for seed in seeds]
-    return torch.stack(made).double().numpy()
+    draws = torch.stack(made).double().numpy()
+    return anchored(draws, epidemic.reported.double().numpy()) if epidemic.config.anchored else draws
 
 
 def judge(config: EpidemicConfig, epidemic: Epidemic, values: Tensor, said: Tensor, run: Run) -> dict[str, float]:
@@ -178,6 +192,7 @@ def judge(config: EpidemicConfig, epidemic: Epidemic, values: Tensor, said: Tens
         "weeks": list(world.labels[:weeks]),
         "places": list(world.population.boroughs),
         "known": known,
+        "anchored": config.anchored,
         "observed": world.reported[:weeks].tolist(),
         "source": "planted" if world.planted is not None else str(config.series),
         "simulated": {"low": low.tolist(), "median": median.tolist(), "high": high.tolist()},

@@ -64,7 +64,9 @@ class EpidemicConfig:
     temperature: float = 1.0
     """Of the answers; at 0 all draws are the same."""
     budget_calls: int | None = None
-    """Calls after which the run stops; what was answered is kept, a larger budget goes on."""
+    """Calls after which the run stops; what was answered is kept. Begin another with a larger one and `--answers`."""
+    answers: Path | None = None
+    """File that keeps the model's answers; none: answers.sqlite in the run. Give another run's to pay nothing twice."""
     parameters: Literal["direct", "calibnn"] = "direct"
     """What is calibrated: direct: R of each week; calibnn: a network that gives it from the known weeks' features."""
     r_low: float = 1.4
@@ -81,6 +83,10 @@ class EpidemicConfig:
     """Last known weeks that are not fitted and choose the best step (paper: 5)."""
     forecast_seeds: int = 10
     """Simulations of the calibrated city, from which medians and bands are made."""
+    anchored: bool = True
+    """Whether each simulation's weeks to come are multiplied by what was reported over what it gave, borough by
+    borough, in the last two known weeks (within a factor of four): a simulation that runs free from the first week has
+    another level there."""
     planted_seed: int = 0
     """Of the planted series."""
     checkpoint_every: int = 10

@@ -262,7 +262,7 @@ def open_service(config: EpidemicConfig, directory: Path | None, seed: int, stac
         return None
     service = Service(
         make_provider(config, seed),
-        store=Store(None if directory is None else directory / "answers.sqlite"),
+        store=Store(config.answers or (None if directory is None else directory / "answers.sqlite")),
         account="epidemic" if directory is None else directory.resolve().as_posix(),
         budget=Budget(config.budget_calls),
     )
