@@ -9,6 +9,7 @@ from typing import Any
 
 from pilotage.catalogue import find_system
 from pilotage.configuration import config_from_dict, config_to_dict
+from pilotage.policies.pickled import refuse_pickled
 from pilotage.references import function_source, load_function, references_in, refuse_while_loading
 from pilotage.system import Result, System, UsageError
 
@@ -123,8 +124,14 @@ def forecast(system: System, config: Any) -> Mapping[str, Any]:
 def load_policy(run: Path) -> Any:
     """The policy that a run trained: a `LanguagePolicy`, or an `ActionPolicy` ready to be reset and to act.
 
-    Raises UsageError when the run has none yet."""
-    folder = run / "policy"
+    A folder that `export_policy` wrote, or a diffusion policy of LeRobot's (config.json, model.safetensors), is taken
+    for `run`, too. Raises UsageError when there is no policy yet, and for pickled checkpoints."""
+    refuse_pickled(run)
+    if (run / "model.safetensors").is_file() and not (run / "policy").is_dir():
+        from pilotage.trainers.imitation_saved import load_lerobot_policy
+
+        return load_lerobot_policy(run)
+    folder = run if (run / ACTION_POLICY).is_file() else run / "policy"
     if not folder.is_dir():
         why = "it is no finished run" if run.is_dir() else "there is no such folder"
         raise UsageError(f"given {run}, expected the folder of a run with a trained policy; {why}")

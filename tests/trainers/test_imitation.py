@@ -253,3 +253,30 @@ def test_an_energy_resumes_to_the_bit_and_reports_its_passes(
     assert result is not None
     assert result["evaluation/forward_passes"] == result["evaluation/backward_passes"] >= 1
     assert all(line["training/second_passes"] >= 1 for line in lines(whole, "metrics"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, ""),
+        ({"actions": np.zeros((40, 3), np.float32)}, "takes actions [2]; a test shows state [4] and has actions [3]"),
+        ({"observations": {"state": np.zeros((40, 5), np.float32)}}, "pillar shows state [4] and .* shows state [5]"),
+    ],
+)
+def test_a_world_that_is_not_that_of_the_data_is_refused_before_training(
+    changed: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pilotage.trainers.imitation import ImitationTrainer
+
+    monkeypatch.setattr(ImitationTrainer, "step", lambda *_: pytest.fail("training began"))
+    file = write_npz(replace(demonstrations(), **changed), tmp_path / "mine.npz")
+    config = small(ROWS["bc-mlp"], data=str(file))
+    if not said:
+        with pytest.raises(pytest.fail.Exception, match="training began"):
+            trained(config, tmp_path / "run")
+        return
+    with pytest.raises(UsageError) as caught:
+        trained(config, tmp_path / "run")
+    for part in said.split(" .* "):
+        assert part.replace("a test", str(file)) in str(caught.value)
+    assert "give --world the one it was recorded in, or none" in str(caught.value)

@@ -201,6 +201,7 @@ def test_short_lists_are_the_papers() -> None:
         ({"disturbance": "displaced:how=3"}, "displaced:at=STEP"),
         ({"world": "none"}, "--world"),
         ({"base": "nowhere"}, "finished run"),
+        ({"base": "epoch=0550.ckpt"}, "pickled checkpoint"),
         ({"two_valued": (2,), "gripper": "plain"}, "count from 0"),
         ({"two_valued": (2,)}, "count from 0"),
     ],

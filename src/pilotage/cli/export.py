@@ -21,11 +21,13 @@ def export(words: Sequence[str], screen: Screen) -> int:
     folder = Path(target)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not an empty folder; name a new one, so that nothing is overwritten")
-    from pilotage.launch import export_policy
+    from pilotage.launch import ACTION_POLICY, export_policy
 
     export_policy(Path(run), folder)
     screen.line(str(folder))
-    screen.note(f'opens with transformers.AutoModelForCausalLM.from_pretrained("{folder}")')
+    acts = (folder / ACTION_POLICY).is_file()
+    opener = "pilotage.load" if acts else "transformers.AutoModelForCausalLM.from_pretrained"
+    screen.note(f'opens with {opener}("{folder}")')
     return 0
 
 

@@ -47,6 +47,8 @@ class ImitationTrainer:
             raise UsageError(f"precision={config.precision!r}: policies are trained in float32, bfloat16 or auto")
         self.world: World | None = world_of(config)
         demonstrations = demonstrations_of(config, run)
+        if self.world is not None and config.data is not None:
+            self.world.expect_fitting(demonstrations, self.cameras)
         training, validating = demonstrations, None
         if config.validation:
             training, validating = demonstrations.split(config.validation, _generator(config.data_seed))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotage.data.normalisers import Normaliser
+from pilotage.policies.actions.lerobot_checkpoint import load_lerobot
 from pilotage.policies.actions.policy import ActionPolicy
 from pilotage.policies.actions.saving import load_policy
 from pilotage.runs import check_device
@@ -17,6 +18,11 @@ def load_action_policy(folder: Path | str, device: str = "cpu") -> ActionPolicy:
 
     Raises UsageError for a folder without a policy, another format, weights that do not fit, or an absent device."""
     return load_policy(folder, _normaliser, device=check_device(device))
+
+
+def load_lerobot_policy(folder: Path | str, device: str = "cpu") -> ActionPolicy:
+    """The diffusion policy that LeRobot saved into `folder`; see `policies.actions.lerobot_checkpoint`."""
+    return load_lerobot(folder, _normaliser, device=check_device(device))
 
 
 def _normaliser(state: Mapping[str, Any]) -> Normaliser:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pilotage.data.demonstration_checks import source_of
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.numpy_archive import read_npz, write_npz
 from pilotage.environments.control import CONTROL_ENVS, EXPERTS, collect, control_env, control_expert
@@ -21,6 +22,8 @@ from pilotage.policies.actions.policy import ActionPolicy
 from pilotage.rollouts.control import evaluate, starts_of
 from pilotage.rollouts.episodes import Evaluation
 from pilotage.rollouts.lanes import Start
+from pilotage.rollouts.observations import policy_view
+from pilotage.system import UsageError
 from pilotage.trainers.imitation_config import ImitationConfig
 
 if TYPE_CHECKING:
@@ -65,6 +68,27 @@ class World:
         """One environment of this world."""
         return control_env(self.config.world, **options)
 
+    def expect_fitting(self, demonstrations: Demonstrations, cameras: Sequence[str]) -> None:
+        """Raises UsageError unless this world shows what was demonstrated on and takes such actions."""
+        env = self.make()
+        try:
+            shown = policy_view(env.reset(seed=self.config.evaluation_seed)[0])
+            takes = env.action_space.shape
+        finally:
+            env.close()
+        wanted: dict[str, tuple[int, ...]] = {}
+        if not cameras or "state" in demonstrations.observations:
+            wanted["state"] = tuple(demonstrations.column("state").shape[1:])
+        for camera in cameras:  # of any height and width
+            wanted[f"image/{camera}"] = tuple(demonstrations.column(f"image/{camera}").shape[3:])
+        there = {name: value.shape[:1] for name, value in shown.items()}
+        if any(there.get(name) != size for name, size in wanted.items()) or takes != (demonstrations.action_size,):
+            raise UsageError(
+                f"the world {self.config.world} shows {_sizes(there)} and takes actions {list(takes or ())}; "
+                f"{source_of(demonstrations.meta)} shows {_sizes(wanted)} and has actions "
+                f"[{demonstrations.action_size}]: give --world the one it was recorded in, or none"
+            )
+
     def starts(self) -> Sequence[Start]:
         """The declared starts."""
         return starts_of(self.config.evaluation_episodes, self.config.evaluation_seed)
@@ -96,6 +120,10 @@ class World:
             success = -1 if episode.success is None else int(episode.success)
             place = folder / f"episode-{row}.npz"
             np.savez_compressed(place, frames=np.stack(list(frames)), seed=episode.seed, success=success)
+
+
+def _sizes(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "nothing"
 
 
 class _Acting:

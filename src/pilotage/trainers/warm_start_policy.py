@@ -23,6 +23,7 @@ from pilotage.policies.actions.samplers import sampler_for
 from pilotage.policies.actions.sampling import Start
 from pilotage.policies.actions.starts import FreshStart, Initialiser, ShiftedStart, shifted
 from pilotage.policies.actions.warm_start_probe import planned
+from pilotage.policies.pickled import refuse_pickled
 from pilotage.runs import Run
 from pilotage.runs.artifacts import contents_hash
 from pilotage.system import UsageError
@@ -51,6 +52,7 @@ def base_folder(config: WarmStartConfig, run: Any) -> Path:
         training = replace(config, executed=config.trained_executed, shrunk=entries, sampler="ddim:steps=4")
         return imitated_policy(training, run.seed, run)
     given = Path(config.base).expanduser()
+    refuse_pickled(given)
     folder = given / "policy" if (given / "policy").is_dir() else given
     if (given / "run.json").is_file():
         world = Run.again(given).config.get("world")

@@ -24,7 +24,12 @@ def opened(path: str | Path) -> Iterator[Any]:
     except OSError as error:
         raise UsageError(f"{path} cannot be opened as HDF5 ({error}); it is damaged or cut, copy it again") from error
     with file:
-        yield file
+        try:
+            yield file
+        except UsageError:
+            raise
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+            raise UsageError(f"{path} cannot be read ({error}); it is damaged or cut, copy it again") from error
 
 
 def array(group: Any, name: str, where: str) -> np.ndarray:

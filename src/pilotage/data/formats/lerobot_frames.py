@@ -64,7 +64,7 @@ class VideoFrames(Frames):
                     yield int(place), self._sized(path, row, picture)
         except FileNotFoundError as error:
             raise UsageError(f"{self._place(path, row)}: the file is missing; download the data set again") from error
-        except (av.error.FFmpegError, IndexError) as error:
+        except (av.error.FFmpegError, IndexError, UnicodeDecodeError) as error:
             raise UsageError(
                 f"{self._place(path, row)} cannot be decoded ({error}); the file is damaged or cut, download it again"
             ) from error

@@ -23,7 +23,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Any:
         if lost:
             raise UsageError(f"{path} has no column {', '.join(lost)}; there are {', '.join(file.schema_arrow.names)}")
         return file.read(columns=columns)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read as parquet ({error}); it is damaged or cut, download it again") from (
             error
         )
@@ -64,16 +64,25 @@ class EpisodeTable:
     def data(self, number: int) -> Path:
         """The file with the steps of an episode."""
         chunk, file = self._value(number, "data/chunk_index"), self._value(number, "data/file_index")
-        return self._root / str(self._info["data_path"]).format(chunk_index=chunk, file_index=file)
+        return self._path("data_path", chunk_index=chunk, file_index=file)
 
     def video(self, camera: str, number: int) -> tuple[Path, float, float]:
         """(file, seconds from, seconds to) of an episode of a camera."""
         if not self._info.get("video_path"):
             raise UsageError(f"{self._root}: meta/info.json has no video_path, though {camera!r} is a video")
         chunk, file = (self._value(number, f"videos/{camera}/{name}_index") for name in ("chunk", "file"))
-        path = str(self._info["video_path"]).format(video_key=camera, chunk_index=chunk, file_index=file)
+        path = self._path("video_path", video_key=camera, chunk_index=chunk, file_index=file)
         begin, end = (float(self._value(number, f"videos/{camera}/{name}_timestamp")) for name in ("from", "to"))
-        return self._root / path, begin, end
+        return path, begin, end
+
+    def _path(self, pattern: str, **parts: Any) -> Path:
+        try:
+            return self._root / str(self._info[pattern]).format(**parts)
+        except (KeyError, IndexError, ValueError) as error:
+            raise UsageError(
+                f"{self._root}: meta/info.json's {pattern} is {self._info[pattern]!r}; expected a pattern of "
+                f"{', '.join(f'{{{name}}}' for name in parts)}: copy it again"
+            ) from error
 
     def _value(self, number: int, name: str) -> Any:
         value = self._rows[number].get(name)
@@ -86,7 +95,7 @@ def _names(path: Path) -> list[str]:
     parquet, pyarrow = package("pyarrow.parquet", "a parquet file"), package("pyarrow", "a parquet file")
     try:
         return list(parquet.read_schema(path).names)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read as parquet ({error}); it is damaged or cut, download it again") from (
             error
         )

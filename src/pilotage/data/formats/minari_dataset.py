@@ -15,11 +15,11 @@ from pilotage.data.formats.access import as_actions, camera, is_picture, package
 from pilotage.data.frames import Column
 from pilotage.system import UsageError
 
-ID = re.compile(r"[-\w]+(?:/[-\w]+)*-v\d+")
+ID = re.compile(r"(?:[-\w][-\w/]*[-\w]/)?[-\w]+-v\d+")
 """What the id of a data set looks like, such as D4RL/pointmaze/umaze-v2."""
 _UNKNOWN = "pilotage_unknown"
 """Key of the metadata that lists what was not known and had to be filled in, since Minari needs it."""
-_FAULTS = (OSError, KeyError, ValueError, AssertionError, RuntimeError, TypeError)
+_FAULTS = (OSError, KeyError, ValueError, AssertionError, RuntimeError, TypeError, MemoryError)
 
 
 def is_minari(folder: Path) -> bool:
@@ -49,6 +49,7 @@ def read_minari(source: str | Path) -> Demonstrations:
         for number, data in enumerate(dataset):
             episodes.append(_episode(f"{where}, episode {number}", data, unknown, metas[number]))
             infos.update(data.infos or ())
+        env_spec = None if dataset.env_spec is None else dataset.env_spec.to_json()
     except UsageError:
         raise
     except _FAULTS as error:
@@ -60,8 +61,8 @@ def read_minari(source: str | Path) -> Demonstrations:
     if not episodes:
         raise UsageError(f"{where} has no episodes")
     meta: dict[str, Any] = {"source": where, "format": "minari", "path": str(dataset.spec.data_path)}
-    if dataset.env_spec is not None:
-        meta["env_spec"] = dataset.env_spec.to_json()
+    if env_spec is not None:
+        meta["env_spec"] = env_spec
     if infos:
         meta["left_out"] = sorted(f"infos/{name}" for name in infos)
     return Demonstrations.from_episodes(episodes, meta)

@@ -100,10 +100,12 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             arrays = {}
             for name in archive.files:
                 arrays[name] = archive[name]
+                if not isinstance(arrays[name], np.ndarray):  # bytes: its header is not that of an array
+                    raise ValueError("it is no array")
             return arrays
     except UsageError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         what = f"array {name!r} of {path}" if name else str(path)
         pickled = "allow_pickle" in str(error)
         hint = "Python objects are never unpickled" if pickled else "the file is damaged or cut, copy it again"

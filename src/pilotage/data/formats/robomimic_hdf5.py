@@ -75,7 +75,10 @@ def _names(path: Path, file: Any, mask: str | None) -> list[str]:
 def _stored(group: Any) -> dict[str, str]:
     """Our name to the file's."""
     found = {}
-    for name, data in group.items():
+    for name in group:
+        data = group[name]
+        if not hasattr(data, "shape"):
+            raise UsageError(f"{group.file.filename}: {data.name} is a group; expected an array [steps, ...]")
         found[camera(name) if is_picture(data.shape, data.dtype) else name] = name
     return found
 
@@ -90,6 +93,8 @@ def _observations(path: Path, names: list[str], groups: list[Any], ends: np.ndar
         sizes: set[tuple[int, ...]] = set()
         for group, name, length in zip(groups, names, lengths, strict=True):
             data = group["obs"].get(stored)
+            if not hasattr(data, "shape"):
+                data = None
             if data is None or len(data) != length:
                 got = "none" if data is None else str(len(data))
                 raise UsageError(

@@ -15,6 +15,9 @@ from pilotage.data.formats.access import as_actions, camera, existing, package
 from pilotage.data.frames import Column, Frames
 from pilotage.system import UsageError
 
+_FAULTS = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SystemError, zipfile.BadZipFile)
+"""What zarr, its codecs and its JSON raise for damaged files."""
+
 
 def is_zarr(path: Path) -> bool:
     """Whether a folder is a zarr group (version 2 or 3), or a file a zip of one by its name."""
@@ -30,13 +33,10 @@ def read_zarr(path: str | Path) -> Demonstrations:
     Raises UsageError that names array, and episode or frame."""
     zarr = package("zarr", "a zarr buffer")
     path = existing(path, "zarr buffer")
-    root = _group(zarr, path)
-    if "data" not in root or "meta" not in root or "episode_ends" not in root["meta"]:
-        raise UsageError(f"{path} holds {', '.join(sorted(root)) or 'nothing'}; expected data/* and meta/episode_ends")
-    ends = _values(path, "meta/episode_ends", root["meta"]["episode_ends"])
+    stored, last = _stored(zarr, path)
+    ends = _values(path, "meta/episode_ends", last)
     if ends.ndim != 1 or not np.issubdtype(ends.dtype, np.integer):
         raise UsageError(f"{path}: meta/episode_ends is {ends.dtype} {list(ends.shape)}; expected whole numbers [E]")
-    stored = dict(root["data"].arrays())
     if "action" not in stored:
         raise UsageError(f"{path} has no data/action; there are {', '.join(sorted(stored)) or 'no arrays'}")
     for name, values in stored.items():
@@ -57,18 +57,25 @@ def read_zarr(path: str | Path) -> Demonstrations:
     )
 
 
-def _group(zarr: Any, path: Path) -> Any:
+def _stored(zarr: Any, path: Path) -> tuple[dict[str, Any], Any]:
+    """(arrays below data by name, meta/episode_ends), none of them read yet."""
     try:
         store = zarr.storage.ZipStore(path, mode="r") if path.is_file() else str(path)
-        return zarr.open_group(store, mode="r")
-    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+        root = zarr.open_group(store, mode="r")
+        if "data" not in root or "meta" not in root or "episode_ends" not in root["meta"]:
+            there = ", ".join(sorted(root)) or "nothing"
+            raise UsageError(f"{path} holds {there}; expected data/* and meta/episode_ends")
+        return dict(root["data"].arrays()), root["meta"]["episode_ends"]
+    except UsageError:
+        raise
+    except _FAULTS as error:
         raise UsageError(f"{path} cannot be opened as zarr: {type(error).__name__}: {error}; copy it again") from error
 
 
 def _values(path: Path, name: str, values: Any, rows: Any = ()) -> np.ndarray:
     try:
         return np.asarray(values[rows] if isinstance(rows, tuple) else values.oindex[rows])
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except _FAULTS as error:
         raise UsageError(
             f"{path}: {name} cannot be read ({type(error).__name__}: {error}); a chunk is damaged, or its codec is not "
             "one of zarr and numcodecs: copy it again, or rewrite it"

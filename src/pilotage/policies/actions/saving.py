@@ -38,6 +38,7 @@ from pilotage.policies.actions.policy import ActionPolicy, Scaling
 from pilotage.policies.actions.restarts import RestartingStart
 from pilotage.policies.actions.starts import FreshStart, ShiftedStart
 from pilotage.policies.actions.token_head import NextScaleTokens
+from pilotage.policies.pickled import refuse_pickled
 from pilotage.references import nearest
 from pilotage.system import UsageError
 
@@ -153,6 +154,7 @@ def load_policy(
     `normaliser` makes a normaliser again from what its `state_dict` gave. Raises UsageError for a folder without a
     policy, another format, or weights that do not fit."""
     folder = Path(folder)
+    refuse_pickled(folder)
     missing = [name for name in (DESCRIPTION, WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise UsageError(f"{folder} holds no saved policy: {' and '.join(missing)} missing")
