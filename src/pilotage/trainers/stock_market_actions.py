@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pilotage.environments.market.market import SWITCHES
+from pilotage.environments.market.market import SWITCHES, Market
 from pilotage.environments.market.measures import EXPLAINED, measures
+from pilotage.environments.market.scenario import Scenario
 from pilotage.evaluation.verdicts import t_interval
 from pilotage.runs import Progress
 from pilotage.runs.manifest import Manifest
@@ -21,12 +22,12 @@ from pilotage.trainers.stock_market import market_of, scripted_traders
 from pilotage.trainers.stock_market_config import StockMarketConfig
 
 
-def played(config: StockMarketConfig, seed: int) -> dict[str, float]:
-    """The measures of a whole market of scripted traders. seed: a run's."""
-    market = market_of(config, scripted_traders(config), derive_seed(seed, "market") % 2**32)
+def whole_market(config: StockMarketConfig, seed: int, scenario: Scenario | None = None) -> Market:
+    """A market of scripted traders after its last day, the same as that of a run of this seed."""
+    market = market_of(config, scripted_traders(config), derive_seed(seed, "market") % 2**32, scenario)
     while not market.over:
         market.advance()
-    return measures(market)
+    return market
 
 
 def counterfactual(config: StockMarketConfig, run: Path, off: str, seeds: int) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def counterfactual(config: StockMarketConfig, run: Path, off: str, seeds: int) -
             seed = first if number == 0 else derive_seed(first, "counterfactual", number)
             sides = []
             for side in (config, without):
-                sides.append(played(side, seed))
+                sides.append(measures(whole_market(side, seed)))
                 progress.advance(2 * number + len(sides))
             pairs.append((sides[0], sides[1]))
     rows = [_row(name, pairs) for name in pairs[0][0]]
@@ -86,6 +87,6 @@ def forecast(config: StockMarketConfig) -> dict[str, Any]:
             return found
     days = min(config.days, 5)
     began = time.perf_counter()
-    played(replace(config, days=days), 0)
+    whole_market(replace(config, days=days), 0)
     found["seconds"] = (time.perf_counter() - began) / days * config.days
     return found

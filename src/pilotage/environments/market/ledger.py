@@ -66,6 +66,8 @@ class Ledger:
         """[N + 1] cents set aside for resting bids."""
         self.shares_aside = np.zeros((traders + 1, stocks), np.int64)
         """[N + 1, S] set aside for resting asks."""
+        self.forced = np.zeros((traders + 1, stocks), np.int64)
+        """[N + 1, S] shares that moved under duress so far: below 0 for traders, above for the estate."""
         self.loans: list[Loan] = []
         self.active = np.ones(traders, bool)
         """[N] whether a trader is still there."""
@@ -180,8 +182,9 @@ class Ledger:
                 if self.cash[trader] >= 0:
                     break
                 amount = min(int(self.shares[trader, stock]), -(int(self.cash[trader]) // price))
-                self.shares[trader, stock] -= amount
-                self.shares[self.estate, stock] += amount
+                for account, sign in ((trader, -1), (self.estate, 1)):
+                    self.shares[account, stock] += sign * amount
+                    self.forced[account, stock] += sign * amount
                 self.cash[trader] += amount * price
                 self.cash[self.estate] -= amount * price
             if self.cash[trader] < 0:
@@ -219,6 +222,7 @@ class Ledger:
             "shares": self.shares.tolist(),
             "cash_aside": self.cash_aside.tolist(),
             "shares_aside": self.shares_aside.tolist(),
+            "forced": self.forced.tolist(),
             "loans": [[loan.trader, loan.kind, loan.principal, loan.rate, loan.due] for loan in self.loans],
             "active": self.active.tolist(),
             "flows": dict(self.flows),
@@ -227,7 +231,7 @@ class Ledger:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name in ("cash", "shares", "cash_aside", "shares_aside", "opening_shares"):
+        for name in ("cash", "shares", "cash_aside", "shares_aside", "forced", "opening_shares"):
             setattr(self, name, np.array(state[name], np.int64))
         self.active = np.array(state["active"], bool)
         self.loans = [Loan(*map(int, loan)) for loan in state["loans"]]

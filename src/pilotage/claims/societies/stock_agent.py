@@ -1,0 +1,245 @@
+"""What StockAgent promises (arXiv 2407.18957), on scripted traders: paired seeds, the sign of each effect fixed before.
+
+The paper's statements are qualitative and about language models; these say what the market must do when whoever trades
+reacts to what it is shown. Each unit is a population with its luck, met by both arms. The signs come from the method
+and were written down before the runs that count; rules of the traders were tuned on other populations. What needs a
+language model or a trader trained by PPO is listed as not measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pilotage.claims.societies import stock_agent_measures as measures
+from pilotage.system import Arm, Claim, Criterion
+
+MARKET = "stock-agent"
+SEEDS = 20
+COST = 9.0
+"""CPU-seconds of a market of 50 traders and 264 days, as a run."""
+
+
+def _effect(
+    name: str,
+    statement: str,
+    source: str,
+    metric: str,
+    arms: tuple[str, str],
+    others: str,
+    *,
+    more: bool,
+    **fields: Any,
+) -> Claim:
+    """A paired difference of two markets: the first arm has more (or less) of the metric than the second."""
+    first, second = arms
+    commands = {first: Arm(fields.pop("command", MARKET)), second: Arm(others)}
+    return Claim(
+        name,
+        statement,
+        source,
+        commands,
+        metric,
+        Criterion("better"),
+        compare=arms,
+        higher_is_better=more,
+        unit="population",
+        n=SEEDS,
+        **{"cost": COST, **fields},
+    )
+
+
+def _always(name: str, statement: str, source: str, metric: str, measure: Any, **fields: Any) -> Claim:
+    """Something that holds in every population."""
+    given = {"unit": "population", "n": SEEDS, "cost": COST, **fields}
+    return Claim(name, statement, source, {"market": Arm(MARKET)}, metric, Criterion("exact"), measure=measure, **given)
+
+
+def _surprise(arm: str, statement: str, primary: bool) -> Claim:
+    return Claim(
+        f"{arm} surprise",
+        statement,
+        "card, claim 2",
+        {arm: Arm(MARKET)},
+        "wrong",
+        Criterion("rare", 0.2),
+        unit="population",
+        n=40,
+        measure=measures.surprise,
+        primary=primary,
+        cost=5.0,
+        note="The response is the return less that of the same market without the surprise: day 78 also brings the "
+        "rate cut and the report itself.",
+    )
+
+
+def _unmeasured(name: str, statement: str, source: str, reason: str) -> Claim:
+    arms = {"market": Arm(f"{MARKET} --traders llm")}
+    return Claim(name, statement, source, arms, "distance", Criterion("exact"), tier="long", unmeasured=reason)
+
+
+CLAIMS = [
+    _effect(
+        "rate cut: borrowing",
+        "In the 22 days after the rate cut of day 78 traders borrow more than where the central bank does nothing.",
+        "section on external factors; card, claim 1",
+        "loans/after 78",
+        ("decisions", "none"),
+        f"{MARKET} --no-rate-events",
+        more=True,
+        primary=True,
+    ),
+    _effect(
+        "rate rise: borrowing",
+        "In the 22 days after the rise of day 144 traders borrow less than where only the cut happened.",
+        "section on external factors; card, claim 1",
+        "borrowed",
+        ("rise", "no rise"),
+        MARKET,
+        more=False,
+        measure=measures.without_rise,
+    ),
+    _effect(
+        "reports: price and valuation",
+        "With quarterly reports prices stay nearer to the valuation.",
+        "section on external factors; card, claim 1",
+        "distance",
+        ("reports", "none"),
+        f"{MARKET} --no-reports",
+        more=False,
+        primary=True,
+    ),
+    _effect(
+        "forum: herding",
+        "Where traders read one another's posts, their net orders are more alike.",
+        "section on external factors; card, claim 1",
+        "herding",
+        ("forum", "none"),
+        f"{MARKET} --no-forum",
+        more=True,
+    ),
+    _effect(
+        "news: volatility",
+        "With news of the economy daily returns vary more.",
+        "section on external factors; card, claim 1",
+        "volatility",
+        ("news", "none"),
+        f"{MARKET} --no-news",
+        more=True,
+    ),
+    _surprise("good", "After a report with 20 % more profit the five-day return is higher, in at least 80 %.", True),
+    _surprise("bad", "After a report with 20 % less profit the five-day return is lower, in at least 80 %.", False),
+    _effect(
+        "styles: autocorrelation",
+        "Returns of a market of trend followers continue more than those of a market of value-anchored traders.",
+        "section on different models; card, claim 3",
+        "autocorrelation",
+        ("trend", "value"),
+        f"{MARKET} --traders value",
+        more=True,
+        command=f"{MARKET} --traders trend",
+    ),
+    _effect(
+        "styles: holding",
+        "Value-anchored traders pass their turn more often than trend followers.",
+        "section on different models; card, claim 3",
+        "hold_rate",
+        ("value", "trend"),
+        f"{MARKET} --traders trend",
+        more=True,
+        command=f"{MARKET} --traders value",
+    ),
+    _effect(
+        "styles: concentration",
+        "Trend followers hold more in one stock than value-anchored traders.",
+        "section on different models; card, claim 3",
+        "concentration",
+        ("trend", "value"),
+        f"{MARKET} --traders value",
+        more=True,
+        command=f"{MARKET} --traders trend",
+    ),
+    _always(
+        "styles: told apart",
+        "A linear classifier, fitted to another mixed market, tells trend followers from value-anchored traders in at "
+        "least 90 % by what they did.",
+        "section on different models; card, claim 3",
+        "at least 90 %",
+        measures.told_apart,
+        cost=15.0,
+    ),
+    Claim(
+        "names swapped",
+        "When the firms change names and places, the orders follow the firm: its share of all orders stays within 5 "
+        "points.",
+        "section on test-set leakage; card, claim 4",
+        {"named": Arm(MARKET), "swapped": Arm(MARKET)},
+        "share",
+        Criterion("same", 0.05),
+        compare=("named", "swapped"),
+        unit="population",
+        n=SEEDS,
+        measure=measures.named,
+        cost=2.0,
+    ),
+    _always(
+        "prices scaled",
+        "All money times 7.3 leaves the orders of the first session as they are in relative terms.",
+        "section on test-set leakage; card, claim 4",
+        "invariant",
+        measures.scaled,
+        cost=1.0,
+    ),
+    _always(
+        "prompts name nothing real",
+        "No message to a language model holds a real firm, ticker, index, year or date.",
+        "section on test-set leakage; card, claim 4",
+        "clean",
+        measures.prompts_clean,
+        n=3,
+        needs=("llm",),
+        cost=10.0,
+    ),
+    _always(
+        "conservation",
+        "Shares of each stock stay what they were, and cash changes by loans, repayments, interest and exits alone.",
+        "card, claim 5",
+        "conserved",
+        measures.conserved,
+    ),
+    _effect(
+        "a loud poster: herding",
+        "One who praises a stock in a tenth of the posts, every other month, makes net orders more alike.",
+        "card, claim 6",
+        "herding",
+        ("loud", "quiet"),
+        MARKET,
+        more=True,
+        command=f"{MARKET} --loud 0.1",
+    ),
+    _effect(
+        "matching: fill rate",
+        "A double auction trades a larger part of what is ordered than matching of equal prices.",
+        "card, traps",
+        "fill_rate",
+        ("continuous", "exact"),
+        f"{MARKET} --rule exact",
+        more=True,
+    ),
+    _unmeasured(
+        "two language models differ",
+        "Two language models give different order sizes, hold rates, concentration and price paths.",
+        "section on different models; card, claim 3",
+        "needs two language models: about 79,200 calls per market of 50 traders",
+    ),
+    _unmeasured(
+        "a trained trader is told apart",
+        "A trader trained by PPO is told from the scripted ones in at least 90 %.",
+        "card, claim 3",
+        "no trader is trained by PPO here yet",
+    ),
+    _unmeasured(
+        "a language model remembers no prices",
+        "A language model's actions swap with the firms' names and stay when prices are scaled.",
+        "section on test-set leakage; card, claim 4",
+        "needs a language model; `named` and `scaled` measure the scripted traders",
+    ),
+]

@@ -1,0 +1,110 @@
+"""Every measure of StockAgent's claims, tiny, against a direct computation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pilotage.catalogue import configure, find_claims, find_system
+from pilotage.claims.societies import stock_agent_measures as measures
+from pilotage.claims.societies.stock_agent import CLAIMS
+from pilotage.experiment.planning import check_claims
+from pilotage.trainers.stock_market_actions import whole_market
+
+
+@dataclass
+class Context:
+    """What a measure gets, without cells."""
+
+    command: str = "stock-agent --agents 10 --days 30"
+    quick: bool = True
+
+    def configuration(self) -> Any:
+        return configure(find_system("stock-agent"), self.command.split()[1:])
+
+
+def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
+    assert find_claims("stock-agent") == CLAIMS
+    check_claims(CLAIMS)
+    for claim in CLAIMS:
+        for arm in claim.arms.values():
+            configure(find_system("stock-agent"), arm.command.split()[1:])
+
+
+def test_a_surprise_is_measured_against_the_same_market_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = Context("stock-agent --agents 20")
+    found = [{arm: measures.surprise(arm, unit, context) for arm in ("good", "bad")} for unit in range(3)]
+    for one in found:
+        without = one["good"]["raw"] - one["good"]["response"]
+        assert without == pytest.approx(one["bad"]["raw"] - one["bad"]["response"])
+        assert one["good"]["wrong"] == (one["good"]["response"] <= 0)
+        assert one["bad"]["wrong"] == (one["bad"]["response"] >= 0)
+    assert np.mean([one["good"]["response"] - one["bad"]["response"] for one in found]) > 0.02
+    monkeypatch.setattr(measures, "SURPRISE", 0.0)
+    assert measures.surprise("good", 0, context)["response"] == 0
+
+
+def test_the_rise_is_left_out_in_one_arm_only() -> None:
+    context = Context("stock-agent --agents 4 --days 150")
+    rise, none = (measures.without_rise(arm, 0, context) for arm in ("rise", "no rise"))
+    assert rise["borrowed"] == whole_borrowed(context)
+    assert np.isfinite(none["borrowed"])
+
+
+def whole_borrowed(context: Context) -> float:
+    loans = whole_market(context.configuration(), 0).record.loans
+    return sum(loan[3] for loan in loans if loan[0] >= 144) / 100 / 7
+
+
+def test_the_classifier_tells_styles_apart() -> None:
+    assert measures.told_apart("market", 1, Context("stock-agent --agents 30 --days 120"))["accuracy"] > 0.8
+
+
+def test_the_linear_classifier_separates_what_a_line_separates() -> None:
+    generator = np.random.default_rng(0)
+    table = generator.normal(size=(200, 3))
+    labels = np.where(table @ [1.0, -2.0, 0.0] > 0.5, 1, -1)
+    fitted = measures.fit_linear(table, labels)
+    assert (measures.predict_linear(table, fitted) == labels).mean() > 0.9
+
+
+def test_conservation_is_measured_and_a_lost_share_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = Context("stock-agent --agents 10 --days 70")
+    assert measures.conserved("market", 0, context)["conserved"] == 1
+    market = whole_market(context.configuration(), 0)
+    market.record.trades[3] = (
+        *market.record.trades[3][:4],
+        market.record.trades[3][4] + 1,
+        *market.record.trades[3][5:],
+    )
+    monkeypatch.setattr("pilotage.trainers.stock_market_actions.whole_market", lambda *_: market)
+    assert measures.conserved("market", 0, context)["conserved"] == 0
+
+
+def test_orders_follow_the_firm_and_not_its_name() -> None:
+    context = Context("stock-agent --agents 30 --days 22")
+    named, swapped = (measures.named(arm, 0, context) for arm in ("named", "swapped"))
+    assert named["share"] == pytest.approx(swapped["share"], abs=0.1)
+    assert 0 < named["share"] < 1
+
+
+def test_scaled_money_changes_no_order() -> None:
+    assert [measures.scaled("market", unit, Context())["invariant"] for unit in range(3)] == [1, 1, 1]
+
+
+def test_prompts_are_linted_and_a_leak_is_found() -> None:
+    pytest.importorskip("pydantic", reason="traders played by a model need pilotage[llm]")
+    found, kinds = measures.linted(0, days=2)
+    assert (found, kinds) == ([], {"loan", "order", "forecast", "post"})
+    chatty = {"text": "Like Tesla in 2020.", "sentiment": {}}
+
+    def script(request: Any, chance: int) -> Any:
+        del chance
+        asked = {"post": chatty, "order": {"action": "no"}, "loan": {"loan": "no"}, "forecast": {}}
+        return asked[next(kind for kind in asked if f'"ask": "{kind}"' in request.messages[-1].content)]
+
+    found, _ = measures.linted(0, days=2, script=script)
+    assert {"Tesla", "2020"} == set(found)
