@@ -144,10 +144,10 @@ def test_answers_of_another_run_are_not_paid_for_again(tmp_path: Path, monkeypat
 
         kept = True
 
-    def provider(_: EpidemicConfig, seed: int) -> Endpoint:
+    def stand_in(seed: int) -> Endpoint:
         return Endpoint(lambda request, _: "Yes." if "65" in request.messages[-1].content else "No.", "kept", seed)
 
-    monkeypatch.setattr(epidemic_world, "make_provider", provider)
+    monkeypatch.setattr(epidemic_world, "stand_in", stand_in)
     small = replace(TINY, behaviour="archetypes", agents=200, draws=1, steps=0, forecast_seeds=1)
     with pytest.raises(BudgetReached):
         ran(tmp_path / "a", replace(small, budget_calls=20))

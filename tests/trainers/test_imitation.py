@@ -122,6 +122,17 @@ def test_killed_and_resumed_equals_undisturbed(stop: int, tmp_path: Path, monkey
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+def test_the_seed_alone_decides_the_first_weights_of_the_encoder_too(tmp_path: Path) -> None:
+    """S19, for encoders with weights; the global generator stands elsewhere each time."""
+    config = small(ROWS["bc-mlp"], encoder="mlp", steps=1)
+    weights = []
+    for number, seed in enumerate((0, 0, 1)):
+        torch.manual_seed(number)
+        folder = trained(config, tmp_path / str(number), seed)
+        weights.append((folder / "policy" / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+
+
 def test_a_policy_acts_the_same_in_a_fresh_process(tmp_path: Path) -> None:
     """S14, on raw observations."""
     folder = trained(small(ROWS["diffusion-mlp"]), tmp_path / "run")

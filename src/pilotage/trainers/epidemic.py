@@ -25,7 +25,7 @@ from pilotage.system import Result, UsageError
 from pilotage.trainers.calibration import Calibrator, mean_squared
 from pilotage.trainers.epidemic_config import EpidemicConfig
 from pilotage.trainers.epidemic_model import Epidemic
-from pilotage.trainers.epidemic_world import Asked, known_weeks, make_world, open_service
+from pilotage.trainers.epidemic_world import Asked, asked_service, known_weeks, make_world
 
 VALUES, CURVES = "calibrated.safetensors", "curves.json"
 """Files of a run: what was calibrated, and the curves that its report shows."""
@@ -107,7 +107,7 @@ def note(run: Run, who: str, prompt: str, poll: Poll) -> None:
 def opened(config: EpidemicConfig, directory: Path | None, seed: int) -> Iterator[tuple[Epidemic, Service | None]]:
     """The epidemic of a configuration, with whoever answers; closed at the end."""
     with ExitStack() as stack:
-        service = open_service(config, directory, seed, stack)
+        service = asked_service(config, directory, seed, stack)
         world = make_world(config)
         known = known_weeks(config, world)
         yield Epidemic(config, world, Asked(config, world, known, service), known, seed), service

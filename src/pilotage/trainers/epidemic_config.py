@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pilotage.system import Result, UsageError
+from pilotage.trainers.service_options import ProviderName
 
 BehaviourName = Literal["none", "rule", "agents", "archetypes", "aligned"]
-ProviderName = Literal["scripted", "endpoint", "local"]
 MOST_ASKED_AGENTS = 5000
 """Agents who are each asked for themselves."""
 
@@ -65,6 +65,16 @@ class EpidemicConfig:
     """Of the answers; at 0 all draws are the same."""
     budget_calls: int | None = None
     """Calls after which the run stops; what was answered is kept. Begin another with a larger one and `--answers`."""
+    budget_tokens: int | None = None
+    """The same in tokens of prompts and answers."""
+    budget_money: float | None = None
+    """The same in money."""
+    price_prompt: float = 0.0
+    """Money for a million tokens of prompts."""
+    price_completion: float = 0.0
+    """Money for a million tokens of answers."""
+    concurrency: int = 8
+    """Most calls under way at a time."""
     answers: Path | None = None
     """File that keeps the model's answers; none: answers.sqlite in the run. Give another run's to pay nothing twice."""
     parameters: Literal["direct", "calibnn"] = "direct"

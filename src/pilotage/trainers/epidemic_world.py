@@ -19,7 +19,6 @@ from pilotage.data.epidemic_series import (
     read_weekly,
 )
 from pilotage.data.nyc_people import nyc_people
-from pilotage.engines import build_engine
 from pilotage.environments.population import (
     Outcome,
     Parameters,
@@ -30,13 +29,13 @@ from pilotage.environments.population import (
     tiny_city,
     weekly,
 )
-from pilotage.llm import Budget, LocalModel, OpenAICompatible, Provider, Service, Store
+from pilotage.llm import Provider, Service
 from pilotage.llm.yes_no import poll, scripted_yes_no
 from pilotage.policies.archetypes import Archetypes, Ask, ByCases, Conversation, Template
 from pilotage.policies.citizens import AGE_WORDS, ISOLATION_PROMPT, read_citizen
-from pilotage.policies.language import load_policy
 from pilotage.system import UsageError
 from pilotage.trainers.epidemic_config import EpidemicConfig
+from pilotage.trainers.model_service import open_service
 
 STAND_IN = "citizens"
 PLANTED_SCALE = 0.2
@@ -246,24 +245,13 @@ class _Each(Archetypes):
 # ---- who answers -----------------------------------------------------------------------------------------------------
 
 
-def make_provider(config: EpidemicConfig, seed: int) -> Provider:
-    """Whoever answers. Raises UsageError for a model that cannot be opened."""
-    if config.provider == "endpoint":
-        return OpenAICompatible(config.model, base_url=config.base_url)
-    if config.provider == "local":
-        policy = load_policy(config.model)
-        return LocalModel(policy, build_engine("auto", policy.model, policy.tokenizer))
+def stand_in(seed: int) -> Provider:
+    """Who answers unless a model is named."""
     return scripted_yes_no(read_citizen, STAND_IN, seed=seed)
 
 
-def open_service(config: EpidemicConfig, directory: Path | None, seed: int, stack: ExitStack) -> Service | None:
+def asked_service(config: EpidemicConfig, directory: Path | None, seed: int, stack: ExitStack) -> Service | None:
     """A service that closes with the stack; None where nobody is asked. Answers are kept in the run."""
     if not config.asks_a_model:
         return None
-    service = Service(
-        make_provider(config, seed),
-        store=Store(config.answers or (None if directory is None else directory / "answers.sqlite")),
-        account="epidemic" if directory is None else directory.resolve().as_posix(),
-        budget=Budget(config.budget_calls),
-    )
-    return stack.enter_context(service)
+    return stack.enter_context(open_service(config, lambda: stand_in(seed), directory))

@@ -60,9 +60,9 @@ class ImitationTrainer:
             self.normalisers["action"].shrink(config.shrunk, config.shrink)
         self.windows = self._windows(training)
         self.validation = None if validating is None else self._windows(validating)
-        self.builder = Builder(config, self._sizes(training))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed_for("weights"))
+            self.builder = Builder(config, self._sizes(training))
             self.encoder, self.head = self.builder.encoder, self.builder.head()
         self.model = nn.ModuleDict({"encoder": self.encoder, "head": self.head})
         self._fit_head(training)

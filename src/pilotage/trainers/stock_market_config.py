@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pilotage.system import Result, UsageError
+from pilotage.trainers.service_options import ProviderName
 
 TradersName = Literal["mixed", "value", "trend", "llm"]
-ProviderName = Literal["scripted", "endpoint", "local"]
 
 
 @dataclass(frozen=True)

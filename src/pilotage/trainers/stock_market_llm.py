@@ -4,33 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pilotage.engines import build_engine
-from pilotage.llm import Budget, LocalModel, OpenAICompatible, Prices, Provider, Scripted, Service, Store
-from pilotage.policies.language import load_policy
+from pilotage.llm import Scripted, Service
 from pilotage.rollouts.market_agents import Note, ServiceTraders, play_trader
+from pilotage.trainers.model_service import open_service
 from pilotage.trainers.stock_market_config import StockMarketConfig
 
 
-def make_provider(config: StockMarketConfig, seed: int) -> Provider:
-    """Who answers. Raises UsageError for a model that cannot be opened."""
-    if config.provider == "endpoint":
-        return OpenAICompatible(config.model, base_url=config.base_url)
-    if config.provider == "local":
-        policy = load_policy(config.model)
-        return LocalModel(policy, build_engine("auto", policy.model, policy.tokenizer))
-    return Scripted(play_trader, "trader", seed)
-
-
 def make_service(config: StockMarketConfig, directory: Path, seed: int) -> Service:
-    """The service of a run: its answers lie in the run, or where the configuration says."""
-    return Service(
-        make_provider(config, seed),
-        store=Store(config.answers or directory / "answers.sqlite"),
-        account=directory.resolve().as_posix(),
-        budget=Budget(config.budget_calls, config.budget_tokens, config.budget_money),
-        prices=Prices(config.price_prompt, config.price_completion),
-        concurrency=config.concurrency,
-    )
+    """Who plays traders: its answers lie in the run, or where the configuration says."""
+    return open_service(config, lambda: Scripted(play_trader, "trader", seed), directory)
 
 
 def make_traders(config: StockMarketConfig, service: Service, seed: int, note: Note | None = None) -> ServiceTraders:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pilotage.system import Result, UsageError
+from pilotage.trainers.service_options import ProviderName
 
 Incomes = Literal["gb2", "cps-primary", "cps-unit", "cps-earned"]
 WorkersName = Literal["rational", "adaptive", "persona", "llm"]
@@ -24,7 +25,6 @@ PlannerName = Literal[
     "saez",
     "optimum",
 ]
-ProviderName = Literal["scripted", "endpoint", "local"]
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pilotage.engines import build_engine
 from pilotage.environments.economy.election import ElectedPlanner
 from pilotage.environments.economy.population import read_tax_units
 from pilotage.environments.economy.tax_years import RatePlanner
 from pilotage.environments.economy.workers import AdaptiveWorkers, PersonaWorkers, RationalWorkers, Workers
-from pilotage.llm import Budget, LocalModel, OpenAICompatible, Prices, Provider, Scripted, Service, Store
+from pilotage.llm import Scripted, Service
 from pilotage.planning.box_search import ascend
-from pilotage.policies.language import load_policy
 from pilotage.policies.learned_rates import NetworkPlanner, RateNetwork
 from pilotage.policies.rate_planners import (
     ConstantPlanner,
@@ -31,6 +29,7 @@ from pilotage.policies.rate_planners import (
 from pilotage.rollouts.tax_agents import Archetypes, Note, ServiceWorkers, make_archetypes
 from pilotage.rollouts.tax_planners import ElectedByService, ServicePlanner, play_anybody
 from pilotage.system import UsageError
+from pilotage.trainers.model_service import open_service
 from pilotage.trainers.tax_design_config import TaxDesignConfig
 from pilotage.trainers.tax_design_world import Source, World
 
@@ -58,26 +57,9 @@ SHARP = 0.02
 # ---- the language model ----------------------------------------------------------------------------------------------
 
 
-def make_provider(config: TaxDesignConfig, seed: int) -> Provider:
-    """Who answers for what is `llm`. Raises UsageError for a model that cannot be opened."""
-    if config.provider == "endpoint":
-        return OpenAICompatible(config.model, base_url=config.base_url)
-    if config.provider == "local":
-        policy = load_policy(config.model)
-        return LocalModel(policy, build_engine("auto", policy.model, policy.tokenizer))
-    return Scripted(play_anybody, "economy", seed)
-
-
 def make_service(config: TaxDesignConfig, directory: Path, seed: int) -> Service:
-    """The service of a run: its answers lie in the run, or where the configuration says."""
-    return Service(
-        make_provider(config, seed),
-        store=Store(config.answers or directory / "answers.sqlite"),
-        account=directory.resolve().as_posix(),
-        budget=Budget(config.budget_calls, config.budget_tokens, config.budget_money),
-        prices=Prices(config.price_prompt, config.price_completion),
-        concurrency=config.concurrency,
-    )
+    """Who answers for what is `llm`: its answers lie in the run, or where the configuration says."""
+    return open_service(config, lambda: Scripted(play_anybody, "economy", seed), directory)
 
 
 def archetypes_of(config: TaxDesignConfig, world: World, source: Source) -> Archetypes:

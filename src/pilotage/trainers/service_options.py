@@ -1,0 +1,33 @@
+"""What a configuration says of the language model that it asks; no heavy imports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Protocol
+
+ProviderName = Literal["scripted", "endpoint", "local"]
+
+
+class ServiceOptions(Protocol):
+    """The fields of a configuration that a service is made from; their meaning stands there."""
+
+    @property
+    def provider(self) -> ProviderName: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def base_url(self) -> str | None: ...
+    @property
+    def budget_calls(self) -> int | None: ...
+    @property
+    def budget_tokens(self) -> int | None: ...
+    @property
+    def budget_money(self) -> float | None: ...
+    @property
+    def price_prompt(self) -> float: ...
+    @property
+    def price_completion(self) -> float: ...
+    @property
+    def concurrency(self) -> int: ...
+    @property
+    def answers(self) -> Path | None: ...
