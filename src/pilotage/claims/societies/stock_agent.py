@@ -182,7 +182,7 @@ CLAIMS = [
     ),
     _always(
         "prices scaled",
-        "All money times 7.3 leaves the orders of the first session as they are in relative terms.",
+        "All money times 7.3 leaves the orders of the first session as they are in relative terms, cents aside.",
         "section on test-set leakage; card, claim 4",
         "invariant",
         measures.scaled,

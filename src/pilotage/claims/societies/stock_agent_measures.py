@@ -155,8 +155,8 @@ def named(arm: str, unit: int, context: Any) -> dict[str, float]:
 
 
 def scaled(arm: str, unit: int, context: Any) -> dict[str, float]:
-    """Whether in the first session all prices and money times 7.3 leave stocks and sides of all orders as they are,
-    amounts within 1 % (or one share) and relative prices within 0.1 %."""
+    """Whether in the first session all prices and money times 7.3 (730 against 100 times the scenario's, so that whole
+    cents do not matter) leave stocks and sides of all orders, amounts within 1 % or one share, prices within 0.1 %."""
     del arm
     from pilotage.environments.market.market import make_market
     from pilotage.runs.streams import derive_seed
@@ -164,7 +164,7 @@ def scaled(arm: str, unit: int, context: Any) -> dict[str, float]:
 
     config, tables = context.configuration(), []
     seed, scenario = derive_seed(unit, "market") % 2**32, scenario_of(config)
-    for scale in (1.0, 7.3):
+    for scale in (100.0, 730.0):  # at 30 dollars the rounding to whole cents alone moves orders
         market = make_market(
             scenario.scaled(scale),
             scripted_traders(config),

@@ -12,12 +12,14 @@ raise m_ij for both. Each then wants the share
     w_ij = clip((premium + m_ij) / (γ_i · risk), 0, 1), scaled down where they sum to more than 1,
 
 of what it owns (less what is due within ten days), closes a part of the largest gap that exceeds its patience, and
-offers P · (1 + spread_i · U + urgency · U' · m_ij) or asks P · (1 − spread_i · U + urgency · U' · m_ij), where m_ij
-counts if it speaks for the trade. It wants debts of appetite_i · max(0, largest m_ij − yearly rate of its loans) times
-its opening wealth, and posts with the tone tanh(m_ij / 0.1)."""
+offers Q · (1 + spread_i · U + urgency · U' · m_ij) or asks Q · (1 − spread_i · U + urgency · U' · m_ij), where m_ij
+counts if it speaks for the trade, and Q is the last price or a better quote of the book; the turn's m_ij is that at Q:
+who is asked for less than the last price buys sooner. It wants debts of appetite_i · max(0, largest m_ij − yearly rate
+of its loans) times its opening wealth, and posts with the tone tanh(m_ij / 0.1)."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,14 +55,14 @@ class Rules:
     risk: float = 0.1
     bias: float = 0.08
     """Standard deviation of the lasting disagreement about a stock."""
-    noise: float = 0.05
+    noise: float = 0.04
     """Of ε, drawn anew each session."""
     forum: float = 0.04
     """f."""
     book: float = 0.01
     """k."""
     trend_days: int = 5
-    trend: float = 1.0
+    trend: float = 0.7
     """g."""
     trend_most: float = 0.1
     """Bound of a trend's log-return, softly, so that no bubble feeds itself for ever."""
@@ -68,9 +70,9 @@ class Rules:
     """a."""
     speed: float = 0.3
     """Part of a gap that one order closes."""
-    spread: tuple[float, float] = (0.002, 0.01)
+    spread: tuple[float, float] = (0.001, 0.005)
     """Least and largest spread of a trader."""
-    urgency: float = 0.12
+    urgency: float = 0.05
     """Largest part of the expected return that is offered at once."""
     due_soon: int = 10
     """Days ahead for which repayments are kept in cash."""
@@ -159,7 +161,11 @@ class ScriptedTraders:
     def order(self, view: View, trader: int) -> Wish | None:
         ledger, rules, prices = view.exchange.ledger, self.rules, view.prices
         aversion, patience = self._character(view, trader)
-        expected = [m + rules.book * _imbalance(view, stock) for stock, m in enumerate(self._expected[trader])]
+        quotes = [_quote(view, stock) for stock in range(len(prices))]
+        expected = [
+            m + rules.book * _imbalance(view, stock) + math.log(prices[stock] / quotes[stock])
+            for stock, m in enumerate(self._expected[trader])
+        ]
         weight = [min(max((rules.premium + m) / (aversion * rules.risk), 0.0), 1.0) for m in expected]
         free, aside = ledger.shares[trader].tolist(), ledger.shares_aside[trader].tolist()
         held = [(a + b) * price for a, b, price in zip(free, aside, prices, strict=True)]
@@ -171,7 +177,7 @@ class ScriptedTraders:
         if abs(gap[stock]) < patience * owned:
             return None
         side: Side = "buy" if gap[stock] > 0 else "sell"
-        price = self._price(trader, side, prices[stock], expected[stock])
+        price = self._price(trader, side, quotes[stock], expected[stock])
         if side == "buy":
             amount = int(min(rules.speed * gap[stock], cash - self._due_now[trader]) // price)
         else:
@@ -183,11 +189,11 @@ class ScriptedTraders:
         character = view.population.character[trader]
         return float(AVERSION[character]), float(PATIENCE[character])
 
-    def _price(self, trader: int, side: Side, last: int, expected: float) -> int:
+    def _price(self, trader: int, side: Side, quote: int, expected: float) -> int:
         """Cents. What is far from what one believes is worth a larger step."""
         sign = 1 if side == "buy" else -1
         step = self._move[trader] + self._urgency[trader] * max(sign * expected, 0.0)
-        return max(1, round(last * (1 + sign * step)))
+        return max(1, round(quote * (1 + sign * step)))
 
     def foresee(self, view: View) -> list[Forecast | None]:
         expected = self.expected(view)
@@ -214,6 +220,16 @@ def _imbalance(view: View, stock: int) -> float:
     """Bids less asks over both, in shares: −1 to 1; 0 for an empty book."""
     bids, asks = view.exchange.books[stock].open["buy"], view.exchange.books[stock].open["sell"]
     return (bids - asks) / (bids + asks) if bids + asks else 0.0
+
+
+def _quote(view: View, stock: int) -> int:
+    """The last price, or the best ask where sellers ask for less, or the best bid where buyers offer more: so that a
+    price on which all agree to sell, or to buy, does not stand still for want of somebody who disagrees. Cents."""
+    book, last = view.exchange.books[stock], view.prices[stock]
+    ask, bid = book.best("sell"), book.best("buy")
+    if ask is not None and ask < last:
+        return ask
+    return bid if bid is not None and bid > last else last
 
 
 def _words(view: View, tones: Sequence[float]) -> str:
