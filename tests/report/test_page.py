@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +12,7 @@ import synthetic
 from pilotage.report import write_report
 from pilotage.report.plots import claim_plot, comparison_picture
 from pilotage.runs import RunError
+from pilotage.runs.plain import plain
 from pilotage.system import UsageError
 
 VOID = {"meta", "br", "img", "input", "hr", "link"}
@@ -136,6 +138,14 @@ def test_a_run_that_still_goes_on_is_shown_as_far_as_it_is(tmp_path: Path) -> No
     page = Page(write_report(run).read_text())
     assert "so far (the run has not finished)" in page.text
     assert "No completions were kept." in page.text
+
+
+def test_a_result_that_is_no_number_is_shown_as_such(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    synthetic.write_run(run, "grpo", 0.0, 0)
+    result = json.loads((run / "result.json").read_text())["metrics"]
+    (run / "result.json").write_text(json.dumps({"metrics": plain({**result, "held_out/accuracy": math.nan})}))
+    assert "nan" in Page(write_report(run).read_text()).text.lower()
 
 
 def test_a_run_without_any_numbers_still_has_a_page(tmp_path: Path) -> None:

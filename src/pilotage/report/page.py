@@ -22,7 +22,7 @@ from pilotage.report.panels import panels_of
 from pilotage.report.reading import RunRecord, read_examples, read_run
 from pilotage.system import UsageError
 
-HEADLINES = ("held_out/accuracy", "evaluation/success")
+HEADLINES = ("held_out/accuracy", "evaluation/result", "evaluation/success")
 """What a run is first judged by, where it has it."""
 _AXES: tuple[tuple[Axis, str], ...] = (
     ("steps", "steps"),

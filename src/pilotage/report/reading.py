@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.runs.metrics import read_lines
+from pilotage.runs.plain import unplain
 from pilotage.system import UsageError
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -107,7 +108,7 @@ def read_run(directory: Path) -> RunRecord:
         timing=tuple(lines_of(directory / "timing.jsonl")),
         events=tuple(lines_of(directory / "events.jsonl")),
         glossary=_glossary(json.loads(glossary.read_text())) if glossary.exists() else {},
-        result=json.loads(result.read_text()).get("metrics", {}) if result.exists() else {},
+        result=unplain(json.loads(result.read_text()).get("metrics", {})) if result.exists() else {},
     )
 
 
