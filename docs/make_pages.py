@@ -38,6 +38,7 @@ GUIDE = [
     {"Societies": "societies.md"},
     {"Populations": "populations.md"},
     {"Tax design": "tax-design.md"},
+    {"A stock market": "market.md"},
     {"Metrics": "metrics.md"},
 ]
 
