@@ -4,9 +4,8 @@ Reduced against the card: residual network (not a 4×128 transformer), 2,000 ste
 6,000 steps on Push-T (the card: 5,000), since diffusion covers .30 after 2,500 and .64 after 6,000. The fork is the
 pillar world: on the ring, success does not separate the methods.
 
-Seen before, on a tuning seed (1000) at a learning rate of 1e-3, coverage of Push-T: diffusion .64, regression .66,
-matching .34 (.14 with 30 steps down instead of at most 10), the paper's loss .27 (.19 at 3e-4, .31 without the unit
-scale before the last step; two, four or ten steps, or the best of 16 starts, change it by less than .04)."""
+Seen before on a tuning seed, Push-T at 1e-3: diffusion .64, regression .66, matching .34 (30 steps: .14), the paper's
+loss .27 (at 3e-4 .19; no unit scale .31; two, four or ten steps or the best of 16 starts: less than .04 of change)."""
 
 from __future__ import annotations
 
@@ -28,8 +27,7 @@ HEADS = {
     "regression": "bc-mlp --grad-clip 1",
 }
 COST = {PILLAR: 35.0, PUSH_T: 98.0, RING: 80.0, GRASP: 150.0}
-"""CPU-seconds of a training with its evaluation, mean over the arms (Push-T: 216, 77, 55 and 44 were timed; the others
-are extrapolated). Measures of the same training count their own work alone."""
+"""CPU-seconds of a training with its evaluation, mean over the arms; Push-T's were timed, the others extrapolated."""
 EXTRA = 3.0
 """CPU-seconds of a measure of a policy that is trained already."""
 SUCCESS, COVERAGE = "evaluation/success", "evaluation/coverage/best"
