@@ -1,8 +1,7 @@
 """What EBT-Policy promises (arXiv 2510.27545), at the scale of a laptop: residual networks 3×256 on every side.
 
-Reduced against the card: residual network (not a 4×128 transformer), 2,000 steps on the pillar, 30 episodes of Push-T;
-6,000 steps on Push-T (the card: 5,000), since diffusion covers .30 after 2,500 and .64 after 6,000. The fork is the
-pillar world: on the ring, success does not separate the methods.
+Reduced against the card: residual network (not a 4×128 transformer), 2,000 steps on the pillar, 30 episodes of Push-T.
+The fork is the pillar world: on the ring, success does not separate the methods.
 
 Seen before on a tuning seed, Push-T at 1e-3: diffusion .64, regression .66, matching .34 (30 steps: .14), the paper's
 loss .27 (at 3e-4 .19; no unit scale .31; two, four or ten steps or the best of 16 starts: less than .04 of change)."""
@@ -28,8 +27,7 @@ HEADS = {
 }
 COST = {PILLAR: 35.0, PUSH_T: 98.0, RING: 80.0, GRASP: 150.0}
 """CPU-seconds of a training with its evaluation, mean over the arms; Push-T's were timed, the others extrapolated."""
-EXTRA = 3.0
-"""CPU-seconds of a measure of a policy that is trained already."""
+EXTRA = 3.0  # CPU-seconds of a measure of a policy that is trained already
 SUCCESS, COVERAGE = "evaluation/success", "evaluation/coverage/best"
 GOOD = {PILLAR: SUCCESS, PUSH_T: COVERAGE, RING: SUCCESS, GRASP: SUCCESS}
 
