@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pilotage.system import Result, UsageError
-from pilotage.trainers.service_options import ProviderName
+from pilotage.trainers.service_options import ServiceOptions
 
 BehaviourName = Literal["none", "rule", "agents", "archetypes", "aligned"]
 MOST_ASKED_AGENTS = 5000
@@ -16,7 +16,7 @@ MOST_ASKED_AGENTS = 5000
 
 
 @dataclass(frozen=True)
-class EpidemicConfig:
+class EpidemicConfig(ServiceOptions):
     """A city of agents in an epidemic, its behaviour, and the series it is calibrated to"""
 
     series: Path | None = None
@@ -54,29 +54,6 @@ class EpidemicConfig:
     """Weekly cases per 10,000 from which the rule acts."""
     cautious: float = 0.4
     """Share of people who then isolate, 0 to 1."""
-    model: str = ""
-    """Name of the language model, for `--provider endpoint` and local."""
-    provider: ProviderName = "scripted"
-    """Who answers: scripted: a stand-in by formula, which says so; endpoint: OpenAI's chat completions at `--base-url`;
-    local: a Hugging Face model in this process."""
-    base_url: str | None = None
-    """Such as http://127.0.0.1:8000/v1; none: the vendor's. The key comes from OPENAI_API_KEY."""
-    temperature: float = 1.0
-    """Of the answers; at 0 all draws are the same."""
-    budget_calls: int | None = None
-    """Calls after which the run stops; what was answered is kept. Begin another with a larger one and `--answers`."""
-    budget_tokens: int | None = None
-    """The same in tokens of prompts and answers."""
-    budget_money: float | None = None
-    """The same in money."""
-    price_prompt: float = 0.0
-    """Money for a million tokens of prompts."""
-    price_completion: float = 0.0
-    """Money for a million tokens of answers."""
-    concurrency: int = 8
-    """Most calls under way at a time."""
-    answers: Path | None = None
-    """File that keeps the model's answers; none: answers.sqlite in the run. Give another run's to pay nothing twice."""
     parameters: Literal["direct", "calibnn"] = "direct"
     """What is calibrated: direct: R of each week; calibnn: a network that gives it from the known weeks' features."""
     r_low: float = 1.4
@@ -103,6 +80,7 @@ class EpidemicConfig:
     """Updates between checkpoints."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.series is None and self.populations is not None:
             raise UsageError("--populations are of the people of a series: give --series too")
         if self.agents < 100 or self.horizon < 1 or self.steps < 0 or self.forecast_seeds < 1 or self.draws < 1:
@@ -120,8 +98,6 @@ class EpidemicConfig:
                 "expected 0 < r_low < r_high and reporting in (0, 1], got "
                 f"{self.r_low}, {self.r_high}, {self.reporting}"
             )
-        if self.provider != "scripted" and not self.model:
-            raise UsageError(f"--provider {self.provider} needs --model NAME")
         if not 0 <= self.cautious <= 1:
             raise UsageError(f"cautious is a share, got {self.cautious}")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pilotage.system import Result, UsageError
-from pilotage.trainers.service_options import ProviderName
+from pilotage.trainers.service_options import ServiceOptions
 
 TradersName = Literal["mixed", "value", "trend", "llm"]
 
 
 @dataclass(frozen=True)
-class StockMarketConfig:
+class StockMarketConfig(ServiceOptions):
     """A market of fictitious firms, who trades on it, and what they learn from outside"""
 
     agents: int = 50
@@ -49,37 +49,15 @@ class StockMarketConfig:
     """From 0."""
     surprise_day: int = 78
     """A day of a report."""
-    provider: ProviderName = "scripted"
-    """Who plays `--traders llm`: scripted: a stand-in that says so; endpoint: OpenAI's chat completions at
-    `--base-url`; local: a Hugging Face model in this process."""
-    model: str = ""
-    """Name or folder of the model, for endpoint and local."""
-    base_url: str | None = None
-    """Such as http://127.0.0.1:8000/v1; none: the vendor's. The key comes from OPENAI_API_KEY."""
-    temperature: float = 1.0
-    """Of the model's answers."""
     max_tokens: int = 300
     """Most tokens of an answer."""
     repairs: int = 3
     """How often an answer that cannot be used is asked for again before it counts as no action."""
-    budget_calls: int | None = None
-    """Calls after which nobody acts for the rest of the day, and the run ends, marked incomplete."""
-    budget_tokens: int | None = None
-    """The same in tokens of prompts and answers."""
-    budget_money: float | None = None
-    """The same in money."""
-    price_prompt: float = 0.0
-    """Money for a million tokens of prompts."""
-    price_completion: float = 0.0
-    """Money for a million tokens of answers."""
-    concurrency: int = 8
-    """Most calls under way at a time."""
-    answers: Path | None = None
-    """File that keeps the model's answers; none: in the run. Give another run's to pay for nothing twice."""
     checkpoint_every: int = 22
     """Days between checkpoints."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.agents < 2 or min(self.days, self.sessions, self.checkpoint_every, self.shown) < 1 or self.repairs < 0:
             raise UsageError(
                 "expected 2 or more agents, 1 or more days, sessions, days between checkpoints and posts shown, and 0 "
@@ -88,8 +66,6 @@ class StockMarketConfig:
             )
         if not 0 <= self.loud < 1 or self.surprise <= -5:
             raise UsageError(f"--loud lies in [0, 1) and --surprise above −5, got {self.loud} and {self.surprise}")
-        if self.traders == "llm" and self.provider != "scripted" and not self.model:
-            raise UsageError(f"--provider {self.provider} needs --model NAME")
 
     @property
     def asks_a_model(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pilotage.system import Result, UsageError
-from pilotage.trainers.service_options import ProviderName
+from pilotage.trainers.service_options import ServiceOptions
 
 Incomes = Literal["gb2", "cps-primary", "cps-unit", "cps-earned"]
 WorkersName = Literal["rational", "adaptive", "persona", "llm"]
@@ -28,7 +28,7 @@ PlannerName = Literal[
 
 
 @dataclass(frozen=True)
-class TaxDesignConfig:
+class TaxDesignConfig(ServiceOptions):
     """A population, a planner, and how many tax years they play"""
 
     agents: int = 100
@@ -111,13 +111,6 @@ class TaxDesignConfig:
     """e of the Saez formula, one or one per bracket; the paper's for three brackets: .18,.11,.57."""
     updates: int = 150
     """Of `--planner reinforce`: gradient steps of its training, once per world and kept as an artifact."""
-    provider: ProviderName = "scripted"
-    """Who plays what is `llm`: scripted: a stand-in that says so; endpoint: OpenAI's chat completions at
-    `--base-url`; local: a Hugging Face model in this process."""
-    model: str = ""
-    """Name or folder of the model, for endpoint and local."""
-    base_url: str | None = None
-    """Such as http://127.0.0.1:8000/v1; none: the vendor's. The key comes from OPENAI_API_KEY."""
     temperature: float = 0.7
     """Of the model's answers."""
     max_tokens: int = 300
@@ -128,26 +121,13 @@ class TaxDesignConfig:
     """Personas per bin; bins × personas archetypes are asked, however many workers there are."""
     draws: int = 4
     """Answers per archetype and step, spread over its workers."""
-    budget_calls: int | None = None
-    """Calls after which the run ends cleanly, with what it has, marked incomplete."""
-    budget_tokens: int | None = None
-    """The same in tokens of prompts and answers."""
-    budget_money: float | None = None
-    """The same in money."""
-    price_prompt: float = 0.0
-    """Money for a million tokens of prompts."""
-    price_completion: float = 0.0
-    """Money for a million tokens of answers."""
-    concurrency: int = 8
-    """Most calls under way at a time."""
-    answers: Path | None = None
-    """File that keeps the model's answers; none: in the run. Give another run's to pay for nothing twice."""
     transcripts: int = 5
     """Every so many tax years the first exchange with each worker archetype is kept; 0: none. The planner's all are."""
     checkpoint_every: int = 5
     """Tax years between checkpoints."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.agents < 2 or self.years < 1 or self.tax_year < 1 or self.judged_years < 1 or self.checkpoint_every < 1:
             raise UsageError(
                 "expected 2 or more agents and 1 or more years, steps, judged years and years between checkpoints, got "
@@ -164,8 +144,6 @@ class TaxDesignConfig:
                 "expected 1 or more updates, skill bins, personas and draws, and 0 or more transcripts, got "
                 f"{self.updates}, {self.skill_bins}, {self.personas}, {self.draws} and {self.transcripts}"
             )
-        if self.asks_a_model and self.provider != "scripted" and not self.model:
-            raise UsageError(f"--provider {self.provider} needs --model NAME")
         if self.swf == "paper" and (self.altruistic or self.adversarial):
             raise UsageError("--swf paper goes with egotistical workers only: the others' choices would depend on all")
 
