@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 
 from pilotage.cli.do import options_of
 from pilotage.configuration import configure, read_options
+from pilotage.environments.population import Outcome
 from pilotage.launch import launch
 from pilotage.report import write_report
 from pilotage.system import Result, UsageError
@@ -24,6 +25,8 @@ from pilotage.trainers import epidemic as module
 from pilotage.trainers import epidemic_actions as actions
 from pilotage.trainers.calibration import Calibrator
 from pilotage.trainers.epidemic_config import ACTIONS, EpidemicConfig
+from pilotage.trainers.epidemic_forecast import anchors, simulations, wandering
+from pilotage.trainers.epidemic_forecast import steered as steer
 from pilotage.trainers.epidemic_model import carried
 from pilotage.trainers.epidemic_world import make_world
 
@@ -213,15 +216,58 @@ def test_the_page_shows_city_and_boroughs_and_says_that_answers_were_scripted(fi
     assert "[scripted stand-in]" in html
 
 
-def test_forecasts_are_brought_to_the_level_of_the_last_known_weeks() -> None:
-    draws = np.arange(1.0, 13.0).reshape(1, 6, 2)
-    reported = 3 * draws[0, :4] + 2
-    made = module.anchored(draws, reported)
-    assert np.array_equal(made[:, :4], draws[:, :4])
-    last = draws[:, 2:4].sum(1)
-    assert np.allclose(made[:, 4:], draws[:, 4:] * (3 * last + 5) / (last + 1))
-    assert np.allclose(module.anchored(draws, 1000 * reported)[:, 4:], 4 * draws[:, 4:])
-    assert np.isfinite(module.anchored(0 * draws, 0 * reported)).all()
+def test_weeks_to_come_are_brought_to_the_level_of_the_last_known_weeks() -> None:
+    simulated = torch.arange(1.0, 9.0).view(4, 2)
+    reported = 3 * simulated + 2
+    last = simulated[2:].sum(0)
+    assert torch.allclose(anchors(simulated, reported), (3 * last + 5) / (last + 1))
+    assert anchors(simulated, 1000 * reported).tolist() == [4, 4]
+    assert anchors(0 * simulated, 0 * reported).tolist() == [1, 1]
+
+
+def test_steps_of_r_are_those_that_growth_speaks_for() -> None:
+    generator = torch.Generator().manual_seed(0)
+    growth = (0.12 * torch.randn(400, generator=generator)).cumsum(0) * 0.3
+    cases = (20 + (growth - growth.mean()).cumsum(0) / 50).exp()
+    grown = torch.log1p(cases).diff().diff().std()
+    assert wandering(cases[:, None]) == pytest.approx(max(0.03, float(grown) * 5.5 / 7), rel=0.3)
+    assert wandering(torch.full((10, 2), 50.0)) == pytest.approx(0.03)
+    assert wandering(torch.ones(4, 2)) == 0.1
+
+
+def test_steered_simulations_are_nearer_to_the_known_weeks_and_differ_in_r() -> None:
+    config = replace(TINY, agents=3000, weeks=6, horizon=1, behaviour="none", r_low=1.0, r_high=3.0)
+    with module.opened(config, None, 0) as (epidemic, _):
+        values, said = epidemic.model().detach(), epidemic.said()
+        truth = np.log1p(epidemic.reported.sum(1).numpy())
+        off = {}
+        for steered in (True, False):
+            epidemic.config = replace(config, steered=steered)
+            draws = simulations(epidemic, values, said, weeks=epidemic.known + 1, seeds=range(6), base=3)
+            off[steered] = np.abs(np.log1p(draws.sum(2))[:, : epidemic.known] - truth).mean()
+        assert off[True] < 0.6 * off[False]
+        assert len({round(member.log_rate, 6) for member in steer(epidemic, values, said, count=8, base=3)}) > 1
+
+
+def test_alignment_begins_where_the_epidemic_does_not_die(tmp_path: Path) -> None:
+    with module.opened(replace(TINY, agents=4000, weeks=8), tmp_path, 0) as (epidemic, _):
+        said = epidemic.said()
+        first = epidemic.weekly_cases(epidemic.model().detach(), 0, said)
+        epidemic.begin(said, 0)
+        then = epidemic.weekly_cases(epidemic.model().detach(), 0, said)
+        off = [float((torch.log1p(c) - torch.log1p(epidemic.reported)).square().mean()) for c in (first, then)]
+        assert off[1] < 0.5 * off[0]
+        assert epidemic.model.alignment is not None
+        assert float(epidemic.model.alignment.scale().detach().max()) < 1
+
+
+def test_people_hear_of_cases_at_the_reported_level() -> None:
+    with module.opened(replace(TINY, behaviour="rule", threshold=50.0), None, 0) as (epidemic, _):
+        cases = torch.full((7 * (epidemic.known + 1), 5), 2.0)
+        history = Outcome(cases, cases, cases)
+        heard = epidemic.asked.before(epidemic.known + 1, history, lambda later: 3 * later)
+        assert torch.equal(heard[: epidemic.known], epidemic.reported)
+        assert torch.equal(heard[epidemic.known :], torch.full((1, 5), 42.0))
 
 
 def test_r_to_come_wanders_from_the_last_known_weeks() -> None:

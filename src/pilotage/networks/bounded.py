@@ -42,3 +42,9 @@ class Bounded(nn.Module):
     def forward(self) -> Tensor:
         """The values now. -> [...]"""
         return squashed(self.raw, self.low, self.high)
+
+    def begin(self, value: Tensor | float) -> None:
+        """Sets all entries to a value, or to values that broadcast, without a gradient."""
+        with torch.no_grad():
+            first = torch.as_tensor(value, dtype=torch.float32).expand(self.raw.shape)
+            self.raw.copy_(unsquashed(first, self.low, self.high))

@@ -42,7 +42,8 @@ def panels(run: RunRecord) -> list[Panel]:
         f"Weekly reported cases from {weeks[0]} to {weeks[-1]} ({source}). Weeks up to {weeks[known - 1]} were known; "
         f"what follows is a forecast, and nothing has looked at those weeks. Lines of simulations are medians of "
         f"{curves['seeds']}, bands their central 95 %"
-        + ("; the forecast is brought to the level of the last known weeks." if curves["anchored"] else ".")
+        + ("; the forecast is brought to the level of the last known weeks" if curves["anchored"] else "")
+        + ("; simulations were steered along the known weeks, whose fit is no test." if curves.get("steered") else ".")
     )
     boroughs = tuple(
         (place, _chart(reported[:, index], {name: part[:, index] for name, part in table.items()}, known, place))

@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from pilotage.environments.population import weekly
 from pilotage.evaluation.forecasts import Forecast, Window
 from pilotage.evaluation.reference_forecasts import persistence, seir
 from pilotage.llm import Service
@@ -24,19 +23,20 @@ from pilotage.runs.durable import write_atomically
 from pilotage.system import Result, UsageError
 from pilotage.trainers.calibration import Calibrator, mean_squared
 from pilotage.trainers.epidemic_config import EpidemicConfig
+from pilotage.trainers.epidemic_forecast import simulations
 from pilotage.trainers.epidemic_model import Epidemic
 from pilotage.trainers.epidemic_world import Asked, asked_service, known_weeks, make_world
 
 VALUES, CURVES = "calibrated.safetensors", "curves.json"
 """Files of a run: what was calibrated, and the curves that its report shows."""
-ANCHOR, LARGEST_ANCHOR = 2, 4.0
 NETWORK_RATE = 0.05
 """Of the rate of direct parameters, for a network."""
 ENDS = (0.025, 0.5, 0.975)
 """Quantiles of simulations that curves.json holds."""
 EXPLAINED = {
     "calibration/loss": "mean squared difference between simulated and reported weekly cases by borough over that of "
-    "the reported ones, on the fitted weeks; in the result of the median of all simulations, on the known weeks",
+    "the reported ones, on the fitted weeks; in the result of the median of all simulations (steered: no test of the "
+    "calibration), on the known weeks",
     "calibration/held_out": "the same on the held-out weeks, which choose the best step",
     "calibration/R": "R_w, mean over the known weeks; infections of one person are about half of it",
     "isolation": "mean over known weeks and agents of the probability to isolate that was calibrated with",
@@ -66,6 +66,7 @@ def calibrate_and_forecast(config: EpidemicConfig, run: Run) -> Result:
             run.describe(name, text)
         if not behaviour:
             behaviour["said"] = epidemic.said(lambda who, prompt, poll: note(run, who, prompt, poll))
+            epidemic.begin(behaviour["said"], calibrator.seed)
             if service is not None:
                 counters = service.counters()
                 counted = ("asked", "repaired", "fallen_back")
@@ -147,25 +148,6 @@ def mean_isolation(epidemic: Epidemic, values: Tensor, said: Tensor) -> float:
         return float((done.clamp(0, 1) @ share.float()).mean())
 
 
-def anchored(draws: np.ndarray, reported: np.ndarray) -> np.ndarray:
-    """Weeks after the known ones at the level of what was reported: times (reported + 1) / (simulated + 1) of the last
-    ANCHOR known weeks, by simulation and borough, within a factor of LARGEST_ANCHOR. Known weeks stay.
-
-    draws [seed, week, borough], reported [known, borough] -> [seed, week, borough]"""
-    known = len(reported)
-    simulated = draws[:, max(0, known - ANCHOR) : known].sum(1)
-    factor = (reported[-ANCHOR:].sum(0) + 1) / (simulated + 1)
-    factor = np.clip(factor, 1 / LARGEST_ANCHOR, LARGEST_ANCHOR)[:, None]
-    return np.concatenate([draws[:, :known], factor * draws[:, known:]], axis=1)
-
-
-def simulations(epidemic: Epidemic, values: Tensor, said: Tensor, *, weeks: int, seeds: range, base: int) -> np.ndarray:
-    """Weekly cases [seed, week, borough] of the calibrated city, free from the first week; anchored if configured."""
-    made = [weekly(epidemic.free(values, base + seed, said, weeks).cases) for seed in seeds]
-    draws = torch.stack(made).double().numpy()
-    return anchored(draws, epidemic.reported.double().numpy()) if epidemic.config.anchored else draws
-
-
 def judge(config: EpidemicConfig, epidemic: Epidemic, values: Tensor, said: Tensor, run: Run) -> dict[str, float]:
     """Simulates on, scores the horizon against weeks that nothing has seen, and writes the curves."""
     world, known = epidemic.world, epidemic.known
@@ -193,6 +175,7 @@ def judge(config: EpidemicConfig, epidemic: Epidemic, values: Tensor, said: Tens
         "places": list(world.population.boroughs),
         "known": known,
         "anchored": config.anchored,
+        "steered": config.steered,
         "observed": world.reported[:weeks].tolist(),
         "source": "planted" if world.planted is not None else str(config.series),
         "simulated": {"low": low.tolist(), "median": median.tolist(), "high": high.tolist()},

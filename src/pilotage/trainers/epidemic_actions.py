@@ -17,11 +17,10 @@ from pilotage.evaluation.counterfactuals import effect
 from pilotage.runs import Run
 from pilotage.system import UsageError
 from pilotage.trainers.calibration import mean_squared, searched
-from pilotage.trainers.epidemic import calibrated, make_calibrator, opened, simulations
+from pilotage.trainers.epidemic import calibrated, make_calibrator, opened
 from pilotage.trainers.epidemic_config import EpidemicConfig
-from pilotage.trainers.epidemic_model import Epidemic
-
-LARGEST_R = 20.0
+from pilotage.trainers.epidemic_forecast import simulations
+from pilotage.trainers.epidemic_model import LARGEST_R, Epidemic
 
 
 def cost(config: EpidemicConfig) -> Mapping[str, Any]:
@@ -73,6 +72,7 @@ def calibrate(
     with _again(config, directory) as (epidemic, values, said):
         if method == "adam":
             calibrator = make_calibrator(config, epidemic, 0, {"said": said}, steps=count)
+            epidemic.begin(said, calibrator.seed)
             for _ in range(count):
                 calibrator.step()
             found = epidemic.model().detach()

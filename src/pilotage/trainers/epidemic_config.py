@@ -68,12 +68,16 @@ class EpidemicConfig(ServiceOptions):
     """Learning rate of Adam for direct parameters; a twentieth of it for the network (paper: 5e-3)."""
     held_out: int = 0
     """Last known weeks that are not fitted and choose the best step (paper: 5)."""
-    forecast_seeds: int = 10
-    """Simulations of the calibrated city, from which medians and bands are made."""
+    forecast_seeds: int = 20
+    """Simulations of the calibrated city (particles, where they are steered), from which medians and bands are made."""
     anchored: bool = True
     """Whether each simulation's weeks to come are multiplied by what was reported over what it gave, borough by
     borough, in the last two known weeks (within a factor of four): a simulation that runs free from the first week has
     another level there."""
+    steered: bool = True
+    """Whether simulations that forecast are steered along the known weeks: after each, those near to what was reported
+    go on in several copies, each with an R of its own around the calibrated one, which it keeps. False: they run free
+    from the first week with the calibrated R, and end the known weeks anywhere."""
     planted_seed: int = 0
     """Of the planted series."""
     checkpoint_every: int = 10

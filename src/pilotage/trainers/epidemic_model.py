@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,9 @@ LOOKED_BACK = 3
 """Last known weeks whose features the network reads."""
 CARRIED = 2
 """Last known weeks whose mean R is taken for weeks to come."""
+LARGEST_R = 20.0
+FIRST_SCALES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.05)
+"""Of what is said, how much is done at first; that which fits best is taken."""
 
 
 class EpidemicModel(nn.Module):
@@ -88,13 +92,14 @@ class EpidemicModel(nn.Module):
         return aligned(shares, values["scale"][sets], values["shift"][sets])
 
 
-def carried(rates: Tensor, weeks: int, seed: int) -> Tensor:
-    """R of weeks to come: from the mean of the last two known ones on, a random walk of log R whose steps are as large
-    as those from week to week in the known weeks. rates [known] -> [weeks]"""
+def carried(rates: Tensor, weeks: int, seed: int, *, step: float | None = None) -> Tensor:
+    """R of weeks to come: from the mean of the last two known ones on, a random walk of log R. rates [known] -> [weeks]
+
+    step: standard deviation of its steps; None: as those from week to week in the known weeks."""
     logs = rates.log()
     size = logs.diff().square().mean().sqrt() if len(rates) > 1 else torch.tensor(0.0)
     steps = torch.randn(weeks, generator=torch.Generator().manual_seed(seed))
-    return (logs[-CARRIED:].exp().mean().log() + size * steps.cumsum(0)).exp()
+    return (logs[-CARRIED:].exp().mean().log() + (size if step is None else step) * steps.cumsum(0)).exp()
 
 
 class Epidemic:
@@ -116,6 +121,19 @@ class Epidemic:
             return torch.zeros(self.known, groups)
         return torch.stack([behaviour(week, None) for week in range(self.known)])
 
+    def begin(self, said: Tensor, seed: int) -> None:
+        """Begins the alignment at the one scale of FIRST_SCALES whose simulation is nearest to the reported log cases:
+        where everybody does what was said, an epidemic may end at once, and then no gradient leads back."""
+        if self.model.alignment is None:
+            return
+        target, off = torch.log1p(self.reported), []
+        with torch.no_grad():
+            for scale in FIRST_SCALES:
+                self.model.alignment.scale.begin(scale)
+                cases = self.weekly_cases(self.model(), seed, said)
+                off.append(float((torch.log1p(cases) - target).square().mean()))
+            self.model.alignment.scale.begin(FIRST_SCALES[off.index(min(off))])
+
     def weekly_cases(self, values: Tensor, seed: int, said: Tensor) -> Tensor:
         """[known, boroughs], with gradients where values [V] have some."""
         parts = self.model.named(values)
@@ -123,14 +141,34 @@ class Epidemic:
         outcome = self._simulated(parts, self.model.isolation(parts, said), self.known, seed, gradients=gradients)
         return weekly(outcome.cases)
 
-    def free(self, values: Tensor, seed: int, said: Tensor, weeks: int) -> Outcome:
+    def week_on(self, parts: Mapping[str, Tensor], done: Tensor, seed: int, before: Outcome | None) -> Outcome:
+        """One more known week of a simulation, or its first; behaviour done [known, groups]."""
+        week = 0 if before is None else len(before.cases) // 7
+        later = self._simulated(parts, done, week + 1, seed, before=before)
+        return later if before is None else before.then(later)
+
+    def free(
+        self,
+        values: Tensor,
+        seed: int,
+        said: Tensor,
+        weeks: int,
+        *,
+        before: Outcome | None = None,
+        log_rate: float = 0.0,
+        step: float | None = None,
+        heard: Callable[[Tensor], Tensor] | None = None,
+    ) -> Outcome:
         """So many weeks from the first: known weeks as calibrated, later ones with R that wanders on from the last and
-        with people who answer to what the simulation reports."""
+        with people who answer to what the simulation reports.
+
+        before: the known weeks, where they were simulated already. log_rate, step: of the R that wanders on, over the
+        calibrated one. heard: what weekly cases [weeks, boroughs] are reported, of those simulated; None: those."""
         parts = {name: part.detach() for name, part in self.model.named(values.detach()).items()}
         done = self.model.isolation(parts, said)
-        behaviour = self.asked.behaviour() if weeks > self.known else None
+        behaviour = self.asked.behaviour(heard=heard) if weeks > self.known else None
         rates = parts["transmission"]
-        later = carried(rates, max(0, weeks - self.known), seed)
+        later = carried(rates, max(0, weeks - self.known), seed, step=step) * math.exp(log_rate)
 
         def isolation(week: int, history: Outcome) -> Tensor:
             if week < self.known:
@@ -139,8 +177,11 @@ class Epidemic:
                 return torch.zeros(said.shape[1])
             return self.model.isolation(parts, behaviour(week, history))
 
-        known = {**parts, "transmission": torch.cat([rates, later])}
-        return self._simulated(known, isolation, weeks, seed)
+        if before is not None and weeks <= self.known:
+            return before
+        known = {**parts, "transmission": torch.cat([rates, later]).clamp(max=LARGEST_R)}
+        after = self._simulated(known, isolation, weeks, seed, before=before)
+        return after if before is None else before.then(after)
 
     def changed(
         self,
@@ -161,7 +202,10 @@ class Epidemic:
         *,
         gradients: bool = False,
         fatality: Tensor | None = None,
+        before: Outcome | None = None,
     ) -> Outcome:
+        """Up to the week `weeks`; with `before`, only what comes after it."""
+        begun = 0 if before is None else len(before.cases)
         return simulate(
             self.world.population,
             Parameters(
@@ -171,8 +215,9 @@ class Epidemic:
                 fatality=fatality,
                 reporting=torch.tensor(self.config.reporting),
             ),
-            days=7 * weeks,
+            days=7 * weeks - begun,
             seed=seed,
             groups=self.asked.groups,
+            start=None if before is None else (begun, before),
             differentiable=gradients,
         )

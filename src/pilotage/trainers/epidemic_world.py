@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,31 +171,42 @@ class Asked:
     def _kinds(self) -> list[dict[str, str]]:
         return self.template.archetypes()
 
-    def behaviour(self, note: Callable[[str, str, Any], None] | None = None) -> Archetypes | ByCases | None:
+    def behaviour(
+        self, note: Callable[[str, str, Any], None] | None = None, *, heard: Callable[[Tensor], Tensor] | None = None
+    ) -> Archetypes | ByCases | None:
         """A fresh one, that has asked nothing; None: nobody isolates. It says what was answered, not aligned.
 
-        note: told of the first questions (who, prompt, poll), at most NOTED of each week."""
+        note: told of the first questions (who, prompt, poll), at most NOTED of each week. heard: from the simulated
+        cases of weeks to come [weeks, boroughs] to those that people hear of; None: the same."""
         if self.config.behaviour == "none":
             return None
         if self.config.behaviour == "rule":
             kinds = int(self.groups.max()) + 1
-            return ByCases(self._rate, kinds, threshold=self.config.threshold, cautious=self.config.cautious)
+            return ByCases(
+                partial(self._rate, heard), kinds, threshold=self.config.threshold, cautious=self.config.cautious
+            )
+        facts = partial(self._facts, heard)
         if self.config.behaviour == "agents":
-            return _Each(self.template, self._ask(note), self._facts, self._labels(), memory=self.config.memory)
+            return _Each(self.template, self._ask(note), facts, self._labels(), memory=self.config.memory)
         present = torch.bincount(self.groups, minlength=len(self._kinds())) > 0
-        return Archetypes(self.template, self._ask(note), self._facts, memory=self.config.memory, present=present)
+        return Archetypes(self.template, self._ask(note), facts, memory=self.config.memory, present=present)
 
-    def before(self, week: int, history: Any) -> Tensor:
-        """[week, boroughs] cases of the weeks before: reported where known, else simulated."""
+    def before(self, week: int, history: Any, heard: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """[week, boroughs] cases of the weeks before: reported where known, else what is heard of the simulated."""
         known = self.world.reported[: min(week, self.known)]
-        return known if week <= self.known else torch.cat([known, weekly(history.cases)[self.known : week].detach()])
+        if week <= self.known:
+            return known
+        later = weekly(history.cases)[self.known : week].detach()
+        return torch.cat([known, later if heard is None else heard(later)])
 
-    def _facts(self, week: int, history: Any, archetype: Mapping[str, str]) -> Mapping[str, object]:
+    def _facts(
+        self, heard: Callable[[Tensor], Tensor] | None, week: int, history: Any, archetype: Mapping[str, str]
+    ) -> Mapping[str, object]:
         place = self._place[archetype["borough"]] if "borough" in archetype else None
-        return facts_of(self.before(week, history), week, self.world.people, place)
+        return facts_of(self.before(week, history, heard), week, self.world.people, place)
 
-    def _rate(self, week: int, history: Any) -> float:
-        before = self.before(week, history)
+    def _rate(self, heard: Callable[[Tensor], Tensor] | None, week: int, history: Any) -> float:
+        before = self.before(week, history, heard)
         return 1e4 * float(before[-1].sum() / self.world.people.sum()) if week else 0.0
 
     def _labels(self) -> list[dict[str, str]]:

@@ -1,0 +1,54 @@
+"""Real SIGKILLs of a calibration: killed and resumed it equals an undisturbed run, byte for byte."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.runs.fork_server import Ask, served
+
+from pilotage.runs.checkpoints import listed
+
+CITY = (
+    "agent-torch --agents 500 --weeks 4 --horizon 1 --steps 5 --draws 2 --forecast-seeds 2 --reporting 1 "
+    "--checkpoint-every 2 --quiet"
+)
+WORDS = {"aligned": CITY, "network": f"{CITY} --behaviour rule --parameters calibnn --held-out 1"}
+"""What is carried from step to step: answers and alignment; a network and the best step so far."""
+
+
+@pytest.fixture(scope="module")
+def play() -> Iterator[Ask]:
+    with served(Path(__file__).with_name("epidemic_server.py")) as ask:
+        yield ask
+
+
+def what_counts(directory: Path) -> dict[str, Any]:
+    kept = listed(directory / "checkpoints")
+    files = ["metrics.jsonl", "result.json", "metrics.json", "curves.json", "calibrated.safetensors"]
+    files += ["rollouts.jsonl"] * (directory / "rollouts.jsonl").is_file()
+    files += [str(path.relative_to(directory) / "tensors.safetensors") for _, path in kept]
+    found: dict[str, Any] = {name: (directory / name).read_bytes() for name in files}
+    found["state"] = [json.loads((path / "state.json").read_text())["state"] for _, path in kept]
+    events = [json.loads(line) for line in (directory / "events.jsonl").read_text().splitlines()]
+    found["events"] = [event for event in events if event["step"] is not None]
+    return found
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_calibration_killed_twice_equals_an_undisturbed_one(play: Ask, name: str, tmp_path: Path) -> None:
+    words = WORDS[name].split()
+    whole = play(tmp_path / "whole", words=words)
+    assert whole["status"] == 0
+    place = tmp_path / "killed"
+    # Between the first checkpoint and the last one, and once more inside of what follows.
+    assert play(place, words=words, kill_at=whole["calls"] * 4 // 5)["status"] == -9
+    assert not (place / "result.json").exists()
+    assert listed(place / "checkpoints"), "killed before anything was kept: the test would only begin anew"
+    play(place, words=words, kill_at=whole["calls"] // 3)
+    assert play(place, words=words)["status"] in (0, 3)
+    assert play(place, words=words)["status"] == 3, "a finished run has nothing to do"
+    assert what_counts(place) == what_counts(tmp_path / "whole")
