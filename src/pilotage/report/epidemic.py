@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from pilotage.report import unemployment
 from pilotage.report.charts import line_chart
 from pilotage.report.curves import Curve
 from pilotage.report.panels import Exchange, Panel
@@ -53,6 +54,8 @@ def panels(run: RunRecord) -> list[Panel]:
     found = [
         Panel("epidemic", "The epidemic", note, legend, figures=(("the city", whole), *boroughs)),
     ]
+    if (rates := unemployment.panel(run.directory)) is not None:
+        found.append(rates)
     if exchanges := _exchanges(run):
         found.append(
             Panel("answers", "What was answered", "One of the answers to each question of a kind.", exchanges=exchanges)

@@ -62,12 +62,17 @@ class World:
         return len(self.labels)
 
 
+def series_path(config: EpidemicConfig) -> Path:
+    """Of a configuration with a series."""
+    assert config.series is not None
+    return kept_series() if str(config.series) == "nyc" else config.series
+
+
 def make_world(config: EpidemicConfig) -> World:
     """The city of a configuration. Raises UsageError for data that does not fit."""
     if config.series is None:
         return _planted(config)
-    path = kept_series() if str(config.series) == "nyc" else config.series
-    series = read_weekly(path).between(config.first, config.last)
+    series = read_weekly(series_path(config)).between(config.first, config.last)
     counts = nyc_people() if config.populations is None else read_populations(config.populations)
     total = int(counts.sum())
     agents = min(config.agents, total)
