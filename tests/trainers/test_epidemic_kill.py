@@ -13,7 +13,7 @@ from tests.runs.fork_server import Ask, served
 from pilotage.runs.checkpoints import listed
 
 CITY = (
-    "agent-torch --agents 500 --weeks 4 --horizon 1 --steps 5 --draws 2 --forecast-seeds 2 --reporting 1 "
+    "agent-torch --agents 300 --weeks 3 --horizon 1 --steps 5 --draws 1 --forecast-seeds 1 --reporting 1 "
     "--checkpoint-every 2 --quiet"
 )
 WORDS = {"aligned": CITY, "network": f"{CITY} --behaviour rule --parameters calibnn --held-out 1"}
@@ -39,16 +39,15 @@ def what_counts(directory: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_a_calibration_killed_twice_equals_an_undisturbed_one(play: Ask, name: str, tmp_path: Path) -> None:
+def test_a_calibration_killed_and_resumed_equals_an_undisturbed_one(play: Ask, name: str, tmp_path: Path) -> None:
     words = WORDS[name].split()
     whole = play(tmp_path / "whole", words=words)
     assert whole["status"] == 0
     place = tmp_path / "killed"
-    # Between the first checkpoint and the last one, and once more inside of what follows.
+    # Between the first checkpoint and the last one.
     assert play(place, words=words, kill_at=whole["calls"] * 4 // 5)["status"] == -9
     assert not (place / "result.json").exists()
     assert listed(place / "checkpoints"), "killed before anything was kept: the test would only begin anew"
-    play(place, words=words, kill_at=whole["calls"] // 3)
-    assert play(place, words=words)["status"] in (0, 3)
+    assert play(place, words=words)["status"] == 0
     assert play(place, words=words)["status"] == 3, "a finished run has nothing to do"
     assert what_counts(place) == what_counts(tmp_path / "whole")
