@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pilotage.objectives.draws import Generators
+from pilotage.policies.actions.direct_heads import BinsWithOffsets
 from pilotage.policies.actions.encoders import ImageEncoder
 from pilotage.policies.actions.heads import Head
 from pilotage.trainers.imitation_config import Imitation
@@ -61,11 +62,11 @@ def made(parts: Imitation) -> tuple[ImageEncoder, Head]:
     builder = Builder(parts, Sizes(STATE, ACTIONS, cameras=CAMERAS))
     encoder, head = builder.encoder, builder.head()
     assert isinstance(encoder, ImageEncoder)
-    if hasattr(head, "fit"):
+    if isinstance(head, BinsWithOffsets):
         head.fit(torch.rand(50, ACTIONS, generator=generator(1)) * 2 - 1, generator(2))
     with torch.no_grad():
         for parameter in (*encoder.parameters(), *head.parameters()):
-            parameter += 0.3 * torch.randn(parameter.shape, generator=generator(3))
+            parameter.add_(torch.randn(parameter.shape, generator=generator(3)), alpha=0.3)
     return encoder.train(), head.train()
 
 
@@ -101,7 +102,8 @@ def test_the_loss_of_a_row_sees_every_frame_of_its_own_pixels_and_no_others(name
 @pytest.mark.parametrize("name", HEADS)
 def test_a_row_acts_by_its_own_pixels_and_no_others(name: str) -> None:
     encoder, head = made(HEADS[name])
-    encoder.eval(), head.eval()
+    encoder.eval()
+    head.eval()
     plain = seen()
     with torch.no_grad():
         before = head.sample(encoder(plain), draws())
