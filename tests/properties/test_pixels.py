@@ -34,6 +34,7 @@ HEADS = {
     "velocity": replace(PARTS, head="denoiser:predicts=velocity", path="linear", sampler="flow_euler:steps=2"),
     "regression": replace(PARTS, head="regression"),
     "mixture": replace(PARTS, head="mixture:modes=3"),
+    "mixture per step": replace(PARTS, head="mixture:per_step=true", network="framewise", chunk=FRAMES, executed=1),
     "bins": replace(PARTS, head="bins:bins=4", network="gpt:width=16,depth=1,heads=2", chunk=FRAMES, executed=1),
     "latent": replace(PARTS, head="latent:latent=3", network="transformer:width=16,depth=1,heads=2"),
     "contrastive": replace(PARTS, head="contrastive:negatives=4,candidates=8,rounds=2"),
