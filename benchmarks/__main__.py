@@ -7,12 +7,23 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import bookkeeping, deciding, imitation_step, population, results, robustness, sampling, scaling, step
+from benchmarks import (
+    bookkeeping,
+    deciding,
+    imitation_step,
+    order_book,
+    population,
+    results,
+    robustness,
+    sampling,
+    scaling,
+    step,
+)
 from benchmarks.harness import Figure
 
 BENCHMARKS = {
     module.NAME: module
-    for module in (sampling, step, scaling, bookkeeping, deciding, imitation_step, robustness, population)
+    for module in (sampling, step, scaling, bookkeeping, deciding, imitation_step, robustness, population, order_book)
 }
 HERE = Path(__file__).parent
 REASONS = {
@@ -48,6 +59,10 @@ REASONS = {
     "day and person ill late in an epidemic over that at its start. agent-torch 0.6.0 from PyPI could not be measured: "
     "the example in its description, 37,518 agents, asks for a dense matrix of agents × agents (10.5 GiB) before its "
     "first step, and was ended by the system on a machine of 23 GiB, presumably for memory.",
+    order_book.NAME: "A continuous double auction of one stock by price and time; random limits around a middle price, "
+    f"{order_book.CANCELLED:.0%} of the events cancel an earlier order. Both others are pure Python: pyorderbook is "
+    "kept up, with prices as Decimals; lightmatchingengine has had no release since 2019. Books in C, C++ or Rust "
+    "are faster than any of these and were not measured.",
 }
 
 

@@ -17,7 +17,7 @@ class Imitation:
     encoder: str = "flatten"
     """From observations to a condition: flatten, mlp, recurrent, image, causal."""
     network: str = "residual_mlp"
-    """The network over chunks: residual_mlp, unet, transformer, gpt."""
+    """The network over chunks: residual_mlp, unet, transformer, gpt, framewise."""
     head: str = "denoiser"
     """What it is trained for: denoiser, regression, mixture, bins, latent, contrastive, descent, energy, ebt;
     module:function for your own."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from pilotage.networks.action_transformer import ActionTransformer
 from pilotage.networks.chunk_network import ChunkNetwork
+from pilotage.networks.framewise import Framewise
 from pilotage.networks.gpt import GPT
 from pilotage.networks.residual_mlp import ResidualMLP
 from pilotage.networks.unet1d import UNet1d
@@ -42,6 +43,7 @@ NETWORKS: Mapping[str, type[ChunkNetwork]] = {
     "unet": UNet1d,
     "transformer": ActionTransformer,
     "gpt": GPT,
+    "framewise": Framewise,
 }
 PATHS: Mapping[str, type[NoisePath]] = {"vp": VariancePreserving, "karras": Karras, "linear": Linear}
 EXECUTORS: Mapping[str, type[Any]] = {"receding": RecedingHorizon, "ensembling": TemporalEnsembling}

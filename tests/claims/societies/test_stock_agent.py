@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,3 +109,36 @@ def test_prompts_are_linted_and_a_leak_is_found() -> None:
 
     found, _ = measures.linted(0, days=2, script=script)
     assert {"Tesla", "2020"} == set(found)
+
+
+def test_prices_are_held_against_those_of_real_stocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measures.stylised("market", 0, Context())
+    market = whole_market(Context().configuration(), 0)
+    returns = np.diff(np.log(market.record.closes(market.scenario.prices)), axis=0)
+    assert found["volatility"] == pytest.approx(returns.std(0).mean())
+    for name, (low, high) in measures.REAL.items():
+        assert found[f"{name} outside"] == (found[name] < low or found[name] > high)
+    monkeypatch.setitem(measures.REAL, "volatility", (found["volatility"] - 0.001, found["volatility"] + 0.001))
+    assert measures.stylised("market", 0, Context())["volatility outside"] == 0
+    monkeypatch.setitem(measures.REAL, "volatility", (found["volatility"] + 0.001, 1.0))
+    assert measures.stylised("market", 0, Context())["volatility outside"] == 1
+
+
+def test_the_ranges_of_real_stocks_are_those_of_the_data(shared_data: Path) -> None:
+    place = shared_data / "stocknet-prices" / "stocknet88_ohlcv_2012-09-04_2017-09-01.npz"
+    closes = np.load(place, allow_pickle=True)["ohlcv"][:, :, 4].astype(float)
+    years = []
+    for column in closes.T:
+        returns = np.diff(np.log(column[~np.isnan(column)]))
+        years += [returns[first : first + 263] for first in range(0, len(returns) - 262, 263)]
+    table = np.stack(years, 1)
+    centred = table - table.mean(0)
+    numbers = {
+        "kurtosis": (centred**4).mean(0) / (centred**2).mean(0) ** 2 - 3,
+        "autocorrelation/absolute": [np.corrcoef(np.abs(y[1:]), np.abs(y[:-1]))[0, 1] for y in years],
+        "autocorrelation": [np.corrcoef(y[1:], y[:-1])[0, 1] for y in years],
+        "volatility": table.std(0),
+    }
+    assert len(years) == 345
+    for name, found in numbers.items():
+        np.testing.assert_allclose(np.percentile(found, [5, 95]), measures.REAL[name], atol=0.006)

@@ -1,13 +1,16 @@
 import pytest
 import torch
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 from toys import generator, small_mlp, trained, two_modes, unknown
 
+from pilotage.networks.framewise import Framewise
 from pilotage.networks.gpt import GPT
 from pilotage.networks.unet1d import UNet1d
 from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
 from pilotage.policies.actions.condition import Condition
 from pilotage.policies.actions.denoiser import Denoiser, flow
 from pilotage.policies.actions.direct_heads import BinsWithOffsets, LatentVariable, Mixture, Regression
+from pilotage.policies.actions.encoders import RecurrentEncoder
 from pilotage.policies.actions.energy_heads import ENERGY_LOSSES, ContrastiveEnergy, EnergyByDescent
 from pilotage.policies.actions.sampling import Start
 from pilotage.system import UsageError
@@ -25,6 +28,7 @@ HEADS = {
     "edm": lambda: Denoiser(small_mlp(), Karras(sigma_min=0.02, sigma_max=3.0), predicts="residual", sampler="heun"),
     "flow": lambda: flow(small_mlp(), steps=15),
     "mixture": lambda: Mixture(small_mlp(outputs=2 * 3), modes=2),
+    "mixture per step": lambda: Mixture(small_mlp(outputs=2 * 3), modes=2, per_step=True),
     "bins": bins,
     "contrast": lambda: ContrastiveEnergy(small_mlp(takes_level=False), negatives=48, candidates=128, bound=1.2),
     "descent": lambda: EnergyByDescent(small_mlp(takes_level=False), step_size=0.15, steps=40),
@@ -42,7 +46,7 @@ def test_multimodal_heads_find_both_modes(name):
     near = (chunk[:, 0, 0].abs() - 1).abs() < 0.3
     assert near.float().mean() > 0.85
     assert 0.25 < (chunk[:, 0, 0] > 0).float().mean() < 0.75
-    if name != "bins":  # which draws each step by itself
+    if name not in ("bins", "mixture per step"):  # which draw each step by itself
         same = (chunk[:, 0] * chunk[:, 1] > 0).float().mean()
         assert same > 0.95
 
@@ -229,10 +233,32 @@ def test_low_noise_sampling_gives_the_mean_of_a_mode():
     head = Mixture(small_mlp(outputs=6), modes=2).eval()
     _, mean, _ = head._mixture(unknown(1))
     chunk = head.sample(unknown(50), generator())
-    distance = (chunk[:, None] - mean).abs().amax((2, 3)).amin(1)
+    distance = (chunk[:, None] - mean[:, 0]).abs().amax((2, 3)).amin(1)
     assert distance.max() < 1e-6
     head.low_noise = False
-    assert (head.sample(unknown(50), generator())[:, None] - mean).abs().amax((2, 3)).amin(1).max() > 0.05
+    assert (head.sample(unknown(50), generator())[:, None] - mean[:, 0]).abs().amax((2, 3)).amin(1).max() > 0.05
+
+
+def test_a_mixture_per_step_is_an_lstm_gmm_that_knows_nothing_of_later_frames():
+    torch.manual_seed(0)
+    encoder = RecurrentEncoder(3, 4, width=8, depth=1)
+    head = Mixture(Framewise(2, 4, token_dim=8, outputs=3 * 5), modes=3, per_step=True)
+    state = torch.randn(5, 4, 3, generator=generator(1))
+    chunk, mask = torch.randn(5, 4, 2, generator=generator(2)), torch.ones(5, 4, dtype=torch.bool)
+    mask[0, 3] = False
+    logits, mean, std = head._mixture(encoder({"state": state}))
+    mixture = MixtureSameFamily(Categorical(logits=logits), Independent(Normal(mean[..., 0, :], std[..., 0, :]), 1))
+    expected = -torch.where(mask, mixture.log_prob(chunk), 0.0).sum(1) / 4
+    torch.testing.assert_close(head.loss(chunk, encoder({"state": state}), generator(), mask), expected)
+    state[:, 2] += 1
+    _, changed, _ = head._mixture(encoder({"state": state}))
+    assert torch.equal(changed[:, :2], mean[:, :2])
+    assert not torch.isclose(changed[:, 2:], mean[:, 2:]).any()
+
+
+def test_a_network_that_does_not_see_the_chunk_cannot_denoise():
+    with pytest.raises(UsageError, match="cannot denoise"):
+        Framewise(2, 4, token_dim=8, takes_level=True)
 
 
 def test_descent_starts_from_a_given_chunk_and_leaves_no_graph():

@@ -10,6 +10,7 @@ import torch
 from toys import Affine, generator, small_mlp, small_policy, two_modes
 
 from pilotage.networks.action_transformer import ActionTransformer
+from pilotage.networks.framewise import Framewise
 from pilotage.networks.gpt import GPT
 from pilotage.networks.multiscale_tokeniser import MultiscaleTokeniser
 from pilotage.networks.next_scale_transformer import NextScaleTransformer
@@ -82,6 +83,7 @@ def pieces():
     yield "context", ContextDenoiser(GPT(1, 2, **gpt), Karras(), history=1, context="clean", sigma_min=0.1)
     yield "gpt", Regression(GPT(1, 2, **gpt), kind="absolute")
     yield "mixture", Mixture(small_mlp(outputs=6), modes=2, low_noise=False)
+    yield "framewise", Mixture(Framewise(1, 2, token_dim=3, outputs=6), modes=2, per_step=True)
     bins = BinsWithOffsets(small_mlp(outputs=8), bins=4)
     bins.fit(two_modes(50, 0)[0].flatten(0, 1), generator())
     yield "bins", bins

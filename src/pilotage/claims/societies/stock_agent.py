@@ -71,6 +71,23 @@ def _surprise(arm: str, statement: str, primary: bool) -> Claim:
     )
 
 
+def _like_real_prices(name: str, what: str, metric: str) -> Claim:
+    low, high = measures.REAL[metric]
+    return Claim(
+        f"prices: {name}",
+        f"The {what} lies within the range of 90 % of years of real stocks, {low} to {high}, in 75 % of markets.",
+        "card, real parts: stylised facts",
+        {"market": Arm(MARKET)},
+        f"{metric} outside",
+        Criterion("rare", 0.25),
+        unit="population",
+        n=SEEDS,
+        measure=measures.stylised,
+        cost=COST,
+        note="The paper claims no such thing; it is asked because prices that come from trades alone need not have it.",
+    )
+
+
 def _unmeasured(name: str, statement: str, source: str, reason: str) -> Claim:
     arms = {"market": Arm(f"{MARKET} --traders llm")}
     return Claim(name, statement, source, arms, "distance", Criterion("exact"), tier="long", unmeasured=reason)
@@ -224,6 +241,10 @@ CLAIMS = [
         f"{MARKET} --rule exact",
         more=True,
     ),
+    _like_real_prices("fat tails", "excess kurtosis of daily returns", "kurtosis"),
+    _like_real_prices("clustered volatility", "autocorrelation of absolute daily returns", "autocorrelation/absolute"),
+    _like_real_prices("no memory", "autocorrelation of daily returns", "autocorrelation"),
+    _like_real_prices("size of moves", "standard deviation of daily log-returns", "volatility"),
     _unmeasured(
         "two language models differ",
         "Two language models give different order sizes, hold rates, concentration and price paths.",

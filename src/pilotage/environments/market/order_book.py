@@ -91,6 +91,10 @@ class OrderBook:
     def __len__(self) -> int:
         return len(self._orders)
 
+    def __contains__(self, number: object) -> bool:
+        """Whether the order of this number rests here."""
+        return number in self._orders
+
     def __iter__(self) -> Iterator[Order]:
         """Resting orders, the oldest first."""
         return iter(sorted(self._orders.values(), key=lambda order: order.number))

@@ -92,7 +92,7 @@ class RayShards:
         self._ray, self._mine = ray, not ray.is_initialized()
         if self._mine:
             ray.init(include_dashboard=False, log_to_driver=False)
-        actor = ray.remote(Shard)
+        actor: Any = ray.remote(Shard)
         stored = [ray.put(fact) for fact in facts]
         self._shards = [actor.options(num_cpus=1).remote(*stored, index) for index in range(count)]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pilotage.networks.chunk_network import ChunkNetwork
-from pilotage.objectives.denoising import chunk_error, fill_padding
+from pilotage.objectives.denoising import chunk_error, fill_padding, needed_mask
 from pilotage.objectives.draws import Generators, categorical, normal
 from pilotage.objectives.imitation import (
     bins_with_offsets_loss,
@@ -47,35 +47,48 @@ class Regression(Head):
 class Mixture(Head):
     """A mixture of `modes` Gaussians, each over the whole chunk: network with `outputs` = modes·(2A + 1).
 
-    A mode's weight is the mean of its logits over the chunk. With a recurrent encoder and a chunk of one action it is
-    LSTM-GMM. With `low_noise` sampling gives the mean of a drawn mode, as robomimic evaluates (arXiv 2108.03298)."""
+    A mode's weight is the mean of its logits over the chunk. With `per_step` every action has a mixture of its own; on
+    a `Framewise` network behind a recurrent encoder that is LSTM-GMM. With `low_noise` sampling gives the mean of a
+    drawn mode, as robomimic evaluates (arXiv 2108.03298)."""
 
     def __init__(
-        self, network: ChunkNetwork, *, modes: int = 5, least_std: float = 1e-4, low_noise: bool = True
+        self,
+        network: ChunkNetwork,
+        *,
+        modes: int = 5,
+        least_std: float = 1e-4,
+        low_noise: bool = True,
+        per_step: bool = False,
     ) -> None:
         super().__init__(with_outputs(network, modes * (2 * network.action_dim + 1), "mixture"))
-        self.modes, self.least_std, self.low_noise = modes, least_std, low_noise
+        self.modes, self.least_std, self.low_noise, self.per_step = modes, least_std, low_noise, per_step
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:  # noqa: ARG002
-        clean = fill_padding(chunk, mask)
-        return -mixture_log_likelihood(clean, mask, *self._mixture(condition)) / self.horizon
+        clean, real = self._spans(fill_padding(chunk, mask)), self._spans(needed_mask(mask, chunk))
+        logits, mean, std = self._mixture(condition)
+        parts = [part.flatten(0, 1) for part in (clean, real, logits, mean, std)]
+        return -mixture_log_likelihood(*parts).view(len(chunk), -1).sum(1) / self.horizon
 
     def sample(
         self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
     ) -> Tensor:
         self._only(start, guide)
         logits, mean, std = self._mixture(condition)
-        mode = categorical(logits.softmax(-1), generator)
-        row = torch.arange(len(mode), device=mode.device)
-        if self.low_noise:
-            return mean[row, mode]
-        return mean[row, mode] + std[row, mode] * normal(mean[:, 0].shape, generator, like=mean)
+        mode = categorical(logits.softmax(-1), generator)[..., None, None, None].expand(-1, -1, 1, *mean.shape[3:])
+        chunk = mean.gather(2, mode)[:, :, 0]
+        if not self.low_noise:
+            chunk = chunk + std.gather(2, mode)[:, :, 0] * normal(chunk.shape, generator, like=mean)
+        return chunk.flatten(1, 2)
+
+    def _spans(self, steps: Tensor) -> Tensor:
+        """[B, T, …] -> [B, n, T/n, …]: n spans with a mixture each, all steps together or each alone."""
+        return steps.unflatten(1, (-1, 1 if self.per_step else self.horizon))
 
     def _mixture(self, condition: Condition) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits [B, M], mean and std [B, M, T, A]."""
-        parts = self._answer(condition).unflatten(-1, (self.modes, 2 * self.action_dim + 1)).transpose(1, 2)
-        mean, spread, logits = parts.split([self.action_dim, self.action_dim, 1], -1)
-        return logits.mean((2, 3)), mean, functional.softplus(spread) + self.least_std
+        """Logits [B, n, M], mean and std [B, n, M, T/n, A]."""
+        answer = self._answer(condition).unflatten(-1, (self.modes, 2 * self.action_dim + 1))
+        mean, spread, logits = self._spans(answer).transpose(2, 3).split([self.action_dim, self.action_dim, 1], -1)
+        return logits.mean((3, 4)), mean, functional.softplus(spread) + self.least_std
 
 
 class BinsWithOffsets(Head):

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pilotage.networks.action_transformer import ActionTransformer
+from pilotage.networks.framewise import Framewise
 from pilotage.networks.gpt import GPT
 from pilotage.networks.multiscale_tokeniser import MultiscaleTokeniser
 from pilotage.networks.next_scale_transformer import NextScaleTransformer
@@ -48,7 +49,7 @@ DESCRIPTION, WEIGHTS = "policy.json", "weights.safetensors"
 PIECES: dict[str, type] = {
     piece.__name__: piece
     for piece in (
-        *(ResidualMLP, UNet1d, ActionTransformer, GPT),
+        *(ResidualMLP, UNet1d, ActionTransformer, GPT, Framewise),
         *(VariancePreserving, Karras, Linear),
         *(FlattenEncoder, MLPEncoder, RecurrentEncoder, ImageEncoder),
         *(

@@ -102,14 +102,14 @@ SYSTEMS = [
         Paper("What Matters in Learning from Offline Human Demonstrations for Robot Manipulation", "2108.03298"),
         ImitationConfig(
             encoder="recurrent:width=128,depth=2",
-            head="mixture:modes=5",
-            network="residual_mlp:width=128,depth=1",
+            head="mixture:modes=5,per_step=true",
+            network="framewise",
             observation_steps=10,
             chunk=10,
             executed=1,
         ),
-        "- robomimic's LSTM has width 400 and one mixture per step; here one mixture speaks for the ten steps of the "
-        "window, of which the last is executed.\n",
+        "- A mixture for every step of a window of ten, of which the last is executed. robomimic's LSTM has width 400 "
+        "and keeps its state from step to step; here it is run anew over the window.\n",
     ),
     _row(
         "bet",
