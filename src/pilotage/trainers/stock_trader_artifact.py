@@ -31,11 +31,16 @@ def make_learned(
     """Traders of a market in which `config.learned_share` are played by the trained network.
 
     find: `artifact`, or a run's, which notes it; directory: of a run, which gets a copy of the training's metrics."""
-    inputs = [] if config.scenario is None else [config.scenario]
-    path = find(train_trader, training_settings(config), inputs, name=NAME, code=training_code())
+    path = trained(config, find)
     if directory is not None:
         write_atomically(directory / HISTORY, (path / HISTORY).read_bytes())
     return LearnedTraders(TraderNetwork.load(path), kinds_of(config))
+
+
+def trained(config: StockMarketConfig, find: Callable[..., Path] = artifact) -> Path:
+    """The artifact of the network for this kind of market."""
+    inputs = [] if config.scenario is None else [config.scenario]
+    return find(train_trader, training_settings(config), inputs, name=NAME, code=training_code())
 
 
 def untrained(config: StockMarketConfig) -> LearnedTraders:
