@@ -89,8 +89,9 @@ def test_learned_traders_are_told_from_others_in_mixed_and_pure_markets(
 ) -> None:
     monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path))
     monkeypatch.setattr(training, "DAYS", 5)
-    command = "stock-agent --traders learned --agents 15 --days 40 --trader-updates 1"
-    context = Context(f"{command} --learned-share 0.3333")
+    monkeypatch.setattr(training, "MARKETS", 1)
+    command = "stock-agent --traders learned --trader-updates 1"
+    context = Context(f"{command} --learned-share 0.3333 --agents 21 --days 30")
     found = measures.kinds_told_apart("mixed", 1, context)
     assert found["learned accuracy"] > 0.8, "who trades at random is easily seen"
     assert found["learned accuracy"] >= found["accuracy"] > 0.5
@@ -98,9 +99,9 @@ def test_learned_traders_are_told_from_others_in_mixed_and_pure_markets(
     market = whole_market(context.configuration(), 1)
     learned = [trader for trader, style in enumerate(market.traders.styles) if style == "learned"]
     orders = sum(order[2] in learned for order in market.record.orders)
-    assert found["orders a turn/learned"] == pytest.approx(orders / (5 * 40 * 3))
+    assert found["orders a turn/learned"] == pytest.approx(orders / (7 * 30 * 3))
     assert set(context.artifacts) == {"stock-trader"}
-    assert measures.pure_told_apart("pure", 1, Context(command))["accuracy"] > 0.6
+    assert measures.pure_told_apart("pure", 1, Context(f"{command} --agents 8 --days 25"))["accuracy"] > 0.6
 
 
 def test_conservation_is_measured_and_a_lost_share_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,8 @@
 The paper's statements are qualitative and about language models; these say what the market must do when whoever trades
 reacts to what it is shown. Each unit is a population with its luck, met by both arms. The signs come from the method
 and were written down before the runs that count; rules of the traders were tuned on other populations. Those about
-traders trained by PPO were written down before a market of 50 of them had been run. What needs a language model is listed
-as not measured."""
+traders trained by PPO were written down before a market of 50 of them had been run. What needs a language model is
+listed as not measured."""
 
 from __future__ import annotations
 
