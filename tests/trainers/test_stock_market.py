@@ -100,7 +100,11 @@ def test_matching_equal_prices_alone_fills_far_less(tmp_path: Path) -> None:
 # ---- killed and resumed ----------------------------------------------------------------------------------------------
 
 MARKET = "stock-agent --agents 6 --days 8 --checkpoint-every 2 --quiet"
-WORDS = {"scripted": f"{MARKET} --loud .2 --shown 4", "model": f"{MARKET} --traders llm --agents 3"}
+WORDS = {
+    "scripted": f"{MARKET} --loud .2 --shown 4",
+    "learned": f"{MARKET} --traders learned --learned-share .5 --trader-updates 0",
+    "model": f"{MARKET} --traders llm --agents 3",
+}
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from pilotage.environments.market.population import CHARACTERS
 from pilotage.report.panels import Exchange, Panel
 from pilotage.report.reading import RunRecord, lines_of
@@ -16,6 +18,9 @@ MEASURES = (
     ("volume", "shares traded a day"),
     ("fill_rate", "share of ordered shares that were traded"),
     ("hold_rate", "share of turns without an order"),
+    ("order_size", "median order over its trader's opening wealth"),
+    ("order_size/low", "the same, lower quartile"),
+    ("order_size/high", "the same, upper quartile"),
     ("loans", "dollars borrowed a day"),
     ("herding", "correlation of two traders' net orders"),
     ("concentration", "Herfindahl index of holdings"),
@@ -29,7 +34,7 @@ def panels(run: RunRecord) -> list[Panel]:
     stocks = [name.removeprefix("price/") for name in run.names if name.startswith("price/")]
     if not stocks or len(run.points(f"price/{stocks[0]}")[0]) < 2:
         return []
-    made = [_prices(run, stocks), _trading(run, stocks), _wealth(run), _table(run), _transcripts(run)]
+    made = [_prices(run, stocks), _trading(run, stocks), _wealth(run), _training(run), _table(run), _transcripts(run)]
     return [panel for panel in made if panel is not None]
 
 
@@ -89,6 +94,33 @@ def _wealth(run: RunRecord) -> Panel | None:
         "prices: everybody is marked to the same price.",
         legend=tuple((line.arm, line.name) for line in lines),
         wide=(chart,),
+    )
+
+
+def _training(run: RunRecord) -> Panel | None:
+    """How the network that plays learned traders became what it is."""
+    path = run.directory / "training.json"
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text())
+    updates = list(range(1, len(kept["updates"]) + 1))
+    if not updates:
+        return None
+    figures = tuple(
+        (
+            words,
+            series_chart(
+                [Line(0, name, updates, [one[name] for one in kept["updates"]])], x_label="update", y_label=name
+            ),
+        )
+        for name, words in kept["explained"].items()
+    )
+    return Panel(
+        key="training",
+        title="Training of the learned traders",
+        note="By PPO, before this run, in other markets with scripted traders; each update plays new markets, whose "
+        "luck is most of what moves the reward. One training serves all seeds.",
+        figures=figures,
     )
 
 

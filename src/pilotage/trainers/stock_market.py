@@ -83,7 +83,22 @@ def play(config: StockMarketConfig, run: Run) -> Result:
 
             service = stack.enter_context(make_service(config, run.directory, run.seed))
             traders = make_traders(config, service, run.seed, _transcripts(run))
+        elif config.traders == "learned":
+            from pilotage.trainers.stock_trader_artifact import make_learned
+
+            traders = make_learned(config, run.artifact, run.directory)
         return _Played(config, run, traders, service).go()
+
+
+def _no_model(config: StockMarketConfig) -> str:
+    """Who trades instead of a language model, in words."""
+    if config.traders != "learned":
+        return "all traders are scripted rules: no language model is asked"
+    others = "" if config.learned_share == 1 else ", the others by scripted rules"
+    return (
+        f"{config.learned_share:.0%} of the traders are played by a small trained network{others}: no language model "
+        "is asked"
+    )
 
 
 def _transcripts(run: Run) -> Callable[[Mapping[str, Any]], None]:
@@ -106,8 +121,8 @@ class _Played:
 
     def go(self) -> Result:
         run, market = self.run, self.market
-        stand_ins = ["all traders are scripted rules: no language model is asked"]
-        run.manifest.name_stand_ins(run.directory, stand_ins if self.service is None else self.service.stand_ins())
+        stand_ins = [_no_model(self.config)] if self.service is None else self.service.stand_ins()
+        run.manifest.name_stand_ins(run.directory, stand_ins)
         state: dict[str, Any] = {"market": market}
         done = run.restore(state)
         self._explain()
@@ -135,7 +150,19 @@ class _Played:
             run.event(None, "language model", f"{self.service.provider.name}: {said or 'not asked'}")
         write_tables(market, run.directory)
         about = {"days": float(market.day), "complete": float(complete)}
-        return Result(str(run.directory), {**measures(market), **about})
+        return Result(str(run.directory), {**measures(market), **about, **self._gains()})
+
+    def _gains(self) -> dict[str, float]:
+        """By kind of trader, where a network plays some."""
+        if self.config.traders != "learned":
+            return {}
+        from pilotage.rollouts.market_learned import wealth_changes
+
+        found = {}
+        for kind in sorted(set(self.market.traders.styles)):  # type: ignore[attr-defined]
+            self.run.describe(f"gain/{kind}", f"of the result: mean change of log net wealth of {kind} traders")
+            found[f"gain/{kind}"] = float(wealth_changes(self.market, kind).mean())
+        return found
 
     def _explain(self) -> None:
         for name, text in {**EXPLAINED, **ABOUT}.items():

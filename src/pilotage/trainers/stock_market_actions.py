@@ -13,6 +13,7 @@ import numpy as np
 from pilotage.environments.market.market import SWITCHES, Market
 from pilotage.environments.market.measures import EXPLAINED, measures
 from pilotage.environments.market.scenario import Scenario
+from pilotage.environments.market.views import Traders
 from pilotage.evaluation.verdicts import t_interval
 from pilotage.runs import Progress
 from pilotage.runs.manifest import Manifest
@@ -23,11 +24,21 @@ from pilotage.trainers.stock_market_config import StockMarketConfig
 
 
 def whole_market(config: StockMarketConfig, seed: int, scenario: Scenario | None = None) -> Market:
-    """A market of scripted traders after its last day, the same as that of a run of this seed."""
-    market = market_of(config, scripted_traders(config), derive_seed(seed, "market") % 2**32, scenario)
+    """A market of scripted or learned traders after its last day, the same as that of a run of this seed."""
+    market = market_of(config, traders_of(config), derive_seed(seed, "market") % 2**32, scenario)
     while not market.over:
         market.advance()
     return market
+
+
+def traders_of(config: StockMarketConfig) -> Traders:
+    """Those that `--traders` names, the network trained where it was not yet; for llm, those whom the stand-in
+    follows."""
+    if config.traders == "learned":
+        from pilotage.trainers.stock_trader_artifact import make_learned
+
+        return make_learned(config)
+    return scripted_traders(config)
 
 
 def counterfactual(config: StockMarketConfig, run: Path, off: str, seeds: int) -> dict[str, Any]:
@@ -61,7 +72,7 @@ def counterfactual(config: StockMarketConfig, run: Path, off: str, seeds: int) -
     rows = [_row(name, pairs) for name in pairs[0][0]]
     return {
         "compared": f"with {off} against without, {seeds} populations, each under both, {config.days} days; "
-        "scripted traders, no language model",
+        f"{'learned and scripted' if config.traders == 'learned' else 'scripted'} traders, no language model",
         "differences": [row for row in rows if row is not None],
         "measures": EXPLAINED,
     }
@@ -79,14 +90,23 @@ def _row(name: str, pairs: list[tuple[Mapping[str, float], Mapping[str, float]]]
 
 
 def forecast(config: StockMarketConfig) -> dict[str, Any]:
-    """Days, turns, the most calls of a language model, and seconds, from five timed days of scripted traders."""
+    """Days, turns, the most calls of a language model, and seconds, from five timed days of scripted or untrained
+    traders; the seconds of a training, from one of its markets."""
     found: dict[str, Any] = {"days": config.days, "turns": config.days * config.sessions * config.agents}
     if config.asks_a_model:
         found["calls of the model, without repairs"] = config.days * config.agents * (config.sessions + 3)
         if config.provider != "scripted":
             return found
     days = min(config.days, 5)
+    traders: Traders = scripted_traders(config)
+    if config.traders == "learned":
+        from pilotage.trainers.stock_trader_artifact import time_training, untrained
+
+        traders = untrained(config)
+        found["seconds of the training, once"] = time_training(config)
+    market = market_of(replace(config, days=days), traders, derive_seed(0, "market") % 2**32)
     began = time.perf_counter()
-    whole_market(replace(config, days=days), 0)
+    while not market.over:
+        market.advance()
     found["seconds"] = (time.perf_counter() - began) / days * config.days
     return found

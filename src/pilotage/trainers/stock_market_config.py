@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pilotage.system import Result, UsageError
 from pilotage.trainers.service_options import ServiceOptions
 
-TradersName = Literal["mixed", "value", "trend", "llm"]
+TradersName = Literal["mixed", "value", "trend", "learned", "llm"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,13 @@ class StockMarketConfig(ServiceOptions):
     sessions: int = 3
     """A day; in each every trader has one turn, in random order."""
     traders: TradersName = "mixed"
-    """value: scripted, believe in valuations; trend: scripted, follow the last days; mixed: both, by turns; llm: a
-    language model, or its scripted stand-in."""
+    """value: scripted, believe in valuations; trend: scripted, follow the last days; mixed: both, by turns; learned: a
+    small network, trained by PPO in markets of scripted traders (once, for all seeds); llm: a language model, or its
+    scripted stand-in."""
+    learned_share: float = 1.0
+    """With `--traders learned`: which part of the traders is played by the network; the others are scripted, mixed."""
+    trader_updates: int = 28
+    """Updates of the network's training; 0: it trades as it was drawn."""
     rule: Literal["continuous", "exact"] = "continuous"
     """How orders match: continuous: a double auction by price and time; exact: only equal prices trade, as in the
     paper's code."""
@@ -63,6 +68,11 @@ class StockMarketConfig(ServiceOptions):
                 "expected 2 or more agents, 1 or more days, sessions, days between checkpoints and posts shown, and 0 "
                 f"or more repairs, got {self.agents}, {self.days}, {self.sessions}, {self.checkpoint_every}, "
                 f"{self.shown} and {self.repairs}"
+            )
+        if not 0 < self.learned_share <= 1 or self.trader_updates < 0:
+            raise UsageError(
+                "--learned-share lies in (0, 1] and --trader-updates is 0 or more, got "
+                f"{self.learned_share} and {self.trader_updates}"
             )
         if not 0 <= self.loud < 1 or self.surprise <= -5:
             raise UsageError(f"--loud lies in [0, 1) and --surprise above −5, got {self.loud} and {self.surprise}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pilotage.catalogue import configure, find_claims, find_system
 from pilotage.claims.societies import stock_agent_measures as measures
 from pilotage.claims.societies.stock_agent import CLAIMS
 from pilotage.experiment.planning import check_claims
+from pilotage.trainers import stock_trader_training as training
 from pilotage.trainers.stock_market_actions import whole_market
 
 
@@ -22,6 +23,7 @@ class Context:
 
     command: str = "stock-agent --agents 10 --days 30"
     quick: bool = True
+    artifacts: dict[str, Any] = field(default_factory=dict)
 
     def configuration(self) -> Any:
         return configure(find_system("stock-agent"), self.command.split()[1:])
@@ -70,6 +72,36 @@ def test_the_linear_classifier_separates_what_a_line_separates() -> None:
     labels = np.where(table @ [1.0, -2.0, 0.0] > 0.5, 1, -1)
     fitted = measures.fit_linear(table, labels)
     assert (measures.predict_linear(table, fitted) == labels).mean() > 0.9
+
+
+def test_three_kinds_are_told_apart_where_a_line_per_kind_does_it() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 300)
+    centres = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
+    table = centres[labels] + generator.normal(size=(300, 2))
+    told = measures.tell_apart(table[:200], labels[:200], table[200:])
+    assert (told == labels[200:]).mean() > 0.9
+    assert (measures.tell_apart(table[:200], labels[:200], table[200:][::-1])[::-1] == told).all()
+
+
+def test_learned_traders_are_told_from_others_in_mixed_and_pure_markets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path))
+    monkeypatch.setattr(training, "DAYS", 5)
+    monkeypatch.setattr(training, "MARKETS", 1)
+    command = "stock-agent --traders learned --trader-updates 1"
+    context = Context(f"{command} --learned-share 0.3333 --agents 21 --days 30")
+    found = measures.kinds_told_apart("mixed", 1, context)
+    assert found["learned accuracy"] > 0.8, "who trades at random is easily seen"
+    assert found["learned accuracy"] >= found["accuracy"] > 0.5
+    assert found["at least 90 %"] == (found["accuracy"] >= 0.9)
+    market = whole_market(context.configuration(), 1)
+    learned = [trader for trader, style in enumerate(market.traders.styles) if style == "learned"]
+    orders = sum(order[2] in learned for order in market.record.orders)
+    assert found["orders a turn/learned"] == pytest.approx(orders / (7 * 30 * 3))
+    assert set(context.artifacts) == {"stock-trader"}
+    assert measures.pure_told_apart("pure", 1, Context(f"{command} --agents 8 --days 25"))["accuracy"] > 0.6
 
 
 def test_conservation_is_measured_and_a_lost_share_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

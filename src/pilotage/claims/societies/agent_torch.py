@@ -3,8 +3,8 @@
 Language models are scripted by a formula throughout, so nothing here says how a real one behaves; and no number of the
 paper's tables is compared, since they rest on a commercial model, mobility data and units that its text leaves open.
 Real: the winter wave of New York City 2020–21, weekly cases of five boroughs, from six rolling origins (units). The
-file is looked for in $PILOTAGE_HOME/nyc-covid. Forecasts of this very wave were looked at, with smaller cities, while the
-filter, the anchor and the start of alignment were made: claims about it are no blind test.
+file is looked for in $PILOTAGE_HOME/nyc-covid. Forecasts of this very wave were looked at, with smaller cities, while
+the filter, the anchor and the start of alignment were made: claims about it are no blind test.
 
 Reduced against the card: 50,000 agents where R is planted; 0.5 % of the city in forecasts, ensembles of twenty
 simulations in place of five seeds; 30 kinds of people (ages × boroughs) in place of 60."""

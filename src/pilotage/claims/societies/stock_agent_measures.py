@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+KINDS = ("value", "trend", "learned")
 RISE = 144
 """Day on which rates are raised."""
 SURPRISE, DAY, AFTER = 0.2, 78, 5
@@ -75,6 +76,68 @@ def told_apart(arm: str, unit: int, context: Any) -> dict[str, float]:
     weights = fit_linear(features(known), styles(known))
     right = (predict_linear(features(new), weights) == styles(new)).mean()
     return {"accuracy": float(right), "at least 90 %": float(right >= 0.9)}
+
+
+def kinds_told_apart(arm: str, unit: int, context: Any) -> dict[str, float]:
+    """How many traders of a market in which three kinds are mixed a linear classifier, fitted to another such market,
+    gives their right kind (`accuracy`), and whether they are learned (`learned accuracy`); and what the kinds did."""
+    del arm
+    from pilotage.trainers.stock_market_actions import whole_market
+
+    config = _noting_the_training(context)
+    known, new = whole_market(config, 10_000 + unit), whole_market(config, unit)
+    table, labels = features(new), kinds(new)
+    told = tell_apart(features(known), kinds(known), table)
+    two = fit_linear(features(known), np.where(kinds(known) == KINDS.index("learned"), 1, -1))
+    learned = (predict_linear(table, two) == 1) == (labels == KINDS.index("learned"))
+    found = {"accuracy": float((told == labels).mean()), "learned accuracy": float(learned.mean())}
+    found |= {"at least 90 %": float(found["accuracy"] >= 0.9)}
+    found |= {"learned at least 90 %": float(found["learned accuracy"] >= 0.9)}
+    names = ("orders a turn", "order size", "concentration", "follows returns", "follows valuation")
+    for place, kind in enumerate(KINDS):
+        means = table[labels == place].mean(0)
+        found |= {f"{name}/{kind}": float(mean) for name, mean in zip(names, means, strict=True)}
+    return found
+
+
+def pure_told_apart(arm: str, unit: int, context: Any) -> dict[str, float]:
+    """The same for three markets of one seed, each with traders of one kind only; the classifier knows three others."""
+    del arm
+    from pilotage.trainers.stock_market_actions import whole_market
+
+    config = _noting_the_training(context)
+    markets = {
+        seed: [whole_market(replace(config, traders=kind), seed) for kind in KINDS] for seed in (10_000 + unit, unit)
+    }
+    tables = {seed: np.concatenate([features(market) for market in three]) for seed, three in markets.items()}
+    labels = np.repeat(np.arange(len(KINDS)), config.agents)
+    accuracy = float((tell_apart(tables[10_000 + unit], labels, tables[unit]) == labels).mean())
+    return {"accuracy": accuracy, "at least 90 %": float(accuracy >= 0.9)}
+
+
+def _noting_the_training(context: Any) -> Any:
+    """The cell's configuration; that its traders' training was used stands in the cell."""
+    from pilotage.runs import read_artifact
+    from pilotage.trainers.stock_trader_artifact import NAME, trained
+
+    config = context.configuration()
+    about = read_artifact(trained(config))
+    context.artifacts[NAME] = {field: about[field] for field in ("key", "contents", "seconds")}
+    return config
+
+
+def kinds(market: Any) -> np.ndarray:
+    """[N] places in `KINDS`."""
+    return np.array([KINDS.index(style) for style in market.traders.styles])
+
+
+def tell_apart(known: np.ndarray, labels: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """[M] places in `KINDS` of the rows of `new`, by the largest of one linear score per kind, fitted to `known`."""
+    scores = []
+    for place in range(len(KINDS)):
+        mean, scale, weights = fit_linear(known, np.where(labels == place, 1, -1))
+        scores.append((new - mean) / scale @ weights[:-1] + weights[-1])
+    return np.stack(scores).argmax(0)
 
 
 def features(market: Any) -> np.ndarray:

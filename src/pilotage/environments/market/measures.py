@@ -19,6 +19,9 @@ EXPLAINED = {
     "volume": "shares traded a day, all stocks",
     "fill_rate": "shares that changed hands, for both sides, over shares that were ordered (the estate's left out)",
     "hold_rate": "turns in which no order was placed",
+    "order_size": "median order by value over its trader's opening wealth",
+    "order_size/low": "the quarter of orders with the least such share is below this",
+    "order_size/high": "the quarter with the largest is above this",
     "loans": "dollars borrowed a day",
     "loans/after 78": "dollars borrowed a day in the 22 days from day 78 on; one for each decision on rates",
     "herding": "mean correlation of two traders' net orders (cents by day), mean over stocks",
@@ -53,6 +56,7 @@ def measures(market: Market) -> dict[str, float]:
         "volume": float(record.table("volume").sum() / market.day),
         "fill_rate": float(traded / ordered) if ordered else 0.0,
         "hold_rate": 1 - counts["placed"] / turns if turns else 1.0,
+        **_order_sizes(market),
         "loans": float(record.column("loans", "principal").sum() / 100 / market.day),
         **{f"loans/after {event.day}": borrowed(market, event.day) for event in market.scenario.rate_events},
         "herding": herding(market),
@@ -119,6 +123,18 @@ def autocorrelation(series: np.ndarray) -> float:
     """Correlation of a series with itself a day later; NaN for a constant."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(np.corrcoef(series[1:], series[:-1])[0, 1]) if len(series) > 2 else float("nan")
+
+
+def order_sizes(market: Market) -> np.ndarray:
+    """[orders] value of an order over its trader's opening wealth."""
+    orders = market.record.table("orders")
+    return orders[:, 5] * orders[:, 6] / market.population.wealth[orders[:, 2]]
+
+
+def _order_sizes(market: Market) -> dict[str, float]:
+    sizes = order_sizes(market)
+    low, middle, high = np.quantile(sizes, (0.25, 0.5, 0.75)) if len(sizes) else (float("nan"),) * 3
+    return {"order_size": float(middle), "order_size/low": float(low), "order_size/high": float(high)}
 
 
 def _known_mean(table: np.ndarray) -> float:

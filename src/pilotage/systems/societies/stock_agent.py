@@ -11,8 +11,8 @@ CARD = Card(
     name="stock-agent",
     family="societies",
     summary="Simulates a stock market of two fictitious firms on which traders with characters, debts and a forum, "
-    "scripted or played by a language model, set prices by their orders alone; rate decisions, reports, news and the "
-    "forum can be switched off one by one on paired seeds.",
+    "scripted, trained or played by a language model, set prices by their orders alone; rate decisions, reports, news "
+    "and the forum can be switched off one by one on paired seeds.",
     audience="Market researchers and regulators who ask how investors react to rates, reports, rumours and herd talk.",
     use_when="You want to see what an outside factor changes among many different traders, without money at stake and "
     "without a model that remembers real prices.",
