@@ -36,9 +36,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_trained_trader_gains_more_than_an_untrained_one_on_the_same_seeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "AGENTS", 12)
-    monkeypatch.setattr(training, "DAYS", 44)
-    settings = training.training_settings(replace(SMALL, trader_updates=12))
+    for name, value in (("AGENTS", 12), ("DAYS", 44), ("RATE", 1e-2)):
+        monkeypatch.setattr(training, name, value)
+    settings = training.training_settings(replace(SMALL, trader_updates=8))
     training.train_trader(tmp_path, settings)
     networks = (training.new_network(), TraderNetwork.load(tmp_path))
     gains = np.array(
@@ -53,7 +53,7 @@ def test_a_trained_trader_gains_more_than_an_untrained_one_on_the_same_seeds(
     difference = gains[:, 1] - gains[:, 0]
     assert difference.mean() > 2 * difference.std(ddof=1) / np.sqrt(len(difference))
     updates = json.loads((tmp_path / training.HISTORY).read_text())["updates"]
-    assert len(updates) == 12
+    assert len(updates) == 8
     assert updates[-1]["entropy"] < updates[0]["entropy"]
 
 
