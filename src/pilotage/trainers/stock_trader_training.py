@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pilotage.environments import market as market_package
 from pilotage.environments.market.market import Market, make_market
 from pilotage.environments.market.scenario import Scenario, load_scenario
 from pilotage.objectives.advantages import gae, leave_one_out
@@ -64,9 +66,10 @@ def training_settings(config: StockMarketConfig) -> dict[str, Any]:
 
 
 def training_code() -> str:
-    """The text on which the result depends, for the artifact's key."""
-    modules = (inspect.getmodule(training_code), learned_trader, market_learned)
-    return "\n".join(inspect.getsource(module) for module in modules if module is not None)
+    """The text on which the result depends, for the artifact's key: how it trades and learns, and the whole market."""
+    own = [inspect.getsource(module) for module in (sys.modules[__name__], learned_trader, market_learned)]
+    folder = Path(market_package.__file__).parent
+    return "\n".join([*own, *(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py")))])
 
 
 @dataclass
