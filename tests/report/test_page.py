@@ -128,6 +128,19 @@ def test_a_single_run_makes_no_statement_about_the_method(comparison: Path) -> N
     assert "Scripted stand-in" not in page.text
 
 
+def test_what_was_measured_once_stands_behind_the_curves(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    synthetic.write_run(run, "grpo", 0.0, 0)
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    first = {**json.loads(lines[0]), "asked/first": 1, "asked/second": 2, "asked/third": 3}
+    (run / "metrics.jsonl").write_text("\n".join([json.dumps(first), *lines[1:]]) + "\n")
+    shown, folded = write_report(run).read_text().split("further metrics")
+    inside = shown.split("Inside the run")[1]
+    assert "gradient/norm" in inside
+    assert "asked/" not in inside
+    assert "asked/second" in folded
+
+
 def test_a_run_that_still_goes_on_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
     run = tmp_path / "run"
     synthetic.write_run(run, "grpo", 0.0, 0)

@@ -232,7 +232,9 @@ def _other_metrics(subject: Subject, runs: Sequence[RunRecord]) -> tuple[list[st
     names = dict.fromkeys(name for run in runs for name in run.names)
     rest = [n for n in names if n not in (subject.metric, "reward/mean", *SPENT.values()) and not is_level(n)]
     prominent = [n for start in _PROMINENT for n in rest if n.startswith(start)]
-    ordered = list(dict.fromkeys([*prominent, *rest]))
+    # What was measured once is no curve: it comes last.
+    once = [n for n in rest if all(len(run.points(n)[0]) < 2 for run in runs)]
+    ordered = sorted(dict.fromkeys([*prominent, *rest]), key=once.__contains__)
     return ordered[:3], ordered[3 : 3 + _MOST_CHARTS]
 
 
