@@ -45,8 +45,9 @@ REASONS = {
     bookkeeping.NAME: "Our whole step on one thread at the default settings; the ratio is the share that goes into "
     "metrics, clocks, roll-outs, progress and, once in 20 steps, a checkpoint.",
     deciding.NAME: f"Policies trained for {deciding.STEPS:,} steps each on the world «pillar» with their own defaults "
-    "otherwise; a decision is what one robot waits for. Networks differ as the rows say, so that passes compare only "
-    "where the network is the same; success is that of one training and 50 starts, a picture and no claim.",
+    "otherwise (ibc and act, the dearest, on batches of 64); a decision is what one robot waits for. Networks differ "
+    "as the rows say, so that passes compare only where the network is the same; success is that of one training and "
+    "50 starts, a picture and no claim.",
     imitation_step.NAME: "Noise, forward, loss, backward, AdamW and the running average of weights, Push-T's sizes, "
     "256 chunks: U-Net of 64, 128, 256 and transformer of 4 layers of 128.",
     robustness.NAME: "One formula with nested windows and an until, random trajectories of 20 steps, exact "

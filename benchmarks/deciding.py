@@ -54,11 +54,11 @@ ROWS = (
     Row("next scale (carp)", "carp --tokeniser-steps 1000 --batch 128"),
     Row("descent, equilibrium matching", f"{ENERGY} --head energy"),
     Row("descent, through descent (ebt)", f"{ENERGY} --head ebt"),
-    Row("contrastive energy (ibc)", "ibc"),
+    Row("contrastive energy (ibc)", "ibc --batch 64"),
     Row("regression (bc-mlp)", f"bc-mlp {SIZE}"),
     Row("mixture (lstm-gmm)", "lstm-gmm"),
     Row("bins (bet)", "bet"),
-    Row("latent, transformer (act)", "act"),
+    Row("latent, transformer (act)", "act --batch 64"),
     Row("U-Net, ddim, 16 steps", UNET, SIXTEEN),
     Row("transformer, ddim, 16 steps", TRANSFORMER, SIXTEEN),
 )
