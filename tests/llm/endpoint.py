@@ -29,6 +29,7 @@ class Endpoint:
 
     def __init__(self, reply: Reply = echo, *, delay: float = 0.0) -> None:
         self.reply, self.delay = reply, delay
+        self.delay_without_fault = 0.0
         self.faults: list[Any] = []
         self.bodies: list[dict[str, Any]] = []
         """Of all calls, in the order in which they came."""
@@ -96,7 +97,7 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
                 endpoint.together += 1
                 endpoint.most_together = max(endpoint.together, endpoint.most_together)
             try:
-                endpoint.closing.wait(endpoint.delay)
+                endpoint.closing.wait(endpoint.delay + (endpoint.delay_without_fault if fault is None else 0.0))
                 self.answer(body, fault or ("none",))
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
