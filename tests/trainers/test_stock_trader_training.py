@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pilotage.configuration import config_to_dict
+from pilotage.environments.market import scenario
 from pilotage.environments.market.scenario import load_scenario
 from pilotage.policies.learned_trader import TraderNetwork
 from pilotage.report.reading import read_run
@@ -22,7 +23,7 @@ from pilotage.trainers import stock_trader_training as training
 from pilotage.trainers.stock_market import play
 from pilotage.trainers.stock_market_actions import forecast, whole_market
 from pilotage.trainers.stock_market_config import StockMarketConfig
-from pilotage.trainers.stock_trader_artifact import kinds_of
+from pilotage.trainers.stock_trader_artifact import kinds_of, trained
 
 SMALL = StockMarketConfig(agents=6, days=8, checkpoint_every=3, traders="learned", trader_updates=2)
 
@@ -110,6 +111,20 @@ def test_a_run_trains_once_and_another_seed_finds_the_same_network(
     assert "mean change of log wealth a turn, in per cent" in dict(shown.figures)
     market = whole_market(config, 1)
     assert float(wealth_changes(market).mean()) == pytest.approx(result.metrics["gain/learned"])
+
+
+@pytest.mark.usefixtures("small")
+def test_another_scenario_of_the_package_trains_another_trader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path / "home"))
+    own = tmp_path / "scenario.yaml"
+    own.write_bytes(scenario.DEFAULT.read_bytes())
+    first = trained(SMALL)
+    monkeypatch.setattr(scenario, "DEFAULT", own)
+    assert trained(SMALL) == first, "the same contents elsewhere"
+    before = load_scenario().prices
+    own.write_text(own.read_text(encoding="utf-8").replace("start_price: 30", "start_price: 33"), encoding="utf-8")
+    assert load_scenario().prices != before
+    assert trained(SMALL) != first
 
 
 def test_kinds_are_spread_and_add_up() -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pilotage.environments.market.scenario import load_scenario
+from pilotage.environments.market import scenario
 from pilotage.policies.learned_trader import TraderNetwork
 from pilotage.rollouts.market_learned import Kind, LearnedTraders
 from pilotage.runs import artifact
@@ -39,7 +39,7 @@ def make_learned(
 
 def trained(config: StockMarketConfig, find: Callable[..., Path] = artifact) -> Path:
     """The artifact of the network for this kind of market."""
-    inputs = [] if config.scenario is None else [config.scenario]
+    inputs = [config.scenario or scenario.DEFAULT]  # the scenario that comes along may change from version to version
     return find(train_trader, training_settings(config), inputs, name=NAME, code=training_code())
 
 
@@ -51,7 +51,7 @@ def untrained(config: StockMarketConfig) -> LearnedTraders:
 def time_training(config: StockMarketConfig) -> float:
     """Seconds of a training, from one market of it."""
     began = time.perf_counter()
-    play_market(new_network(), load_scenario(config.scenario), 0, training_settings(config))
+    play_market(new_network(), scenario.load_scenario(config.scenario), 0, training_settings(config))
     return (time.perf_counter() - began) * MARKETS * config.trader_updates
 
 
