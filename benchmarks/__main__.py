@@ -49,8 +49,8 @@ REASONS = {
     "as the rows say, so that passes compare only where the network is the same; success is that of one training and "
     "50 starts, a picture and no claim.",
     imitation_step.NAME: "Noise, forward, loss, backward, AdamW and the running average of weights, Push-T's sizes, "
-    "256 chunks: U-Net of 64, 128, 256 and transformer of 4 layers of 128. On a par: both sides spend their time in the "
-    "same products of torch, and two runs of seven rounds gave .98 and 1.01 for the U-Net, 1.00 and .97 for the "
+    "256 chunks: U-Net of 64, 128, 256 and transformer of 4 layers of 128. On a par: both sides spend their time in "
+    "the same products of torch, and two runs of seven rounds gave .98 and 1.01 for the U-Net, 1.00 and .97 for the "
     "transformer.",
     robustness.NAME: "One formula with nested windows and an until, random trajectories of 20 steps, exact "
     "robustness in float64, equal to 1e-9.",
