@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 from tests.runs.fork_server import Ask, served
+from tests.runs.what_counts import what_counts
 
 from pilotage.cli import main
-from pilotage.runs.checkpoints import listed
 
 DIGITS = Path(__file__).with_name("digits.py")
 STEPS, PROMPTS, POOL, SAVES = 12, 4, 8, 3
@@ -32,6 +32,7 @@ WORDS = {
     "thompson": f"vade {SMALL}digits --pool 16",
 }
 """What is killed: plain, with an adapter, with rounds that refill the batch, with a sampler that learns."""
+FILES = ("rollouts.jsonl", "policy/model.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +61,6 @@ class Whole:
 @pytest.fixture(scope="module")
 def whole(train: Ask, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return Whole(train, tmp_path_factory.mktemp("undisturbed"))
-
-
-def what_counts(directory: Path) -> dict[str, Any]:
-    """Everything of a run that must not depend on kills: all but clocks and what says that it was resumed."""
-    kept = listed(directory / "checkpoints")
-    files = ["metrics.jsonl", "rollouts.jsonl", "result.json", "metrics.json", "policy/model.safetensors"]
-    files += [str(path.relative_to(directory) / "tensors.safetensors") for _, path in kept]
-    found: dict[str, Any] = {name: (directory / name).read_bytes() for name in files}
-    found["state"] = [json.loads((path / "state.json").read_text())["state"] for _, path in kept]
-    found["events"] = [event for event in lines(directory, "events") if event["step"] is not None]
-    return found
 
 
 def lines(directory: Path, name: str) -> list[dict[str, Any]]:
@@ -105,7 +95,7 @@ def killed_at_random(train: Ask, whole: Whole, folder: Path, kills: int, seed: i
                 span *= 0.9  # the machine is faster than it was
                 break
         finish(train, place, "grpo")
-        assert what_counts(place) == what_counts(undisturbed)
+        assert what_counts(place, *FILES) == what_counts(undisturbed, *FILES)
 
 
 def test_the_undisturbed_run_consumes_each_prompt_once_per_epoch(whole: Whole) -> None:
@@ -125,7 +115,7 @@ def test_another_process_writes_the_same_files_whatever_the_global_generators_ar
     """S19: this process has another seed of hashes than the server's, too."""
     torch.rand(3)
     assert main(["run", *WORDS["grpo"].split(), "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
-    assert what_counts(tmp_path / "run") == what_counts(whole("grpo"))
+    assert what_counts(tmp_path / "run", *FILES) == what_counts(whole("grpo"), *FILES)
 
 
 def test_killed_at_random_moments_equals_undisturbed(train: Ask, whole: Whole, tmp_path: Path) -> None:
@@ -148,7 +138,7 @@ def test_killed_inside_a_save_equals_undisturbed(train: Ask, whole: Whole, tmp_p
         place = tmp_path / str(point)
         assert train(place, words=WORDS["grpo"].split(), kill_at=point)["status"] == -9
         finish(train, place, "grpo")
-        assert what_counts(place) == what_counts(undisturbed), f"killed at call {point} of {calls}"
+        assert what_counts(place, *FILES) == what_counts(undisturbed, *FILES), f"killed at call {point} of {calls}"
 
 
 @pytest.mark.parametrize("name", ["adapter", "refill", pytest.param("thompson", marks=pytest.mark.slow)])
@@ -159,7 +149,7 @@ def test_killed_twice_with_more_state_equals_undisturbed(train: Ask, whole: Whol
     assert train(place, words=WORDS[name].split(), kill_at=2 * calls // 3)["status"] == -9
     train(place, words=WORDS[name].split(), kill_at=calls // 5)
     finish(train, place, name)
-    assert what_counts(place) == what_counts(undisturbed)
+    assert what_counts(place, *FILES) == what_counts(undisturbed, *FILES)
     assert max(line["sampler_gap"] for line in lines(place, "metrics")[1:]) < 1e-4
     if name == "refill":
         assert max(line["samples/rounds"] for line in lines(place, "metrics")[1:]) > 1

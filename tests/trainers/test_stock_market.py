@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from tests.runs.fork_server import Ask, served
+from tests.runs.what_counts import what_counts
 
 from pilotage.configuration import config_to_dict
 from pilotage.environments.market.measures import measures
 from pilotage.runs import Run
-from pilotage.runs.checkpoints import listed
 from pilotage.system import UsageError
 from pilotage.systems.societies.stock_agent import SYSTEM
 from pilotage.trainers.stock_market import market_of, play, scripted_traders
@@ -41,6 +41,9 @@ def lines(run: Run, name: str) -> list[dict[str, Any]]:
 def table(run: Run, name: str) -> list[dict[str, str]]:
     with (run.directory / f"{name}.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+FILES = tuple(f"{name}.csv" for name in TABLES)
 
 
 @pytest.fixture(scope="module")
@@ -113,15 +116,6 @@ def server() -> Iterator[Ask]:
         yield ask
 
 
-def what_counts(directory: Path) -> dict[str, Any]:
-    kept = listed(directory / "checkpoints")
-    files = ["metrics.jsonl", "result.json", "metrics.json", *(f"{name}.csv" for name in TABLES)]
-    files += [str(path.relative_to(directory) / "tensors.safetensors") for _, path in kept]
-    found: dict[str, Any] = {name: (directory / name).read_bytes() for name in files}
-    found["state"] = [json.loads((path / "state.json").read_text())["state"] for _, path in kept]
-    return found
-
-
 @pytest.mark.parametrize("name", WORDS)
 def test_a_market_killed_twice_equals_an_undisturbed_one(server: Ask, name: str, tmp_path: Path) -> None:
     if name == "model":
@@ -134,7 +128,7 @@ def test_a_market_killed_twice_equals_an_undisturbed_one(server: Ask, name: str,
     server(place, words=words, kill_at=whole["calls"] // 3)
     assert server(place, words=words)["status"] in (0, 3)
     assert server(place, words=words)["status"] == 3, "a finished run has nothing to do"
-    assert what_counts(place) == what_counts(tmp_path / "whole")
+    assert what_counts(place, *FILES) == what_counts(tmp_path / "whole", *FILES)
 
 
 # ---- a language model's stand-in -------------------------------------------------------------------------------------

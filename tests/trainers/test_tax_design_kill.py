@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.runs.fork_server import Ask, served
-
-from pilotage.runs.checkpoints import listed
+from tests.runs.what_counts import what_counts
 
 pytest.importorskip("pydantic", reason="workers played by a model need pilotage[llm]")
 
@@ -21,23 +18,13 @@ WORDS = {
     "model": f"{GAME} --workers llm --planner elected-llm --skill-bins 2 --draws 2 --transcripts 1",
 }
 """What carries state over a tax year: bandits and a random planner, habits and a leader, a model's memory."""
+FILES = ("rollouts.jsonl", "schedules.json")
 
 
 @pytest.fixture(scope="module")
 def play() -> Iterator[Ask]:
     with served(Path(__file__).with_name("tax_design_server.py")) as ask:
         yield ask
-
-
-def what_counts(directory: Path) -> dict[str, Any]:
-    kept = listed(directory / "checkpoints")
-    files = ["metrics.jsonl", "rollouts.jsonl", "result.json", "metrics.json", "schedules.json"]
-    files += [str(path.relative_to(directory) / "tensors.safetensors") for _, path in kept]
-    found: dict[str, Any] = {name: (directory / name).read_bytes() for name in files}
-    found["state"] = [json.loads((path / "state.json").read_text())["state"] for _, path in kept]
-    events = [json.loads(line) for line in (directory / "events.jsonl").read_text().splitlines()]
-    found["events"] = [event for event in events if event["step"] is not None]
-    return found
 
 
 @pytest.mark.parametrize("name", WORDS)
@@ -51,4 +38,4 @@ def test_a_game_killed_twice_equals_an_undisturbed_one(play: Ask, name: str, tmp
     play(place, words=words, kill_at=whole["calls"] // 3)
     assert play(place, words=words)["status"] in (0, 3)
     assert play(place, words=words)["status"] == 3, "a finished run has nothing to do"
-    assert what_counts(place) == what_counts(tmp_path / "whole")
+    assert what_counts(place, *FILES) == what_counts(tmp_path / "whole", *FILES)

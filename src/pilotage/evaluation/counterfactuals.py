@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,6 +46,22 @@ def effect(changed: ArrayLike, unchanged: ArrayLike, *, larger: bool = True) -> 
     correlation = float(np.corrcoef(after, before)[0, 1]) if varied else float("nan")
     judged = judge(Criterion("better"), difference if larger else -difference, n_declared=len(after))
     return Effect(whole, part, len(after), correlation, judged.verdict)
+
+
+def effect_row(of: str, changed: Sequence[float], unchanged: Sequence[float]) -> dict[str, Any]:
+    """A line of an action's table: both means and the effect, said in words only where its interval is clear of 0."""
+    after, before = float(np.mean(changed)), float(np.mean(unchanged))
+    found = effect(changed, unchanged, larger=after >= before)
+    words = {"holds": "higher" if after >= before else "lower", "undecided": "undecided"}
+    return {
+        "of": of,
+        "as it was": before,
+        "changed": after,
+        "effect": found.interval.mean,
+        "low 95": found.interval.low,
+        "high 95": found.interval.high,
+        "verdict": words.get(found.verdict, "no effect shown"),
+    }
 
 
 def by_time(changed: ArrayLike, unchanged: ArrayLike) -> tuple[NDArray[np.float64], ...]:

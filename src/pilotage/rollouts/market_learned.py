@@ -151,13 +151,15 @@ def log_wealth(net: float, opening: int) -> float:
 
 
 def wealth_changes(market: Market, kind: Kind = "learned") -> np.ndarray:
-    """Change of log wealth from before the first day to the last close, of all traders of a kind."""
-    population, last = market.population, market.record.wealth[-1]
+    """Change of log wealth from before the first day to the last close, of all of a kind in a market of
+    `LearnedTraders`."""
+    population, last, traders = market.population, market.record.wealth[-1], market.traders
+    assert isinstance(traders, LearnedTraders)
     return np.array(
         [
             log_wealth(last[trader], int(population.wealth[trader]))
             - log_wealth(int(population.wealth[trader] - population.debt[trader]), int(population.wealth[trader]))
-            for trader, style in enumerate(market.traders.styles)  # type: ignore[attr-defined]
+            for trader, style in enumerate(traders.styles)
             if style == kind
         ]
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pilotage.environments.population import Disease
-from pilotage.evaluation.counterfactuals import effect
+from pilotage.evaluation.counterfactuals import effect_row
 from pilotage.runs import Run
 from pilotage.system import UsageError
 from pilotage.trainers.calibration import mean_squared, searched
@@ -113,24 +113,7 @@ def counterfactual(config: EpidemicConfig, directory: Path, change: str, by: flo
             for name, (after, before) in sides.items():
                 after.append(float(getattr(other, name).sum()))
                 before.append(float(getattr(base, name).sum()))
-    rows = []
-    for name, (after, before) in sides.items():
-        larger = float(np.mean(after)) >= float(np.mean(before))
-        found = effect(after, before, larger=larger)
-        clear = {"holds": "higher" if larger else "lower", "undecided": "undecided"}.get(
-            found.verdict, "no effect shown"
-        )
-        rows.append(
-            {
-                "of": name,
-                "as it was": float(np.mean(before)),
-                "changed": float(np.mean(after)),
-                "effect": found.interval.mean,
-                "low 95": found.interval.low,
-                "high 95": found.interval.high,
-                "verdict": clear,
-            }
-        )
+    rows = [effect_row(name, after, before) for name, (after, before) in sides.items()]
     return {"change": words, "pairs under one seed": seeds, "reported cases and deaths in the known weeks": rows}
 
 

@@ -21,7 +21,7 @@ from pilotage.data.epidemic_series import read_weekly
 from pilotage.data.nyc_unemployment import BOROUGHS, MONTHS, unemployment
 from pilotage.environments.population.labour import LabourRules, market
 from pilotage.environments.population.labour_months import borough_unemployment, fit_tied, simulate_labour
-from pilotage.evaluation.counterfactuals import effect
+from pilotage.evaluation.counterfactuals import effect_row
 from pilotage.llm import Service
 from pilotage.llm.yes_no import poll
 from pilotage.policies.citizens import AGE_WORDS, WORK_PROMPT
@@ -162,8 +162,8 @@ def rates_of_run(
         "rates": "a copy of BLS LAUS that is not checked against BLS; month labels agree with the seasons' rises only",
         "error in percentage points, mean over months and boroughs": _errors(table, truth.double().numpy(), known),
         "without the stimulus of Dec 2020 and Mar 2021, mean of these months": [
-            _row("persons who work", *persons),
-            _row("unemployment, per cent", *rates),
+            effect_row("persons who work", *persons),
+            effect_row("unemployment, per cent", *rates),
         ],
         "rows": _rows(kept),
     }
@@ -181,21 +181,6 @@ def _errors(table: Mapping[str, Any], truth: Any, known: int) -> list[dict[str, 
         }
         for name, made in sides.items()
     ]
-
-
-def _row(of: str, changed: list[float], unchanged: list[float]) -> dict[str, Any]:
-    larger = float(np.mean(changed)) >= float(np.mean(unchanged))
-    found = effect(changed, unchanged, larger=larger)
-    words = {"holds": "higher" if larger else "lower", "undecided": "undecided"}
-    return {
-        "of": of,
-        "as it was": float(np.mean(unchanged)),
-        "changed": float(np.mean(changed)),
-        "effect": found.interval.mean,
-        "low 95": found.interval.low,
-        "high 95": found.interval.high,
-        "verdict": words.get(found.verdict, "no effect shown"),
-    }
 
 
 def _kept(table: Mapping[str, Any], truth: Any, known: int, seeds: int, cases: str) -> dict[str, Any]:

@@ -156,10 +156,11 @@ class _Played:
         """By kind of trader, where a network plays some."""
         if self.config.traders != "learned":
             return {}
-        from pilotage.rollouts.market_learned import wealth_changes
+        from pilotage.rollouts.market_learned import LearnedTraders, wealth_changes
 
-        found = {}
-        for kind in sorted(set(self.market.traders.styles)):  # type: ignore[attr-defined]
+        traders, found = self.market.traders, {}
+        assert isinstance(traders, LearnedTraders)
+        for kind in sorted(set(traders.styles)):
             self.run.describe(f"gain/{kind}", f"of the result: mean change of log net wealth of {kind} traders")
             found[f"gain/{kind}"] = float(wealth_changes(self.market, kind).mean())
         return found
