@@ -127,6 +127,39 @@ def test_another_scenario_of_the_package_trains_another_trader(tmp_path: Path, m
     assert trained(SMALL) != first
 
 
+def test_a_critic_that_is_right_has_itself_as_target_and_a_surprise_is_an_advantage() -> None:
+    """Two traders, three turns; each earns 1 and goes on for ever, so that its value is 1 / (1 - discount)."""
+    worth = 1 / (1 - training.DISCOUNT)
+    network = training.new_network()
+    with torch.no_grad():
+        for parameter in network.critic.parameters():
+            parameter.zero_()
+        network.critic[-1].bias.fill_(worth)
+    shape, stocks = (2, 3), 2
+    last = torch.zeros(shape, dtype=torch.bool)
+    last[:, 2] = True
+    batch = training.Batch(
+        seen=torch.zeros(*shape, stocks, training.FEATURES),
+        allowed=torch.ones(*shape, stocks * len(training.ORDERS), dtype=torch.bool),
+        choice=torch.zeros(shape, dtype=torch.int64),
+        mask=torch.ones(shape, dtype=torch.bool),
+        reward=torch.ones(shape),
+        last=last,
+        terminated=torch.zeros(shape, dtype=torch.bool),
+        following=torch.zeros(2, stocks, training.FEATURES),
+        session=torch.arange(3).expand(shape),
+    )
+    value, _, target = training.judged(network, batch)
+    torch.testing.assert_close(target, value)
+    batch.reward[0, 1] += 1
+    _, advantage, target = training.judged(network, batch)
+    assert (target - value)[0].tolist() == pytest.approx([training.DISCOUNT * training.TRACE, 1, 0], abs=1e-5)
+    torch.testing.assert_close(target[1], value[1])
+    assert advantage[0, 1] > advantage[0, 0] > advantage[1, 0]
+    batch.terminated[1, 2] = True
+    assert (training.judged(network, batch)[2] - value)[1, 2].item() == pytest.approx(1 - worth)
+
+
 def test_kinds_are_spread_and_add_up() -> None:
     assert set(kinds_of(SMALL)) == {"learned"}
     for share, agents in ((0.5, 50), (1 / 3, 50), (0.01, 6)):

@@ -175,23 +175,28 @@ def gather(played: list[tuple[Market, list[Turn]]]) -> Batch:
     return Batch(*(torch.from_numpy(array) for array in arrays))
 
 
+@torch.no_grad()
+def judged(network: TraderNetwork, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """[R, T] values now, whitened advantages of what was done, and targets of the values."""
+    value = network.value(batch.seen)
+    following = torch.cat([value[:, 1:], value[:, :1]], 1)
+    following = torch.where(batch.last, network.value(batch.following)[:, None], following)
+    ended = batch.last | ~batch.mask
+    reward, known = batch.reward, torch.where(batch.mask, value, 0.0)
+    advantage = gae(reward, known, following, batch.terminated | ~batch.mask, ended, discount=DISCOUNT, trace=TRACE)
+    # What all learned traders of a session gain or lose is the market's luck, not their choice.
+    apart = torch.zeros_like(advantage)
+    apart[batch.mask] = leave_one_out(advantage[batch.mask], batch.session[batch.mask])
+    return value, whiten(apart, batch.mask), advantage + value
+
+
 def _improve(
     network: TraderNetwork, optimiser: torch.optim.Optimizer, batch: Batch, generator: torch.Generator
 ) -> dict[str, float]:
     """PPO's passes over one batch; means of what they measured."""
     with torch.no_grad():
         old, _ = _odds(network, batch, slice(None))
-        value = network.value(batch.seen)
-        following = torch.cat([value[:, 1:], value[:, :1]], 1)
-        following = torch.where(batch.last, network.value(batch.following)[:, None], following)
-        ended = batch.last | ~batch.mask
-        reward, known = batch.reward, torch.where(batch.mask, value, 0.0)
-        advantage = gae(reward, known, following, batch.terminated | ~batch.mask, ended, discount=DISCOUNT, trace=TRACE)
-        target = advantage + value
-        # What all learned traders of a session gain or lose is the market's luck, not their choice.
-        apart = torch.zeros_like(advantage)
-        apart[batch.mask] = leave_one_out(advantage[batch.mask], batch.session[batch.mask])
-        advantage = whiten(apart, batch.mask)
+        value, advantage, target = judged(network, batch)
     found: dict[str, list[float]] = {"entropy": [], "clipped": [], "value_loss": []}
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(value), generator=generator).chunk(PARTS):
