@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import (
@@ -69,45 +70,49 @@ REASONS = {
 }
 
 
-def surroundings() -> dict[str, str]:
-    """The machine and the versions."""
+def surroundings(beside: str | None) -> str:
+    """When, the machine, the versions, and what else it did."""
     from pilotage.networks.products import has_bfloat16_units
     from pilotage.runs.hardware import hardware, versions
 
     machine = hardware()
     known = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
-    return {
-        "hardware": f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
-        f"AMX {'yes' if has_bfloat16_units() else 'no'}",
-        "system": machine["system"],
-        "versions": known,
-        "date": time.strftime("%Y-%m-%d"),
-    }
+    return "; ".join(
+        (
+            time.strftime("%Y-%m-%d") + (f", {beside}" if beside else ""),
+            f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
+            f"AMX {'yes' if has_bfloat16_units() else 'no'}",
+            machine["system"],
+            known,
+        )
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Side by side with other libraries.")
     parser.add_argument("--only", choices=sorted(BENCHMARKS), action="append", help="this one alone; may be repeated")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it works, not how fast it is")
+    parser.add_argument("--beside", help='what else the machine does, for the record: "on an idle machine"')
     parser.add_argument("--out", type=Path, help="folder of results.json and RESULTS.md; with --quick, none by default")
     given = parser.parse_args()
     names = given.only or list(BENCHMARKS)
     folder = given.out or (None if given.quick else HERE)
     targets = {name: module.TARGETS for name, module in BENCHMARKS.items()}
     figures: list[Figure] = []
+    measured = surroundings(given.beside)
     for name in names:
         for figure in BENCHMARKS[name].measure(given.quick):
             verdict = results.verdict(figure, results.target_of(figure.name, targets))
             print(f"{figure.name}: {figure.ratio:.3g} ({figure.spread[0]:.3g}–{figure.spread[1]:.3g}) {verdict}")
             sys.stdout.flush()
-            figures.append(figure)
+            figures.append(replace(figure, measured=measured))
     if folder is None:
         return 0
     old = folder / "results.json"
     earlier = results.from_json(old.read_text(encoding="utf-8")) if old.exists() else []
     figures = results.merged(earlier, figures, names)
     figures.sort(key=lambda figure: list(BENCHMARKS).index(figure.name.partition("/")[0]))
-    results.write(folder, figures, results.to_markdown(figures, targets, surroundings(), REASONS))
+    results.write(folder, figures, results.to_markdown(figures, targets, REASONS))
     print(f"written: {folder / 'results.json'}, {folder / 'RESULTS.md'}")
     return 0
 

@@ -50,6 +50,8 @@ class Figure:
     spread: tuple[float, float]
     """Lowest and highest ratio of a round."""
     note: str = ""
+    measured: str = ""
+    """When, on what, with which versions, and beside what else."""
 
 
 @dataclass(frozen=True)

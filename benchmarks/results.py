@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 from benchmarks.harness import Figure, Target
 
@@ -53,7 +52,6 @@ def merged(old: Sequence[Figure], new: Sequence[Figure], measured: Sequence[str]
 def to_markdown(
     figures: Sequence[Figure],
     targets: Mapping[str, Mapping[str, Target]],
-    surroundings: Mapping[str, Any],
     reasons: Mapping[str, str],
 ) -> str:
     """The table for readers. reasons: per benchmark, what its figures mean and where the time goes."""
@@ -63,15 +61,16 @@ def to_markdown(
         "Made by `make bench`. Both sides run in turn, each in a process of its own with the threads named; a ratio is",
         "that of one round, the figure the median, the spread the lowest and the highest round. Seconds depend on the",
         "machine and on what else it does, and mean nothing by themselves: compare ratios.",
-        "",
-        *(f"- {name}: {value}" for name, value in surroundings.items()),
     ]
     benchmarks = dict.fromkeys(figure.name.partition("/")[0] for figure in figures)
     for benchmark in benchmarks:
+        own = [figure for figure in figures if figure.name.partition("/")[0] == benchmark]
         lines += ["", f"## {benchmark}", "", *([reasons[benchmark], ""] if benchmark in reasons else [])]
+        for measured in dict.fromkeys(figure.measured for figure in own if figure.measured):
+            lines += [f"Measured {measured}.", ""]
         lines += ["| figure | ours | other | who | ratio | rounds | spread | target | reached | note |"]
         lines += ["|---|--:|--:|---|--:|--:|---|---|---|---|"]
-        lines += [_row(figure, targets) for figure in figures if figure.name.partition("/")[0] == benchmark]
+        lines += [_row(figure, targets) for figure in own]
     return "\n".join(lines) + "\n"
 
 

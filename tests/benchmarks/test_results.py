@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from benchmarks.harness import Figure, Side, SideFailedError, Target, alternate, figure
@@ -40,6 +41,12 @@ def test_figures_of_what_was_not_measured_now_are_kept() -> None:
     assert [one.name for one in merged(old, new, ["step"])] == ["sampling/a", "step/b"]
 
 
+def test_every_part_keeps_its_own_day_and_machine() -> None:
+    old, new = replace(made("step/a"), measured="then"), replace(made("sampling/a"), measured="now")
+    page = to_markdown(merged([old], [new], ["sampling"]), TARGETS, {})
+    assert page.index("Measured then.") < page.index("## sampling") < page.index("Measured now.")
+
+
 def test_targets_are_found_by_name_and_missed_by_how_much() -> None:
     assert target_of("sampling/full/2 threads", TARGETS) == Target(1.7)
     assert target_of("step/96-token prompts, natural/1 thread", TARGETS) == Target(2.8)
@@ -50,11 +57,12 @@ def test_targets_are_found_by_name_and_missed_by_how_much() -> None:
 
 
 def test_the_table_says_everything_once() -> None:
-    page = to_markdown([made(peer=2.72)], TARGETS, {"hardware": "a machine"}, {"sampling": "Why."})
+    one = replace(made(peer=2.72), measured="today; a machine")
+    page = to_markdown([one, replace(one, name="sampling/full/2 threads")], TARGETS, {"sampling": "Why."})
     row = next(line for line in page.splitlines() if line.startswith("| full"))
     for part in ("full/1 thread", "other 1.0", "1.36", "≥ 1.7", "missed by 20%"):
         assert part in row
-    assert "- hardware: a machine" in page
+    assert page.count("Measured today; a machine.") == 1
     assert "Why." in page
 
 
