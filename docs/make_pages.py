@@ -1,4 +1,4 @@
-"""A page per system, from its card, its configuration and its reproduction; and the table in README.md.
+"""A page per system, from its card, its configuration and its reproduction; the benchmarks; the table in README.md.
 
 `python docs/make_pages.py` writes the table between the markers of README.md. MkDocs calls `on_config`, which
 writes the pages to docs/systems/ and puts them into the navigation; they are built, never committed.
@@ -40,6 +40,7 @@ GUIDE = [
     {"Tax design": "tax-design.md"},
     {"A stock market": "market.md"},
     {"Metrics": "metrics.md"},
+    {"Benchmarks": "systems/benchmarks.md"},
 ]
 
 
@@ -179,6 +180,7 @@ def on_config(config: Any) -> Any:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     (folder / "index.md").write_text("# The systems\n\n" + table_of_systems("./") + "\n", encoding="utf-8")
+    shutil.copyfile(ROOT / "benchmarks" / "RESULTS.md", folder / "benchmarks.md")
     sections = []
     for family, members in groupby(all_systems(), key=lambda system: system.card.family):
         pages = []
