@@ -22,7 +22,7 @@ from pilotage.catalogue import all_systems, find_claims, find_reproduction  # no
 from pilotage.cli.help import option_groups, own_choices  # noqa: E402
 from pilotage.cli.listing import count_verdicts  # noqa: E402
 from pilotage.cli.screen import fit, number  # noqa: E402
-from pilotage.cli.show import describe_difference, measured_claims  # noqa: E402
+from pilotage.cli.show import AT_THE_EDGE, describe_difference, edges_of, measured_claims  # noqa: E402
 from pilotage.cli.words import show_value  # noqa: E402
 from pilotage.configuration import describe_type, field_types, option  # noqa: E402
 from pilotage.system import Claim, System, field_docs  # noqa: E402
@@ -124,7 +124,9 @@ def _about(measured: Mapping[str, Any]) -> str:
         ("seconds", "in processor seconds"),
     ]
     said = [f"{words} `{number(measured[key])}`" for key, words in known if measured.get(key) is not None]
-    return ("Intervals are 95 % over units; " + ", ".join(said) + ".\n") if said else ""
+    edges = edges_of(measured)
+    beyond = f"\n{AT_THE_EDGE} {'; '.join(edges)}.\n" if edges else ""
+    return ("Intervals are 95 % over units; " + ", ".join(said) + ".\n" + beyond) if said else ""
 
 
 def _plots(name: str) -> list[str]:

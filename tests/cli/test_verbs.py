@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import pilotage as package
 from pilotage.cli import VERBS, doctor
 from pilotage.cli.listing import count_verdicts
-from pilotage.cli.show import describe_difference
+from pilotage.cli.show import describe_difference, edges_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,6 +97,27 @@ def test_verdicts_are_counted_in_a_fixed_order():
     assert count_verdicts(None) == "not measured"
     assert describe_difference(None) == ""
     assert describe_difference({"difference": -0.2, "interval": None}) == "-0.2"
+
+
+def tuned(chosen: str, **values: float) -> dict[str, Any]:
+    """A reproduction with one arm, tuned over the settings that `values` names by their rate."""
+    settings = [{"options": f"--lr {rate} --head bins:bins=24", "values": [value]} for rate, value in values.items()]
+    tuning = {"chosen": {"ours": f"--lr {chosen} --head bins:bins=24"}, "settings": {"ours": settings}}
+    return {"claims": [{"name": "a", "tuning": tuning}, {"name": "b", "tuning": {}}]}
+
+
+def test_what_tuning_chose_at_the_end_of_its_range_is_named() -> None:
+    rates = {"1e-3": 0.5, "3e-4": 0.3, "1e-2": 0.4}
+    assert edges_of(tuned("1e-2", **rates)) == ["ours: --lr 1e-2 (of 3e-4, 1e-3, 1e-2)"]
+    assert edges_of(tuned("3e-4", **rates)) == ["ours: --lr 3e-4 (of 3e-4, 1e-3, 1e-2)"]
+    assert edges_of(tuned("1e-3", **rates)) == []
+
+
+def test_settings_that_made_no_difference_have_no_edge() -> None:
+    assert edges_of(tuned("1e-3", **{"1e-3": 0.5, "1e-2": 0.5})) == []
+    assert edges_of(tuned("1e-3", **{"1e-3": 0.5})) == []
+    assert edges_of(None) == []
+    assert edges_of({"claims": [{"name": "a", "tuning": {"chosen": {"a": ""}, "settings": "the first of each"}}]}) == []
 
 
 def test_output_in_a_pipe_has_no_escape_codes_and_no_boxes(pilotage):

@@ -146,6 +146,7 @@ def test_arms_that_two_claims_share_are_trained_once(bench: Bench) -> None:
     assert bench.started() == 10 + 4
     committed = bench(TRAINED, other, root=bench.folder / "elsewhere")
     assert bench.started() == 0
+    assert "nothing to run: all 14 cells are there" in bench.said[0]
     assert first["artifacts"] == committed["artifacts"] == [BASE]
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from pilotage.catalogue import find_claims, find_reproduction, find_system
 from pilotage.cli.screen import Screen, number
 from pilotage.cli.words import Verb, exactly, split
 from pilotage.system import Card, Claim
+
+AT_THE_EDGE = "Tuning chose these at the end of what it tried, so that others beyond might be better:"
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,12 @@ def show(words: Sequence[str], screen: Screen) -> int:
     claims = find_claims(name)
     if claims:
         screen.heading("what the paper promises, and what was measured")
-        measured = measured_claims(find_reproduction(name))
+        reproduction = find_reproduction(name)
+        measured = measured_claims(reproduction)
         screen.table(("claim", "statement", "verdict", "difference"), [claim_row(c, measured) for c in claims])
+        edges = edges_of(reproduction)
+        if edges:
+            screen.line(f"{AT_THE_EDGE} {'; '.join(edges)}.")
     verbs = [verb for verb in system.actions if verb != "cost" and (verb != "forecast" or "cost" in system.actions)]
     if verbs:
         screen.heading("further verbs over a finished run")
@@ -76,6 +86,33 @@ def describe_difference(comparison: Mapping[str, Any] | None) -> str:
     interval = comparison.get("interval")
     between = f" [{number(interval[0])}, {number(interval[1])}]" if interval else ""
     return f"{comparison['difference']:+.3g}{between}"
+
+
+def edges_of(reproduction: Mapping[str, Any] | None) -> list[str]:
+    """Settings that tuning chose at the lowest or highest number it tried, as "carp: --lr 1e-3 (of 3e-4, 1e-3)"."""
+    found: dict[str, None] = {}
+    for claim in measured_claims(reproduction).values():
+        tuning = claim.get("tuning") or {}
+        settings = tuning.get("settings")
+        for arm, tried in settings.items() if isinstance(settings, Mapping) else ():
+            if len({str(setting["values"]) for setting in tried}) > 1:
+                options = [_numbers(setting["options"]) for setting in tried]
+                chosen = _numbers(tuning["chosen"][arm])
+                found |= dict.fromkeys(f"{arm}: {edge}" for edge in _edges(chosen, options))
+    return list(found)
+
+
+def _edges(chosen: Mapping[str, str], tried: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    for name, value in chosen.items():
+        texts = sorted({options[name] for options in tried if name in options}, key=float)
+        if len(texts) > 1 and value in (texts[0], texts[-1]):
+            yield f"{name} {value} (of {', '.join(texts)})"
+
+
+def _numbers(options: str) -> dict[str, str]:
+    """The options of a command that have a number as their value."""
+    words = shlex.split(options)
+    return {name: value for name, value in pairwise(words) if name.startswith("--") and _NUMBER.fullmatch(value)}
 
 
 VERB = Verb("show NAME", "Show the card of a system and the verdicts of its claims.", ShowOptions, show)

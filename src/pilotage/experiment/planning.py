@@ -156,15 +156,15 @@ class Forecast:
 def forecast(claims: Sequence[Claim], plan: Plan) -> Forecast:
     """What the claims will cost, by their stated seconds per cell; a cell that several need counts once.
 
-    A tuned arm's setting is not known yet: its cells are foretold with the first of its grid."""
+    Where tuning has not finished, its choice is not known: the first setting of each grid is foretold."""
     seconds: dict[str, float] = {}
     there: set[str] = set()
     for claim in claims:
-        needed = list(tuning_cells(claim, plan).values())
-        for arm, spec in claim.arms.items():
-            options = spec.grid[0] if spec.grid else ""
-            needed += [plan.cell(claim, arm, unit, options) for unit in range(plan.units(claim))]
-        for placed in needed:
+        tuning = tuning_cells(claim, plan)
+        chosen = _chosen(claim, plan, tuning) or {
+            arm: spec.grid[0] if spec.grid else "" for arm, spec in claim.arms.items()
+        }
+        for placed in [*tuning.values(), *_counted(claim, plan, chosen)]:
             if placed.outcome() is not None:
                 there.add(placed.key)
             else:
@@ -174,14 +174,20 @@ def forecast(claims: Sequence[Claim], plan: Plan) -> Forecast:
 
 def is_there(claim: Claim, plan: Plan) -> bool:
     """Whether every cell of a claim has finished: those that tune it, and those of the settings they chose."""
-    tuning = tuning_cells(claim, plan)
+    chosen = _chosen(claim, plan, tuning_cells(claim, plan))
+    return chosen is not None and all(cell.outcome() is not None for cell in _counted(claim, plan, chosen))
+
+
+def _chosen(claim: Claim, plan: Plan, tuning: Mapping[tuple[str, str, int], PlacedCell]) -> Mapping[str, str] | None:
+    """What tuning chose for each arm; None where it has not finished."""
     done = {placed.key: placed.outcome() for placed in tuning.values()}
     finished = {key: outcome for key, outcome in done.items() if outcome is not None}
-    if len(finished) < len(done):
-        return False
-    chosen = tune(claim, plan, tuning, finished).chosen
-    units = range(plan.units(claim))
-    return all(plan.cell(claim, arm, unit, chosen[arm]).outcome() is not None for arm in claim.arms for unit in units)
+    return tune(claim, plan, tuning, finished).chosen if len(finished) == len(done) else None
+
+
+def _counted(claim: Claim, plan: Plan, chosen: Mapping[str, str]) -> list[PlacedCell]:
+    """The cells of a claim that count, at the chosen settings."""
+    return [plan.cell(claim, arm, unit, chosen[arm]) for arm in claim.arms for unit in range(plan.units(claim))]
 
 
 def committed_outcomes(files: Iterable[Path]) -> dict[str, Outcome]:
