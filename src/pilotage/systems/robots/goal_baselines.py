@@ -72,6 +72,8 @@ SYSTEMS = [
         "You want to see what the continuous levels and the preconditioning of BESO are worth.",
         "You want to act fast: it takes tens of passes.",
         Paper("Denoising Diffusion Probabilistic Models", "2006.11239"),
+        "- Predicting the noise, as published, is weak at these sizes. `--head denoiser:predicts=clean` had a "
+        "result of .95 with three DDIM steps, where predicting the noise had .13 (block push, five seeds each).\n",
         encoder="flatten:dropout_kind=whole",
         head="denoiser:predicts=noise",
         path="vp:steps=100",
