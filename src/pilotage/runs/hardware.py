@@ -73,14 +73,16 @@ def versions() -> dict[str, str | None]:
 
 
 def commit(directory: Path | None = None) -> str | None:
-    """The git commit of the code (of the current directory by default), "-dirty" with changes; None outside git."""
+    """The git commit of the code (of the current directory by default), "-dirty" with changes; None outside git.
+
+    What reproductions write beside the code, into `reproductions/`, is no change of it."""
     where = str(directory or Path.cwd())
     try:
         head = subprocess.run(
             ["git", "-C", where, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
         )
         status = subprocess.run(
-            ["git", "-C", where, "status", "--porcelain", "--untracked-files=no"],
+            ["git", "-C", where, "status", "--porcelain", "--untracked-files=no", "--", ":(top,exclude)reproductions"],
             capture_output=True,
             text=True,
             timeout=10,
