@@ -26,6 +26,8 @@ CARD = Card(
   heads = 8, width 64, 4000 epochs, learning rate 1e-4·batch/256 with weight decay .05, clip 2 and linear decay to a
   tenth. Here: 8 channels and 256 codes, 4 blocks of width 64, minutes. The paper's size is
   `--tokeniser multiscale:scales=1|2|3|4,codes=512,latent=8,channels=2 --network next_scale:width=64,depth=8`.
+- The learning rate is larger than the paper's: on Push-T (6,000 steps of 128, one seed) 3e-3 covers .74, 1e-3 .61; on
+  the pillar both always succeed.
 - The published code switches off the initialisation of torch's layers for the whole process; here weights are
   initialised as in VAR, except that the gates of the blocks begin at 1.
 - Drawing in parallel: with top_k above 1 the tokens of one scale are drawn independently, also those of different
@@ -45,7 +47,7 @@ SYSTEM = System(
         network="next_scale:width=64,depth=4",
         steps=3000,
         batch=128,
-        lr=1e-3,
+        lr=3e-3,
         weight_decay=0.05,
         beta1=0.9,
         beta2=0.95,
