@@ -20,6 +20,8 @@ WINDOW = "--observation-steps 5 --chunk 5"
 BESO, GCBC = (Arm(f"{name} {RUN}", RATES) for name in ("beso", "gcbc"))
 DDPM = Arm(f"ddpm-goals {RUN} --sampler ddim:steps=10", RATES)
 """Judged after training with ten steps: a hundred with guidance are two hundred passes at every one of 300 actions."""
+DDPM_CLEAN = Arm(f"{DDPM.command} --head denoiser:predicts=clean", RATES)
+"""The stronger discrete diffusion at these sizes: it predicts the clean action, not the noise."""
 C_BET = Arm(f"c-bet {RUN}", tuple(f"{rate} --head bins:bins=24,offset_weight=10" for rate in RATES))
 """Bins and weight as a first search found them: with 64 bins and a weight of 1000 (C-BeT's own) results are .00-.04."""
 PLAIN = Arm(f"beso {RUN}")
