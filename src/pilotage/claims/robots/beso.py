@@ -121,8 +121,8 @@ CLAIMS = [
     ),
     Claim(
         name="three steps of both, clean actions predicted",
-        statement="At three steps each, BESO has a higher result than the discrete diffusion model with DDIM also where "
-        "that predicts the clean action.",
+        statement="At three steps each, BESO has a higher result than the discrete diffusion model with DDIM also "
+        "where that predicts the clean action.",
         source=THREE,
         arms={"ddim 3": DDPM_CLEAN, "3 steps": BESO},
         metric=RESULT,
