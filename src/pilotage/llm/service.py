@@ -23,6 +23,9 @@ logger = logging.getLogger("pilotage.llm")
 T = TypeVar("T")
 GRACE = 10.0
 """Seconds that an interrupt waits for calls under way to be written down."""
+NOTICE = 0.2
+"""Seconds after which an interrupt is noticed that came just before the wait for an answer began, which Python sleeps
+through otherwise."""
 
 
 class ProviderDown(RuntimeError):  # noqa: N818 - its state
@@ -342,6 +345,8 @@ class _Loop:
         # An interrupt may come at any point, so nothing that `stop` needs comes into being inside.
         try:
             self._loop.call_soon_threadsafe(begin)
+            while not wait([result], NOTICE).done:
+                pass
             return result.result()
         except KeyboardInterrupt:
             self._loop.call_soon_threadsafe(stop)

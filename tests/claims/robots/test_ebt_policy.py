@@ -62,7 +62,7 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     check_claims(CLAIMS)
     plan = Plan(Wiring())
     core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
-    assert core.seconds < 75 * 60  # timed on a slow processor; 45 minutes is meant for one twice as fast
+    assert core.seconds < 90 * 60  # timed on a slow processor; 45 minutes is meant for one twice as fast
     assert sum(claim.primary for claim in CLAIMS) == 3
     for claim in CLAIMS:
         for arm in claim.arms:
