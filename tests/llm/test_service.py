@@ -105,7 +105,8 @@ def test_an_interrupt_stops_waiting_and_charges_what_was_under_way() -> None:
 
         def interrupt() -> None:
             started.wait()
-            os.kill(os.getpid(), signal.SIGINT)
+            # To this thread, so that it does not wake the waiting one: as when Ctrl-C comes just before the wait.
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
         threading.Thread(target=interrupt).start()
         with pytest.raises(KeyboardInterrupt):
