@@ -162,6 +162,14 @@ def test_answers_of_another_run_are_not_paid_for_again(tmp_path: Path, monkeypat
     ran(tmp_path / "c", replace(small, budget_calls=rest, answers=kept))
 
 
+def test_a_forecast_of_cost_says_who_is_asked_how_often_at_most(finished: Path) -> None:
+    expected = actions.cost(TINY)
+    assert set(expected) == {"steps", "agents", "weeks", "calls of the scripted stand-in, without repairs", "seconds"}
+    made = json.loads((finished / "metrics.jsonl").read_text().splitlines()[0])["llm/asked"]
+    assert 0 < made <= expected["calls of the scripted stand-in, without repairs"]
+    assert set(actions.cost(replace(TINY, behaviour="none"))) == {"steps", "agents", "weeks", "seconds"}
+
+
 def test_counterfactuals_are_paired_and_say_what_they_changed(finished: Path) -> None:
     table = ACTIONS["counterfactual"](TINY, finished, change="nobody", seeds=5)
     cases, deaths = table["reported cases and deaths in the known weeks"]

@@ -249,7 +249,7 @@ def test_workers_whom_a_model_plays_cost_calls_by_archetype_and_not_by_head(tmp_
         assert not [line for line in said if line["agent"] == "worker" and line["step"] == 2]  # every second year
         assert all("scripted" in line["completion"] for line in said)
     assert calls[30] == calls[300]
-    assert forecast(replace(config, agents=300))["calls of the model, without repairs"] >= int(calls[300])
+    assert forecast(replace(config, agents=300))["calls of the scripted stand-in, without repairs"] >= int(calls[300])
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------

@@ -47,3 +47,9 @@ class ServiceOptions:
     def asks_a_model(self) -> bool:
         """Whether somebody is played by a language model, or by its stand-in."""
         return True
+
+    @property
+    def calls_counted(self) -> str:
+        """Whose calls a forecast counts, in words: a stand-in's are no model's, and cost nothing."""
+        who = "scripted stand-in" if self.provider == "scripted" else "model"
+        return f"calls of the {who}, without repairs"

@@ -94,7 +94,7 @@ def forecast(config: StockMarketConfig) -> dict[str, Any]:
     traders; the seconds of a training, from one of its markets."""
     found: dict[str, Any] = {"days": config.days, "turns": config.days * config.sessions * config.agents}
     if config.asks_a_model:
-        found["calls of the model, without repairs"] = config.days * config.agents * (config.sessions + 3)
+        found[config.calls_counted] = config.days * config.agents * (config.sessions + 3)
         if config.provider != "scripted":
             return found
     days = min(config.days, 5)

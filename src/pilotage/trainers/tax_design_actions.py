@@ -120,7 +120,7 @@ def forecast(config: TaxDesignConfig) -> dict[str, Any]:
         votes = groups * config.draws + config.candidates
         workers = steps * groups * config.draws if config.workers == "llm" else 0
         planner = config.years * {"llm": 1, "elected-llm": votes}.get(config.planner, 0)
-        found["calls of the model, without repairs"] = workers + planner
+        found[config.calls_counted] = workers + planner
         if config.provider != "scripted":
             return found
     began = time.perf_counter()
