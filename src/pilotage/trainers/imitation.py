@@ -20,6 +20,7 @@ from pilotage.networks.ema import AveragedWeights
 from pilotage.objectives.noise_paths import Karras
 from pilotage.policies.actions.context import executed_context
 from pilotage.policies.actions.direct_heads import BinsWithOffsets
+from pilotage.policies.actions.plans import policy_kind
 from pilotage.policies.actions.policy import ActionPolicy
 from pilotage.rollouts.episodes import Evaluation
 from pilotage.runs import Progress, check_device, resolve_precision
@@ -125,7 +126,7 @@ class ImitationTrainer:
 
     def policy(self, seed: int) -> ActionPolicy:
         """The policy with the weights that the model has now."""
-        return ActionPolicy(
+        return policy_kind(self.head)(
             self.encoder,
             self.head,
             self.builder.executor(),

@@ -19,14 +19,14 @@ class Imitation:
     network: str = "residual_mlp"
     """The network over chunks: residual_mlp, unet, transformer, gpt, framewise."""
     head: str = "denoiser"
-    """What it is trained for: denoiser, regression, mixture, bins, latent, contrastive, descent, energy, ebt;
-    module:function for your own."""
+    """What it is trained for: denoiser, regression, mixture, bins, latent, contrastive, descent, energy, ebt,
+    latent_plans, relay; module:function for your own."""
     path: str = "vp"
     """How a denoiser's chunks become noise: vp, karras, linear."""
     sampler: str = "ddim:steps=4"
     """How a denoiser draws chunks, with its number of steps; may be changed after training."""
     executor: str = "receding"
-    """Which actions of a chunk are executed: receding, ensembling."""
+    """Which actions of a chunk are executed: receding, ensembling; held: a plan that a head which plans acts on."""
     observation_steps: int = 2
     """Frames that the policy sees (To)."""
     chunk: int = 16

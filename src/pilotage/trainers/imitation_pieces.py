@@ -26,6 +26,7 @@ from pilotage.policies.actions.energy_heads import ContrastiveEnergy, EnergyByDe
 from pilotage.policies.actions.energy_optimisation import EnergyOptimisation
 from pilotage.policies.actions.executors import Executor, RecedingHorizon, TemporalEnsembling
 from pilotage.policies.actions.heads import Head
+from pilotage.policies.actions.plans import HeldPlan
 from pilotage.references import load_function, nearest
 from pilotage.system import UsageError
 from pilotage.trainers.imitation_config import Imitation
@@ -46,7 +47,7 @@ NETWORKS: Mapping[str, type[ChunkNetwork]] = {
     "framewise": Framewise,
 }
 PATHS: Mapping[str, type[NoisePath]] = {"vp": VariancePreserving, "karras": Karras, "linear": Linear}
-EXECUTORS: Mapping[str, type[Any]] = {"receding": RecedingHorizon, "ensembling": TemporalEnsembling}
+EXECUTORS: Mapping[str, type[Any]] = {"receding": RecedingHorizon, "ensembling": TemporalEnsembling, "held": HeldPlan}
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,12 @@ def _ebt(make: Builder, term: Term) -> Head:
     return _energy(EnergyOptimisation)(make, replace(term, options={**EBT, **term.options}))
 
 
+def _plans(make: Builder, term: Term) -> Head:
+    from pilotage.trainers.plan_pieces import plan_head
+
+    return plan_head(make, term)
+
+
 def _tokens(make: Builder, term: Term) -> Head:
     from pilotage.trainers.token_pieces import token_head
 
@@ -225,6 +232,8 @@ HEADS: Mapping[str, Callable[[Builder, Term], Head]] = {
     "energy": _energy(EnergyOptimisation),
     "ebt": _ebt,
     "tokens": _tokens,
+    "latent_plans": _plans,
+    "relay": _plans,
 }
 
 

@@ -28,6 +28,8 @@ TINY = (
 )
 SMALL = f"{TINY} --network gpt:width=16,depth=1,heads=2 --observation-steps 5 --chunk 5 --context noised"
 
+PLANS = "--executor held:steps=2 --observation-steps 3 --chunk 3"
+
 
 class Context:
     """What a measure gets, without cells; it trains in this process, once."""
@@ -135,11 +137,23 @@ def test_routes_of_the_lattice(tmp_path: Path) -> None:
     assert set(measures.lattice_routes("beso", 0, Context(command, tmp_path / "run"))) == {"entropy", "success"}
 
 
-@pytest.mark.parametrize("name", ["gcbc", "c-bet"])
-def test_baselines_run(name: str, tmp_path: Path) -> None:
-    result = Context(f"{name} {TINY} --network residual_mlp:width=16,depth=1", tmp_path / "run").train()
-    assert result.metrics["evaluation/calls"] == 1
+@pytest.mark.parametrize(
+    ("name", "changes", "calls"), [("gcbc", "", 1), ("c-bet", "", 1), ("lmp", PLANS, 3), ("ril", PLANS, 3)]
+)
+def test_baselines_run(name: str, changes: str, calls: int, tmp_path: Path) -> None:
+    result = Context(f"{name} {TINY} --network residual_mlp:width=16,depth=1 {changes}", tmp_path / "run").train()
+    assert result.metrics["evaluation/calls"] == calls
     assert "evaluation/result" in result.metrics
+
+
+@pytest.mark.parametrize("name", ["lmp", "ril"])
+def test_a_policy_that_plans_acts_from_its_run_and_refuses_other_executors(name: str, tmp_path: Path) -> None:
+    command = f"{name} {TINY} --network residual_mlp:width=16,depth=1"
+    context = Context(f"{command} {PLANS}", tmp_path / "run")
+    assert measures.acting("plans", 0, context)["result"] == context.train().metrics["evaluation/result"]
+    for number, wrong in enumerate(("--executor receding", "--chunk 5")):
+        with pytest.raises(UsageError, match="--executor held"):
+            Context(f"{command} {PLANS} {wrong}", tmp_path / f"wrong {number}").train()
 
 
 # ---- the system ------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pilotage.networks.framewise import Framewise
 from pilotage.networks.gpt import GPT
 from pilotage.networks.multiscale_tokeniser import MultiscaleTokeniser
 from pilotage.networks.next_scale_transformer import NextScaleTransformer
+from pilotage.networks.residual_mlp import ResidualMLP
 from pilotage.networks.unet1d import UNet1d
 from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
 from pilotage.policies.actions.causal_encoder import CausalEncoder
@@ -26,6 +27,7 @@ from pilotage.policies.actions.energy_heads import ContrastiveEnergy, EnergyByDe
 from pilotage.policies.actions.energy_optimisation import EnergyOptimisation
 from pilotage.policies.actions.executors import RecedingHorizon, TemporalEnsembling
 from pilotage.policies.actions.guidance import BestOf
+from pilotage.policies.actions.plans import HeldPlan, LatentPlans, RelayGoals
 from pilotage.policies.actions.policy import ActionPolicy
 from pilotage.policies.actions.restarts import RestartingStart
 from pilotage.policies.actions.saving import PIECES, describe, load_policy, rebuild, register
@@ -95,6 +97,10 @@ def pieces():
     tokeniser = MultiscaleTokeniser(2, 16, codes=16, channels=2, scales=(1, 4))
     sizes = (tokeniser.scales, tokeniser.signals, tokeniser.codes, tokeniser.latent)
     yield "tokens", NextScaleTokens(NextScaleTransformer(*sizes, 3, width=16, depth=1), tokeniser)
+    step, ahead = (ResidualMLP(1, 1, 2, width=8, takes_level=False, outputs=outputs) for outputs in (1, 4))
+    yield "latent plans", LatentPlans(step, ahead, small_mlp(takes_level=False, outputs=4), horizon=2, latent=2)
+    yield "relay", RelayGoals(step, ahead, horizon=2)
+    yield "held", HeldPlan(2, 8, 4)
     yield "flatten", FlattenEncoder(2, 3, goal_dim=2, goals=2, goal_dropout=0.1, dropout_kind="whole")
     yield "mlp encoder", MLPEncoder(2, 3, width=8)
     yield "recurrent", RecurrentEncoder(2, 3, width=8)

@@ -55,6 +55,11 @@ class Head(nn.Module):
     ) -> Tensor:
         raise NotImplementedError
 
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Those whose passes are what acting costs."""
+        return (self.network,)
+
     def taken(self) -> dict[str, float]:
         """Numbers of its own to report, over what it did since it was last asked; none by default."""
         return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pilotage.objectives.draws import Generators
+from pilotage.policies.actions.condition import Condition
 from pilotage.policies.actions.context import executed_context, last_actions
 from pilotage.policies.actions.encoders import Encoder, without_goal
 from pilotage.policies.actions.executors import Executor
 from pilotage.policies.actions.guidance import chained, classifier_free
 from pilotage.policies.actions.heads import Head
-from pilotage.policies.actions.sampling import Guide
+from pilotage.policies.actions.sampling import Guide, Start
 from pilotage.policies.actions.starts import FreshStart, Initialiser, Watchful
 from pilotage.system import UsageError
 
@@ -96,7 +98,7 @@ class ActionPolicy:
         for group in ([r for r in due if self.initialiser.warm(r)], [r for r in due if not self.initialiser.warm(r)]):
             if group:
                 self._decide(group)
-        normalised = self.executor.next(rows)
+        normalised = self._next(rows)
         if self.head.history:
             for row, action in zip(rows, normalised, strict=True):
                 self._executed[row] = [*self._executed[row], action][-self.head.history :]
@@ -136,7 +138,7 @@ class ActionPolicy:
             condition = self.encoder(observations)
             guide = self._guide(observations, rows)
             start = self.initialiser.start(rows, generators) if self.initialiser.warm(rows[0]) else None
-            chunks = self.head.sample(condition, generators, start, guide)
+            chunks = self._sampled(condition, generators, start, guide)
         if not bool(chunks.isfinite().all()):
             raise UsageError(
                 "the policy's chunk is not finite; look at its weights and at the observations it was given"
@@ -144,6 +146,14 @@ class ActionPolicy:
         self.decisions += len(rows)
         self.executor.receive(rows, chunks)
         self.initialiser.keep(rows, chunks)
+
+    def _sampled(self, condition: Condition, generator: Generators, start: Start | None, guide: Guide | None) -> Tensor:
+        """What the executor is given."""
+        return self.head.sample(condition, generator, start, guide)
+
+    def _next(self, rows: Sequence[int]) -> Tensor:
+        """The next action of each row, normalised: [n, A]."""
+        return self.executor.next(rows)
 
     def _guide(self, observations: Mapping[str, Tensor], rows: Sequence[int]) -> Guide | None:
         guides: list[Guide] = []
@@ -217,18 +227,17 @@ class ActionPolicy:
 
     @contextmanager
     def _counted(self, rows: Sequence[int]) -> Iterator[None]:
-        """Counts what the network does for these rows."""
+        """Counts what the head's networks do for these rows."""
 
         def count(*_: Any) -> None:
             self.passes += 1
             for row in rows:
                 self.calls[row] = self.calls.get(row, 0) + 1
 
-        hook = self.head.network.register_forward_hook(count)
-        try:
+        with ExitStack() as hooks:
+            for network in self.head.networks:
+                hooks.enter_context(network.register_forward_hook(count))
             yield
-        finally:
-            hook.remove()
 
 
 @contextmanager

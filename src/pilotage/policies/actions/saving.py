@@ -35,6 +35,7 @@ from pilotage.policies.actions.energy_heads import ContrastiveEnergy, EnergyByDe
 from pilotage.policies.actions.energy_optimisation import EnergyOptimisation
 from pilotage.policies.actions.executors import RecedingHorizon, TemporalEnsembling
 from pilotage.policies.actions.guidance import BestOf
+from pilotage.policies.actions.plans import HeldPlan, LatentPlans, RelayGoals, policy_kind
 from pilotage.policies.actions.policy import ActionPolicy, Scaling
 from pilotage.policies.actions.restarts import RestartingStart
 from pilotage.policies.actions.starts import FreshStart, ShiftedStart
@@ -67,6 +68,7 @@ PIECES: dict[str, type] = {
         *(RestartingStart, SignedGuess, TwoValuedHorizon),
         *(CausalEncoder, EnergyOptimisation),
         *(MultiscaleTokeniser, NextScaleTransformer, NextScaleTokens),
+        *(LatentPlans, RelayGoals, HeldPlan),
     )
 }
 
@@ -175,7 +177,7 @@ def load_policy(
         prefix = f"normaliser.{key}."
         own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
         normalisers[key] = normaliser({**plain, **own})
-    policy = ActionPolicy(
+    policy = policy_kind(parts["head"])(
         parts["encoder"],
         parts["head"],
         parts["executor"],

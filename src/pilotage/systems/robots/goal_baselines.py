@@ -25,6 +25,9 @@ PLAY = ImitationConfig(
 )
 """What all of them learn from and how, the same as BESO."""
 
+PLANS = {"observation_steps": 16, "chunk": 16, "executor": "held:steps=16", "batch": 32}
+"""Of those that plan: they learn from windows of 16 frames; 32 of them hold twice as many actions as a batch above."""
+
 
 def _row(
     name: str, summary: str, use_when: str, avoid_when: str, paper: Paper | None, notes: str = "", **parts: object
@@ -80,5 +83,32 @@ SYSTEMS = [
         sampler="ddpm:steps=100",
         goal_dropout=0.1,
         goal_weight=2.0,
+    ),
+    _row(
+        "lmp",
+        "Latent plans from play: a plan that explains a window of play is learnt, with a prior over plans given state "
+        "and goal; a drawn plan is kept for some steps, and every action is decoded from it.",
+        "Play is multi-modal and a choice should be kept for a while.",
+        "A plan must be given up as soon as something happens.",
+        Paper("Learning Latent Plans from Play", "1903.01973"),
+        "- The published decoder is recurrent and gives a mixture of logistics; here a network like the other rows' is "
+        "regressed on the action, given the state, the goal and the plan (`--head latent_plans:latent=32`).\n"
+        "- The published goal is the window's last state; here it lies beyond the window, as for all rows.\n"
+        "- A plan is kept for `--executor held:steps=16`.\n",
+        head="latent_plans:divergence_weight=0.01",
+        **PLANS,
+    ),
+    _row(
+        "ril",
+        "Relay imitation: a network proposes the state to be in some steps ahead on the way to the goal, and a second "
+        "one, learnt from all pairs of nearby states, goes there.",
+        "Goals are far, and what is near says well how to get on.",
+        "There are several ways to go: the subgoal is their mean.",
+        Paper("Relay Policy Learning", "1910.11956"),
+        "- Imitation only; the paper goes on with reinforcement learning of both levels.\n"
+        "- The upper level is regressed on the change of the state over the window, the lower one on actions. A "
+        "subgoal is kept for `--executor held:steps=16`.\n",
+        head="relay",
+        **PLANS,
     ),
 ]
