@@ -89,6 +89,23 @@ def test_the_page_of_a_system_says_what_when_how_and_every_option():
             assert f"| `{option(field)}` |" in text
 
 
+def test_the_page_of_robot_policies_names_every_part():
+    from pilotage.policies.actions.samplers import SAMPLERS
+    from pilotage.trainers import imitation_pieces as pieces
+
+    text = (ROOT / "docs/robot-policies.md").read_text(encoding="utf-8")
+    table = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| ") and "`--" in row}
+    for option, parts in {
+        "--encoder": pieces.ENCODERS,
+        "--network": pieces.NETWORKS,
+        "--head": pieces.HEADS,
+        "--path": pieces.PATHS,
+        "--sampler": SAMPLERS,
+        "--executor": pieces.EXECUTORS,
+    }.items():
+        assert [name for name in parts if f"`{name}`" not in table[option]] == [], option
+
+
 def test_the_readmes_python_example_runs_its_advantage():
     import torch
 
