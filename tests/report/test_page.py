@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from pilotage.report import write_report
+from pilotage.report import charts, write_report
 from pilotage.report.plots import claim_plot, comparison_picture
 from pilotage.runs import RunError
 from pilotage.runs.plain import plain
@@ -151,6 +151,23 @@ def test_a_run_that_still_goes_on_is_shown_as_far_as_it_is(tmp_path: Path) -> No
     page = Page(write_report(run).read_text())
     assert "so far (the run has not finished)" in page.text
     assert "No completions were kept." in page.text
+
+
+def test_a_run_of_episodes_has_no_section_of_completions(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    synthetic.write_run(run, "grpo", 0.0, 0)
+    with_completions = Page(write_report(run).read_text())
+    (run / "rollouts.jsonl").write_text('{"step": 5, "row": 0, "seed": 7, "steps": 12, "total_reward": 1.0}\n')
+    page = Page(write_report(run).read_text())
+    for text in ("Examples of completions", "No completions were kept."):
+        assert text not in page.text
+    assert "Examples of completions" in with_completions.text
+
+
+def test_ticks_fit_their_margin_and_say_what_they_stand_for() -> None:
+    learning_rate = [charts._tick(value, 0.00025, False) for value in (0, 0.00025, 0.0005, 0.00075, 0.001)]
+    assert learning_rate == ["0", "2.5e−4", "5e−4", "7.5e−4", "1e−3"]
+    assert [charts._tick(value, 0.0005, False) for value in (0.0005, 0.001)] == ["0.0005", "0.0010"]
 
 
 def test_a_result_that_is_no_number_is_shown_as_such(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from pilotage.report.curves import Curve
 
 WIDTH, HEIGHT = 380, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 40
+DIGIT = 7
+"""Width of a tick's digit, at most."""
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 2", "1 3")
 """One per arm, with its colour: arms can be told apart without seeing colours."""
 ARMS = len(DASHES)
@@ -135,7 +137,9 @@ def swatch(arm: int) -> Markup:
 def _frame(x: _Scale, y: _Scale, x_label: str, percent: bool) -> list[str]:
     parts = _y_grid(y, percent, WIDTH)
     for tick in x.ticks:
-        parts.append(_text(x(tick), HEIGHT - BOTTOM + 17, _tick(tick, x.step, False), "middle"))
+        text = _tick(tick, x.step, False)
+        within = min(x(tick), WIDTH - len(text) * DIGIT / 2)
+        parts.append(_text(within, HEIGHT - BOTTOM + 17, text, "middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, x_label, "middle", "axis"))
     return parts
 
@@ -203,4 +207,7 @@ def _decimals(value: float, step: float, unit: str) -> str:
     digits = 0
     while digits < 6 and abs(step * 10**digits - round(step * 10**digits)) > 1e-6:
         digits += 1
-    return f"{value:.{digits}f}{unit}"
+    if digits <= 4:
+        return f"{value:.{digits}f}{unit}"
+    mantissa, exponent = f"{value:.2e}".split("e")  # 0.00075 would be wider than the margin
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}{unit}" if value else f"0{unit}"

@@ -19,7 +19,7 @@ from pilotage.report import charts
 from pilotage.report.curves import SPENT, Axis, curve, final_interval, is_level, levels_of
 from pilotage.report.films import film_strips
 from pilotage.report.panels import panels_of
-from pilotage.report.reading import RunRecord, read_examples, read_run
+from pilotage.report.reading import RunRecord, may_complete, read_examples, read_run
 from pilotage.system import UsageError
 
 HEADLINES = ("held_out/accuracy", "evaluation/result", "evaluation/success")
@@ -146,7 +146,11 @@ def render(subject: Subject) -> str:
         table=_table(subject, levels, runs),
         panels=panels_of(runs[0]) if subject.kind == "run" else (),
         films=[(arm.name, film_strips(arm.runs[0].directory), arm.runs[0].seed) for arm in subject.arms],
-        examples=[(arm.name, read_examples(arm.runs[0].directory), arm.runs[0].seed) for arm in subject.arms],
+        examples=[
+            (arm.name, read_examples(arm.runs[0].directory), arm.runs[0].seed)
+            for arm in subject.arms
+            if may_complete(arm.runs[0].directory)
+        ],
         config=_config_differences(subject),
         events=[(arm.name, run.seed, event) for arm in subject.arms for run in arm.runs for event in run.events],
         failures=[(arm.name, run.seed, run.failures) for arm in subject.arms for run in arm.runs if run.failures],

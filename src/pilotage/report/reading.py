@@ -134,6 +134,12 @@ def read_examples(directory: Path, *, per_kind: int = 1) -> list[Example]:
     return [example for key in order for example in reversed(latest[key])]
 
 
+def may_complete(directory: Path) -> bool:
+    """Whether what a run kept may be completions: a run of a robot keeps episodes, which have none."""
+    kept = lines_of(directory / "rollouts.jsonl")
+    return not kept or any("completion" in line for line in kept)
+
+
 def _glossary(stored: Mapping[str, Any]) -> dict[str, str]:
     return {name: text if isinstance(text, str) else str(text.get("meaning", "")) for name, text in stored.items()}
 
