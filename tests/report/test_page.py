@@ -164,6 +164,22 @@ def test_a_run_of_episodes_has_no_section_of_completions(tmp_path: Path) -> None
     assert "Examples of completions" in with_completions.text
 
 
+def test_what_was_measured_once_is_no_curve_of_its_own(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    synthetic.write_run(run, "grpo", 0.0, 0)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    at = [number for number, line in enumerate(lines) if "held_out/accuracy" in line]
+    for kept, shown in ((at, True), (at[-1:], False)):
+        left = [
+            {name: value for name, value in line.items() if number in kept or not name.startswith("held_out")}
+            for number, line in enumerate(lines)
+        ]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in left))
+        curves = write_report(run).read_text().split('id="curves"')[1].split('id="final"')[0]
+        assert ("<h3>held_out/accuracy</h3>" in curves) is shown
+        assert "Inside the run" in curves
+
+
 def test_ticks_fit_their_margin_and_say_what_they_stand_for() -> None:
     learning_rate = [charts._tick(value, 0.00025, False) for value in (0, 0.00025, 0.0005, 0.00075, 0.001)]
     assert learning_rate == ["0", "2.5e−4", "5e−4", "7.5e−4", "1e−3"]

@@ -218,6 +218,8 @@ def _forest(subject: Subject, order: Mapping[str, int], percent: bool) -> Markup
 
 
 def _axis_charts(subject: Subject, metric: str, runs: Sequence[RunRecord]) -> list[tuple[str, Markup]]:
+    if subject.kind == "run" and _once(metric, runs):  # the headline says it
+        return []
     found = [(f"against {label}", _chart(subject, metric, axis, label, runs)) for axis, label in _AXES]
     return [(caption, chart[1]) for caption, chart in found if chart]
 
@@ -237,9 +239,12 @@ def _other_metrics(subject: Subject, runs: Sequence[RunRecord]) -> tuple[list[st
     rest = [n for n in names if n not in (subject.metric, "reward/mean", *SPENT.values()) and not is_level(n)]
     prominent = [n for start in _PROMINENT for n in rest if n.startswith(start)]
     # What was measured once is no curve: it comes last.
-    once = [n for n in rest if all(len(run.points(n)[0]) < 2 for run in runs)]
-    ordered = sorted(dict.fromkeys([*prominent, *rest]), key=once.__contains__)
+    ordered = sorted(dict.fromkeys([*prominent, *rest]), key=lambda name: _once(name, runs))
     return ordered[:3], ordered[3 : 3 + _MOST_CHARTS]
+
+
+def _once(metric: str, runs: Sequence[RunRecord]) -> bool:
+    return all(len(run.points(metric)[0]) < 2 for run in runs)
 
 
 def _levels(subject: Subject, levels: Sequence[str], percent: bool) -> Markup | None:
