@@ -182,7 +182,7 @@ def test_what_was_measured_once_is_no_curve_of_its_own(tmp_path: Path) -> None:
 
 def test_ticks_fit_their_margin_and_say_what_they_stand_for() -> None:
     learning_rate = [charts._tick(value, 0.00025, False) for value in (0, 0.00025, 0.0005, 0.00075, 0.001)]
-    assert learning_rate == ["0", "2.5e−4", "5e−4", "7.5e−4", "1e−3"]
+    assert learning_rate == ["0", "2.5e-4", "5e-4", "7.5e-4", "1e-3"]
     assert [charts._tick(value, 0.0005, False) for value in (0.0005, 0.001)] == ["0.0005", "0.0010"]
 
 

@@ -13,7 +13,7 @@ from pilotage.evaluation.verdicts import Interval
 from pilotage.report.curves import Curve
 
 WIDTH, HEIGHT = 380, 250
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 48, 12, 12, 40
 DIGIT = 7
 """Width of a tick's digit, at most."""
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 2", "1 3")
@@ -200,7 +200,9 @@ def _tick(value: float, step: float, percent: bool, signed: bool = False) -> str
         text = show(value / 1e3, step / 1e3, "k") if value else "0"
     else:
         text = show(value, step, "")
-    return f"+{text}" if signed and value > 0 else text.replace("-", "−")
+    if text.startswith("-"):
+        return f"−{text[1:]}"
+    return f"+{text}" if signed and value > 0 else text
 
 
 def _decimals(value: float, step: float, unit: str) -> str:
