@@ -148,6 +148,17 @@ def test_what_stands_in_the_padding_changes_no_loss_and_no_gradient(name):
         assert torch.equal(one, other)
 
 
+def test_no_subgoal_lies_in_the_padding():
+    """What a relay learns from a window of two real frames does not depend on the frames after them."""
+    losses, chunk = [], torch.linspace(-1, 1, 2 * FRAMES).view(2, FRAMES, 1)
+    real = torch.tensor([[True, True, False, False], [False, True, True, True]])
+    for outside in (0.0, 9.0):
+        states = torch.linspace(0, 1, 2 * FRAMES * STATE).view(2, FRAMES, STATE).clone()
+        states[~real] = outside
+        losses.append(relay().loss(chunk, situation(states), generator(), real).detach())
+    assert torch.equal(*losses)
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_a_plan_is_made_now_and_then_and_actions_see_the_present(name):
     made = policy(HEADS[name]())
