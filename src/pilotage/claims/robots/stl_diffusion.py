@@ -12,7 +12,7 @@ import math
 from pilotage.claims.robots import stl_diffusion_measures as measures
 from pilotage.system import Arm, Claim, Criterion
 
-GRID = ("--lr 1e-3", "--lr 3e-4")
+GRID = ("--lr 1e-3", "--lr 3e-4", "--lr 3e-3")
 ROWS = "--rows constant,random,trajopt,sampled,rejection,candidates,refined,guided,released,ctg"
 ALL_ROWS = f"{ROWS} --closed-rows constant,sampled,guided,ctg --closed-scenes 12 --closed-samples 8"
 OURS = Arm(f"stl-diffusion {ALL_ROWS}", GRID)
