@@ -107,31 +107,30 @@ CLAIMS = [
         cost=300.0,
         saturates=True,
     ),
-    Claim(
-        name="three steps of both",
-        statement="At three steps each, BESO has a higher result than the discrete diffusion model with DDIM.",
-        source=THREE,
-        arms={"ddim 3": DDPM, "3 steps": BESO},
-        metric=RESULT,
-        criterion=Criterion("better", 0.0),
-        compare=("3 steps", "ddim 3"),
-        measure=measures.acting,
-        cost=TRAINING + LOOK,
-        saturates=True,
-    ),
-    Claim(
-        name="three steps of both, clean actions predicted",
-        statement="At three steps each, BESO has a higher result than the discrete diffusion model with DDIM also where "
-        "that predicts the clean action.",
-        source=THREE,
-        arms={"ddim 3": DDPM_CLEAN, "3 steps": BESO},
-        metric=RESULT,
-        criterion=Criterion("better", 0.0),
-        compare=("3 steps", "ddim 3"),
-        measure=measures.acting,
-        cost=TRAINING + LOOK,
-        saturates=True,
-        note="Written after the claim above was read, in which the baseline predicts the noise and is weak.",
+    *(
+        Claim(
+            name=f"three steps of both{name}",
+            statement="At three steps each, BESO has a higher result than the discrete diffusion model with DDIM"
+            + statement,
+            source=THREE,
+            arms={"ddim 3": discrete, "3 steps": BESO},
+            metric=RESULT,
+            criterion=Criterion("better", 0.0),
+            compare=("3 steps", "ddim 3"),
+            measure=measures.acting,
+            cost=TRAINING + LOOK,
+            saturates=True,
+            note=note,
+        )
+        for name, statement, discrete, note in (
+            ("", ".", DDPM, ""),
+            (
+                ", clean actions predicted",
+                " also where that predicts the clean action.",
+                DDPM_CLEAN,
+                "Written after the claim above was read, in which the baseline predicts the noise and is weak.",
+            ),
+        )
     ),
     Claim(
         name="discrete diffusion needs ten",

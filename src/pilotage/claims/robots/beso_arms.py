@@ -15,7 +15,7 @@ LATTICE = (
     "--path karras:sigma_min=0.02,sigma_max=1 --sampler ddim_sigma:steps=3,schedule=linear"
 )
 LATTICE_BASELINE = LATTICE[: LATTICE.index(" --path")]
-RATES = ("--lr 1e-3", "--lr 3e-3")
+RATES = ("--lr 1e-3", "--lr 3e-3", "--lr 1e-2")
 WINDOW = "--observation-steps 5 --chunk 5"
 BESO, GCBC = (Arm(f"{name} {RUN}", RATES) for name in ("beso", "gcbc"))
 DDPM = Arm(f"ddpm-goals {RUN} --sampler ddim:steps=10", RATES)
@@ -23,7 +23,7 @@ DDPM = Arm(f"ddpm-goals {RUN} --sampler ddim:steps=10", RATES)
 DDPM_CLEAN = Arm(f"{DDPM.command} --head denoiser:predicts=clean", RATES)
 """The stronger discrete diffusion at these sizes: it predicts the clean action, not the noise."""
 C_BET = Arm(f"c-bet {RUN}", tuple(f"{rate} --head bins:bins=24,offset_weight=10" for rate in RATES))
-"""Bins and weight as a first search found them: with 64 bins and a weight of 1000 (C-BeT's own) results were .00-.04."""
+"""Bins and weight as a first search found them: with 64 bins and a weight of 1000 (C-BeT's own) results are .00-.04."""
 PLAIN = Arm(f"beso {RUN}")
 """The checkpoint that acts in many ways: at the learning rate of the defaults, untuned, since it serves every arm."""
 TRAINED, RESULT = "evaluation/result", "result"
