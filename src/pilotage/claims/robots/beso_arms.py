@@ -24,16 +24,19 @@ DDPM_CLEAN = Arm(f"{DDPM.command} --head denoiser:predicts=clean", RATES)
 """The stronger discrete diffusion at these sizes: it predicts the clean action, not the noise."""
 C_BET = Arm(f"c-bet {RUN}", tuple(f"{rate} --head bins:bins=24,offset_weight=10" for rate in RATES))
 """Bins and weight as a first search found them: with 64 bins and a weight of 1000 (C-BeT's own) results are .00-.04."""
+LMP, RIL = (Arm(f"{name} {RUN}", RATES) for name in ("lmp", "ril"))
 PLAIN = Arm(f"beso {RUN}")
 """The checkpoint that acts in many ways: at the learning rate of the defaults, untuned, since it serves every arm."""
 TRAINED, RESULT = "evaluation/result", "result"
 LEARNT = {"gcbc": (TRAINED, 0.1)}
-TRAINING, LOOK = 110.0, 15.0
-"""CPU-seconds of one training with its evaluation, and of one more evaluation, extrapolated from timed steps. A claim
-whose trainings another claim has counted counts its evaluations alone."""
+TRAINING, PLANNED, LOOK = 110.0, 240.0, 15.0
+"""CPU-seconds of one training with its evaluation, of one with plans, and of one more evaluation, extrapolated from
+timed steps. A claim whose trainings another claim has counted counts its evaluations alone."""
 
 
-def trained_claim(name: str, statement: str, arms: dict[str, Arm], criterion: Criterion, **options: object) -> Claim:
+def trained_claim(
+    name: str, statement: str, arms: dict[str, Arm], criterion: Criterion, cost: float = TRAINING, **options: object
+) -> Claim:
     """A claim about the tuned trainings as they act after training; all such claims share them."""
     weakest, best = arms
     return Claim(
@@ -44,7 +47,7 @@ def trained_claim(name: str, statement: str, arms: dict[str, Arm], criterion: Cr
         metric=TRAINED,
         criterion=criterion,
         compare=(best, weakest),
-        cost=TRAINING,
+        cost=cost,
         saturates=True,
         **options,  # type: ignore[arg-type]
     )

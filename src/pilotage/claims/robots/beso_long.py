@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from pilotage.claims.robots import beso_measures as measures
 from pilotage.claims.robots.beso_arms import (
+    BESO,
     DECOUPLED,
     GUIDANCE,
     LATTICE,
     LATTICE_BASELINE,
     PLAIN,
+    PLANNED,
     RESULT,
+    RIL,
     TRAINING,
     WINDOW,
     ablation_claim,
     same_checkpoint_claim,
+    trained_claim,
     unmeasured_claim,
 )
 from pilotage.system import Arm, Claim, Criterion
@@ -144,17 +148,13 @@ LONG = [
         tier="long",
         cost=TRAINING,
     ),
-    unmeasured_claim(
-        "over latent plans",
-        "Towards goals BESO has a higher result than the latent plans of LMP.",
-        "main table; card, claim 4",
-        "LMP's plans with a learnt prior over 16-step windows are not built yet; the latent head here samples z = 0",
-    ),
-    unmeasured_claim(
+    trained_claim(
         "over relay policies",
         "Towards goals BESO has a higher result than the two levels of RIL.",
-        "main table; card, claim 4",
-        "RIL is LMP with a level above it, and LMP is not built yet",
+        {"ril": RIL, "beso": BESO},
+        Criterion("better", 0.0),
+        PLANNED,
+        tier="long",
     ),
     unmeasured_claim(
         "distance to the oracle's actions",
