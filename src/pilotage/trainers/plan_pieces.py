@@ -7,34 +7,16 @@ from typing import Any
 
 from pilotage.networks.chunk_network import ChunkNetwork
 from pilotage.policies.actions.heads import Head
-from pilotage.policies.actions.plans import HeldPlan, LatentPlans, PlanningPolicy, RelayGoals
-from pilotage.policies.actions.policy import ActionPolicy
+from pilotage.policies.actions.plans import LatentPlans, RelayGoals
 from pilotage.system import UsageError
-from pilotage.trainers.imitation import ImitationTrainer
 from pilotage.trainers.imitation_pieces import NETWORKS, Builder, built
 from pilotage.trainers.slots import Term, parse_term
-
-
-class PlanTrainer(ImitationTrainer):
-    """The trainer of imitation, whose policy holds its plans for 16 steps."""
-
-    def policy(self, seed: int) -> ActionPolicy:
-        executor = HeldPlan(self.config.observation_steps, self.config.chunk)
-        return PlanningPolicy(self.encoder, self.head, executor, self.normalisers, seed=seed)
-
-
-def latent_plans(make: Builder, **options: Any) -> Head:
-    return plan_head(make, Term("latent_plans", options))
-
-
-def relay(make: Builder, **options: Any) -> Head:
-    return plan_head(make, Term("relay", options))
 
 
 def plan_head(make: Builder, term: Term) -> Head:
     """The head "latent_plans" or "relay". Raises UsageError for parts that do not go with it."""
     parts, sizes = make.parts, make.sizes
-    if parts.chunk != parts.observation_steps or parts.executed != 1:
+    if parse_term(parts.executor).reference != "held" or parts.chunk != parts.observation_steps or parts.executed != 1:
         raise UsageError(
             f"--head {term.reference} needs --executor held and learns from whole windows: --chunk {parts.chunk} must "
             f"be --observation-steps {parts.observation_steps}, and --executed 1"

@@ -6,10 +6,9 @@ at that moment; a chunk, in contrast, is fixed when it is drawn."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from pilotage.networks.chunk_network import ChunkNetwork, sized
@@ -18,9 +17,8 @@ from pilotage.objectives.draws import Generators, normal, uniform
 from pilotage.policies.actions.condition import Condition
 from pilotage.policies.actions.encoders import joined
 from pilotage.policies.actions.heads import Head, with_outputs
-from pilotage.policies.actions.policy import ACTION, ActionPolicy, evaluating
+from pilotage.policies.actions.policy import ActionPolicy, evaluating
 from pilotage.policies.actions.sampling import Guide, Start
-from pilotage.policies.actions.saving import register
 from pilotage.system import UsageError
 
 LOG_STD = (-5.0, 2.0)
@@ -68,7 +66,6 @@ class PlanHead(Head):
         return answered(self.network, known.flatten(0, 1)).view(*known.shape[:2], self.action_dim)
 
 
-@register
 class LatentPlans(PlanHead):
     """A plan z that explains a window of play, and a prior that proposes one from a state and a goal.
 
@@ -92,6 +89,10 @@ class LatentPlans(PlanHead):
         self.posterior = with_outputs(posterior, 2 * latent, "latent-plan posterior of a")
         self.latent, self.divergence_weight = latent, divergence_weight
 
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        return (self.network, self.prior)
+
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         clean, states = fill_padding(chunk, mask), self._frames(condition)
         said = self.posterior(clean, clean[:, 0, 0], states.flatten(1)).mean(1)
@@ -112,7 +113,6 @@ class LatentPlans(PlanHead):
         return self._act(torch.cat([states, told[:, None].expand(-1, states.shape[1], -1)], -1))
 
 
-@register
 class RelayGoals(PlanHead):
     """A plan is the state to be in at the end of the window; a policy below goes there.
 
@@ -125,6 +125,10 @@ class RelayGoals(PlanHead):
         if horizon < 2:
             raise UsageError(f"horizon={horizon}: a subgoal lies at least one frame ahead")
         self.high = high
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        return (self.network, self.high)
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         states, real = self._frames(condition), needed_mask(mask, chunk)
@@ -148,7 +152,6 @@ class RelayGoals(PlanHead):
         return self._act(torch.cat([states, plans], -1))
 
 
-@register
 class HeldPlan:
     """An executor that gives the same plan for `steps` steps, then asks for the next."""
 
@@ -187,25 +190,19 @@ class PlanningPolicy(ActionPolicy):
 
     head: PlanHead
 
-    def act(self, observations: Any, rows: Sequence[int]) -> Tensor:
-        """As `ActionPolicy.act`, without what a planning head has no use for (starts, guidance, history)."""
-        with torch.no_grad():
-            rows = [int(row) for row in rows]
-            self._observe(observations, rows)
-            due = [row for row in rows if self.executor.due(row)]
-            if due:
-                self._decide(due)
-            plans = self.executor.next(rows)
-            with evaluating(self.encoder, self.head), self._counted(rows):
-                normalised = self.head.carry_out(plans, self.encoder(self._stacked(rows)))
-            return self.normalisers[ACTION].denormalise(normalised).cpu()
+    def _sampled(self, condition: Condition, generator: Generators, start: Start | None, guide: Guide | None) -> Tensor:
+        self.head._only(start, guide)
+        return self.head.plan(condition, generator)
 
-    def _decide(self, rows: Sequence[int]) -> None:
-        generators = [self._generators[row] for row in rows]
+    def _next(self, rows: Sequence[int]) -> Tensor:
+        plans = self.executor.next(rows)
         with evaluating(self.encoder, self.head), self._counted(rows):
-            plans = self.head.plan(self.encoder(self._stacked(rows)), generators)
-        self.decisions += len(rows)
-        self.executor.receive(rows, plans)
+            return self.head.carry_out(plans, self.encoder(self._stacked(rows)))
+
+
+def policy_kind(head: Head) -> type[ActionPolicy]:
+    """The kind of policy that acts with a head."""
+    return PlanningPolicy if isinstance(head, PlanHead) else ActionPolicy
 
 
 def newest(condition: Condition) -> Tensor:
