@@ -70,7 +70,7 @@ def comparison_picture(directory: Path, path: Path) -> Path:
         right.axvline(0, color=INK, linewidth=1)
         right.grid(visible=False, axis="y")
         if percent:
-            left.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+            left.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
             right.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}".replace("-", "−"))
             right.set_xlabel("percentage points")
         finish(figure, [left, right], path)
