@@ -166,7 +166,7 @@ def test_a_plan_is_made_now_and_then_and_actions_see_the_present(name):
     plans = []
     for step in range(7):
         made.act(seen([0], step), [0])
-        plans.append(made.executor._plans[0])
+        plans.append(made.executor._chunks[0])
     assert [torch.equal(before, after) for before, after in pairwise(plans)] == [
         *(True, True, False),
         *(True, True, False),
@@ -229,13 +229,13 @@ def test_the_goal_decides_what_is_planned():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: RelayGoals(mlp(4, 1, horizon=FRAMES), mlp(2, 2), horizon=FRAMES), "horizon=1"),
+        (lambda: RelayGoals(mlp(4, 1, horizon=FRAMES), mlp(2, 2), horizon=7), f"horizon=1, not {FRAMES}"),
         (lambda: RelayGoals(mlp(4, 1), mlp(2, 2), horizon=1), "one frame ahead"),
         (lambda: LatentPlans(mlp(4, 1), mlp(2, 3), mlp(8, 4, horizon=4), horizon=4, latent=2), "needs 4 outputs"),
         (lambda: latent_plans().plan(Condition(torch.zeros(1, 2)), generator()), "token"),
         (lambda: latent_plans().sample(situation(torch.zeros(1, 3, STATE)), generator()), "batch, 4"),
         (lambda: latent_plans().sample(situation(torch.zeros(1, 4, STATE)), generator(), start=object()), "warm start"),
-        (lambda: HeldPlan(1, 1, 0), "1 or more"),
+        (lambda: HeldPlan(1, 1, 0), "at least 1"),
         (lambda: HeldPlan(1, 1).next([0]), "has no plan"),
     ],
 )

@@ -16,6 +16,7 @@ from pilotage.objectives.denoising import chunk_error, fill_padding, needed_mask
 from pilotage.objectives.draws import Generators, normal, uniform
 from pilotage.policies.actions.condition import Condition
 from pilotage.policies.actions.encoders import joined
+from pilotage.policies.actions.executors import RecedingHorizon
 from pilotage.policies.actions.heads import Head, with_outputs
 from pilotage.policies.actions.policy import ActionPolicy, evaluating
 from pilotage.policies.actions.sampling import Guide, Start
@@ -33,7 +34,9 @@ class PlanHead(Head):
     def __init__(self, network: ChunkNetwork, horizon: int) -> None:
         super().__init__(with_outputs(network, network.action_dim, "planning"))
         if network.horizon != 1:
-            raise UsageError(f"a plan is carried out action by action; make the network with horizon=1, not {horizon}")
+            raise UsageError(
+                f"a plan is carried out action by action; make the network with horizon=1, not {network.horizon}"
+            )
         self.horizon = horizon
 
     def plan(self, condition: Condition, generator: Generators) -> Tensor:
@@ -152,29 +155,12 @@ class RelayGoals(PlanHead):
         return self._act(torch.cat([states, plans], -1))
 
 
-class HeldPlan:
+class HeldPlan(RecedingHorizon):
     """An executor that gives the same plan for `steps` steps, then asks for the next."""
 
-    executed = 1
-
     def __init__(self, frames: int, horizon: int, steps: int = 16) -> None:
-        if steps < 1:
-            raise UsageError(f"a plan is held for steps={steps}; give 1 or more")
+        super().__init__(1, steps, steps)
         self.frames, self.horizon, self.steps = frames, horizon, steps
-        self._plans: dict[int, Tensor] = {}
-        self._taken: dict[int, int] = {}
-
-    def reset(self, rows: Sequence[int]) -> None:
-        for row in rows:
-            self._plans.pop(row, None)
-
-    def due(self, row: int) -> bool:
-        return row not in self._plans or self._taken[row] == self.steps
-
-    def receive(self, rows: Sequence[int], chunks: Tensor) -> None:
-        """Takes in a plan per row: [n, P]."""
-        for row, plan in zip(rows, chunks, strict=True):
-            self._plans[row], self._taken[row] = plan, 0
 
     def next(self, rows: Sequence[int]) -> Tensor:
         """The plan that each row is at: [n, P]."""
@@ -182,7 +168,7 @@ class HeldPlan:
             if self.due(row):
                 raise UsageError(f"row {row} has no plan; give it one first")
             self._taken[row] += 1
-        return torch.stack([self._plans[row] for row in rows])
+        return torch.stack([self._chunks[row] for row in rows])
 
 
 class PlanningPolicy(ActionPolicy):
