@@ -18,10 +18,10 @@ TARGETS = {"share": Target(0.03, at_most=True)}
 
 
 def steps(turn: Turn, *, prompts: int, answers: int, length: int, between: int) -> None:
-    """A repetition is `between` steps, what they log, and one checkpoint: the parts of `pilotage.trainers.text.train`
-    between two evaluations."""
+    """A repetition is `between` steps, what they log, and one checkpoint: the parts of
+    `pilotage.training.language.trainer.train` between two evaluations."""
     from benchmarks.step import configuration, trainer_of
-    from pilotage.configuration import config_to_dict
+    from pilotage.core.configuration import config_to_dict
     from pilotage.runs import Progress, Run
 
     config = configuration(prompts, answers, length, checkpoint_every=between)
@@ -65,7 +65,7 @@ def steps(turn: Turn, *, prompts: int, answers: int, length: int, between: int) 
 
 def measure(quick: bool) -> Iterator[Figure]:
     """The share of a step at the default of a checkpoint every 20 steps, on the smallest model and the workload."""
-    from pilotage.trainers.text_config import TextConfig
+    from pilotage.training.language.config import TextConfig
 
     between = 2 if quick else TextConfig.checkpoint_every
     rows = workload.QUICK_ROWS if quick else workload.ROWS

@@ -67,7 +67,7 @@ STEPS, EPISODES, DECISIONS, WARM_UP = 1500, 50, 50, 5
 
 def policy_of(folder: str, head: Mapping[str, Any]) -> Any:
     """The policy of a run, with its head changed."""
-    from pilotage.trainers.imitation_saved import load_action_policy
+    from pilotage.training.imitation.loading import load_action_policy
 
     policy = load_action_policy(Path(folder) / "policy")
     for name, value in head.items():

@@ -39,8 +39,8 @@ def ours(turn: Turn, *, kind: str, rows: int, steps: int) -> None:
     from pilotage.networks.ema import AveragedWeights
     from pilotage.networks.unet1d import UNet1d
     from pilotage.objectives.noise_paths import VariancePreserving
-    from pilotage.policies.actions.condition import Condition
-    from pilotage.policies.actions.denoiser import Denoiser
+    from pilotage.policies.control.condition import Condition
+    from pilotage.policies.control.heads.denoiser import Denoiser
 
     if kind == "unet":
         network: Any = UNet1d(ACTION, HORIZON, FRAMES * STATE, **UNET)

@@ -43,7 +43,7 @@ def stream(count: int) -> list[Event]:
 
 def ours(turn: Turn, *, orders: int) -> None:
     """Every order is of another trader, since ours lets nobody trade with itself and the others do."""
-    from pilotage.environments.market.order_book import OrderBook
+    from pilotage.systems.societies.stock_agent.env.order_book import OrderBook
 
     events = stream(orders)
 

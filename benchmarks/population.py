@@ -31,7 +31,7 @@ def ours(turn: Turn, *, agents: int, days: int, skip: int = 0, differentiable: b
     """A repetition simulates `days` days; the first also those before `skip`."""
     import torch
 
-    from pilotage.environments.population import Parameters, simulate, tiny_city
+    from pilotage.systems.societies.agent_torch.env import Parameters, simulate, tiny_city
 
     city = tiny_city(agents)
     weeks = (skip + days) // 7 + 1
@@ -53,7 +53,7 @@ def plain(turn: Turn, *, agents: int, days: int) -> None:
     """What one writes first: every agent meets its six by rolled index on every day, whoever is ill."""
     import torch
 
-    from pilotage.environments.population import Disease, tiny_city
+    from pilotage.systems.societies.agent_torch.env import Disease, tiny_city
 
     age = tiny_city(agents).age.long()
     disease = Disease()
@@ -89,7 +89,7 @@ def with_mesa(turn: Turn, *, agents: int, days: int) -> None:
 
     import mesa
 
-    from pilotage.environments.population import Disease, tiny_city
+    from pilotage.systems.societies.agent_torch.env import Disease, tiny_city
 
     disease, town = Disease(), tiny_city(agents)
     profile = disease.profile.tolist()

@@ -18,7 +18,7 @@ PROMPT_WIDTH = 8
 
 def ours(turn: Turn, *, prompts: int, answers: int, length: int, natural: bool) -> None:
     from pilotage.engines.decoder import DecoderEngine
-    from pilotage.interfaces import Request, Sampling
+    from pilotage.types import Request, Sampling
 
     ids = workload.tokenizer()
     engine = DecoderEngine(workload.qwen2(), ids)

@@ -64,7 +64,7 @@ class _Task:
     name, levels, isolate = "benchmark", (0,), False
 
     def __init__(self, count: int, width: int) -> None:
-        from pilotage.interfaces import Item
+        from pilotage.types import Item
 
         self.items = [Item(id=text, prompt=text, answer="") for text in workload.prompts(count, width)]
 
@@ -80,8 +80,8 @@ class _Task:
 
 def trainer_of(run: Any, config: Any, *, width: int, natural: bool, size: str) -> Any:
     """Our trainer on the workload."""
-    from pilotage.policies.language import LanguagePolicy
-    from pilotage.trainers import text
+    from pilotage.policies.language.policy import LanguagePolicy
+    from pilotage.training.language import trainer as text
 
     policy = LanguagePolicy(workload.qwen2(size), workload.tokenizer(), "benchmark")
     task = _Task(config.prompts, width)
@@ -97,14 +97,14 @@ def trainer_of(run: Any, config: Any, *, width: int, natural: bool, size: str) -
 
 def configuration(prompts: int, answers: int, length: int, **changes: Any) -> Any:
     """Plain GRPO, one update a batch, every answer of `length` tokens at most."""
-    from pilotage.trainers.text_config import TextConfig
+    from pilotage.training.language.config import TextConfig
 
     size = {"prompts": prompts, "answers": answers, "max_tokens": length, "pool": prompts}
     return TextConfig(**{**size, "lr": LR, "warm_up": 0.0, **changes})
 
 
 def ours(turn: Turn, *, prompts: int, answers: int, length: int, width: int, natural: bool, size: str = "1.6M") -> None:
-    from pilotage.configuration import config_to_dict
+    from pilotage.core.configuration import config_to_dict
     from pilotage.runs import Run
 
     config = configuration(prompts, answers, length)

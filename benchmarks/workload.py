@@ -28,7 +28,7 @@ SIZES = {
 
 def tokenizer() -> Any:
     """One token per character."""
-    from pilotage.policies.embedded import character_tokenizer
+    from pilotage.policies.language.embedded import character_tokenizer
 
     return character_tokenizer(ALPHABET)
 

@@ -18,14 +18,14 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from pilotage.catalogue import all_systems, find_claims, find_reproduction  # noqa: E402
+from pilotage.cli.arguments import show_value  # noqa: E402
+from pilotage.cli.console import fit, number  # noqa: E402
 from pilotage.cli.help import option_groups, own_choices  # noqa: E402
 from pilotage.cli.listing import count_verdicts  # noqa: E402
-from pilotage.cli.screen import fit, number  # noqa: E402
 from pilotage.cli.show import AT_THE_EDGE, describe_difference, edges_of, measured_claims  # noqa: E402
-from pilotage.cli.words import show_value  # noqa: E402
-from pilotage.configuration import describe_type, field_types, option  # noqa: E402
-from pilotage.system import Claim, System, field_docs  # noqa: E402
+from pilotage.core.configuration import describe_type, field_types, option  # noqa: E402
+from pilotage.core.registry import all_systems, find_claims, find_reproduction  # noqa: E402
+from pilotage.core.system import Claim, System, field_docs  # noqa: E402
 
 BEGIN, END = "<!-- systems: made by docs/make_pages.py -->", "<!-- end of systems -->"
 GUIDE = [
@@ -202,9 +202,9 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
             rows = [f"| `{name}` | {_cell(text)} |" for name, text in explained.items()]
             markdown = markdown.replace(f"<!-- {marker} -->", "\n".join(["| metric | meaning |", "|---|---|", *rows]))
     if "<!-- pieces -->" in markdown:
-        from pilotage.trainers.text_pieces import PIECES
+        from pilotage.core.registry import all_pieces
 
-        rows = [f"| {slot} | {', '.join(f'`{name}`' for name in names)} |" for slot, names in PIECES.items()]
+        rows = [f"| {slot} | {', '.join(f'`{name}`' for name in names)} |" for slot, names in all_pieces().items()]
         markdown = markdown.replace("<!-- pieces -->", "\n".join(["| slot | pieces |", "|---|---|", *rows]))
     return markdown
 

@@ -76,8 +76,8 @@ def test_the_readme_shows_the_systems_as_they_are():
 
 
 def test_the_page_of_a_system_says_what_when_how_and_every_option():
-    from pilotage.catalogue import all_systems
-    from pilotage.configuration import field_types, option
+    from pilotage.core.configuration import field_types, option
+    from pilotage.core.registry import all_systems
 
     pages = _make_pages()
     for system in all_systems():
@@ -90,8 +90,8 @@ def test_the_page_of_a_system_says_what_when_how_and_every_option():
 
 
 def test_the_page_of_robot_policies_names_every_part():
-    from pilotage.policies.actions.samplers import SAMPLERS
-    from pilotage.trainers import imitation_pieces as pieces
+    from pilotage.policies.control.sampling.samplers import SAMPLERS
+    from pilotage.training.imitation import builder as pieces
 
     text = (ROOT / "docs/robot-policies.md").read_text(encoding="utf-8")
     table = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| ") and "`--" in row}

@@ -1,6 +1,6 @@
 """Pilotage: published policy-learning systems on one small core.
 
-`pilotage.run`, `pilotage.compare` and `pilotage.load` are the Python way; `pilotage.catalogue` finds systems.
+`pilotage.run`, `pilotage.compare` and `pilotage.load` are the Python way; `pilotage.core.registry` finds systems.
 Importing this package imports no torch: each function loads what it needs when it is called.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pilotage.system import Result
+    from pilotage.core.system import Result
 
 __all__ = ["compare", "load", "run"]
 __version__ = "0.1.0"
@@ -32,8 +32,8 @@ def run(system: str, *, seed: int = 0, directory: str | Path | None = None, **op
     Raises:
         UsageError: for an unknown system or option, or a value that does not fit.
     """
-    from pilotage.catalogue import configure, find_system
-    from pilotage.launch import launch
+    from pilotage.core.registry import configure, find_system
+    from pilotage.experiments.launch import launch
 
     found = find_system(system)
     return launch(found, configure(found, **options), seed=seed, directory=directory)
@@ -41,7 +41,7 @@ def run(system: str, *, seed: int = 0, directory: str | Path | None = None, **op
 
 def load(run: str | Path) -> Any:
     """The trained policy of a finished run, ready to use: `pilotage.load(result.run)`."""
-    from pilotage.launch import load_policy
+    from pilotage.experiments.launch import load_policy
 
     return load_policy(Path(run))
 
@@ -56,13 +56,13 @@ def compare(
     Args:
         arms: command lines such as "grpo" or "bnpo --advantage mvar", by name or in order.
         seeds: how many, or which.
-        options: `metric`, `out`, `workers`, as in `pilotage.experiment.compare`.
+        options: `metric`, `out`, `workers`, as in `pilotage.experiments.compare`.
 
     Returns:
         The comparison, with `directory`, `report` (an HTML file) and `table`.
     """
-    from pilotage.experiment import compare as compare_arms
-    from pilotage.references import refuse_while_loading
+    from pilotage.core.references import refuse_while_loading
+    from pilotage.experiments import compare as compare_arms
 
     refuse_while_loading("a comparison")
     named = {name: arms[name] for name in arms} if isinstance(arms, Mapping) else {arm: arm for arm in arms}

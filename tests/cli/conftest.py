@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pilotage import catalogue
 from pilotage.cli import main
+from pilotage.core import registry as catalogue
 
 HERE = Path(__file__).resolve().parent
 POINTS = {

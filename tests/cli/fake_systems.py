@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pilotage.system import Arm, Card, Claim, Criterion, Paper, Result, System
+from pilotage.core.system import Arm, Card, Claim, Criterion, Paper, Result, System
 
 
 @dataclass(frozen=True)

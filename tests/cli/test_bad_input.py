@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.runs.fork_server import ROOT
-from tests.trainers.small_model import write_model
+from tests.training.language.small_model import write_model
 
 from pilotage.runs import checkpoints
 from pilotage.runs.checkpoints import listed
@@ -136,7 +136,7 @@ def test_a_full_disk_while_a_checkpoint_is_written_keeps_the_earlier_one(
 def other_process() -> Iterator[subprocess.Popen[str]]:
     """A process that holds the run directory `here` until its input ends."""
     code = (
-        "import sys; from pathlib import Path; from pilotage.runs.durable import Lock\n"
+        "import sys; from pathlib import Path; from pilotage.core.atomic_io import Lock\n"
         "Path('here').mkdir(); lock = Lock(Path('here/lock')); print(lock.take(), flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

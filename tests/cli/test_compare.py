@@ -9,12 +9,12 @@ import pytest
 
 import pilotage as package
 from pilotage.cli.compare import read_arms
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Stands in for pilotage.experiment and remembers what it was asked."""
+    """Stands in for pilotage.experiments and remembers what it was asked."""
     calls = []
 
     def compare(arms, seeds, **options):
@@ -24,9 +24,9 @@ def asked(monkeypatch):
             directory=Path("runs/c"), report=Path("runs/c/report.html"), table=table, sentences=["nobody knows"]
         )
 
-    module = ModuleType("pilotage.experiment")
+    module = ModuleType("pilotage.experiments")
     module.compare = compare
-    monkeypatch.setitem(sys.modules, "pilotage.experiment", module)
+    monkeypatch.setitem(sys.modules, "pilotage.experiments", module)
     monkeypatch.setattr(package, "experiment", module, raising=False)
     return calls
 

@@ -184,9 +184,9 @@ def test_export_refuses_to_overwrite_and_a_run_without_policy(pilotage):
 
 def test_reproduce_passes_its_options_on(pilotage, monkeypatch):
     asked = []
-    module = ModuleType("pilotage.experiment")
+    module = ModuleType("pilotage.experiments")
     module.reproduce = lambda name, **options: asked.append((name, options)) or Path("reproductions/fake-pilot.json")
-    monkeypatch.setitem(sys.modules, "pilotage.experiment", module)
+    monkeypatch.setitem(sys.modules, "pilotage.experiments", module)
     monkeypatch.setattr(package, "experiment", module, raising=False)
     code, out, err = pilotage("reproduce", "fake-pilot", "--quick", "--only", "faster", "--budget", "1.5")
     assert code == 0, err

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pilotage.data.torch_sampler import CurriculumBatchSampler
 from scipy import integrate, stats
 from torch.utils.data import DataLoader
 
+from pilotage.core.errors import UsageError
 from pilotage.data.curricula import BetaThompsonSampler, UniformSampler, information
-from pilotage.data.curricula_simulation import VARIANTS, simulate_bandit
 from pilotage.data.pass_rates import BetaPassRate, moment_prior
-from pilotage.data.torch_sampler import CurriculumBatchSampler
-from pilotage.system import UsageError
+from pilotage.systems.reasoning.vade.simulation import VARIANTS, simulate_bandit
 
 
 def array(*values: float) -> np.ndarray:

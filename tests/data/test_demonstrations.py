@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.encoded import CountingFrames, encoded, expect_same, reward
 
+from pilotage.core.errors import UsageError
 from pilotage.data.demonstrations import Demonstrations, Episode, Statistics
-from pilotage.system import UsageError
 
 
 def test_sizes_returns_and_starts() -> None:

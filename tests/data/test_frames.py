@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tests.data.encoded import CountingFrames
 
+from pilotage.core.errors import UsageError
 from pilotage.data.frames import JoinedFrames, PickedFrames, in_memory, join, take
-from pilotage.system import UsageError
 
 
 def pictures(count: int, first: int = 0, size: int = 4) -> np.ndarray:

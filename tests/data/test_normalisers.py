@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tests.data.encoded import encoded
 
+from pilotage.core.errors import UsageError
 from pilotage.data.demonstrations import Statistics
 from pilotage.data.normalisers import Normaliser, Scaling, fit_normalisers
-from pilotage.system import UsageError
 
 SCALINGS: tuple[Scaling, ...] = ("min_max", "mean_std", "identity")
 COLUMNS = arrays(np.float32, st.tuples(st.integers(2, 20), st.integers(1, 4)), elements=st.floats(-1e4, 1e4, width=32))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from tests.data.encoded import encoded, expect_same
 
+from pilotage.core.errors import UsageError
 from pilotage.data.formats.numpy_archive import write_npz
 from pilotage.data.pusht import CHECKSUM, read_pusht
-from pilotage.system import UsageError
 
 
 def test_the_published_set_is_read(shared_data: Path) -> None:

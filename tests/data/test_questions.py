@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilotage.core.errors import UsageError
 from pilotage.data.questions import QuestionTask, last_boxed, load_questions, plainly_equal
-from pilotage.interfaces import Item
-from pilotage.system import UsageError
+from pilotage.types import Item
 
 Write = Callable[..., Path]
 

@@ -12,10 +12,10 @@ from tests.data.formats.lerobot_files import write_lerobot
 from tests.data.formats.test_hdf5 import write_d4rl, write_robomimic
 from tests.data.formats.test_zarr_replay import write as write_zarr
 
+from pilotage.core.errors import UsageError
 from pilotage.data.formats.minari_dataset import write_minari
 from pilotage.data.formats.numpy_archive import write_npz
 from pilotage.data.sources import open_demonstrations
-from pilotage.system import UsageError
 
 for name in ("minari", "h5py", "zarr", "av", "pyarrow"):
     pytest.importorskip(name, reason="formats of demonstrations need the extra robots")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from tests.data.encoded import CountingFrames, encoded
 
+from pilotage.core.errors import UsageError
 from pilotage.data.normalisers import fit_normalisers
 from pilotage.data.windows import Goals, WindowBatch, WindowBatches, Windows
-from pilotage.system import UsageError
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -17,7 +17,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from pilotage.interfaces import Completion, Sampling
+from pilotage.types import Completion, Sampling
 
 VOCABULARY, CONTEXT, PAD, BOS, EOS = 41, 48, 0, 1, 2
 SHAPE: dict[str, Any] = {

@@ -20,12 +20,12 @@ from tests.engines.models import (
     stock_logits,
 )
 
+from pilotage.core.errors import UsageError
 from pilotage.engines import build_engine
 from pilotage.engines.decoder import DecoderEngine
 from pilotage.engines.decoder_model import unsupported
 from pilotage.engines.hugging_face import TransformersEngine
-from pilotage.interfaces import Engine, Request, Sampling
-from pilotage.system import UsageError
+from pilotage.types import Engine, Request, Sampling
 
 ENGINES = [*((DecoderEngine, kind) for kind in DECODER_KINDS), *((TransformersEngine, kind) for kind in CONFIGURATIONS)]
 each_engine = pytest.mark.parametrize(("engine_class", "kind"), ENGINES, ids=lambda x: getattr(x, "__name__", x))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from tests.engines.models import CONTEXT, FREE, disturb, largest_gap, prompts, random_model, same
 
+from pilotage.core.errors import UsageError
 from pilotage.engines.decoder import DecoderEngine
 from pilotage.engines.hugging_face import TransformersEngine
-from pilotage.interfaces import Request, Sampling
-from pilotage.system import UsageError
+from pilotage.types import Request, Sampling
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import torch
 from scipy.stats import chisquare
 from tests.engines.models import BOS, CONTEXT, EOS, FREE, VOCABULARY, prompts, random_model, same
 
+from pilotage.core.errors import UsageError
 from pilotage.engines.decoder import DecoderEngine
 from pilotage.engines.hugging_face import TransformersEngine
 from pilotage.engines.noise import draw, entropy_of, log_distribution, uniforms
-from pilotage.interfaces import Request, Sampling
-from pilotage.policies.embedded import character_tokenizer
-from pilotage.system import UsageError
+from pilotage.policies.language.embedded import character_tokenizer
+from pilotage.types import Request, Sampling
 
 both = pytest.mark.parametrize("engine_class", [DecoderEngine, TransformersEngine])
 CHARACTERS = "".join(chr(97 + i) for i in range(VOCABULARY - 4))

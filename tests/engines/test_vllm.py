@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from tests.engines.models import CONTEXT, EOS, FREE, GREEDY, VOCABULARY, disturb, largest_gap, prompts, random_model
 
+from pilotage.core.errors import UsageError
 from pilotage.engines import build_engine
 from pilotage.engines.noise import sample_seed
-from pilotage.interfaces import Request, Sampling
-from pilotage.policies.embedded import character_tokenizer
-from pilotage.policies.language import named_weights
-from pilotage.system import UsageError
+from pilotage.policies.language.embedded import character_tokenizer
+from pilotage.policies.language.policy import named_weights
+from pilotage.types import Request, Sampling
 
 CHARACTERS = "".join(chr(97 + i) for i in range(VOCABULARY - 4))
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.text import TEXT_TASKS, RGTask, split_of, text_task
-from pilotage.interfaces import Item
-from pilotage.system import UsageError
+from pilotage.types import Item
 
 NAMES = sorted(TEXT_TASKS)
 ITEMS = {name: text_task(name).pool(24, "train") for name in NAMES}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilotage.core.errors import UsageError
 from pilotage.evaluation.sampling import majority_at_k, pass_at_k
-from pilotage.system import UsageError
 
 
 @given(st.integers(1, 40), st.data())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pilotage.core.system import Criterion
 from pilotage.evaluation.verdicts import (
     Gate,
     clopper_pearson,
@@ -18,7 +19,6 @@ from pilotage.evaluation.verdicts import (
     slopes,
     t_interval,
 )
-from pilotage.system import Criterion
 
 SIMULATIONS = 1000
 

@@ -17,7 +17,7 @@ TEMPLATE = (
 @cache
 def chatting(seed: int = 0) -> Any:
     """A policy of single characters; its context holds 256 of them."""
-    from pilotage.policies.embedded import tiny_policy
+    from pilotage.policies.language.embedded import tiny_policy
 
     policy = tiny_policy("0.4M", string.printable[:95] + "\n", seed, context=256)
     policy.tokenizer.chat_template = TEMPLATE

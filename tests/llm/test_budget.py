@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.llm.playing import Playing
 
+from pilotage.core.errors import UsageError
 from pilotage.llm import (
     Budget,
     BudgetReached,
@@ -25,7 +26,6 @@ from pilotage.llm import (
     Usage,
     say,
 )
-from pilotage.system import UsageError
 
 AT_ONCE = Retries(tries=3, first=0.0, longest=0.0)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilotage.core.errors import UsageError
 from pilotage.llm import ChatRequest, Message, OpenAICompatible, say
 from pilotage.llm.chat import key_of
-from pilotage.system import UsageError
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=3)
 MESSAGES = st.lists(st.builds(Message, st.sampled_from(["system", "user", "assistant"]), TEXT), min_size=1, max_size=3)

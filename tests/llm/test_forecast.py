@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.llm.playing import Playing
 
+from pilotage.core.errors import UsageError
 from pilotage.llm import ChatRequest, Prices, Refused, Retries, Service, Usage, forecast, say
-from pilotage.system import UsageError
 
 PRICES = Prices(prompt=1.0, completion=4.0)
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from tests.llm.models import chatting
 
+from pilotage.core.errors import UsageError
 from pilotage.engines import build_engine
-from pilotage.interfaces import Request, Sampling
 from pilotage.llm import Budget, BudgetReached, ChatRequest, LocalModel, Service, Store, say
-from pilotage.system import UsageError
+from pilotage.types import Request, Sampling
 
 
 def local(engine: str = "auto", seed: int = 0) -> LocalModel:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.llm.endpoint import Endpoint
 
-from pilotage.interfaces import Failed
+from pilotage.core.errors import UsageError
 from pilotage.llm import (
     Budget,
     BudgetReached,
@@ -25,7 +25,7 @@ from pilotage.llm import (
     first_token_shares,
     say,
 )
-from pilotage.system import UsageError
+from pilotage.types import Failed
 
 pytest.importorskip("openai", reason="the extra llm is not installed")
 

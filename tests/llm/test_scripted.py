@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from pilotage.core.errors import UsageError
 from pilotage.llm import ChatAnswer, ChatRequest, Scripted, Service, Store, Token, first_token_shares, say
 from pilotage.report.page import write_run_report
-from pilotage.report.reading import read_run
 from pilotage.runs import Manifest, Run
-from pilotage.system import UsageError
+from pilotage.runs.reader import read_run
 
 
 def coin(_: ChatRequest, seed: int) -> str:

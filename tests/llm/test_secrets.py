@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tests.llm.endpoint import Endpoint, completion
 
-from pilotage.interfaces import Failed
+from pilotage.core.errors import UsageError
 from pilotage.llm import ChatAnswer, ChatRequest, OpenAICompatible, Retries, Service, Store, say
-from pilotage.system import UsageError
+from pilotage.types import Failed
 
 pytest.importorskip("openai", reason="the extra llm is not installed")
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from tests.llm.playing import Playing
 
+from pilotage.core.errors import UsageError
 from pilotage.llm import ChatRequest, Refused, Retries, Service, Store, Usage, say
-from pilotage.system import UsageError
 
 
 def numbered(count: int) -> list[ChatRequest]:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.llm.playing import Playing
 
+from pilotage.core.errors import UsageError
 from pilotage.llm import ChatRequest, Refused, Retries, Scripted, Service, say, structured
 from pilotage.llm.structured import one_object, reasons_of
-from pilotage.system import UsageError
 
 pydantic = pytest.importorskip("pydantic", reason="the extra llm is not installed")
 

@@ -16,8 +16,8 @@ import pytest
 from tests.llm.models import chatting
 
 from pilotage.engines import build_engine
-from pilotage.interfaces import Failed
 from pilotage.llm import ChatAnswer, ChatRequest, LocalModel, OpenAICompatible, Retries, Service, say
+from pilotage.types import Failed
 
 for name in ("openai", "fastapi", "uvicorn"):
     pytest.importorskip(name, reason=f"transformers serve needs {name} (extra test)")

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from pilotage.core.errors import UsageError
 from pilotage.llm import ChatAnswer, ChatRequest, Scripted, Service
 from pilotage.llm.yes_no import AGAIN, poll, poll_forecast, read_yes_no, scripted_yes_no
-from pilotage.system import UsageError
 
 Opened = Callable[..., Service]
 

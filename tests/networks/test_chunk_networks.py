@@ -2,12 +2,12 @@ import pytest
 import torch
 from torch import nn
 
+from pilotage.core.errors import UsageError
 from pilotage.networks.action_transformer import ActionTransformer
 from pilotage.networks.gpt import GPT, CausalBlock
 from pilotage.networks.level_embedding import LevelEmbedding, sinusoids
 from pilotage.networks.residual_mlp import ResidualMLP
 from pilotage.networks.unet1d import ConditionedBlock, UNet1d
-from pilotage.system import UsageError
 
 A, T, S, G = 2, 8, 3, 5
 MAKERS = {

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from pilotage.core.errors import UsageError
 from pilotage.networks.ema import AveragedWeights
-from pilotage.system import UsageError
 
 
 def walked(module, average, steps, seed=0):

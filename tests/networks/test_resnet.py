@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from pilotage.core.errors import UsageError
 from pilotage.networks.resnet import ImageFeatures, ResNet18, expected_coordinates
-from pilotage.system import UsageError
 
 
 def test_it_has_the_parameters_of_the_published_network():

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilotage.core.errors import UsageError
 from pilotage.objectives.advantages import group_center
 from pilotage.objectives.beta_normalisation import (
     LARGEST_WEIGHT,
@@ -21,7 +22,6 @@ from pilotage.objectives.beta_normalisation import (
     decompose,
     decomposed_beta_norm,
 )
-from pilotage.system import UsageError
 
 RATES = torch.tensor([0, 0.125, 0.25, 0.5, 0.75, 1], dtype=torch.float64)
 

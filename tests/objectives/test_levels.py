@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilotage.core.errors import UsageError
 from pilotage.objectives.levels import SCHEDULES, called_levels, falling_to_zero, karras_levels, spaced_levels
-from pilotage.system import UsageError
 
 
 @given(

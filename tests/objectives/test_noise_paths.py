@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
+from pilotage.core.errors import UsageError
 from pilotage.objectives.draws import categorical, normal, uniform
 from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
-from pilotage.system import UsageError
 
 PATHS = {
     "vp": VariancePreserving(),

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilotage.core.errors import UsageError
 from pilotage.objectives.risk import (
     LARGEST_SHARE,
     MeanValueAtRisk,
@@ -22,7 +23,6 @@ from pilotage.objectives.risk import (
     sum_mean_share,
     track_quantiles,
 )
-from pilotage.system import UsageError
 
 SCORES = torch.arange(6, dtype=torch.float64)
 

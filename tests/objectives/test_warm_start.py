@@ -7,7 +7,7 @@ import torch
 
 from pilotage.objectives.noise_paths import VariancePreserving
 from pilotage.objectives.warm_start import contraction, gaussian_contraction, shift_errors
-from pilotage.policies.actions.discrete_samplers import ddpm
+from pilotage.policies.control.sampling.discrete_samplers import ddpm
 
 PATH = VariancePreserving()
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from pilotage.core.errors import UsageError
 from pilotage.planning.box_search import ascend, cma_es, enumerate_grid, hill_climb, pattern_search, restarts
-from pilotage.system import UsageError
 
 
 def generator(seed=0):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from pilotage.records import Rollouts
-from pilotage.trainers.text_pieces import PIECES
+from pilotage.core.registry import find_pieces
+from pilotage.types import Rollouts
 
 OPTIONS = {"const_norm": ":maximum=12", "mvar": ":size=2"}
 """Options without which a piece cannot be made, or that fit these small batches."""
@@ -13,7 +13,7 @@ OPTIONS = {"const_norm": ":maximum=12", "mvar": ":size=2"}
 
 def choices(slot: str) -> list[str]:
     """Every piece of a slot that the library knows, ready for a configuration: a new one joins by being registered."""
-    return [name + OPTIONS.get(name, "") for name in PIECES[slot]]
+    return [name + OPTIONS.get(name, "") for name in find_pieces(slot)]
 
 
 def random_rollouts(

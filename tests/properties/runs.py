@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pilotage.configuration import config_to_dict
+from pilotage.core.configuration import config_to_dict
+from pilotage.core.system import Result
 from pilotage.runs import Run
-from pilotage.system import Result
 from pilotage.systems.reasoning import baselines, bnpo, gtpo, riskpo, vade
-from pilotage.trainers.text_config import TextConfig, train
+from pilotage.training.language.config import TextConfig
+from pilotage.training.language.trainer import train
 
 SYSTEMS = {s.name: s for s in [*baselines.SYSTEMS, gtpo.SYSTEM, bnpo.SYSTEM, riskpo.SYSTEM, vade.SYSTEM]}
 DIGITS = Path(__file__).resolve().parents[1] / "trainers" / "digits.py"

@@ -8,13 +8,13 @@ import pytest
 import torch
 from tests.properties.batches import choices, context, random_rollouts
 
-from pilotage.policies import scoring
-from pilotage.policies.embedded import tiny_policy
-from pilotage.records import Rollouts
-from pilotage.trainers.credit import apply_filter, assign_credit
-from pilotage.trainers.on_policy import accumulate_gradient, minibatches
-from pilotage.trainers.text_config import TextConfig
-from pilotage.trainers.text_plan import make_plan
+from pilotage.policies.language import scoring
+from pilotage.policies.language.embedded import tiny_policy
+from pilotage.training.language.config import TextConfig
+from pilotage.training.language.credit import apply_filter, assign_credit
+from pilotage.training.language.plan import make_plan
+from pilotage.training.language.update import accumulate_gradient, minibatches
+from pilotage.types import Rollouts
 
 
 @dataclass
@@ -105,7 +105,7 @@ def test_two_processes_sum_to_the_gradient_of_one(model):
     rollouts = random_rollouts(groups=4, answers=4)
     assign_credit(plan, rollouts, context())
     whole = gradient(model, plan, rollouts, 0)
-    from pilotage.trainers.on_policy import coefficients, token_losses
+    from pilotage.training.language.update import coefficients, token_losses
 
     rows = torch.arange(len(rollouts))
     weights = coefficients(plan.aggregate[0], rollouts, rows)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rollouts.counting_world import CopyingWorld, CountingWorld, Noisy, gymnasium
 
+from pilotage.core.errors import UsageError
 from pilotage.rollouts.control import evaluate
-from pilotage.system import UsageError
 
 AutoresetMode, SyncVectorEnv = gymnasium.vector.AutoresetMode, gymnasium.vector.SyncVectorEnv
 

@@ -5,7 +5,7 @@ S1: how a batch is cut, padded, ordered or shared changes no gradient
     properties/test_batch_cutting.py::test_the_gradient_does_not_depend_on_row_order_or_padding
     properties/test_batch_cutting.py::test_two_processes_sum_to_the_gradient_of_one
     properties/test_batch_cutting.py::test_the_gradient_of_what_a_filter_keeps_is_that_of_a_batch_that_never_held_the_rest
-    policies/test_scoring.py::test_gradients_do_not_depend_on_how_rows_are_cut
+    policies/language/test_scoring.py::test_gradients_do_not_depend_on_how_rows_are_cut
     objectives/test_aggregation.py::test_micro_batches_add_up_to_the_whole
 
 S2: groups are prompt instances
@@ -21,29 +21,29 @@ S3: what stands in masked slots changes nothing
     objectives/test_masked_slots.py::test_results_do_not_depend_on_masked_slots
     objectives/test_masked_slots.py::test_gradients_do_not_depend_on_masked_slots
     objectives/test_masked_slots.py::test_conflict_weights_do_not_depend_on_masked_ids
-    policies/test_scoring.py::test_what_stands_in_padding_cannot_matter
+    policies/language/test_scoring.py::test_what_stands_in_padding_cannot_matter
 
 S4: unchanged weights give ratio 1 at every sampling setting, or it is refused
-    policies/test_scoring.py::test_ratios_are_one_at_unchanged_weights
-    policies/test_scoring.py::test_settings_whose_ratios_would_be_wrong_are_refused
+    policies/language/test_scoring.py::test_ratios_are_one_at_unchanged_weights
+    policies/language/test_scoring.py::test_settings_whose_ratios_would_be_wrong_are_refused
     properties/test_batch_cutting.py::test_at_unchanged_weights_every_surrogate_has_the_same_gradient
 
 S5: what samples has the weights that are trained
-    policies/test_scoring.py::test_the_gap_rises_without_a_sync_and_falls_with_one
-    policies/test_scoring.py::test_a_gap_that_is_no_number_raises_the_alarm
-    policies/test_language.py::test_a_disabled_adapter_is_not_sampled_from
-    trainers/test_text.py::test_stale_weights_raise_the_alarm
-    trainers/test_kill.py::test_killed_twice_with_more_state_equals_undisturbed
+    policies/language/test_scoring.py::test_the_gap_rises_without_a_sync_and_falls_with_one
+    policies/language/test_scoring.py::test_a_gap_that_is_no_number_raises_the_alarm
+    policies/language/test_policy.py::test_a_disabled_adapter_is_not_sampled_from
+    training/language/test_trainer.py::test_stale_weights_raise_the_alarm
+    training/test_kill.py::test_killed_twice_with_more_state_equals_undisturbed
     properties/test_reference.py::test_reference_log_probabilities_stay_while_the_policys_move
 
 S6: syncs leave frozen weights as they are
-    policies/test_language.py::test_frozen_weights_are_untouched_by_fifty_syncs
-    policies/test_language.py::test_frozen_weights_are_untouched_by_a_thousand_syncs
+    policies/language/test_policy.py::test_frozen_weights_are_untouched_by_fifty_syncs
+    policies/language/test_policy.py::test_frozen_weights_are_untouched_by_a_thousand_syncs
 
 S7: no dropout between two passes; at learning rate 0 nothing moves
-    trainers/test_text.py::test_a_learning_rate_of_zero_keeps_every_ratio_at_one
-    policies/test_scoring.py::test_training_mode_changes_nothing_once_dropout_is_removed
-    policies/test_language.py::test_dropout_is_removed_so_that_training_mode_changes_nothing
+    training/language/test_trainer.py::test_a_learning_rate_of_zero_keeps_every_ratio_at_one
+    policies/language/test_scoring.py::test_training_mode_changes_nothing_once_dropout_is_removed
+    policies/language/test_policy.py::test_dropout_is_removed_so_that_training_mode_changes_nothing
 
 S8: a failed judgement is no zero and disturbs nobody
     properties/test_judging.py::test_a_fifth_of_the_scores_breaks_and_is_counted_by_reason
@@ -53,14 +53,14 @@ S8: a failed judgement is no zero and disturbs nobody
     properties/test_judging.py::test_past_the_limit_the_run_stops_and_says_why
     rewards/test_combine.py::test_a_failure_is_never_zero_and_is_counted_by_reason
     rewards/test_combine.py::test_broken_scores_change_nothing_for_the_others
-    trainers/test_text.py::test_failed_judgements_leave_the_others_advantages_alone
+    training/language/test_trainer.py::test_failed_judgements_leave_the_others_advantages_alone
     rewards/test_workers.py::test_every_way_of_failing_has_its_reason_and_leaves_the_others_alone
     rewards/test_workers.py::test_threads_get_the_same_verdicts
 
 S9: values do not leak over the end of an episode (of generalised advantages; there are no other targets of values yet)
     objectives/test_advantages.py::test_concatenated_episodes_equal_each_alone
     objectives/test_advantages.py::test_without_a_final_value_an_answer_counts_as_terminated
-    trainers/test_stock_trader_training.py::test_rewards_add_up_to_the_change_of_log_wealth_and_end_with_whoever_leaves
+    systems/societies/stock_agent/test_trader_training.py::test_rewards_add_up_to_the_change_of_log_wealth_and_end_with_whoever_leaves
     rollouts/test_control.py::test_terminated_and_truncated_are_told_apart_and_the_limit_truncates
 
 S10: transitions are those that happened, in every reset mode, also where arrays are reused
@@ -103,30 +103,30 @@ S15: evaluation begins where it was declared to, whatever the lanes and the poli
 S16: pixels reach the loss and the actions of their own row, and of no other
     properties/test_pixels.py::test_the_loss_of_a_row_sees_every_frame_of_its_own_pixels_and_no_others
     properties/test_pixels.py::test_a_row_acts_by_its_own_pixels_and_no_others
-    trainers/test_image_policy.py::test_the_pictures_decide_what_it_does
+    training/imitation/test_image_policy.py::test_the_pictures_decide_what_it_does
 
 S17: the reference is not the policy; one end of sequence; padding side
     objectives/test_preference.py::test_the_loss_is_ln_two_when_the_policy_is_the_reference
     properties/test_reference.py::test_reference_log_probabilities_stay_while_the_policys_move
     properties/test_reference.py::test_the_divergence_from_the_reference_is_zero_at_the_first_step
-    policies/test_scoring.py::test_one_end_of_sequence_is_trained_whatever_fills_the_padding
-    policies/test_scoring.py::test_a_row_alone_scores_as_in_a_batch_on_either_side_of_padding
+    policies/language/test_scoring.py::test_one_end_of_sequence_is_trained_whatever_fills_the_padding
+    policies/language/test_scoring.py::test_a_row_alone_scores_as_in_a_batch_on_either_side_of_padding
 
 S19: one seed governs
     properties/test_seeds.py::test_drawing_from_the_global_generators_between_steps_changes_nothing
     properties/test_seeds.py::test_a_run_leaves_the_global_generators_where_they_were
     properties/test_seeds.py::test_no_two_prompts_of_a_run_share_the_seed_of_their_answers
-    trainers/test_kill.py::test_another_process_writes_the_same_files_whatever_the_global_generators_are
+    training/test_kill.py::test_another_process_writes_the_same_files_whatever_the_global_generators_are
     engines/test_sampling.py::test_global_generators_neither_matter_nor_move
-    runs/test_streams.py::test_seeds_are_the_same_in_every_process_and_version
+    random/test_streams.py::test_seeds_are_the_same_in_every_process_and_version
 
 S20: numbers can be computed again; the logged advantage is the consumed one
     properties/test_metrics.py::test_every_metric_can_be_computed_again_from_the_saved_answers
     properties/test_metrics.py::test_the_logged_advantage_is_the_tensor_that_the_loss_consumed
-    trainers/test_text.py::test_every_metric_is_explained
+    training/language/test_trainer.py::test_every_metric_is_explained
 
 S21: tokens are never encoded again
-    policies/test_sampled_tokens.py::test_every_sampled_token_is_in_the_loss_once_under_its_own_id
+    policies/language/test_sampled_tokens.py::test_every_sampled_token_is_in_the_loss_once_under_its_own_id
 
 S22: nothing outlives its limit
     rewards/test_workers.py::test_what_hangs_is_killed_at_the_limit_and_its_worker_replaced
@@ -141,18 +141,18 @@ S23: intervals cover, and nothing is found where nothing is
     evaluation/test_verdicts.py::test_two_looks_together_hold_in_at_most_5_percent
     evaluation/test_verdicts.py::test_a_rate_above_p_is_called_rare_in_at_most_5_percent
     evaluation/test_verdicts.py::test_too_few_units_are_undecided_however_clear
-    experiment/test_comparison.py::test_few_seeds_equal_arms_and_missing_numbers_stay_undecided
+    experiments/test_comparison.py::test_few_seeds_equal_arms_and_missing_numbers_stay_undecided
 
 S24: killed and resumed equals undisturbed
-    trainers/test_kill.py::test_killed_at_random_moments_equals_undisturbed
-    trainers/test_kill.py::test_killed_inside_a_save_equals_undisturbed
-    trainers/test_kill.py::test_killed_twice_with_more_state_equals_undisturbed
-    trainers/test_kill.py::test_the_undisturbed_run_consumes_each_prompt_once_per_epoch
-    trainers/test_text.py::test_a_resumed_run_equals_an_undisturbed_one
+    training/test_kill.py::test_killed_at_random_moments_equals_undisturbed
+    training/test_kill.py::test_killed_inside_a_save_equals_undisturbed
+    training/test_kill.py::test_killed_twice_with_more_state_equals_undisturbed
+    training/test_kill.py::test_the_undisturbed_run_consumes_each_prompt_once_per_epoch
+    training/language/test_trainer.py::test_a_resumed_run_equals_an_undisturbed_one
     runs/test_kill.py::test_killed_at_20_random_moments_equals_undisturbed
     runs/test_kill.py::test_killed_at_any_call_that_changes_the_disk_equals_undisturbed
-    experiment/test_comparison.py::test_a_comparison_killed_while_arms_start_keeps_its_finished_cells
-    experiment/test_comparison.py::test_a_killed_comparison_goes_on_without_running_finished_cells_again
+    experiments/test_comparison.py::test_a_comparison_killed_while_arms_start_keeps_its_finished_cells
+    experiments/test_comparison.py::test_a_killed_comparison_goes_on_without_running_finished_cells_again
     cli/test_run.py::test_a_resume_with_nothing_to_do_says_so_and_changes_nothing
 
 S18 speaks of planners, which nobody has moved in with yet. The tests below read this list and see that what it names is

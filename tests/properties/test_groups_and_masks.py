@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.properties.batches import choices, context, random_rollouts
 
-from pilotage.records import Rollouts
-from pilotage.trainers.credit import assign_credit
-from pilotage.trainers.text_config import TextConfig
-from pilotage.trainers.text_pieces import GROUP_RELATIVE
-from pilotage.trainers.text_plan import make_plan
+from pilotage.core.pieces import parse_term, resolve
+from pilotage.training.language.config import TextConfig
+from pilotage.training.language.credit import assign_credit
+from pilotage.training.language.plan import make_plan
+from pilotage.types import Rollouts
 
-RELATIVE = [name for name in choices("advantage") if name.split(":")[0] in GROUP_RELATIVE]
+RELATIVE = [name for name in choices("advantage") if resolve("advantage", parse_term(name)).needs_group]
 
 
 def credited(rollouts: Rollouts, **slots: str) -> Rollouts:

@@ -13,13 +13,13 @@ from tests.properties import breaking
 from tests.properties.batches import choices, context, random_rollouts
 from tests.properties.runs import run_in, small
 
-from pilotage.interfaces import Item
 from pilotage.report.page import write_run_report
 from pilotage.rewards import TooManyFailuresError, build_rewards, score_answers
 from pilotage.rewards.combine import Judged
-from pilotage.trainers.credit import assign_credit
-from pilotage.trainers.text_config import TextConfig
-from pilotage.trainers.text_plan import make_plan
+from pilotage.training.language.config import TextConfig
+from pilotage.training.language.credit import assign_credit
+from pilotage.training.language.plan import make_plan
+from pilotage.types import Item
 
 BREAKING = Path(breaking.__file__)
 KINDS = {"raising": "exception", "hanging": "timeout", "abstaining": "none", "not_a_number": "nan"}

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tests.properties.runs import DIGITS, run_in, small
 
-from pilotage.trainers.text import TextTrainer
+from pilotage.training.language.trainer import TextTrainer
 
 NAMES = ["grpo", "gtpo", "riskpo", "dapo", "ppo"]
 ELSEWHERE = {

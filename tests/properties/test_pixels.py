@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from pilotage.objectives.draws import Generators
-from pilotage.policies.actions.direct_heads import BinsWithOffsets
-from pilotage.policies.actions.encoders import ImageEncoder
-from pilotage.policies.actions.heads import Head
-from pilotage.trainers.imitation_config import Imitation
-from pilotage.trainers.imitation_pieces import Builder, Sizes
-from pilotage.trainers.token_config import TokensConfig
+from pilotage.policies.control.encoders import ImageEncoder
+from pilotage.policies.control.heads.direct import BinsWithOffsets
+from pilotage.policies.control.heads.head import Head
+from pilotage.systems.robots.carp.config import TokensConfig
+from pilotage.training.imitation.builder import Builder, Sizes
+from pilotage.training.imitation.config import Imitation
 
 ROWS, FRAMES, STATE, ACTIONS, HORIZON = 3, 2, 4, 2, 8
 CAMERAS = ("top", "hand")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.properties.runs import run_in, small
 
-from pilotage.trainers.text import TextTrainer
+from pilotage.training.language.trainer import TextTrainer
 
 
 @pytest.mark.parametrize("adapter", [None, "lora:4"])

@@ -1,4 +1,4 @@
-"""S19: the run's seed governs, and nothing else does. (Another process: tests/trainers/test_kill.py.)"""
+"""S19: the run's seed governs, and nothing else does. (Another process: tests/training/test_kill.py.)"""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 import torch
 from tests.properties.runs import run_in, small
 
-from pilotage.rollouts import flat as flat_module
-from pilotage.trainers import text
-from pilotage.trainers.text import TextTrainer
+from pilotage.rollouts import groups as flat_module
+from pilotage.training.language import trainer as text
+from pilotage.training.language.trainer import TextTrainer
 
 
 def draw_from_everything() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pilotage.evaluation.verdicts import t_interval
-from pilotage.experiment.comparison import ArmResult, Comparison, paired
+from pilotage.experiments.comparison import ArmResult, Comparison, paired
 
 LEVELS = (1, 2, 3, 4, 5, 6)
 ARMS = {"grpo": (0.0, "grpo"), "gtpo": (0.055, "gtpo"), "bnpo --advantage mvar": (0.008, "bnpo --advantage mvar")}

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from pilotage.report import charts, write_report
-from pilotage.report.plots import claim_plot, comparison_picture
-from pilotage.runs import RunError
-from pilotage.runs.plain import plain
-from pilotage.system import UsageError
+from pilotage.charts import charts
+from pilotage.charts.plots import claim_plot, comparison_picture
+from pilotage.core.errors import RunError, UsageError
+from pilotage.core.serialisation import to_json
+from pilotage.report import write_report
 
 VOID = {"meta", "br", "img", "input", "hr", "link"}
 
@@ -190,7 +190,7 @@ def test_a_result_that_is_no_number_is_shown_as_such(tmp_path: Path) -> None:
     run = tmp_path / "run"
     synthetic.write_run(run, "grpo", 0.0, 0)
     result = json.loads((run / "result.json").read_text())["metrics"]
-    (run / "result.json").write_text(json.dumps({"metrics": plain({**result, "held_out/accuracy": math.nan})}))
+    (run / "result.json").write_text(json.dumps({"metrics": to_json({**result, "held_out/accuracy": math.nan})}))
     assert "nan" in Page(write_report(run).read_text()).text.lower()
 
 

@@ -5,9 +5,9 @@ import builtins
 import numpy as np
 import pytest
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.control.drawing import GroundPlan
 from pilotage.report.videos import paths_plot, write_strip, write_video
-from pilotage.system import UsageError
 
 
 def frames(count: int = 12, size=(33, 41)) -> list[np.ndarray]:

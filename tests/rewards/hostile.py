@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from pilotage.interfaces import Item
+from pilotage.types import Item
 
 
 def judge(text: str, item: Item) -> float | None:

@@ -11,8 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotage.interfaces import Failed, Item, Score
-from pilotage.records import Rollouts
+from pilotage.core.errors import UsageError
 from pilotage.rewards import (
     Component,
     TooManyFailuresError,
@@ -21,7 +20,7 @@ from pilotage.rewards import (
     parse_expression,
     score_answers,
 )
-from pilotage.system import UsageError
+from pilotage.types import Failed, Item, Rollouts, Score
 
 HOSTILE = f"{Path(__file__).with_name('hostile.py')}:judge"
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pilotage.interfaces import Item
 from pilotage.rewards import WorkerPool
 from pilotage.rewards.math_equality import (
     MathEquality,
@@ -17,6 +16,7 @@ from pilotage.rewards.math_equality import (
     plain_number,
     quick_verdict,
 )
+from pilotage.types import Item
 
 pytest.importorskip("math_verify")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pilotage.interfaces import Failed, Item, Score
+from pilotage.core.errors import UsageError
 from pilotage.rewards import MathEquality, UserFunction, WorkerPool
-from pilotage.system import UsageError
+from pilotage.types import Failed, Item, Score
 
 HOSTILE = f"{Path(__file__).with_name('hostile.py')}:judge"
 ITEM = Item(id="i", prompt="", answer="4")

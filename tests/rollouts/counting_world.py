@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pilotage.rollouts.lanes import Start
+from pilotage.rollouts.vector_envs import Start
 
 gymnasium = pytest.importorskip("gymnasium")
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from tests.rollouts.counting_world import SEEDS, STARTS, CopyingWorld, CountingWorld, Noisy, gymnasium
 
+from pilotage.core.errors import UsageError
 from pilotage.rollouts.control import evaluate, starts_of
 from pilotage.rollouts.episodes import entropy_of
-from pilotage.rollouts.lanes import Start
 from pilotage.rollouts.observations import policy_view
-from pilotage.system import UsageError
+from pilotage.rollouts.vector_envs import Start
 
 AutoresetMode, SyncVectorEnv = gymnasium.vector.AutoresetMode, gymnasium.vector.SyncVectorEnv
 

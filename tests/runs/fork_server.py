@@ -21,7 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pilotage.runs import checkpoints, durable, journal, metrics
+from pilotage.core import atomic_io as durable
+from pilotage.runs import checkpoints, journal, metrics
 from pilotage.runs import state as state_files
 
 Ask = Callable[..., dict[str, Any]]

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pilotage.runs import RunError, artifact, artifact_cost, read_artifact, verify_artifact
+from pilotage.core.errors import RunError, UsageError
+from pilotage.runs import artifact, artifact_cost, read_artifact, verify_artifact
 from pilotage.runs.artifacts import artifact_root
-from pilotage.system import UsageError
 
 MADE: list[str] = []
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from pilotage.runs import DiskFull, Run, RunError, checkpoints, read_lines
+from pilotage.core.errors import DiskFull, RunError, UsageError
+from pilotage.runs import Run, checkpoints, read_lines
 from pilotage.runs import state as state_files
-from pilotage.system import UsageError
 
 
 def opened(directory: Path) -> Run:
@@ -25,7 +25,7 @@ def three_steps(directory: Path) -> None:
         run.restore({})
         for step in (1, 2, 3):
             run.log(step, {"loss": step})
-            run.event(step, "note", "x")
+            run.log_event(step, "note", "x")
             run.save(step, {"a": {"weights": torch.full((100,), float(step))}})
 
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pilotage.runs import Manifest, NonFinite, Run, RunError, read_lines, read_result
+from pilotage.core.errors import NonFinite, RunError, UsageError
+from pilotage.runs import Manifest, Run, read_lines, read_result
 from pilotage.runs import directory as directory_module
-from pilotage.system import UsageError
 
 FUNCTION = {"source": "def length(text):\n    return len(text)\n", "name": "my.reward:length"}
 CONFIG = {"lr": 1e-3, "levels": [1, 2], "clip": math.inf, "reward": FUNCTION}
@@ -124,7 +124,7 @@ def test_unknown_key_and_format_of_run_json_are_refused_with_the_nearest_name(tm
 
 def test_what_is_needed_to_make_it_again_is_there(tmp_path: Path) -> None:
     create(tmp_path / "r", command="pilotage run toy").close()
-    recipe = Run.again(tmp_path / "r", tmp_path / "new")
+    recipe = Run.read_recipe(tmp_path / "r", tmp_path / "new")
     assert (recipe.system, recipe.seed, recipe.command) == ("toy", 1, "pilotage run toy")
     assert recipe.config == CONFIG
     source = recipe.sources["my.reward:length"]
@@ -135,10 +135,10 @@ def test_what_is_needed_to_make_it_again_is_there(tmp_path: Path) -> None:
     assert manifest.hardware["cores"] >= 1
     create(tmp_path / "new", recipe.config, seed=recipe.seed).close()
     with pytest.raises(UsageError, match="in itself"):
-        Run.again(tmp_path / "r", tmp_path / "new" / ".." / "r")
+        Run.read_recipe(tmp_path / "r", tmp_path / "new" / ".." / "r")
     source.write_text("def length(text): return 1")
     with pytest.raises(UsageError, match="was altered"):
-        Run.again(tmp_path / "r")
+        Run.read_recipe(tmp_path / "r")
 
 
 @pytest.mark.parametrize("value", [object(), {1: 2}, {"$float": "x"}, np.zeros(2)])
@@ -151,8 +151,8 @@ def test_metrics_are_lines_with_a_step_and_non_finite_ones_null_with_an_event(tm
     with create(tmp_path / "r") as run:
         run.restore({})
         run.log(1, {"loss": torch.tensor(0.5), "count": np.int64(3), "gap": float("nan"), "norm": float("inf")})
-        run.clock(1, {"seconds": 0.25})
-        run.rollout(1, {"text": "né\ud800", "score": float("nan"), "ids": torch.tensor([1, 2])})
+        run.log_timing(1, {"seconds": 0.25})
+        run.log_rollout(1, {"text": "né\ud800", "score": float("nan"), "ids": torch.tensor([1, 2])})
         run.log(2, {"loss": 0.1})
         assert read_lines(tmp_path / "r" / "metrics.jsonl")[1] == {"step": 2, "loss": 0.1}
         with pytest.raises(UsageError, match="one number per name"):
@@ -169,22 +169,22 @@ def test_metrics_are_lines_with_a_step_and_non_finite_ones_null_with_an_event(tm
 
 def test_every_metric_is_explained_once(tmp_path: Path) -> None:
     with create(tmp_path / "r") as run:
-        run.describe("loss", "mean")
-        run.describe("loss", "mean")
+        run.describe_metric("loss", "mean")
+        run.describe_metric("loss", "mean")
         with pytest.raises(UsageError, match="explained as 'mean'"):
-            run.describe("loss", "sum")
+            run.describe_metric("loss", "sum")
         run.log(1, {"loss": 1, "other": 2})
         assert run.undescribed == ["other"]
     assert json.loads((tmp_path / "r" / "metrics.json").read_text()) == {"loss": "mean"}
     with create(tmp_path / "r") as run, pytest.raises(UsageError):
-        run.describe("loss", "sum")
+        run.describe_metric("loss", "sum")
 
 
 def test_going_on_without_restore_is_refused(tmp_path: Path) -> None:
     with create(tmp_path / "r") as run:
         run.log(1, {"loss": 1})
     with create(tmp_path / "r") as run:
-        for act in (lambda: run.log(2, {"a": 1}), lambda: run.rollout(2, {}), lambda: run.save(2, {})):
+        for act in (lambda: run.log(2, {"a": 1}), lambda: run.log_rollout(2, {}), lambda: run.save(2, {})):
             with pytest.raises(RunError, match="call restore"):
                 act()
         assert run.restore({}) == 0

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pilotage.core.errors import UsageError
 from pilotage.runs import hardware
-from pilotage.system import UsageError
 
 
 def test_progress_and_hardware_load_without_torch() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pilotage.runs import Journal, Run, RunError
-from pilotage.system import UsageError
+from pilotage.core.errors import RunError, UsageError
+from pilotage.runs import Journal, Run
 
 
 def test_answers_are_replayed_by_the_next_process(tmp_path: Path) -> None:

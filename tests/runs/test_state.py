@@ -12,9 +12,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pilotage.core.errors import UsageError
 from pilotage.runs import checkpoints
 from pilotage.runs.state import join, split
-from pilotage.system import UsageError
 
 DTYPES = [
     torch.float32,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pilotage.core.errors import UsageError
 from pilotage.runs import Run, tracking
-from pilotage.system import UsageError
 
 
 def train(directory: Path, name: str, last: int) -> int:

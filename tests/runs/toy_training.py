@@ -20,7 +20,7 @@ def train(directory: str, steps: int, disturb: bool = False) -> bool:
     with Run.create(directory, system="toy", config={**CONFIG, "steps": steps}, seed=7) as run:
         if run.finished:
             return False
-        run.describe("loss", "mean squared error of the batch")
+        run.describe_metric("loss", "mean squared error of the batch")
         model = torch.nn.Linear(4, 1)
         with torch.no_grad():
             for parameter in model.parameters():
@@ -42,9 +42,9 @@ def train(directory: str, steps: int, disturb: bool = False) -> bool:
             seen["items"].append(item)
             seen["best"] = min(loss.item(), seen["best"] or loss.item())
             run.journal("verdicts").put(str(step), {"item": item})
-            run.rollout(step, {"item": item, "seed": run.seed_for("rollout", step), "text": "né"})
-            run.clock(step, {"pid": os.getpid()})
-            run.event(step, "note", f"step {step}")
+            run.log_rollout(step, {"item": item, "seed": run.seed_for("rollout", step), "text": "né"})
+            run.log_timing(step, {"pid": os.getpid()})
+            run.log_event(step, "note", f"step {step}")
             run.log(step, {"loss": loss, "item": item})
             if step % SAVE_EVERY == 0:
                 run.save(step, state)

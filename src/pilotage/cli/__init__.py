@@ -9,9 +9,9 @@ import traceback
 from collections.abc import Sequence
 
 from pilotage import __version__
-from pilotage.cli.screen import Screen
-from pilotage.references import nearest
-from pilotage.system import UsageError
+from pilotage.cli.console import Screen
+from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
 
 VERBS = {
     "list": "the systems there are, with the verdicts on what their papers promise",

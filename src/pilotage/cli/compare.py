@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pilotage.catalogue import configure, find_system
-from pilotage.cli.run import forecast_rows
-from pilotage.cli.screen import Screen, duration, number
-from pilotage.cli.words import Verb, split
-from pilotage.launch import forecast
-from pilotage.system import System, UsageError
+from pilotage.cli.arguments import Verb, split
+from pilotage.cli.console import Screen, duration, number
+from pilotage.cli.run import cost_rows
+from pilotage.core.errors import UsageError
+from pilotage.core.registry import configure, find_system
+from pilotage.core.system import System
+from pilotage.experiments.launch import estimate_cost
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def compare(words: Sequence[str], screen: Screen) -> int:
     if own.dry_run:
         _forecast(plans, own, screen)
         return 0
-    from pilotage import experiment
+    from pilotage import experiments as experiment
 
     given = {name: getattr(own, name) for name in ("metric", "against", "workers", "out")}
     comparison = experiment.compare(
@@ -123,9 +124,9 @@ def _forecast(plans: dict[str, tuple[System, Any]], own: CompareOptions, screen:
     total = 0.0
     known = True
     for label, (system, config) in plans.items():
-        expected = forecast(system, config)
+        expected = estimate_cost(system, config)
         screen.heading(f"{label}, each of {own.seeds} seeds")
-        screen.pairs(forecast_rows(expected))
+        screen.pairs(cost_rows(expected))
         known = known and "seconds" in expected
         total += own.seeds * float(expected.get("seconds", 0.0))
     screen.line()

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, requires, version
 from pathlib import Path
 
-from pilotage.cli.screen import Screen
-from pilotage.cli.words import Verb, exactly, split
+from pilotage.cli.arguments import Verb, exactly, split
+from pilotage.cli.console import Screen
 
 Check = tuple[str, str, str]
 """What was looked at, its state (ok, missing, failed) and what is to be said about it."""

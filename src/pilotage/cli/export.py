@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pilotage.cli.screen import Screen
-from pilotage.cli.words import Verb, exactly, split
-from pilotage.system import UsageError
+from pilotage.cli.arguments import Verb, exactly, split
+from pilotage.cli.console import Screen
+from pilotage.core.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ def export(words: Sequence[str], screen: Screen) -> int:
     folder = Path(target)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not an empty folder; name a new one, so that nothing is overwritten")
-    from pilotage.launch import ACTION_POLICY, export_policy
+    from pilotage.experiments.launch import ACTION_POLICY, export_policy
 
     export_policy(Path(run), folder)
     screen.line(str(folder))

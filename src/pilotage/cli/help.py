@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from pilotage.cli.screen import Screen
-from pilotage.cli.words import Verb, option_rows
-from pilotage.system import System
+from pilotage.cli.arguments import Verb, option_rows
+from pilotage.cli.console import Screen
+from pilotage.core.system import System
 
 
 def show_help(name: str, verb: Verb, names: Sequence[str], screen: Screen) -> None:
@@ -22,12 +22,12 @@ def show_help(name: str, verb: Verb, names: Sequence[str], screen: Screen) -> No
         screen.heading(f"options of {name}")
         screen.options(option_rows(verb.options, verb.options()))
     if name == "run" and names:
-        from pilotage.catalogue import find_system
+        from pilotage.core.registry import find_system
 
         show_options(find_system(names[0]), screen)
     elif name == "do" and names:
-        from pilotage.catalogue import find_system
-        from pilotage.cli.do import list_verbs, show_action
+        from pilotage.cli.actions import list_verbs, show_action
+        from pilotage.core.registry import find_system
 
         system = find_system(names[0])
         if len(names) > 1:

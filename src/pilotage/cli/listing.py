@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from pilotage.catalogue import all_systems, find_reproduction
-from pilotage.cli.screen import Screen, fit
-from pilotage.cli.words import Verb, exactly, split
-from pilotage.references import nearest
-from pilotage.system import UsageError
+from pilotage.cli.arguments import Verb, exactly, split
+from pilotage.cli.console import Screen, fit
+from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
+from pilotage.core.registry import all_systems, find_reproduction
 
 
 @dataclass(frozen=True)

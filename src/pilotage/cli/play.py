@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pilotage.cli.screen import Screen, number
-from pilotage.cli.words import Verb, exactly, split
-from pilotage.launch import recorded
-from pilotage.system import UsageError
+from pilotage.cli.arguments import Verb, exactly, split
+from pilotage.cli.console import Screen, number
+from pilotage.core.errors import UsageError
+from pilotage.experiments.launch import recorded
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def play(words: Sequence[str], screen: Screen) -> int:
         raise UsageError(f"{run} is a run of {system.name}, which has no episodes to show; `pilotage report` shows it")
     from pilotage.report.videos import paths_plot, write_strip, write_video
 
-    played = system.actions["play"](config, run, own.episodes, own.seed)
+    played = system.load_action("play")(config, run, own.episodes, own.seed)
     out = own.out or run / "played"
     episodes = played.evaluation.episodes
     for row, frames in sorted(played.evaluation.frames.items()):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pilotage.cli.screen import Screen
-from pilotage.cli.words import Verb, exactly, split
-from pilotage.system import UsageError
+from pilotage.cli.arguments import Verb, exactly, split
+from pilotage.cli.console import Screen
+from pilotage.core.errors import UsageError
 
 
 @dataclass(frozen=True)

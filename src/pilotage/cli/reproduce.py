@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pilotage.catalogue import find_claims
-from pilotage.cli.screen import Screen
-from pilotage.cli.words import Verb, exactly, split
-from pilotage.references import nearest
-from pilotage.system import UsageError
+from pilotage.cli.arguments import Verb, exactly, split
+from pilotage.cli.console import Screen
+from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
+from pilotage.core.registry import find_claims
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def reproduce(words: Sequence[str], screen: Screen) -> int:
         )
     if own.only is not None and own.only not in claims:
         raise UsageError(f"{name} has no claim {own.only!r}{nearest(own.only, claims)}; there are {', '.join(claims)}")
-    from pilotage import experiment
+    from pilotage import experiments as experiment
 
     path = experiment.reproduce(
         name,

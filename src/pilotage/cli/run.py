@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pilotage.catalogue import configure, find_system
-from pilotage.cli.screen import Screen, duration, number
-from pilotage.cli.words import Verb, split
-from pilotage.launch import default_directory, forecast, launch, recorded
-from pilotage.system import System, UsageError
+from pilotage.cli.arguments import Verb, split
+from pilotage.cli.console import Screen, duration, number
+from pilotage.core.errors import UsageError
+from pilotage.core.registry import configure, find_system
+from pilotage.core.system import System
+from pilotage.experiments.launch import default_directory, estimate_cost, launch, recorded
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def run(words: Sequence[str], screen: Screen) -> int:
     screen.quiet = own.quiet
     system, config, seed = _plan(taken.names, taken.rest, own, seed_given=_given(words, "--seed"))
     if own.dry_run:
-        screen.pairs([("system", system.name), ("seed", str(seed)), *forecast_rows(forecast(system, config))])
+        screen.pairs([("system", system.name), ("seed", str(seed)), *cost_rows(estimate_cost(system, config))])
         return 0
     directory, resumes = default_directory(system, config, seed) if own.out is None else (own.out, False)
     finished = own.out is not None and read_result(own.out) is not None
@@ -90,7 +91,7 @@ def _given(words: Sequence[str], name: str) -> bool:
     return any(word == name or word.startswith(name + "=") for word in words)
 
 
-def forecast_rows(expected: Mapping[str, Any]) -> list[tuple[str, str]]:
+def cost_rows(expected: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a forecast says, line by line."""
     rows = []
     for name, value in expected.items():

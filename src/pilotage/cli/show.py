@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from pilotage.catalogue import find_claims, find_reproduction, find_system
-from pilotage.cli.screen import Screen, number
-from pilotage.cli.words import Verb, exactly, split
-from pilotage.system import Card, Claim
+from pilotage.cli.actions import ELSEWHERE
+from pilotage.cli.arguments import Verb, exactly, split
+from pilotage.cli.console import Screen, number
+from pilotage.core.registry import find_claims, find_reproduction, find_system
+from pilotage.core.system import Card, Claim
 
 AT_THE_EDGE = "Tuning chose these at the end of what it tried, so that others beyond might be better:"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -43,7 +44,7 @@ def show(words: Sequence[str], screen: Screen) -> int:
         edges = edges_of(reproduction)
         if edges:
             screen.line(f"{AT_THE_EDGE} {'; '.join(edges)}.")
-    verbs = [verb for verb in system.actions if verb != "cost" and (verb != "forecast" or "cost" in system.actions)]
+    verbs = [verb for verb in system.actions if verb not in ELSEWHERE]
     if verbs:
         screen.heading("further verbs over a finished run")
         screen.line(", ".join(verbs))

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pilotage.core.errors import UsageError
 from pilotage.data.pass_rates import BetaPassRate, moment_prior
-from pilotage.system import UsageError
 
 Score = Literal["p(1-p)^2", "p(1-p)"]
 Draw = Literal["thompson", "greedy"]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pilotage.core.errors import UsageError
 from pilotage.data.frames import Column, Frames
-from pilotage.system import UsageError
 
 if TYPE_CHECKING:
     from pilotage.data.demonstrations import Demonstrations, Episode

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from pilotage.core.errors import UsageError
 from pilotage.data.demonstration_checks import check, expect_alike, source_of
 from pilotage.data.frames import Column, Frames, in_memory, join, take
-from pilotage.system import UsageError
 
 
 @dataclass(frozen=True, eq=False)

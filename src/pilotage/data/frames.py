@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 
 class Frames(ABC):

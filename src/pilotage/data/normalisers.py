@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pilotage.core.errors import UsageError
 from pilotage.data.demonstrations import Demonstrations, Statistics
-from pilotage.system import UsageError
 
 Scaling = Literal["min_max", "mean_std", "identity"]
 """min_max: the data's range onto [-1, 1] (samplers clip there); mean_std: mean 0, deviation 1; identity: as it is."""

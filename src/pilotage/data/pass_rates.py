@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import beta as beta_distribution
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 _NEVER = -1
 

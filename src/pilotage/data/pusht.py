@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pilotage.core.errors import UsageError
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.numpy_archive import read_npz
 from pilotage.data.formats.zarr_replay import is_zarr, read_zarr
 from pilotage.data.frames import in_memory
-from pilotage.system import UsageError
 
 NAMES = ("pusht_demos_lowdim.npz", "pusht_cchi_v7_replay.zarr")
 """Names under which they are looked for."""

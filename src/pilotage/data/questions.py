@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from pilotage.core.errors import UsageError
 from pilotage.data.rows import Row, read_rows
-from pilotage.interfaces import Item
-from pilotage.system import UsageError
+from pilotage.types import Item
 
 Split = Literal["train", "held_out"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 Row = tuple[str, dict[str, Any]]
 """(place, such as "questions.jsonl, line 3"; fields)"""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pilotage.core.errors import UsageError
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats import minari_dataset
 from pilotage.data.formats.access import existing
@@ -18,7 +19,6 @@ from pilotage.data.formats.numpy_archive import read_npz
 from pilotage.data.formats.robomimic_hdf5 import read_robomimic
 from pilotage.data.formats.zarr_replay import is_zarr, read_zarr
 from pilotage.data.pusht import read_pusht
-from pilotage.system import UsageError
 
 _READERS: dict[str, Callable[..., Demonstrations]] = {
     "minari": read_minari,

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pilotage.core.errors import UsageError
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.frames import Column, Frames, in_memory
 from pilotage.data.normalisers import Normaliser
-from pilotage.system import UsageError
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
-"""Sampling of text behind one protocol (`pilotage.interfaces.Engine`): our decoder, transformers, vLLM."""
+"""Sampling of text behind one protocol (`pilotage.types.Engine`): our decoder, transformers, vLLM."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from pilotage.interfaces import Engine
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
+from pilotage.types import Engine
 
 if TYPE_CHECKING:
     from torch import Tensor

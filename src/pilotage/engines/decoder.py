@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pilotage.core.errors import UsageError
 from pilotage.engines.decoder_model import Cache, FusedModel
 from pilotage.engines.noise import check_distribution, draw, entropy_of, log_distribution, uniforms
 from pilotage.engines.stopping import StopStrings, check_request, end_ids
-from pilotage.interfaces import Completion, Meter, Request, Sampling
 from pilotage.networks.products import resolve_products
-from pilotage.system import UsageError
+from pilotage.types import Completion, Meter, Request, Sampling
 
 PREFILL_TOKENS = 8192
 """Most tokens of prompts in one forward pass."""

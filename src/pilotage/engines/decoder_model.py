@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 STATIC_ROTARY = ("default", "linear", "llama3", "yarn")

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pilotage.core.errors import UsageError
 from pilotage.engines.noise import check_distribution, draw, entropy_of, log_distribution, uniforms
 from pilotage.engines.stopping import StopStrings, check_request, end_ids
-from pilotage.interfaces import Completion, Meter, Request, Sampling
-from pilotage.system import UsageError
+from pilotage.types import Completion, Meter, Request, Sampling
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pilotage.interfaces import Sampling
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
+from pilotage.types import Sampling
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)

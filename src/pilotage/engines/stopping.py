@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pilotage.interfaces import Request
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
+from pilotage.types import Request
 
 BYTES_PER_CHARACTER = 4
 """A character of UTF-8 takes at most this many tokens of a byte-level vocabulary."""

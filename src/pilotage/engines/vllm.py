@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from pilotage.core.errors import UsageError
 from pilotage.engines.noise import check_distribution, sample_seed
 from pilotage.engines.stopping import check_request, end_ids
-from pilotage.interfaces import Completion, Meter, Request, Sampling
-from pilotage.system import UsageError
+from pilotage.types import Completion, Meter, Request, Sampling
 
 WEIGHTS = "model.safetensors"
 

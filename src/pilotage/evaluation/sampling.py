@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 
 def pass_at_k(right: ArrayLike, total: ArrayLike, k: int) -> NDArray[np.float64]:

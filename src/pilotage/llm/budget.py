@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pilotage.interfaces import Failed
+from pilotage.core.errors import UsageError
 from pilotage.llm.chat import ChatAnswer, Usage
-from pilotage.system import UsageError
+from pilotage.types import Failed
 
 UNITS = 10**12
 """Money is counted in whole units of 1e-12 of the user's currency, so that sums are exact."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 Source = Literal["endpoint", "local", "scripted"]
 Role = Literal["system", "user", "assistant"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from pilotage.core.errors import UsageError
 from pilotage.llm.chat import ChatAnswer
-from pilotage.system import UsageError
 
 
 def first_token_shares(answer: ChatAnswer, words: Sequence[str]) -> tuple[dict[str, float], float]:

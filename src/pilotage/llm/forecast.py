@@ -6,11 +6,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pilotage.interfaces import Failed
+from pilotage.core.errors import UsageError
 from pilotage.llm.budget import UNITS, Spent
 from pilotage.llm.chat import ChatRequest
 from pilotage.llm.service import Service
-from pilotage.system import UsageError
+from pilotage.types import Failed
 
 
 @dataclass(frozen=True)

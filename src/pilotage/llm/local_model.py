@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pilotage.interfaces import Completion, Engine, Request, Sampling
+from pilotage.core.errors import UsageError
 from pilotage.llm.chat import ChatAnswer, ChatRequest, Source, Token, Usage, seed_of, with_schema_in_words
-from pilotage.system import UsageError
+from pilotage.types import Completion, Engine, Request, Sampling
 
 
 class LocalModel:
@@ -18,7 +18,8 @@ class LocalModel:
     Answers are kept under the hash of the weights, so another checkpoint of the same name never gives old ones.
 
     Args:
-        policy: a language policy (`pilotage.policies.language.load_policy`): model, tokenizer, encode_chat, decode.
+        policy: a language policy (`pilotage.policies.language.policy.load_policy`): model, tokenizer, encode_chat,
+            decode.
         engine: made from its model (`pilotage.engines.build_engine`).
 
     Raises:

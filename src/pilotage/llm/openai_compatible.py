@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from pilotage.core.errors import UsageError
 from pilotage.llm.chat import ChatAnswer, ChatRequest, Refused, Source, Token, Usage, seed_of, with_schema_in_words
-from pilotage.system import UsageError
 
 ROOM = 64
 """Tokens that a chat template may put around a conversation, and again around each message: most are under 30."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from pilotage.core.errors import UsageError
 from pilotage.llm.chat import Refused
-from pilotage.system import UsageError
 
 
 @dataclass(frozen=True)

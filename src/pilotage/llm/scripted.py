@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from pilotage.core.errors import UsageError
 from pilotage.llm.chat import ChatAnswer, ChatRequest, Source, Usage, seed_of
-from pilotage.system import UsageError
 
 Script = Callable[[ChatRequest, int], "str | Mapping[str, Any] | ChatAnswer"]
 """`script(request, seed)` gives the text, or a mapping that becomes JSON, or a ChatAnswer for log-probabilities."""

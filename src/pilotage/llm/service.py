@@ -12,12 +12,12 @@ from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
-from pilotage.interfaces import Failed
+from pilotage.core.errors import UsageError
 from pilotage.llm.budget import Budget, BudgetReached, Counters, Prices, Spent
 from pilotage.llm.chat import ChatAnswer, ChatRequest, Provider, Refused, key_of
 from pilotage.llm.retries import Retries
 from pilotage.llm.store import Store
-from pilotage.system import UsageError
+from pilotage.types import Failed
 
 logger = logging.getLogger("pilotage.llm")
 T = TypeVar("T")

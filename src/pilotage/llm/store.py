@@ -19,9 +19,9 @@ from typing import Any
 
 import psutil
 
+from pilotage.core.errors import UsageError
 from pilotage.llm.budget import Budget, Spent
 from pilotage.llm.chat import ChatAnswer, ChatRequest, Token, Usage
-from pilotage.system import UsageError
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL) WITHOUT ROWID;

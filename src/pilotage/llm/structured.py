@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from pilotage.interfaces import Failed
+from pilotage.core.errors import UsageError
 from pilotage.llm.chat import ChatAnswer, ChatRequest, Message
 from pilotage.llm.service import Service
-from pilotage.system import UsageError
+from pilotage.types import Failed
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pilotage.interfaces import Failed
+from pilotage.core.errors import UsageError
 from pilotage.llm.chat import ChatAnswer, ChatRequest, Message, Role, Usage
 from pilotage.llm.first_token import first_token_shares
 from pilotage.llm.forecast import Forecast, forecast
 from pilotage.llm.scripted import Scripted
 from pilotage.llm.service import Service
-from pilotage.system import UsageError
+from pilotage.types import Failed
 
 Conversation = Sequence[tuple[Role, str]]
 """(role, text) of each turn; the last one asks."""

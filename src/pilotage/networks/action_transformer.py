@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pilotage.core.errors import UsageError
 from pilotage.networks.chunk_network import ChunkNetwork, sized
 from pilotage.networks.level_embedding import LevelEmbedding
-from pilotage.system import UsageError
 
 
 class ActionTransformer(ChunkNetwork):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 
 class ChunkNetwork(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 
 class AveragedWeights:

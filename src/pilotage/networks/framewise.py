@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pilotage.core.errors import UsageError
 from pilotage.networks.chunk_network import ChunkNetwork, sized
-from pilotage.system import UsageError
 
 
 class Framewise(ChunkNetwork):

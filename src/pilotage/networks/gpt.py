@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pilotage.core.errors import UsageError
 from pilotage.networks.action_transformer import small_weights
 from pilotage.networks.chunk_network import ChunkNetwork, sized
-from pilotage.system import UsageError
 
 
 class CausalBlock(nn.Module):

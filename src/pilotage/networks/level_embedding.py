@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 
 def sinusoids(level: Tensor, width: int, *, scale: float = 100.0, slowest: float = 1e4) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 PRODUCTS = ("auto", "float32", "bfloat16")
 

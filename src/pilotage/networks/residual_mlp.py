@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from pilotage.core.errors import UsageError
 from pilotage.networks.chunk_network import ChunkNetwork
 from pilotage.networks.level_embedding import LevelEmbedding
-from pilotage.system import UsageError
 
 
 class ResidualMLP(ChunkNetwork):

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from pilotage.core.pieces import declare
 from pilotage.objectives.groups import group_mean, group_size, group_spread, group_std
 from pilotage.objectives.shapes import expect, masked
 
@@ -35,6 +36,7 @@ def batch_center(reward: Tensor) -> Tensor:
     return reward - reward.mean()
 
 
+@declare(needs_group=True)
 def group_center(reward: Tensor, group: Tensor) -> Tensor:
     """R_n − μ_g: reward [N], group [N] -> [N]. Liu et al. 2025, «Understanding R1-Zero-Like Training» (Dr.GRPO)."""
     expect("N N", reward, group)
@@ -42,6 +44,7 @@ def group_center(reward: Tensor, group: Tensor) -> Tensor:
     return torch.where(group_spread(reward, group) > 0, reward - group_mean(reward, group), 0.0)
 
 
+@declare(needs_group=True)
 def group_zscore(
     reward: Tensor, group: Tensor, *, epsilon: float = 1e-6, scale: Literal["group", "batch"] = "group"
 ) -> Tensor:
@@ -56,6 +59,7 @@ def group_zscore(
     return group_center(reward, group) / (sigma + epsilon)
 
 
+@declare(needs_group=True)
 def leave_one_out(reward: Tensor, group: Tensor) -> Tensor:
     """R_n minus the mean of the other answers of its group = (R_n − μ_g)·G/(G−1): reward [N], group [N] -> [N].
 
@@ -96,6 +100,7 @@ def gae(
     return advantage
 
 
+@declare(writes=("value_target",))
 def generalised_advantage(
     token_reward: Tensor,
     value: Tensor,

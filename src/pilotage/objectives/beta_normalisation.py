@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pilotage.core.errors import UsageError
+from pilotage.core.pieces import declare
 from pilotage.objectives.advantages import group_center
 from pilotage.objectives.decomposition import decompose
 from pilotage.objectives.groups import group_mean, per_group_mean
 from pilotage.objectives.shapes import expect
-from pilotage.system import UsageError
 
 LARGEST_WEIGHT = 1e6
 """1/f is never above this (a guard against overflow, as in the authors' code)."""
@@ -93,6 +94,7 @@ def beta_fit(
     return BetaFit(a, b, *bnpo_exponents(a, b), mean, variance)
 
 
+@declare(needs_group=True)
 def beta_norm(
     reward: Tensor,
     group: Tensor,
@@ -121,6 +123,7 @@ def beta_norm(
     return group_center(unit, group) * weight
 
 
+@declare(needs_group=True)
 class SmoothedBetaNorm:
     """beta_norm whose (α, β) follow a running mean of the batches' mean and variance of pass rates, for small batches:
     an addition of this library, not of the paper.
@@ -166,6 +169,7 @@ class SmoothedBetaNorm:
         self.moments = None if state["moments"] is None else [float(value) for value in state["moments"]]
 
 
+@declare(needs_group=True)
 def decomposed_beta_norm(
     scores: Tensor, group: Tensor, *, low: float = 0.0, high: float = 1.0, max_weight: float | None = None
 ) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pilotage.core.pieces import declare
 from pilotage.objectives.advantages import group_zscore
 from pilotage.objectives.shapes import expect
 
@@ -29,6 +30,7 @@ def decompose(advantage: Callable[..., Tensor], scores: Tensor, group: Tensor, *
     return total / speakers.clamp(min=1)
 
 
+@declare(needs_group=True)
 def decoupled_zscore(scores: Tensor, group: Tensor, *, epsilon: float = 1e-4) -> Tensor:
     """group_zscore of every reward component by itself, then their mean: scores [N, K], group [N] -> [N].
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from pilotage.core.pieces import declare
 from pilotage.objectives.groups import group_spread
 from pilotage.objectives.shapes import expect
 
 
+@declare(needs_group=True)
 def keep_informative(reward: Tensor, group: Tensor) -> Tensor:
     """Rows of groups whose rewards differ: reward, group [N] -> bool [N]. Yu et al. 2025, DAPO, dynamic sampling.
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 
 def exponential_levels(count: int, sigma_min: float, sigma_max: float) -> Tensor:

@@ -13,10 +13,10 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from pilotage.core.errors import UsageError
 from pilotage.objectives.draws import Generators, uniform
 from pilotage.objectives.levels import spaced_levels
 from pilotage.objectives.shapes import expect
-from pilotage.system import UsageError
 
 Predicts = Literal["noise", "clean", "velocity", "residual"]
 """What a network is asked for. residual: the F of EDM, with D = c_skip·x + c_out·F."""

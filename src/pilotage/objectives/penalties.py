@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pilotage.core.pieces import declare
 from pilotage.objectives.divergences import k1
 from pilotage.objectives.shapes import expect, masked
 
@@ -16,6 +17,7 @@ def score_on_last_token(reward: Tensor, mask: Tensor) -> Tensor:
     return torch.where(last, reward[:, None], 0.0)
 
 
+@declare(writes=("token_reward",))
 def kl_in_reward(
     reward: Tensor, logp_old: Tensor, logp_ref: Tensor, mask: Tensor, *, coefficient: float = 0.001
 ) -> Tensor:

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from pilotage.core.errors import UsageError
 from pilotage.objectives.groups import group_index, group_mean, group_size, group_std, group_sum
 from pilotage.objectives.shapes import expect
-from pilotage.system import UsageError
 
 Credit = Literal["uniform", "std", "score", "sum_mean"]
 Source = Literal["track", "batch", "mix"]

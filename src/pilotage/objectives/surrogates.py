@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pilotage.core.pieces import declare
 from pilotage.objectives.shapes import answer_mean, expect, masked, per_token
 
 Level = Literal["token", "sequence", "trajectory"]
@@ -17,6 +18,7 @@ Level = Literal["token", "sequence", "trajectory"]
 trajectory: the product over an answer (RLOO in TRL)."""
 
 
+@declare(single_update=True)
 def reinforce(logp: Tensor, advantage: Tensor, mask: Tensor) -> Tensor:
     """−A·log π: logp, mask [N, T], advantage [N] or [N, T] -> [N, T]. Williams 1992; GTPO's ρ ≡ 1 has this gradient."""
     expect("N,T N,T", logp, mask)

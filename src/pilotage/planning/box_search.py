@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 Score = Callable[[Tensor], Tensor]
 

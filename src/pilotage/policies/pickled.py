@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 PICKLED = (".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".bin")
 """Endings of files that Python's pickle writes, such as diffusion_policy's checkpoints."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 
 def write_report(directory: Path, out: Path | None = None) -> Path:

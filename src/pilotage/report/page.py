@@ -14,13 +14,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from pilotage.charts import charts
+from pilotage.charts.curves import SPENT, Axis, curve, final_interval, is_level, levels_of
+from pilotage.charts.panels import panels_of
+from pilotage.core.errors import UsageError
 from pilotage.evaluation.verdicts import Interval, t_interval
-from pilotage.report import charts
-from pilotage.report.curves import SPENT, Axis, curve, final_interval, is_level, levels_of
 from pilotage.report.films import film_strips
-from pilotage.report.panels import panels_of
-from pilotage.report.reading import RunRecord, may_complete, read_examples, read_run
-from pilotage.system import UsageError
+from pilotage.runs.reader import RunRecord, may_complete, read_examples, read_run
 
 HEADLINES = ("held_out/accuracy", "evaluation/result", "evaluation/success")
 """What a run is first judged by, where it has it."""

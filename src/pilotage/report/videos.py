@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
-from pilotage.report.plots import COLOURS, DASHES, INK, MUTED, STYLE, finish
-from pilotage.system import UsageError
+from pilotage.charts.plots import COLOURS, DASHES, INK, MUTED, STYLE, finish
+from pilotage.core.errors import UsageError
 
 if TYPE_CHECKING:
     from pilotage.environments.control.drawing import GroundPlan

@@ -18,7 +18,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from pilotage.interfaces import Reward
+from pilotage.core.errors import UsageError
 from pilotage.rewards.combine import Component, Judged, Term, TooManyFailuresError, parse_expression, score_answers
 from pilotage.rewards.components import (
     ByTask,
@@ -33,7 +33,7 @@ from pilotage.rewards.components import (
 )
 from pilotage.rewards.math_equality import MATH_VERSION, MathEquality, quick_verdict
 from pilotage.rewards.workers import Judge, WorkerPool
-from pilotage.system import UsageError
+from pilotage.types import Reward
 
 REWARDS = ("exact", "math", "partial", "format", "overlong", "length")
 """The names that an expression may use, besides functions."""

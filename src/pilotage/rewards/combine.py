@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pilotage.interfaces import Failed, Item, Reward, Score
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
+from pilotage.types import Failed, Item, Reward, Score
 
 
 class TooManyFailuresError(UsageError):

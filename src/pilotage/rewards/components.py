@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pilotage.interfaces import Failed, Item, Score
+from pilotage.core.errors import UsageError
 from pilotage.rewards.workers import WorkerPool
-from pilotage.system import UsageError
+from pilotage.types import Failed, Item, Score
 
 
 class Journal(Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from pilotage.interfaces import Item
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
+from pilotage.types import Item
 
 _NUMBER = re.compile(
     r"\$?\s*([+-]?)((?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]{1,100})(?:\.[0-9]{1,100})?|\.[0-9]{1,100})\.?\s*\$?"

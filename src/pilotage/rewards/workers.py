@@ -16,9 +16,9 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from pilotage.interfaces import Failed, Item, Score
+from pilotage.core.errors import UsageError
 from pilotage.rewards.worker_process import HEADER
-from pilotage.system import UsageError
+from pilotage.types import Failed, Item, Score
 
 _START_LIMIT = 120.0
 """Seconds that a worker may take to start, on a busy machine."""

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pilotage.interfaces import ControlPolicy
+from pilotage.core.errors import UsageError
 from pilotage.rollouts.episodes import Episode, Evaluation, Seconds, Trajectory
-from pilotage.rollouts.lanes import EnvLanes, Lanes, Start, Step, VectorLanes
 from pilotage.rollouts.observations import Window, batched, policy_view
-from pilotage.system import UsageError
+from pilotage.rollouts.vector_envs import EnvLanes, Lanes, Start, Step, VectorLanes
+from pilotage.types import ControlPolicy
 
 if TYPE_CHECKING:
     import gymnasium

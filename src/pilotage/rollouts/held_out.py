@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pilotage.interfaces import Engine, Item, Request, Sampling
+from pilotage.types import Engine, Item, Request, Sampling
 
 
 @dataclass

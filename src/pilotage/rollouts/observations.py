@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 GOAL = "goal"
 """The one entry without a window: what is to be reached, as it stands now."""

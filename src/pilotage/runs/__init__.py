@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from pilotage.runs.artifacts import verify_artifact as verify_artifact
     from pilotage.runs.directory import Run as Run
     from pilotage.runs.directory import read_result as read_result
-    from pilotage.runs.errors import DiskFull as DiskFull
-    from pilotage.runs.errors import NonFinite as NonFinite
-    from pilotage.runs.errors import RunError as RunError
     from pilotage.runs.hardware import check_device as check_device
     from pilotage.runs.hardware import resolve_precision as resolve_precision
     from pilotage.runs.journal import Journal as Journal
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
     from pilotage.runs.manifest import Recipe as Recipe
     from pilotage.runs.metrics import read_lines as read_lines
     from pilotage.runs.progress import Progress as Progress
-    from pilotage.runs.streams import derive_seed as derive_seed
     from pilotage.runs.tracking import TRACKERS as TRACKERS
 
 _WHERE = {
@@ -37,9 +33,6 @@ _WHERE = {
     "verify_artifact": "artifacts",
     "Run": "directory",
     "read_result": "directory",
-    "DiskFull": "errors",
-    "NonFinite": "errors",
-    "RunError": "errors",
     "check_device": "hardware",
     "resolve_precision": "hardware",
     "Journal": "journal",
@@ -47,7 +40,6 @@ _WHERE = {
     "Recipe": "manifest",
     "read_lines": "metrics",
     "Progress": "progress",
-    "derive_seed": "streams",
     "TRACKERS": "tracking",
 }
 __all__ = sorted(_WHERE)

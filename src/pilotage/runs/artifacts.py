@@ -16,10 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pilotage.runs.durable import Lock, disk_errors, put_directory, sync
-from pilotage.runs.errors import RunError
-from pilotage.runs.plain import digest, plain
-from pilotage.system import UsageError
+from pilotage.core.atomic_io import Lock, disk_errors, replace_directory, sync
+from pilotage.core.errors import RunError, UsageError
+from pilotage.core.serialisation import digest, to_json
 
 FORMAT = 1
 _ABOUT = "artifact.json"
@@ -59,7 +58,7 @@ def artifact(
         "name": name,
         "maker": _qualified_name(maker),
         "code": hashlib.sha256((_source(maker) if code is None else code).encode()).hexdigest(),
-        "config": plain(config),
+        "config": to_json(config),
         "inputs": [_input_hash(Path(path)) for path in inputs],
     }
     key = digest(parts)
@@ -94,7 +93,7 @@ def _make(
         (aside / _ABOUT).write_text(json.dumps(document, indent=2) + "\n")
         for path in [*sorted(aside.rglob("*")), aside]:
             sync(path)
-        put_directory(aside, place)
+        replace_directory(aside, place)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise

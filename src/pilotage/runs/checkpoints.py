@@ -17,8 +17,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pilotage.runs.durable import disk_errors, put_directory, remove_directory, sync
-from pilotage.runs.errors import RunError
+from pilotage.core.atomic_io import disk_errors, remove_directory, replace_directory, sync
+from pilotage.core.errors import RunError
 from pilotage.runs.state import join, save_tensors, split
 
 FORMAT = 1
@@ -53,7 +53,7 @@ def write(directory: Path, step: int, state: Mapping[str, Any], book: Mapping[st
         directory.mkdir(exist_ok=True)
         try:
             _write_files(aside, {"format": FORMAT, "step": step, **tree}, tensors)
-            put_directory(aside, place)
+            replace_directory(aside, place)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise

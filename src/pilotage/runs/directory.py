@@ -11,20 +11,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from pilotage.interfaces import Stateful
+from pilotage.core.atomic_io import Lock, disk_errors, remove_stale_files, replace_directory, write_atomically
+from pilotage.core.errors import NonFinite, RunError, UsageError
+from pilotage.core.serialisation import differences, from_json, suggestion, to_json
+from pilotage.random.streams import Streams, derive_seed
 from pilotage.runs import checkpoints
 from pilotage.runs.artifacts import artifact, read_artifact
-from pilotage.runs.durable import Lock, disk_errors, put_directory, sweep, write_atomically
-from pilotage.runs.errors import NonFinite, RunError
 from pilotage.runs.hardware import check_device, numerics, versions
 from pilotage.runs.journal import Journal
 from pilotage.runs.manifest import Manifest, Recipe
 from pilotage.runs.metrics import FILES, Records, numbers
-from pilotage.runs.plain import differences, plain, suggestion, unplain
 from pilotage.runs.state import save_tensors
-from pilotage.runs.streams import Streams, derive_seed
 from pilotage.runs.tracking import Trackers
-from pilotage.system import UsageError
+from pilotage.types import Stateful
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +83,7 @@ class Run:
             )
         lock = _locked(directory)
         try:
-            sweep(directory)
+            remove_stale_files(directory)
             begun = (directory / "run.json").exists()
             if begun and not resume:
                 raise UsageError(f"{directory} holds a run already; give another directory, or allow it to resume")
@@ -107,7 +106,7 @@ class Run:
         manifest = Manifest.read(directory)
         lock = _locked(directory)
         try:
-            sweep(directory)
+            remove_stale_files(directory)
             stored = manifest.numerics
             # A GPU is stored by its model's name, which is not a device that torch knows.
             device = stored["device"] if stored["device"] in ("cpu", "mps") else "cuda"
@@ -122,15 +121,15 @@ class Run:
         if begun and not finished:
             manifest.refuse_other_numerics(directory, now)
         if (directory / "checkpoints").is_dir():
-            sweep(directory / "checkpoints")
+            remove_stale_files(directory / "checkpoints")
         run = cls(directory, manifest, lock, begun=begun)
         if begun and not finished and (changed := differences(manifest.versions, versions())):
             listed = "; ".join(f"{name} was {before}, is {after}" for name, (before, after) in changed.items())
-            run.event(None, "versions", f"going on with other versions: {listed}")
+            run.log_event(None, "versions", f"going on with other versions: {listed}")
         return run
 
     @staticmethod
-    def again(directory: Path | str, new_directory: Path | str | None = None) -> Recipe:
+    def read_recipe(directory: Path | str, new_directory: Path | str | None = None) -> Recipe:
         """What it takes to make the run in `directory` again (`pilotage run --from`), without locking it.
 
         Raises UsageError when it is no run, when `new_directory` is the same one, or when a kept source was altered."""
@@ -188,7 +187,7 @@ class Run:
 
     # ---- what happens ------------------------------------------------------------------------------------------------
 
-    def describe(self, name: str, text: str) -> None:
+    def describe_metric(self, name: str, text: str) -> None:
         """Explain the metric `name`, once: what it is, its unit and range. Kept in metrics.json.
 
         Raises UsageError when it was explained differently before."""
@@ -205,18 +204,18 @@ class Run:
         finite = self._records.log(step, metrics)
         self._trackers.log(step, finite, self._resumed_at)
 
-    def clock(self, step: int, readings: Mapping[str, float]) -> None:
+    def log_timing(self, step: int, readings: Mapping[str, float]) -> None:
         """Write a line of clock readings (seconds, rates) to timing.jsonl, which no comparison of runs looks
         at; on disk after the next `log`."""
         self._refuse_before_restore()
         self._records.add("timing", {"step": step, **numbers(readings)})
 
-    def rollout(self, step: int, record: Mapping[str, Any]) -> None:
+    def log_rollout(self, step: int, record: Mapping[str, Any]) -> None:
         """Write what the policy did to rollouts.jsonl (strings, numbers, lists); on disk after the next `log`."""
         self._refuse_before_restore()
         self._records.add("rollouts", {"step": step, **record})
 
-    def event(self, step: int | None, kind: str, text: str) -> None:
+    def log_event(self, step: int | None, kind: str, text: str) -> None:
         """Write a warning or alarm to events.jsonl. With step None it is about the process (it was resumed, a
         checkpoint was broken) and stays when the run goes back to a checkpoint."""
         self._records.event(step, kind, text)
@@ -235,7 +234,7 @@ class Run:
         finite = bool(torch.isfinite(value).all()) if isinstance(value, torch.Tensor) else math.isfinite(value)
         if finite:
             return
-        self.event(step, "non-finite", f"{name} is not finite, which stops the run")
+        self.log_event(step, "non-finite", f"{name} is not finite, which stops the run")
         good = next(iter(checkpoints.listed(self.directory / "checkpoints")), None)
         kept = self._keep_batch(step, name, batch) if batch else None
         raise NonFinite(step, name, kept, good[1] if good else None)
@@ -247,7 +246,7 @@ class Run:
             aside.mkdir()
             save_tensors(batch, aside / "batch.safetensors")
             (aside / "failure.json").write_text(json.dumps({"step": step, "name": name}))
-            put_directory(aside, place)
+            replace_directory(aside, place)
         return place
 
     def journal(self, name: str) -> Journal:
@@ -333,7 +332,7 @@ class Run:
             self._load(chosen, state)
         self._records.cut(dict.fromkeys(FILES, 0) if chosen is None else chosen.book["offsets"])
         for text in broken:
-            self.event(None, "broken checkpoint", f"skipped: {text}")
+            self.log_event(None, "broken checkpoint", f"skipped: {text}")
         if not broken:  # a kill may have come between writing the last one and removing an old one
             checkpoints.prune(self.directory / "checkpoints")
         self._resumed_at = 0 if chosen is None else chosen.step
@@ -360,7 +359,7 @@ class Run:
         """Declare the run done: `result` (numbers by name) goes to result.json, non-finite ones as they are.
 
         Raises RunError when it was finished with another result."""
-        entry = {"format": RESULT_FORMAT, "metrics": plain(numbers(result), "result")}
+        entry = {"format": RESULT_FORMAT, "metrics": to_json(numbers(result), "result")}
         path = self.directory / "result.json"
         self._records.sync()
         if path.exists() and json.loads(path.read_text()) != entry:
@@ -386,7 +385,7 @@ def read_result(directory: Path | str) -> Mapping[str, float] | None:
     stored = json.loads(path.read_text())
     if stored.get("format") != RESULT_FORMAT:
         raise UsageError(f"{path} has format {stored.get('format')!r}; this version of pilotage reads {RESULT_FORMAT}")
-    return unplain(stored["metrics"])
+    return from_json(stored["metrics"])
 
 
 def _locked(directory: Path) -> Lock:

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 _FEATURES = frozenset(

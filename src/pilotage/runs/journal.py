@@ -8,9 +8,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from pilotage.runs.durable import disk_errors, write_all
-from pilotage.runs.errors import RunError
-from pilotage.runs.plain import canonical, plain, unplain
+from pilotage.core.atomic_io import disk_errors, write_all
+from pilotage.core.errors import RunError
+from pilotage.core.serialisation import canonical, from_json, to_json
 
 
 class Journal:
@@ -30,7 +30,7 @@ class Journal:
         for number, row in enumerate(data[:complete].split(b"\n")[:-1], start=1):
             try:
                 entry = json.loads(row)
-                self._values.setdefault(entry["key"], unplain(entry["value"]))
+                self._values.setdefault(entry["key"], from_json(entry["value"]))
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(
                     f"{self.path}, line {number}, is not a journal entry ({error!r}); restore the file or remove "
@@ -52,7 +52,7 @@ class Journal:
 
         Returns the answer that stands. It survives the death of the process as soon as this returns. Raises
         UsageError for a value that JSON cannot hold, DiskFull without room."""
-        entry = plain(value, f"the answer to {key!r}")
+        entry = to_json(value, f"the answer to {key!r}")
         with self._lock:
             if key not in self._values:
                 row = canonical({"key": key, "value": entry}).encode() + b"\n"
@@ -63,7 +63,7 @@ class Journal:
                         os.ftruncate(self._descriptor, self._size)
                         raise
                 self._size += len(row)
-                self._values[key] = unplain(entry)
+                self._values[key] = from_json(entry)
             return self._values[key]
 
     def sync(self) -> None:

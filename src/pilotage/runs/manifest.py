@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pilotage.runs.durable import write_atomically
+from pilotage.core.atomic_io import write_atomically
+from pilotage.core.errors import UsageError
+from pilotage.core.serialisation import differences, from_json, suggestion, to_json
 from pilotage.runs.hardware import commit, hardware, versions
-from pilotage.runs.plain import differences, plain, suggestion, unplain
-from pilotage.system import UsageError
 
 FORMAT = 1
 
@@ -66,7 +66,7 @@ class Manifest:
         """Describe a new run, and keep the source of its user functions in `directory`/sources."""
         return cls(
             system=system,
-            config=_put_sources(plain(config), directory),
+            config=_put_sources(to_json(config), directory),
             seed=seed,
             command=command,
             numerics=dict(numerics),
@@ -113,7 +113,7 @@ class Manifest:
 
     def refuse_other(self, directory: Path, system: str, config: Mapping[str, Any], seed: int) -> None:
         """Raise UsageError that lists what differs, unless system, configuration and seed are those of this run."""
-        asked = {"system": system, "seed": seed, "config": _hash_sources(plain(config))}
+        asked = {"system": system, "seed": seed, "config": _hash_sources(to_json(config))}
         stored = {"system": self.system, "seed": self.seed, "config": _hash_sources(self.config)}
         found = differences(stored, asked)
         if found:
@@ -140,7 +140,7 @@ class Manifest:
         sources: dict[str, Path] = {}
         return Recipe(
             system=self.system,
-            config=unplain(_take_sources(self.config, directory, sources)),
+            config=from_json(_take_sources(self.config, directory, sources)),
             seed=self.seed,
             command=self.command,
             precision=self.numerics["precision"],

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pilotage.runs.durable import disk_errors, write_all, write_atomically
-from pilotage.runs.errors import RunError
-from pilotage.runs.plain import line
-from pilotage.system import UsageError
+from pilotage.core.atomic_io import disk_errors, write_all, write_atomically
+from pilotage.core.errors import RunError, UsageError
+from pilotage.core.serialisation import line
 
 FILES = ("metrics", "timing", "rollouts", "events")
 """The JSON Lines files of a run, by their stems."""

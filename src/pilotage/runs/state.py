@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 _UNSAFE = ["complex128", "quint8", "qint8", "qint32", "quint4x2", "quint2x4"]
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pilotage.runs.durable import write_atomically
-from pilotage.runs.plain import suggestion
-from pilotage.system import UsageError
+from pilotage.core.atomic_io import write_atomically
+from pilotage.core.errors import UsageError
+from pilotage.core.serialisation import suggestion
 
 
 class Tracker(ABC):

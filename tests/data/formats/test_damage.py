@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tests.data.encoded import encoded
 
+from pilotage.core.errors import UsageError
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.numpy_archive import read_npz, write_npz
 from pilotage.data.sources import open_demonstrations
-from pilotage.system import UsageError
 
 DAMAGES = 12
 """Per format and kind. The files are small, so that headers and tables are met as often as numbers."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pilotage.core.errors import UsageError
 from pilotage.data.formats.d4rl_hdf5 import read_d4rl
 from pilotage.data.formats.robomimic_hdf5 import read_robomimic
-from pilotage.system import UsageError
 
 h5py = pytest.importorskip("h5py", reason="HDF5 files need the extra robots")
 

@@ -20,10 +20,10 @@ from tests.data.formats.lerobot_files import (
     write_video,
 )
 
+from pilotage.core.errors import UsageError
 from pilotage.data.formats.lerobot_dataset import read_lerobot
 from pilotage.data.formats.lerobot_frames import _Reader
 from pilotage.data.windows import Windows
-from pilotage.system import UsageError
 
 pytest.importorskip("av", reason="reading LeRobot videos needs the extra robots")
 pytest.importorskip("pyarrow", reason="reading LeRobot tables needs the extra robots")

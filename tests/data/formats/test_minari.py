@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.data.encoded import encoded, expect_same, reward, state
 
+from pilotage.core.errors import UsageError
 from pilotage.data.formats.minari_dataset import read_minari, write_minari
-from pilotage.system import UsageError
 
 minari = pytest.importorskip("minari", reason="Minari needs the extra robots")
 h5py = pytest.importorskip("h5py", reason="Minari needs the extra robots")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tests.data.encoded import encoded, expect_same
 
+from pilotage.core.errors import UsageError
 from pilotage.data.formats.numpy_archive import read_npz, write_npz
-from pilotage.system import UsageError
 
 
 @pytest.mark.parametrize("last", [True, False])

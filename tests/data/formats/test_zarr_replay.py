@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pilotage.core.errors import UsageError
 from pilotage.data.formats.zarr_replay import read_zarr
-from pilotage.system import UsageError
 
 zarr = pytest.importorskip("zarr", reason="zarr buffers need the extra robots")
 

@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip("pymunk")
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.control import control_env, control_expert
 from pilotage.environments.control.block_push import IN_TARGET, LARGEST_STEP
-from pilotage.system import UsageError
 
 
 def play(env, seed: int, turn: int, options=None):

@@ -13,13 +13,14 @@ from pilotage.environments.control.encounter import (
     walk,
 )
 from pilotage.environments.control.encounter_drive import Encounter
-from pilotage.environments.control.geometry import roll_out
-from pilotage.environments.control.lanes import futures, in_ego_frame
-from pilotage.environments.control.lanes import signals as lane_signals
-from pilotage.environments.control.lanes_drive import LanesDrive, unpack
-from pilotage.planning.descent import descend
+
 from pilotage.rewards.temporal_logic import robustness
-from pilotage.rewards.temporal_logic.driving import encounter_rule
+from pilotage.systems.robots.stl_diffusion.descent import descend
+from pilotage.systems.robots.stl_diffusion.env.geometry import roll_out
+from pilotage.systems.robots.stl_diffusion.env.highway import futures, in_ego_frame
+from pilotage.systems.robots.stl_diffusion.env.highway import signals as lane_signals
+from pilotage.systems.robots.stl_diffusion.env.highway_drive import LanesDrive, unpack
+from pilotage.systems.robots.stl_diffusion.signals import encounter_rule
 
 
 @pytest.mark.parametrize("environment", [LanesDrive, Encounter, lambda: Encounter(yielding=True)])

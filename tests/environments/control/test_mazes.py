@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.control import control_env
 from pilotage.environments.control.homotopy import RouteWord
-from pilotage.system import UsageError
 
 
 def word(points, obstacles) -> str:

@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("gymnasium_robotics")
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.control import collect, control_env, control_expert
-from pilotage.system import UsageError
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import torch
 pytest.importorskip("gym_pusht")
 pytest.importorskip("cv2", reason="gym-pusht draws with OpenCV, which needs libGL", exc_type=ImportError)
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.control import control_env
 from pilotage.environments.control.push_t import shown_state
 from pilotage.environments.control.replay import ActionLog
 from pilotage.rollouts.control import evaluate
-from pilotage.rollouts.lanes import Start
-from pilotage.system import UsageError
+from pilotage.rollouts.vector_envs import Start
 
 
 @pytest.fixture(scope="module")

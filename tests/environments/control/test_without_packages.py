@@ -6,9 +6,9 @@ import builtins
 
 import pytest
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.control import control_env
 from pilotage.environments.control.graphics import explain_rendering
-from pilotage.system import UsageError
 
 
 def refusing(monkeypatch, package: str, error: ImportError):

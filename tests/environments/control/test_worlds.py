@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.control import CONTROL_ENVS, collect, control_env, control_expert, episode_seed
 from pilotage.rollouts.control import evaluate
-from pilotage.system import UsageError
 
 pytest.importorskip("gymnasium_robotics")
 pytest.importorskip("gym_pusht")

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.economy.tax_schedule import (
     SEVEN,
     STATUSES,
@@ -18,7 +19,6 @@ from pilotage.environments.economy.tax_schedule import (
     rates_of_tax,
     tax,
 )
-from pilotage.system import UsageError
 
 
 def dollars(*values):

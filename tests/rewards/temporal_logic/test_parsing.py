@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given, settings
 from tests.rewards.temporal_logic.random_formulas import formulas
 
+from pilotage.core.errors import UsageError
 from pilotage.rewards.temporal_logic import (
     Always,
     And,
@@ -16,7 +17,6 @@ from pilotage.rewards.temporal_logic import (
     names,
     parse,
 )
-from pilotage.system import UsageError
 
 V, VMAX, X = name("v"), name("vmax"), name("x")
 

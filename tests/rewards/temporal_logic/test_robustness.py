@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rewards.temporal_logic.random_formulas import NAMES, Plain, formulas, simple
 
+from pilotage.core.errors import UsageError
 from pilotage.rewards.temporal_logic import (
     Always,
     And,
@@ -23,7 +24,6 @@ from pilotage.rewards.temporal_logic import (
     robustness_trace,
     smoothing_bound,
 )
-from pilotage.system import UsageError
 
 HERE = Path(__file__).resolve().parent
 ORACLE = json.loads((HERE / "rtamt.json").read_text())

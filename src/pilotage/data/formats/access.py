@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 
 def package(name: str, what: str) -> Any:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from pilotage.core.errors import UsageError
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.access import as_actions
 from pilotage.data.formats.hdf5_files import array, opened
-from pilotage.system import UsageError
 
 _READ = {"observations", "actions", "rewards", "terminals", "timeouts", "next_observations"}
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from pilotage.core.errors import UsageError
 from pilotage.data.formats.access import existing, package
 from pilotage.data.frames import Frames
-from pilotage.system import UsageError
 
 
 @contextmanager

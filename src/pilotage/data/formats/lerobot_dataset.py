@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from pilotage.core.errors import UsageError
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.access import as_actions, camera, existing, read_json
 from pilotage.data.formats.lerobot_frames import EncodedFrames, VideoFrames
 from pilotage.data.formats.lerobot_tables import EpisodeTable, StepTable
 from pilotage.data.frames import Column
-from pilotage.system import UsageError
 
 _BOOKKEEPING = {"timestamp", "frame_index", "episode_index", "index", "task_index"}
 _PICTURES = ("video", "image")

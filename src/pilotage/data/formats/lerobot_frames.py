@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from pilotage.core.errors import UsageError
 from pilotage.data.formats.access import package
 from pilotage.data.frames import Frames
-from pilotage.system import UsageError
 
 _SEEK = 2.0
 """Seconds ahead from which jumping to a key frame is tried instead of decoding all in between."""

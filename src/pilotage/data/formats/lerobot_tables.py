@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from pilotage.core.errors import UsageError
 from pilotage.data.formats.access import package
-from pilotage.system import UsageError
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> Any:

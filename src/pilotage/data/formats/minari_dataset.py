@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from pilotage.core.errors import UsageError
 from pilotage.data.demonstrations import Demonstrations, Episode
 from pilotage.data.formats.access import as_actions, camera, is_picture, package, read_json
 from pilotage.data.frames import Column
-from pilotage.system import UsageError
 
 ID = re.compile(r"(?:[-\w][-\w/]*[-\w]/)?[-\w]+-v\d+")
 """What the id of a data set looks like, such as D4RL/pointmaze/umaze-v2."""

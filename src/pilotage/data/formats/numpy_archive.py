@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from pilotage.core.errors import UsageError
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.access import as_actions, existing
 from pilotage.data.frames import Column, in_memory
-from pilotage.system import UsageError
 
 _ACTIONS = ("action", "actions")
 _OWN = {"episode_ends", "reward", "terminated", "truncated", "meta", "episode_meta", *_ACTIONS}

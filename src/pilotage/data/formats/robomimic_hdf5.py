@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from pilotage.core.errors import UsageError
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.access import as_actions, camera, is_picture
 from pilotage.data.formats.hdf5_files import HDF5Frames, array, opened
 from pilotage.data.frames import Column
-from pilotage.system import UsageError
 
 
 def read_robomimic(path: str | Path, *, mask: str | None = None) -> Demonstrations:

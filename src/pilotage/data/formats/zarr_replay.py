@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from pilotage.core.errors import UsageError
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.access import as_actions, camera, existing, package
 from pilotage.data.frames import Column, Frames
-from pilotage.system import UsageError
 
 _FAULTS = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SystemError, zipfile.BadZipFile)
 """What zarr, its codecs and its JSON raise for damaged files."""

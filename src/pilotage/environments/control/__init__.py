@@ -9,8 +9,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.control.experts import Expert, collect, episode_seed
-from pilotage.system import UsageError
 
 if TYPE_CHECKING:
     import gymnasium

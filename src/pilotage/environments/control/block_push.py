@@ -14,8 +14,8 @@ import numpy as np
 import pymunk
 from gymnasium import spaces
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.control.drawing import BLUE, GREEN, INK, ORANGE, PURPLE, GroundPlan, draw_plan
-from pilotage.system import UsageError
 
 WORKSPACE = (0.15, 0.7, -0.5, 0.5)
 """x from, x to, y from, y to of the pusher."""

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 
 class Displaced(gymnasium.Wrapper):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 if TYPE_CHECKING:
     import gymnasium

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 _SIGNS = ("egl", "osmesa", "glfw", "opengl", "libgl", "glx", "glget", "gladload", "display", "framebuffer", "rendering")
 REMEDY = (

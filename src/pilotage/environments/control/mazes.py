@@ -15,9 +15,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.control.drawing import BLUE, INK, GroundPlan, draw_plan
 from pilotage.environments.control.homotopy import RouteWord
-from pilotage.system import UsageError
 
 Cell = tuple[int, int]
 REACHED = 0.45

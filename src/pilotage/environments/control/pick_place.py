@@ -12,8 +12,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.control.graphics import explain_rendering
-from pilotage.system import UsageError
 
 REACHED = 0.05
 """Distance in metres from object to goal that counts as there."""

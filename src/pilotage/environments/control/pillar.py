@@ -13,8 +13,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.control.drawing import BLUE, INK, GroundPlan, draw_plan
-from pilotage.system import UsageError
 
 START, GOAL, GOAL_RADIUS = (-1.6, 0.0), (1.0, 0.0), 0.12
 PILLAR = (0.0, 0.0, 0.25)

@@ -12,8 +12,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.control.drawing import GroundPlan
-from pilotage.system import UsageError
 
 GOAL_POSE = (256.0, 256.0, np.pi / 4)
 SUCCESS_COVERAGE = 0.95

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 
 class ActionLog(gymnasium.Wrapper):

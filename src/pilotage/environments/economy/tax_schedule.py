@@ -15,7 +15,7 @@ from importlib.resources import files
 import torch
 from torch import Tensor
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 FLAT = (0.0,)
 THREE = (0.0, 90_000.0, 159_100.0)

@@ -7,11 +7,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.text.arithmetic import Add, Chain10
 from pilotage.environments.text.puzzles import Countdown, Maze, Sort
 from pilotage.environments.text.reasoning_gym import PREFIX, RGTask
 from pilotage.environments.text.task import TextTask, content_hash, split_of
-from pilotage.system import UsageError
 
 TEXT_TASKS: dict[str, type[TextTask]] = {task.name: task for task in (Add, Chain10, Countdown, Sort, Maze)}
 """The tasks that need no extra, by name."""

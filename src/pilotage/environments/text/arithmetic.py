@@ -6,7 +6,7 @@ import random
 import re
 
 from pilotage.environments.text.task import TextTask, share_of_equal
-from pilotage.interfaces import Item
+from pilotage.types import Item
 
 
 class Add(TextTask):

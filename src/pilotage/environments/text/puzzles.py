@@ -7,7 +7,7 @@ import re
 from collections import Counter, deque
 
 from pilotage.environments.text.task import TextTask, share_of_equal
-from pilotage.interfaces import Item
+from pilotage.types import Item
 
 _STEP = re.compile(r"(-?[0-9]{1,9})([+\-*])(-?[0-9]{1,9})=(-?[0-9]{1,18})")
 

@@ -9,9 +9,9 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pilotage.core.errors import UsageError
 from pilotage.environments.text.task import TextTask
-from pilotage.interfaces import Item
-from pilotage.system import UsageError
+from pilotage.types import Item
 
 PREFIX = "reasoning-gym:"
 

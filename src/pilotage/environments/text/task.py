@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from pilotage.interfaces import Item
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
+from pilotage.types import Item
 
 Split = Literal["train", "held_out"]
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 RESERVED = frozenset({"always", "eventually", "until", "and", "or", "not", "implies", "inf"})
 """Words of the text form, which no signal may be called."""

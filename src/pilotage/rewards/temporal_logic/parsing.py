@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pilotage.core.errors import UsageError
 from pilotage.rewards.temporal_logic.formulas import (
     RESERVED,
     Always,
@@ -32,7 +33,6 @@ from pilotage.rewards.temporal_logic.formulas import (
     Predicate,
     Until,
 )
-from pilotage.system import UsageError
 
 _TOKEN = re.compile(
     r"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pilotage.core.errors import UsageError
 from pilotage.rewards.temporal_logic.formulas import (
     Always,
     And,
@@ -30,7 +31,6 @@ from pilotage.rewards.temporal_logic.formulas import (
     parts,
 )
 from pilotage.rewards.temporal_logic.windows import checked_temperature, greatest, greatest_of_window, until
-from pilotage.system import UsageError
 
 Parameters = Mapping[str, "Tensor | float"]
 """Values of a parametric formula by name: numbers, or tensors of the batch's shape [...]."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pilotage.system import UsageError
+from pilotage.core.errors import UsageError
 
 
 @dataclass(frozen=True)

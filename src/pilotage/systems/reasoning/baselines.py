@@ -4,22 +4,32 @@ The numbers are those of the papers; where trainers differ (TRL, verl) the docs 
 
 from __future__ import annotations
 
-from pilotage.system import Card, Paper, System
-from pilotage.trainers.text_config import ACTIONS, TextConfig, train
+from collections.abc import Mapping
+
+from pilotage.core.system import Card, Paper, System
+from pilotage.training.language.config import ACTIONS, RUN, TextConfig
 
 
-def _row(name: str, summary: str, use_when: str, avoid_when: str, paper: Paper | None, config: TextConfig) -> System:
+def _row(
+    name: str,
+    summary: str,
+    use_when: str,
+    avoid_when: str,
+    paper: Paper | None,
+    config: TextConfig,
+    pieces: Mapping[str, Mapping[str, str]] | None = None,
+) -> System:
     card = Card(
         name=name,
         family="reasoning",
         summary=summary,
-        audience="Whoever needs a baseline that is exactly what its name says.",
+        audience="For anyone who needs a faithful baseline.",
         use_when=use_when,
         avoid_when=avoid_when,
         paper=paper,
         baseline=True,
     )
-    return System(card, config, train, ACTIONS)
+    return System(card, config, RUN, ACTIONS, pieces=pieces or {})
 
 
 REINFORCE_PLUS_PLUS = Paper(
@@ -34,6 +44,18 @@ SYSTEMS = [
         "Rewards are mostly positive or mostly negative: without a baseline the gradient is noisy.",
         Paper("Simple Statistical Gradient-Following Algorithms for Connectionist RL (Williams 1992)", ""),
         TextConfig(advantage="score", surrogate="reinforce", aggregate="seq_mean_token_sum"),
+        {
+            "sampler": {"uniform": "pilotage.data.curricula:UniformSampler"},
+            "advantage": {
+                "score": "pilotage.objectives.advantages:score_itself",
+                "batch_center": "pilotage.objectives.advantages:batch_center",
+            },
+            "surrogate": {"reinforce": "pilotage.objectives.surrogates:reinforce"},
+            "aggregate": {
+                "seq_mean_token_sum": "pilotage.objectives.aggregation:seq_mean_token_sum",
+                "token_sum_norm": "pilotage.objectives.aggregation:token_sum_norm",
+            },
+        },
     ),
     _row(
         "reinforce-mean",
@@ -42,6 +64,7 @@ SYSTEMS = [
         "Answers per prompt are very few: the mean contains the answer itself.",
         None,
         TextConfig(advantage="center", surrogate="reinforce", aggregate="seq_mean_token_sum"),
+        {"advantage": {"center": "pilotage.objectives.advantages:group_center"}},
     ),
     _row(
         "remax",
@@ -52,6 +75,7 @@ SYSTEMS = [
             "ReMax: A Simple, Effective, and Efficient Reinforcement Learning Method for Aligning LLMs", "2310.10505"
         ),
         TextConfig(advantage="greedy_baseline", surrogate="reinforce", aggregate="seq_mean_token_sum"),
+        {"advantage": {"greedy_baseline": "pilotage.objectives.advantages:greedy_baseline"}},
     ),
     _row(
         "rloo",
@@ -65,6 +89,7 @@ SYSTEMS = [
             surrogate="clip:level=trajectory",
             aggregate="seq_mean_token_sum",
         ),
+        {"advantage": {"leave_one_out": "pilotage.objectives.advantages:leave_one_out"}},
     ),
     _row(
         "ppo",
@@ -80,6 +105,17 @@ SYSTEMS = [
             penalty="kl:coefficient=0.001",
             minibatches=4,
         ),
+        {
+            "advantage": {"gae": "pilotage.objectives.advantages:generalised_advantage"},
+            "surrogate": {"clip": "pilotage.objectives.surrogates:clip"},
+            "shaping": {"whiten": "pilotage.objectives.normalisation:whiten"},
+            "penalty": {
+                "kl": "pilotage.objectives.penalties:kl_in_reward",
+                "adaptive_kl": "pilotage.training.language.kl_controller:AdaptiveKLPenalty",
+            },
+            "regulariser": {"entropy_bonus": "pilotage.objectives.regularisers:entropy_bonus"},
+            "aggregate": {"token_mean": "pilotage.objectives.aggregation:token_mean"},
+        },
     ),
     _row(
         "grpo",
@@ -88,6 +124,14 @@ SYSTEMS = [
         "Most groups are all right or all wrong, which give no gradient (see vade, dapo).",
         Paper("DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models", "2402.03300"),
         TextConfig(advantage="zscore", surrogate="clip", aggregate="seq_mean_token_mean"),
+        {
+            "advantage": {
+                "zscore": "pilotage.objectives.advantages:group_zscore",
+                "grpo": "pilotage.objectives.advantages:group_zscore",
+            },
+            "aggregate": {"seq_mean_token_mean": "pilotage.objectives.aggregation:seq_mean_token_mean"},
+            "regulariser": {"kl": "pilotage.objectives.regularisers:kl"},
+        },
     ),
     _row(
         "dr-grpo",
@@ -96,6 +140,7 @@ SYSTEMS = [
         "Reward scales differ much between prompts.",
         Paper("Understanding R1-Zero-Like Training: A Critical Perspective", "2503.20783"),
         TextConfig(advantage="center", surrogate="clip", aggregate="const_norm:maximum=64"),
+        {"aggregate": {"const_norm": "pilotage.objectives.aggregation:const_norm"}},
     ),
     _row(
         "dapo",
@@ -111,6 +156,7 @@ SYSTEMS = [
             surrogate="clip:low=0.2,high=0.28",
             aggregate="token_mean",
         ),
+        {"filter": {"informative": "pilotage.objectives.filters:keep_informative"}},
     ),
     _row(
         "gspo",
@@ -119,6 +165,7 @@ SYSTEMS = [
         "Each batch takes one update: every ratio is 1 and it is GRPO.",
         Paper("Group Sequence Policy Optimization", "2507.18071"),
         TextConfig(advantage="zscore", surrogate="gspo", aggregate="seq_mean_token_mean", minibatches=4),
+        {"surrogate": {"gspo": "pilotage.objectives.surrogates:gspo"}},
     ),
     _row(
         "reinforce-plus-plus",
@@ -133,6 +180,10 @@ SYSTEMS = [
             aggregate="token_mean",
             penalty="kl:coefficient=0.001",
         ),
+        {
+            "advantage": {"token_return": "pilotage.objectives.advantages:token_return"},
+            "weights": {"importance": "pilotage.objectives.surrogates:importance_weight"},
+        },
     ),
     _row(
         "reinforce-plus-plus-baseline",
@@ -155,5 +206,6 @@ SYSTEMS = [
         "Each batch takes one update.",
         Paper("MiniMax-M1: Scaling Test-Time Compute Efficiently with Lightning Attention", "2506.13585"),
         TextConfig(advantage="zscore", surrogate="cispo", aggregate="token_mean", minibatches=4),
+        {"surrogate": {"cispo": "pilotage.objectives.surrogates:cispo"}},
     ),
 ]

@@ -4,8 +4,8 @@ Sizes are those of a laptop; the papers' own stand in the notes."""
 
 from __future__ import annotations
 
-from pilotage.system import Card, Paper, System
-from pilotage.trainers.imitation_config import ACTIONS, ImitationConfig, train
+from pilotage.core.system import Card, Paper, System
+from pilotage.training.imitation.config import ACTIONS, ImitationConfig, train
 
 
 def _row(

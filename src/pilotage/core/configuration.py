@@ -1,0 +1,349 @@
+"""One frozen dataclass is the configuration of a system: read from options, from Python values and from JSON.
+
+A field's annotation says how its option is read, the string literal below it is the option's help.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Union
+
+from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
+from pilotage.core.references import function_name, is_reference, load_function
+from pilotage.core.system import field_docs
+
+FORMAT = 1
+"""Of the dictionary that `config_to_dict` writes."""
+
+_NOT_FINITE = ("inf", "-inf", "nan")
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+@cache
+def field_types(config_type: Any) -> Mapping[str, Any]:
+    """The annotation of every field of a dataclass, resolved, in the order of the fields."""
+    hints = typing.get_type_hints(config_type)
+    return {f.name: hints[f.name] for f in dataclasses.fields(config_type)}
+
+
+def option(field: str) -> str:
+    """The option of a field: `group_size` is `--group-size`; `lambda_`, a Python keyword, is `--lambda`."""
+    return "--" + field.rstrip("_").replace("_", "-")
+
+
+def field_named(config_type: type, key: str) -> str | None:
+    """The field that an option `--key` sets; None when there is none."""
+    name = key.replace("-", "_")
+    return next((n for n in (name, name + "_") if n in field_types(config_type)), None)
+
+
+def configure(system: Any, options: Sequence[str] = (), **overrides: Any) -> Any:
+    """The configuration of `system` (a `System`, or a configuration itself): its defaults, changed by `options`.
+
+    `options` are words of a command line: `--lr 1e-4`, `--lr=1e-4`, `--levels 1,2,3`, `--flag`, `--no-flag`; the last
+    of equal options counts. `overrides` are Python values by field and win over options. Raises UsageError for a name
+    that is no field (with the nearest ones) and for a value that does not fit."""
+    defaults: Any = getattr(system, "config", system)
+    config_type: Any = type(defaults)
+    label = getattr(system, "name", config_type.__name__)
+    values = read_options(config_type, options, label)
+    for name, value in overrides.items():
+        if name not in field_types(config_type):
+            raise _unknown(config_type, name, label, spelled=name)
+        values[name] = _from_python(config_type, name, value)
+    return _replace(defaults, values)
+
+
+def read_options(config_type: type, options: Sequence[str], label: str) -> dict[str, Any]:
+    """Field values named by the words of a command line. `label` names the system in errors."""
+    kinds = field_types(config_type)
+    values: dict[str, Any] = {}
+    words = list(options)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--") or word == "--":
+            raise UsageError(
+                f"{label}: {word!r} stands where an option was expected; options look like --name value or --name=value"
+            )
+        key, equals, text = word[2:].partition("=")
+        name = field_named(config_type, key)
+        negated = field_named(config_type, key[3:]) if key.startswith("no-") and not equals else None
+        if name is None and negated is not None and is_switch(kinds[negated]):
+            values[negated] = False
+            continue
+        if name is None:
+            raise _unknown(config_type, key.replace("-", "_"), label, spelled=f"--{key}")
+        if is_switch(kinds[name]) and not equals:
+            values[name] = True
+            continue
+        if not equals:
+            if not words or words[0].startswith("--"):
+                raise UsageError(
+                    f"{label}: --{key} needs a value: {describe_type(kinds[name])}{_meaning(config_type, name)}"
+                )
+            text = words.pop(0)
+        values[name] = _from_text(config_type, name, text)
+    return values
+
+
+def describe_type(kind: Any) -> str:
+    """What a value of an annotation looks like, in words: "a number", "one of 'a', 'b'", "whole numbers a,b,…"."""
+    plain = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        type(None): "none",
+        Path: "a path",
+    }
+    if isinstance(kind, type) and kind in plain:
+        return plain[kind]
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return "one of " + ", ".join(repr(a) for a in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe_type(a) for a in arguments)
+    if origin is tuple:
+        many = {int: "whole numbers", float: "numbers", str: "words"}
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return f"{many.get(arguments[0], describe_type(arguments[0]))} separated by commas"
+        return ", ".join(describe_type(a) for a in arguments) + " separated by commas"
+    if origin is Callable or kind is Callable:
+        return "module:function"
+    return getattr(kind, "__name__", str(kind))
+
+
+# ---- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """`config` as a dictionary that JSON can hold: the fields and `format`; a function becomes "module:function".
+
+    Read back, such a name is a function again where only functions are allowed, and stays a name where names are."""
+    return {
+        "format": FORMAT,
+        **{f.name: _to_json(f.name, getattr(config, f.name)) for f in dataclasses.fields(config)},
+    }
+
+
+def config_from_dict(system: Any, data: Mapping[str, Any]) -> Any:
+    """The configuration that `config_to_dict` wrote. Fields that `data` lacks keep the defaults of `system`.
+
+    Raises UsageError for another format number, for an unknown key (with the nearest) and for a value that does not
+    fit."""
+    defaults: Any = getattr(system, "config", system)
+    config_type: Any = type(defaults)
+    label = getattr(system, "name", config_type.__name__)
+    if data.get("format") != FORMAT:
+        raise UsageError(
+            f"the configuration of {label} has format {data.get('format')!r}, this version of pilotage reads {FORMAT}; "
+            "use the version that wrote it"
+        )
+    values: dict[str, Any] = {}
+    for name, value in data.items():
+        if name == "format":
+            continue
+        if name not in field_types(config_type):
+            raise _unknown(config_type, name, label, spelled=name)
+        values[name] = _from_python(config_type, name, value)
+    return _replace(defaults, values)
+
+
+# ---- one value -------------------------------------------------------------------------------------------------------
+
+
+def _replace(defaults: Any, values: Mapping[str, Any]) -> Any:
+    try:
+        return dataclasses.replace(defaults, **values)
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _unknown(config_type: type, name: str, label: str, spelled: str) -> UsageError:
+    names = field_types(config_type)
+    dashed = spelled.startswith("--")
+    close = nearest(option(name) if dashed else name, [option(n) if dashed else n for n in names])
+    return UsageError(f"{label} has no option {spelled}{close}; `pilotage run {label} --help` lists them")
+
+
+def _meaning(config_type: type, name: str) -> str:
+    doc = field_docs(config_type).get(name)
+    return f" ({doc.rstrip('.')})" if doc else ""
+
+
+def _refuse(config_type: type, name: str, given: Any, why: str = "") -> UsageError:
+    expected = describe_type(field_types(config_type)[name])
+    return UsageError(
+        f"{option(name)}: given {given!r}, expected {expected}{_meaning(config_type, name)}{': ' + why if why else ''}"
+    )
+
+
+def is_switch(kind: Any) -> bool:
+    """Whether an option of this annotation stands alone: `--x` and `--no-x`."""
+    return kind is bool or bool in typing.get_args(kind)
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    """The alternatives of a union, the pickiest first, since text fits everything."""
+    if typing.get_origin(kind) not in (Union, types.UnionType):
+        return (kind,)
+
+    def rank(member: Any) -> int:
+        if typing.get_origin(member) is Callable or member is Callable:
+            return 10  # a name stays a name where names are allowed: whoever uses the piece looks it up
+        return {type(None): 0, bool: 1, int: 2, float: 3, str: 9}.get(member, 5) if isinstance(member, type) else 5
+
+    return tuple(sorted(typing.get_args(kind), key=rank))
+
+
+def _from_text(config_type: type, name: str, text: str) -> Any:
+    kind = field_types(config_type)[name]
+    for member in _members(kind):
+        try:
+            return _parse(member, text)
+        except UsageError:
+            raise
+        except ValueError:
+            continue
+    raise _refuse(config_type, name, text)
+
+
+def _parse(kind: Any, text: str) -> Any:
+    """`text` as one value of `kind`. Raises ValueError when it is none."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is type(None):
+        if text.lower() in ("none", "null"):
+            return None
+    elif kind is bool:
+        if text.lower() in (*_TRUE, *_FALSE):
+            return text.lower() in _TRUE
+    elif kind in (int, float):
+        return _number(kind, text)
+    elif kind in (str, Any):
+        return text
+    elif kind is Path:
+        return Path(text)
+    elif origin is Literal:
+        for choice in arguments:
+            if str(choice).replace("-", "_") == text.replace("-", "_"):
+                return choice
+    elif origin is tuple:
+        return _parse_tuple(arguments, text)
+    elif origin is Callable or kind is Callable:
+        return load_function(text)
+    raise ValueError(text)
+
+
+def _number(kind: type, text: str) -> Any:
+    if kind is float:
+        return float(text)
+    try:
+        return int(text.replace("_", ""))
+    except ValueError:
+        value = float(text)  # 1e6 is how people write a million
+        if not value.is_integer():
+            raise
+        return int(value)
+
+
+def _parse_tuple(arguments: tuple[Any, ...], text: str) -> tuple[Any, ...]:
+    parts = [part.strip() for part in text.strip("()[]").split(",") if part.strip()]
+    many = len(arguments) == 2 and arguments[1] is Ellipsis
+    if not many and len(parts) != len(arguments):
+        raise ValueError(text)
+    values = []
+    for kind, part in zip([arguments[0]] * len(parts) if many else arguments, parts, strict=True):
+        for member in _members(kind):
+            try:
+                values.append(_parse(member, part))
+                break
+            except ValueError:
+                continue
+        else:
+            raise ValueError(text)
+    return tuple(values)
+
+
+def _from_python(config_type: type, name: str, value: Any) -> Any:
+    kind = field_types(config_type)[name]
+    for member in _members(kind):
+        try:
+            return _accept(member, value)
+        except TypeError:
+            continue
+    raise _refuse(config_type, name, value)
+
+
+def _accept(kind: Any, value: Any) -> Any:
+    """`value`, as Python or JSON gave it, as one of `kind`. Raises TypeError when it is none."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if origin is Literal:
+        fits = value in arguments
+    elif origin is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise TypeError(value)
+        many = len(arguments) == 2 and arguments[1] is Ellipsis
+        if not many and len(value) != len(arguments):
+            raise TypeError(value)
+        kinds = [arguments[0]] * len(value) if many else arguments
+        return tuple(_accept_union(k, v) for k, v in zip(kinds, value, strict=True))
+    elif origin is Callable or kind is Callable:
+        if isinstance(value, str) and is_reference(value):
+            return load_function(value)
+        fits = callable(value)
+    elif kind is float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(value, str) and value in _NOT_FINITE:
+            return float(value)
+        fits = False
+    elif kind is int:
+        fits = isinstance(value, int) and not isinstance(value, bool)
+    elif kind is Path:
+        return Path(value)
+    elif origin in (dict, Mapping):
+        fits = isinstance(value, Mapping)
+    else:
+        fits = isinstance(value, kind)
+    if not fits:
+        raise TypeError(value)
+    return value
+
+
+def _accept_union(kind: Any, value: Any) -> Any:
+    for member in _members(kind):
+        try:
+            return _accept(member, value)
+        except TypeError:
+            continue
+    raise TypeError(value)
+
+
+def _to_json(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        # JSON has no infinity.
+        return value if json.dumps(value) not in ("Infinity", "-Infinity", "NaN") else str(value)
+    if isinstance(value, (list, tuple)):
+        return [_to_json(name, v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): _to_json(name, v) for k, v in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if callable(value):
+        return function_name(value)
+    raise UsageError(
+        f"{option(name)}: a {type(value).__name__} cannot be written as JSON; give text, numbers or a function"
+    )

@@ -1,0 +1,249 @@
+"""Pieces by name: the grammar of the command line, and the check that they fit together before anything runs.
+
+A piece is a function whose positional argument names are columns of the roll-outs and whose keyword-only arguments
+are hyper-parameters; or a class whose constructor takes the hyper-parameters by keyword and whose `__call__` takes the
+columns. A class may bring state (`state_dict`, `load_state_dict`) and an `update` whose argument names are columns too,
+called after every step. What else the trainer must know of a piece stands at the piece (`declare`). A piece that
+returns a dictionary writes its entries as columns.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
+from pilotage.core.references import load_function
+from pilotage.core.registry import all_pieces, find_pieces
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One piece of an expression: `weight*name:option=value,…`."""
+
+    reference: str
+    options: Mapping[str, Any]
+    weight: float = 1.0
+
+
+_TERM = re.compile(
+    r"^(?:(?P<weight>[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*\*\s*)?"
+    r"(?P<reference>[\w./\\-]+?(?::[A-Za-z_]\w*(?=$|:))?)"
+    r"(?::(?P<options>[^:]*))?$"
+)
+
+
+def parse_value(text: str) -> Any:
+    """A hyper-parameter from the command line: none, true, false, an integer, a number or a word."""
+    words = {"none": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def parse_term(text: str) -> Term:
+    """`"0.5*mvar:alpha=0.1"` → Term. Raises UsageError on anything else."""
+    match = _TERM.match(text.strip())
+    if not match:
+        raise UsageError(
+            f"cannot read the piece {text!r}: expected name, name:option=value,option=value, "
+            "module:function or file.py:function, with an optional factor such as 0.5* before it"
+        )
+    options: dict[str, Any] = {}
+    for pair in filter(None, (match["options"] or "").split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"cannot read {pair!r} in the piece {text!r}: expected option=value")
+        options[key.strip().replace("-", "_")] = parse_value(value.strip())
+    return Term(match["reference"], options, float(match["weight"] or 1.0))
+
+
+def parse_sum(text: str) -> list[Term]:
+    """`"0.5*grpo+0.5*mine"` → terms. A plus sign inside a number (1e+3) does not separate."""
+    return [parse_term(part) for part in re.split(r"(?<![eE])\+|(?<=[a-zA-Z_][eE])\+", text) if part.strip()]
+
+
+def parse_chain(text: str) -> list[Term]:
+    """`"entropy_shape then whiten"` → terms in order."""
+    return [parse_term(part) for part in re.split(r"\s+then\s+", text.strip()) if part.strip()]
+
+
+@dataclass
+class Piece:
+    """A piece ready to be called on roll-outs."""
+
+    slot: str
+    name: str
+    function: Callable[..., Any]
+    needs: tuple[str, ...]
+    accepts: tuple[str, ...] = ()
+    """Columns it uses when they are there (positional arguments with a default)."""
+    writes: tuple[str, ...] = ()
+    refuses: tuple[str, ...] = ()
+    needs_group: bool = False
+    single_update: bool = False
+    weight: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    stateful: Any = None
+    """The instance, for pieces that bring state."""
+
+    def __call__(self, columns: Callable[[str], Any], present: Callable[[str], bool] = lambda _: False) -> Any:
+        arguments = [columns(name) for name in self.needs]
+        optional = {name: columns(name) for name in self.accepts if present(name)}
+        return self.function(*arguments, **optional, **self.options)
+
+    def update(self, columns: Callable[[str], Any]) -> None:
+        """Let a stateful piece learn from the finished step."""
+        update = getattr(self.stateful, "update", None)
+        if update is not None:
+            update(*(columns(name) for name in _positional(update)[0]))
+
+    @property
+    def update_needs(self) -> tuple[str, ...]:
+        update = getattr(self.stateful, "update", None)
+        return _positional(update)[0] if update is not None else ()
+
+
+def _positional(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, inspect.Parameter]]:
+    """(needed columns, accepted columns, hyper-parameters) of a piece."""
+    needs: list[str] = []
+    accepts: list[str] = []
+    options: dict[str, inspect.Parameter] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            (needs if parameter.default is parameter.empty else accepts).append(name)
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            options[name] = parameter
+    return tuple(needs), tuple(accepts), options
+
+
+def declare(
+    *,
+    writes: tuple[str, ...] = (),
+    refuses: tuple[str, ...] = (),
+    needs_group: bool = False,
+    single_update: bool = False,
+) -> Callable[[P], P]:
+    """Return a decorator that notes at a piece what the trainer must know of it before anything runs.
+
+    Args:
+        writes: columns that it writes beside its slot's own.
+        refuses: names of pieces with which it cannot work.
+        needs_group: it compares answers to one prompt and means nothing with a single one.
+        single_update: it has no importance ratio; after the first update of a batch its gradient would be that of other
+            weights than those that sampled.
+    """
+
+    def note(piece: P) -> P:
+        for name, value in (
+            ("writes", writes),
+            ("refuses", refuses),
+            ("needs_group", needs_group),
+            ("single_update", single_update),
+        ):
+            setattr(piece, name, value)
+        return piece
+
+    return note
+
+
+def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
+    """The piece that a term or a function of the user's names.
+
+    Raises UsageError for a name that no slot has, an option that the piece has not, or one that it lacks."""
+    if not isinstance(term, Term):
+        target, name, options, weight = term, getattr(term, "__name__", type(term).__name__), {}, 1.0
+    else:
+        names = find_pieces(slot)
+        reference = names.get(term.reference, term.reference)
+        if ":" not in reference:
+            raise UsageError(_unknown(slot, term.reference))
+        target, name, options, weight = load_function(reference), term.reference, dict(term.options), term.weight
+    is_class = inspect.isclass(target)
+    parameters = _positional(target)[2] if not is_class else _constructor_options(target)
+    unknown = set(options) - set(parameters)
+    if unknown:
+        wrong = sorted(unknown)[0]
+        raise UsageError(
+            f"the {slot} piece {name!r} has no option {wrong!r}{nearest(wrong, parameters)}; "
+            f"it has {', '.join(sorted(parameters)) or 'none'}"
+        )
+    lacking = [key for key, p in parameters.items() if p.default is p.empty and key not in options]
+    if lacking:
+        raise UsageError(f"the {slot} piece {name!r} needs {lacking[0]}: write {name}:{lacking[0]}=…")
+    stateful = None
+    if is_class:
+        stateful = target(**options)
+        target, options = stateful, {}
+    needs, accepts, _ = _positional(target)
+    carrier = stateful if stateful is not None else target
+    return Piece(
+        slot=slot,
+        name=name,
+        function=target,
+        needs=needs,
+        accepts=accepts,
+        writes=tuple(getattr(carrier, "writes", ())),
+        refuses=tuple(getattr(carrier, "refuses", ())),
+        needs_group=bool(getattr(carrier, "needs_group", False)),
+        single_update=bool(getattr(carrier, "single_update", False)),
+        weight=weight,
+        options=options,
+        stateful=stateful if hasattr(stateful, "state_dict") or hasattr(stateful, "update") else None,
+    )
+
+
+def _constructor_options(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    }
+
+
+def _unknown(slot: str, name: str) -> str:
+    names = find_pieces(slot)
+    elsewhere = [other for other, of in all_pieces().items() if other != slot and name in of]
+    hint = f"; {name!r} is a piece of the slot {elsewhere[0]}" if elsewhere else nearest(name, names)
+    return f"no {slot} piece is called {name!r}{hint} (there are {', '.join(sorted(names))}; or give module:function)"
+
+
+def _writer_of(column: str) -> str | None:
+    """A known piece that would write the column, for an error message."""
+    for slot, names in all_pieces().items():
+        for name, reference in names.items():
+            if column in getattr(load_function(reference), "writes", ()):
+                return f"the {slot} piece {name!r}"
+    return None
+
+
+def check_columns(pieces: Sequence[Piece], given: Iterable[str]) -> None:
+    """Every column a piece needs is written before it, and no piece meets one that it refuses.
+
+    `pieces` in the order they run; `given` columns exist before the first. Raises UsageError with the piece that would
+    write the column, where one is known."""
+    there = set(given)
+    names = {piece.name for piece in pieces}
+    for piece in pieces:
+        for refused in piece.refuses:
+            if refused in names:
+                raise UsageError(f"the {piece.slot} piece {piece.name!r} cannot be combined with {refused!r}")
+        for column in piece.needs:
+            if column not in there:
+                writer = _writer_of(column)
+                raise UsageError(
+                    f"the {piece.slot} piece {piece.name!r} needs the column {column!r}, which nobody writes"
+                    + (f"; {writer} would write it" if writer else f"; the columns at that point are {sorted(there)}")
+                )
+        there.update(piece.writes)

@@ -1,0 +1,278 @@
+"""Several commands over the same seeds: paired differences, intervals over seeds, and one sentence for each arm."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pilotage.core.errors import UsageError
+from pilotage.core.system import Criterion
+from pilotage.evaluation.verdicts import Interval, judge, saturated, t_interval
+from pilotage.experiments.cells import Cell, Outcome, PlacedCell, Wiring, parse_command, place, write_json
+from pilotage.experiments.provenance import now, surroundings
+from pilotage.experiments.workers import CellEvent, Display, cores, run_cells, worker_count
+from pilotage.report.page import write_comparison_report
+
+FORMAT = 1
+_RATES = ("accuracy", "rate", "success")
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm: its command and, for each seed in order, the metric (None where a run gave none) and the run."""
+
+    name: str
+    command: str
+    values: tuple[float | None, ...]
+    runs: tuple[str, ...]
+    mean: float | None
+    interval: tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One arm against another, paired by seed, in the direction in which the metric is better."""
+
+    of: str
+    against: str
+    values: tuple[float | None, ...]
+    mean: float | None
+    interval: tuple[float | None, float | None]
+    verdict: str
+    """better, worse or undecided."""
+    reason: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found. `save` writes it as `comparison.json`; the report reads that file."""
+
+    metric: str
+    higher_is_better: bool
+    seeds: tuple[int, ...]
+    arms: tuple[ArmResult, ...]
+    differences: tuple[Difference, ...]
+    workers: int
+    seconds: float
+    """Processor seconds of all cells together, those of reused ones included."""
+    created: str
+    directory: Path
+    """Where `comparison.json` and `report.html` lie."""
+    surroundings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def report(self) -> Path:
+        return self.directory / "report.html"
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """One row per arm: the mean of the metric with its interval, the difference with its interval, the verdict."""
+        found = {difference.of: difference for difference in self.differences}
+        rows = []
+        for arm in self.arms:
+            difference = found.get(arm.name)
+            rows.append(
+                {
+                    "arm": arm.name,
+                    self.metric: arm.mean,
+                    "interval": _shown(arm.interval),
+                    f"difference from {self.differences[0].against}": difference and difference.mean,
+                    "its interval": _shown(difference.interval) if difference else "",
+                    "verdict": difference.verdict if difference else "",
+                }
+            )
+        return rows
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return tuple(difference.sentence for difference in self.differences)
+
+    def save(self) -> Path:
+        """Write `comparison.json` into its directory (made if need be) and return its path."""
+        document = {"format": FORMAT, **asdict(self), "threads_per_worker": 1, "cores": cores()}
+        document.update(document.pop("surroundings"))
+        del document["directory"]
+        path = self.directory / "comparison.json"
+        write_json(path, document)
+        return path
+
+
+def compare(
+    arms: Mapping[str, str],
+    seeds: Sequence[int],
+    *,
+    metric: str | None = None,
+    higher_is_better: bool = True,
+    against: str | None = None,
+    workers: int | None = None,
+    out: Path | str | None = None,
+    root: Path | None = None,
+    wiring: Wiring | None = None,
+    on_event: Callable[[CellEvent], None] | None = None,
+) -> Comparison:
+    """Train every arm with every seed and say which arm is better and how sure that is.
+
+    Args:
+        arms: name to command line without the program's name (`{"grpo": "grpo", "mine": "grpo --advantage my.py:f"}`).
+        seeds: the same for all arms; the comparison is paired by them.
+        metric: name of the number of each run's result that is compared; by default that of the arms' systems.
+        higher_is_better: direction of the metric.
+        against: the arm that all others are compared with; the first by default.
+        workers: parallel processes of one thread each; one per core by default, never more.
+        out: directory for `comparison.json` and `report.html`; by default one below `runs/` named by the arms and a
+            hash of what is compared, so that the same comparison goes to the same place.
+        root: where cells are kept; `$PILOTAGE_HOME` by default. What is finished there is not run again.
+        wiring: where systems and runs come from (tests use their own).
+        on_event: called when a cell is reused, starts or finishes; a line of progress by default.
+
+    Returns:
+        Comparison, saved, with its report written.
+
+    Raises:
+        UsageError: for arms, seeds or a metric that cannot work; before anything runs where that can be known.
+        CellFailed: when a worker fails; the finished cells stay.
+    """
+    wiring = wiring or Wiring()
+    against = _check(arms, seeds, against)
+    metric = metric or _common_metric(arms, wiring)
+    placed = {
+        (name, seed): place(Cell(name, seed, command), wiring, root) for seed in seeds for name, command in arms.items()
+    }
+    display = Display("compare")
+    try:
+        outcomes = run_cells(list(placed.values()), workers, on_event or display)
+    finally:
+        display.close()
+    cells = {where: outcomes[cell.key] for where, cell in placed.items()}
+    values = {name: [metric_of(cells[name, seed], metric, placed[name, seed]) for seed in seeds] for name in arms}
+    comparison = Comparison(
+        metric=metric,
+        higher_is_better=higher_is_better,
+        seeds=tuple(seeds),
+        arms=tuple(
+            _arm_result(name, command, values[name], [str(placed[name, seed].run_directory) for seed in seeds])
+            for name, command in arms.items()
+        ),
+        differences=tuple(
+            paired(name, values[name], against, values[against], metric, higher_is_better)
+            for name in arms
+            if name != against
+        ),
+        workers=worker_count(workers, len(placed)),
+        seconds=round(sum(outcome.seconds for outcome in outcomes.values()), 1),
+        created=now(),
+        directory=Path(out) if out else _default_directory(placed, metric),
+        surroundings=surroundings(wiring),
+    )
+    comparison.save()
+    write_comparison_report(comparison.directory)
+    return comparison
+
+
+def _common_metric(arms: Mapping[str, str], wiring: Wiring) -> str:
+    """The metric that the systems of all arms are compared by. Raises UsageError when they differ."""
+    metrics = {name: parse_command(command, wiring)[0].metric for name, command in arms.items()}
+    if len(set(metrics.values())) > 1:
+        each = ", ".join(f"{name} by {metric}" for name, metric in metrics.items())
+        raise UsageError(f"the arms are judged by different numbers ({each}); name one of them with --metric")
+    return next(iter(metrics.values()))
+
+
+def metric_of(outcome: Outcome, metric: str, placed: PlacedCell) -> float | None:
+    """The metric of a finished cell. Raises UsageError, with the metrics there are, when there is none so named."""
+    if metric not in outcome.metrics:
+        raise UsageError(
+            f"`{placed.cell.command}` has no metric {metric!r}; its result has {', '.join(sorted(outcome.metrics))}"
+        )
+    return outcome.metrics[metric]
+
+
+def paired(
+    of: str,
+    of_values: Sequence[float | None],
+    against: str,
+    against_values: Sequence[float | None],
+    metric: str,
+    higher_is_better: bool = True,
+) -> Difference:
+    """Judge one arm against another from their values per seed, by seed. A pair that lacks a number is censored."""
+    sign = 1.0 if higher_is_better else -1.0
+    pairs = list(zip(of_values, against_values, strict=True))
+    values = [None if a is None or b is None else sign * (a - b) for a, b in pairs]
+    whole = [value for value in values if value is not None]
+    complete = [(a, b) for a, b in pairs if a is not None and b is not None]
+    at_the_end = (
+        bool(complete)
+        and any(word in metric for word in _RATES)
+        and saturated([a for a, _ in complete], [b for _, b in complete])
+    )
+    judgement = judge(
+        Criterion("better"), whole, n_declared=len(pairs), saturated=at_the_end, censored=len(pairs) - len(whole)
+    )
+    verdict = "worse" if judgement.reversed else "better" if judgement.verdict == "holds" else "undecided"
+    interval = Interval(judgement.mean, judgement.low, judgement.high)
+    return Difference(
+        of=of,
+        against=against,
+        values=tuple(values),
+        mean=finite(interval.mean),
+        interval=(finite(interval.low), finite(interval.high)),
+        verdict=verdict,
+        reason=judgement.reason,
+        sentence=_sentence(of, against, verdict, interval, judgement.reason, len(whole), metric),
+    )
+
+
+def finite(value: float) -> float | None:
+    """The number, or None where there is none (JSON has no NaN)."""
+    return value if math.isfinite(value) else None
+
+
+def _shown(interval: tuple[float | None, float | None]) -> str:
+    low, high = interval
+    return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
+
+
+def _default_directory(placed: Mapping[tuple[str, int], PlacedCell], metric: str) -> Path:
+    digest = hashlib.sha256(json.dumps([metric, *(p.key for p in placed.values())]).encode()).hexdigest()[:8]
+    systems = dict.fromkeys(shlex.split(cell.cell.command)[0] for cell in placed.values())
+    return Path("runs") / "-".join(["compare", *systems, digest])
+
+
+def _sentence(of: str, against: str, verdict: str, interval: Interval, reason: str, n: int, metric: str) -> str:
+    mean, low, high = interval.mean, interval.low, interval.high
+    if verdict == "better":
+        return f"{of} is better than {against} by {mean:.3f} [{low:.3f}, {high:.3f}] in {metric} ({n} seeds)."
+    if verdict == "worse":
+        return f"{of} is worse than {against} by {-mean:.3f} [{-high:.3f}, {-low:.3f}] in {metric} ({n} seeds)."
+    if not math.isfinite(low):
+        return f"Undecided between {of} and {against}: {reason}."
+    numbers = f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
+    measured = f"{numbers} in {metric} over {n} seeds"
+    if low <= 0 <= high and n >= 5:
+        return f"Undecided between {of} and {against}: the difference is {measured}, and the interval contains zero."
+    return f"Undecided between {of} and {against}: {reason} (the difference is {measured})."
+
+
+def _arm_result(name: str, command: str, values: Sequence[float | None], runs: Sequence[str]) -> ArmResult:
+    interval = t_interval([value for value in values if value is not None])
+    return ArmResult(
+        name, command, tuple(values), tuple(runs), finite(interval.mean), (finite(interval.low), finite(interval.high))
+    )
+
+
+def _check(arms: Mapping[str, str], seeds: Sequence[int], against: str | None) -> str:
+    if len(arms) < 2:
+        raise UsageError(f"a comparison needs at least two arms; given {len(arms)}")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UsageError(f"the seeds are {list(seeds)}; give at least one, each once")
+    if against is not None and against not in arms:
+        raise UsageError(f"no arm is called {against!r}; there are {', '.join(arms)}")
+    return against or next(iter(arms))

@@ -1,0 +1,149 @@
+"""From a system and its configuration to a run directory with a result; from a run directory to a policy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pilotage.core.configuration import config_from_dict, config_to_dict
+from pilotage.core.errors import UsageError
+from pilotage.core.references import function_source, load_function, references_in, refuse_while_loading
+from pilotage.core.registry import find_system
+from pilotage.core.system import Result, System
+from pilotage.policies.pickled import refuse_pickled
+
+RUNS = Path("runs")
+"""Where runs go when nobody says otherwise, below the current folder."""
+ACTION_POLICY = "policy.json"
+"""The file that tells a folder with an action policy from one with a language model."""
+
+
+def launch(
+    system: System,
+    config: Any,
+    *,
+    seed: int = 0,
+    directory: Path | str | None = None,
+    command: str = "",
+    track: Sequence[str] = (),
+    callback: Callable[..., Mapping[str, float]] | None = None,
+) -> Result:
+    """Run `system` with `config` in `directory` (a default one when None), or go on with what was interrupted there.
+
+    track: trackers by name, beside the local files. callback: given to the system's run as `callback`, for those that
+    take one. Raises UsageError when the directory holds something else."""
+    refuse_while_loading(system.name)
+    from pilotage.runs import Run
+
+    where = default_directory(system, config, seed)[0] if directory is None else Path(directory)
+    run = Run.create(
+        where,
+        system=system.name,
+        config=run_record(config),
+        seed=seed,
+        command=command,
+        precision=getattr(config, "precision", "float32"),
+        device=getattr(config, "device", "cpu"),
+    )
+    with run:
+        if run.finished:
+            return Result(str(run.directory), dict(run.result or {}))
+        if track:
+            run.track(track)
+        looking = {} if callback is None else {"callback": callback}
+        result = system.load_run()(config, run, **looking)
+        if not run.finished:
+            run.finish(result.metrics)
+        return result
+
+
+def run_record(config: Any) -> dict[str, Any]:
+    """`config` as a run keeps it: its dictionary, and under `functions` the source of every user function in it."""
+    record = config_to_dict(config)
+    named = {reference for value in record.values() if isinstance(value, str) for reference in references_in(value)}
+    functions = [{"name": name, "source": function_source(load_function(name))} for name in sorted(named)]
+    return {**record, "functions": functions} if functions else record
+
+
+def recorded(directory: Path) -> tuple[System, Any, int]:
+    """System, configuration and seed of an earlier run. Functions that files of the user defined come from the copies
+    that the run kept. Raises UsageError when `directory` holds no run."""
+    from pilotage.runs import Run
+
+    recipe = Run.read_recipe(directory)
+    system = find_system(recipe.system)
+    values = {name: value for name, value in recipe.config.items() if name != "functions"}
+    for name, kept in recipe.sources.items():
+        file, _, function = name.rpartition(":")
+        if file.endswith(".py"):
+            values = {k: v.replace(name, f"{kept}:{function}") if isinstance(v, str) else v for k, v in values.items()}
+    return system, config_from_dict(system, values), recipe.seed
+
+
+def default_directory(system: System, config: Any, seed: int, below: Path = RUNS) -> tuple[Path, bool]:
+    """The folder for a run and whether an interrupted one of the same configuration goes on there.
+
+    It is `runs/NAME-TASK-SEED-K`: the first K whose folder is free or holds an unfinished run of just this."""
+    task = getattr(config, "task", None)
+    stem = "-".join([system.name, *([_slug(task)] if task else []), str(seed)])
+    k = 1
+    while (folder := below / f"{stem}-{k}").exists():
+        if _is_unfinished(folder, system, config, seed):
+            return folder, True
+        k += 1
+    return folder, False
+
+
+def _is_unfinished(folder: Path, system: System, config: Any, seed: int) -> bool:
+    from pilotage.runs import Manifest, read_result
+
+    if not (folder / "run.json").is_file() or read_result(folder) is not None:
+        return False
+    try:
+        Manifest.read(folder).refuse_other(folder, system.name, run_record(config), seed)
+    except UsageError:
+        return False  # another configuration, or a format that only another version reads: not ours to touch
+    return True
+
+
+def _slug(text: object) -> str:
+    return re.sub(r"[^\w.]+", "-", Path(str(text)).name).strip("-")
+
+
+def estimate_cost(system: System, config: Any) -> Mapping[str, Any]:
+    """What a run will take: `steps`, `tokens`, `seconds` and more, as far as the system can tell beforehand."""
+    if "estimate_cost" in system.actions:
+        expected: Mapping[str, Any] = system.load_action("estimate_cost")(config)
+        return expected
+    return {"steps": config.steps} if hasattr(config, "steps") else {}
+
+
+def load_policy(run: Path) -> Any:
+    """The policy that a run trained: a `LanguagePolicy`, or an `ActionPolicy` ready to be reset and to act.
+
+    A folder that `export_policy` wrote, or a diffusion policy of LeRobot's (config.json, model.safetensors), is taken
+    for `run`, too. Raises UsageError when there is no policy yet, and for pickled checkpoints."""
+    refuse_pickled(run)
+    if (run / "model.safetensors").is_file() and not (run / "policy").is_dir():
+        from pilotage.training.imitation.loading import load_lerobot_policy
+
+        return load_lerobot_policy(run)
+    folder = run if (run / ACTION_POLICY).is_file() else run / "policy"
+    if not folder.is_dir():
+        why = "it is no finished run" if run.is_dir() else "there is no such folder"
+        raise UsageError(f"given {run}, expected the folder of a run with a trained policy; {why}")
+    if (folder / ACTION_POLICY).is_file():
+        from pilotage.training.imitation.loading import load_action_policy
+
+        return load_action_policy(folder)
+    from pilotage.policies.language.policy import load_policy as load_language_policy
+
+    return load_language_policy(str(folder))
+
+
+def export_policy(run: Path, folder: Path) -> None:
+    """Write the policy of a run: a Hugging Face folder that `AutoModelForCausalLM.from_pretrained` opens, or for a
+    policy that acts in continuous spaces a folder that `pilotage.load` opens."""
+    load_policy(run).save(folder)

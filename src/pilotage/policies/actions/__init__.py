@@ -1,1 +1,0 @@
-"""Policies that act in continuous spaces: encoder, head, sampler, guidance and executor, each replaceable."""

@@ -1,0 +1,110 @@
+"""The head that denoises: any noise path, any network, any sampler that walks the path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pilotage.core.errors import UsageError
+from pilotage.networks.chunk_network import ChunkNetwork
+from pilotage.objectives.denoising import chunk_error, fill_padding, weighted_rows
+from pilotage.objectives.draws import Generators, normal
+from pilotage.objectives.levels import SCHEDULES
+from pilotage.objectives.noise_paths import Karras, Linear, NoisePath, Predicts, VariancePreserving, rowwise
+from pilotage.policies.control.condition import Condition
+from pilotage.policies.control.heads.head import Head
+from pilotage.policies.control.sampling.samplers import sampler_for
+from pilotage.policies.control.sampling.sampling import Denoise, Guide, Start
+
+
+class Denoiser(Head):
+    """Trained to predict `predicts` at levels of `path`; sampled by `sampler` in `steps` levels of `schedule`.
+
+    Only the network is trained: sampler, steps, schedule and options may be changed at any time. Bench base:
+    VariancePreserving, predicts="clean". Diffusion Policy: predicts="noise" and ddpm with 100 steps. BESO: Karras,
+    "residual", "ddim_sigma" with 3 steps. Flow matching: Linear, "velocity", "flow_euler" (see `flow`).
+    `schedule`: of σ, on a Karras path only. `levels`: exactly these instead. `sigma_min`: the least σ that is walked
+    before 0, the path's unless given. `options`: further ones of the sampler."""
+
+    def __init__(
+        self,
+        network: ChunkNetwork,
+        path: NoisePath,
+        *,
+        predicts: Predicts = "clean",
+        sampler: str = "ddpm",
+        steps: int | None = None,
+        schedule: str = "exponential",
+        levels: Sequence[float] | None = None,
+        sigma_min: float | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(network)
+        self.path, self.predicts = path, predicts
+        self.sampler, self.steps, self.schedule, self.levels, self.options = sampler, steps, schedule, levels, options
+        self.sigma_min = sigma_min
+        sampler_for(sampler, path)
+        path.weight(torch.zeros(1), predicts)  # refuses what the path does not know
+        if not network.takes_level:
+            raise UsageError("a denoiser must be told the noise level; make its network with takes_level=True")
+
+    def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
+        clean = fill_padding(chunk, mask)
+        level = self.path.draw(len(clean), generator).to(clean.device)
+        noise = normal(clean.shape, generator, like=clean)
+        output = self._predict(self.path.mix(clean, noise, level), level, condition)
+        error = chunk_error(output, self.path.target(clean, noise, level, self.predicts), mask)
+        return weighted_rows(error, self.path.weight(level, self.predicts))
+
+    def sample(
+        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+    ) -> Tensor:
+        levels = self.sampling_levels() if start is None or start.levels is None else start.levels
+        if start is None:
+            x = self.first_scale(levels) * normal(self._noise_shape(condition), generator, like=condition.vector)
+        else:
+            x = start.chunk
+        denoise = self.denoiser(condition)
+        other = None if start is None else start.sampler
+        sampler = sampler_for(other or self.sampler, self.path)
+        path = {"path": self.path} if sampler.takes_path else {}
+        guided = denoise if guide is None else guide(denoise)
+        return sampler.function(guided, levels, x, generator, **path, **({} if other else self.options or {}))
+
+    def denoiser(self, condition: Condition) -> Denoise:
+        def denoise(x: Tensor, level: Tensor) -> Tensor:
+            return self.path.clean_of(self._predict(x, level, condition), x, level, self.predicts)
+
+        return denoise
+
+    def sampling_levels(self) -> Sequence[float] | Tensor:
+        """The levels that `sample` walks when it is given no others."""
+        if self.levels is not None:
+            return self.levels
+        if isinstance(self.path, VariancePreserving):
+            return self.path.levels(self.steps)
+        steps = 10 if self.steps is None else self.steps
+        if isinstance(self.path, Linear):
+            return self.path.levels(steps)
+        if isinstance(self.path, Karras):
+            if self.schedule not in SCHEDULES:
+                raise UsageError(f"schedule={self.schedule!r} is not known; choose of {', '.join(SCHEDULES)}")
+            least = self.path.sigma_min if self.sigma_min is None else self.sigma_min
+            return SCHEDULES[self.schedule](steps, least, self.path.sigma_max)
+        raise UsageError(f"a {type(self.path).__name__} path has no schedule; give the head its levels")
+
+    def first_scale(self, levels: Sequence[float] | Tensor) -> float:
+        """Standard deviation of the noise at the first of `levels`: σ on a Karras path, else 1."""
+        return float(levels[0]) if isinstance(self.path, Karras) else 1.0
+
+    def _predict(self, noisy: Tensor, level: Tensor, condition: Condition) -> Tensor:
+        scaling = self.path.scalings(level)
+        return self.network(rowwise(scaling.c_in, noisy) * noisy, scaling.c_noise.to(noisy.dtype), *condition)
+
+
+def flow(network: ChunkNetwork, *, steps: int = 10, law: str = "uniform") -> Denoiser:
+    """Flow matching: the velocity clean − noise on the straight path, Euler steps. Lipman et al. 2023."""
+    return Denoiser(network, Linear(law), predicts="velocity", sampler="flow_euler", steps=steps)  # type: ignore[arg-type]

@@ -1,0 +1,148 @@
+"""What a report reads from a run's directory. Reads only, locks nothing, and works while the run still goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pilotage.core.errors import UsageError
+from pilotage.core.serialisation import from_json
+from pilotage.runs.metrics import read_lines
+
+Points = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Steps [point], rising, and the values at them [point]."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """An answer that the policy gave: kept as it was, to be escaped where it is shown."""
+
+    step: int
+    level: str
+    prompt: str
+    completion: str
+    reward: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its directory tells it."""
+
+    directory: Path
+    about: Mapping[str, Any]
+    """`run.json`: system, config, seed, versions, hardware, commit."""
+    metrics: tuple[Mapping[str, Any], ...]
+    timing: tuple[Mapping[str, Any], ...]
+    events: tuple[Mapping[str, Any], ...]
+    glossary: Mapping[str, str]
+    result: Mapping[str, float]
+
+    @property
+    def seed(self) -> int:
+        return int(self.about.get("seed", 0))
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.about.get("config", {})
+
+    @property
+    def stand_ins(self) -> tuple[str, ...]:
+        """What was scripted in place of a model or a service, in words; empty when all was real."""
+        named = self.about.get("stand_ins") or []
+        return (named,) if isinstance(named, str) else tuple(named)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the metrics that were logged, in the order in which they first appear."""
+        return list(dict.fromkeys(name for line in self.metrics for name in line if name != "step"))
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many answers could not be judged and were left out, by reason."""
+        counts: dict[str, int] = {}
+        for line in self.metrics:
+            for name, value in line.items():
+                if name.startswith("failures/") and value:
+                    reason = name.removeprefix("failures/")
+                    counts[reason] = counts.get(reason, 0) + round(value)
+        return counts
+
+    def points(self, name: str) -> Points:
+        """Where the metric has a number."""
+        rows = [(line["step"], line[name]) for line in self.metrics if line.get(name) is not None]
+        table = np.array(rows, dtype=float).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+    def seconds(self) -> Points:
+        """Seconds of work up to each step: the sum of the `seconds` of all steps, pauses between processes left out."""
+        rows = [(line["step"], line["seconds"]) for line in self.timing if line.get("seconds") is not None]
+        table = np.array(rows, dtype=float).reshape(-1, 2)
+        return table[:, 0], table[:, 1].cumsum()
+
+    def final(self, name: str) -> float | None:
+        """The result's number, otherwise the last one logged; None where there is none."""
+        if self.result.get(name) is not None:
+            return float(self.result[name])
+        _, values = self.points(name)
+        return float(values[-1]) if len(values) else None
+
+
+def read_run(directory: Path) -> RunRecord:
+    """Read a run. Raises UsageError when the directory holds none, RunError for a broken file."""
+    path = directory / "run.json"
+    if not path.is_file():
+        raise UsageError(f"{directory} holds no run (there is no run.json); give a run's or a comparison's directory")
+    glossary = directory / "metrics.json"
+    result = directory / "result.json"
+    return RunRecord(
+        directory=directory,
+        about=json.loads(path.read_text()),
+        metrics=tuple(lines_of(directory / "metrics.jsonl")),
+        timing=tuple(lines_of(directory / "timing.jsonl")),
+        events=tuple(lines_of(directory / "events.jsonl")),
+        glossary=_glossary(json.loads(glossary.read_text())) if glossary.exists() else {},
+        result=from_json(json.loads(result.read_text()).get("metrics", {})) if result.exists() else {},
+    )
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSON Lines file of a run; none when it has not begun one. Raises RunError for a broken line."""
+    return read_lines(path) if path.exists() else []
+
+
+def read_examples(directory: Path, *, per_kind: int = 1) -> list[Example]:
+    """From `rollouts.jsonl`, for every level the latest `per_kind` right and wrong answers, by level, right first."""
+    latest: dict[tuple[str, bool], list[Example]] = {}
+    for line in lines_of(directory / "rollouts.jsonl"):
+        if line.get("reward") is None or "completion" not in line:
+            continue
+        reward = float(line["reward"])
+        right = bool(line.get("right", reward > 0.5))
+        level = str(line.get("level", ""))
+        example = Example(int(line["step"]), level, str(line.get("prompt", "")), str(line["completion"]), reward, right)
+        kept = latest.setdefault((level, right), [])
+        kept.append(example)
+        del kept[:-per_kind]
+    order = sorted(latest, key=lambda key: (_level_number(key[0]), key[0], not key[1]))
+    return [example for key in order for example in reversed(latest[key])]
+
+
+def may_complete(directory: Path) -> bool:
+    """Whether what a run kept may be completions: a run of a robot keeps episodes, which have none."""
+    kept = lines_of(directory / "rollouts.jsonl")
+    return not kept or any("completion" in line for line in kept)
+
+
+def _glossary(stored: Mapping[str, Any]) -> dict[str, str]:
+    return {name: text if isinstance(text, str) else str(text.get("meaning", "")) for name, text in stored.items()}
+
+
+def _level_number(level: str) -> float:
+    return float(level) if level.replace(".", "", 1).isdigit() else float("inf")

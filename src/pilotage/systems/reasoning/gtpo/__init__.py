@@ -1,0 +1,48 @@
+"""GTPO: GRPO that protects what right and wrong answers share and leaves out answers that are too uncertain."""
+
+from __future__ import annotations
+
+from pilotage.core.system import Card, Paper, System
+from pilotage.training.language.config import ACTIONS, RUN, TextConfig
+
+CARD = Card(
+    name="gtpo",
+    family="reasoning",
+    summary="Right answers reinforce the tokens they share with wrong ones at the start and at the end; wrong answers "
+    "do not punish them. Answers with high entropy are filtered and entropy lowers the advantage. No reference model.",
+    audience="Small labs that fine-tune a policy with verifiable rewards and see format tags vanish or accuracy "
+    "collapse.",
+    use_when="Runs with GRPO collapse, or wrong answers outnumber right ones and punish the common format.",
+    avoid_when="The policy starts above ln 2 nats of entropy per token, where the filter is off by definition, or you "
+    "want several updates per batch: GTPO is exactly on-policy.",
+    paper=Paper("GTPO: Stabilizing Group Relative Policy Optimization via Gradient and Entropy Control", "2508.03772"),
+    notes="""\
+- The advantage is the centred reward, without the standard deviation.
+- A *conflict token* stands at the same position, counted from the start or from the end, in a right and in a wrong
+  answer of the group; only the unbroken run from that end counts. Weight 2 in right answers, 0 in wrong ones; a token
+  in both runs has weight 4 or 0.
+- Answers cut at the token limit have no end to align and stay out of the backward run.
+- The paper filters answers above ln 2 only when the untrained policy is below it; the authors' code filters always,
+  at 0.7. Here: the paper's rule (`entropy_shape:always_filter=true` for the code's).
+- The authors' code also divides each answer's loss by its number of conflict tokens; the paper does not
+  (`--weights conflict:divide_by_conflicts=true`).
+- Ties keep the entropy term, as in the code (`entropy_shape:shape_zero_advantage=false` silences them).
+""",
+)
+
+SYSTEM = System(
+    CARD,
+    TextConfig(
+        advantage="center",
+        shaping="entropy_shape:gamma=0.1",
+        weights="conflict:weight=2",
+        surrogate="reinforce",
+        aggregate="seq_mean_token_mean",
+    ),
+    RUN,
+    ACTIONS,
+    pieces={
+        "shaping": {"entropy_shape": "pilotage.objectives.conflict:entropy_shape"},
+        "weights": {"conflict": "pilotage.objectives.conflict:conflict_weights"},
+    },
+)

@@ -1,0 +1,238 @@
+"""What is measured for RiskPO: trainings that are looked in on, the hardest level's gradient, and tabular bandits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pilotage.evaluation.matched import mean_over_progress
+from pilotage.evaluation.sampling import pass_at_k
+
+HARD_LEVELS = (3, 4)
+EQUAL_ACCURACY = (0.38, 0.42)
+"""Held-out accuracies between which entropies are compared: from where all arms start to where a baseline gets."""
+PASSES = (1, 8, 32)
+
+
+# ---- trainings -------------------------------------------------------------------------------------------------------
+
+
+def look(trainer: Any, step: int) -> dict[str, float]:
+    """Entropy along gold solutions, both advantages' covariances with log π; pass@k on hard levels at the end."""
+    from pilotage.training.language import callbacks as probes
+
+    short = trainer.config.steps < 10
+    tests = [trainer.tests[i] for i in probes.first_of_each_level(trainer.tests, 4 if short else 50)]
+    seen = {"gold_entropy": probes.gold_entropy(trainer, tests)}
+    sampled = [trainer.items[i] for i in probes.first_of_each_level(trainer.items, 2 if short else 5)]
+    rollouts = probes.sample_answers(trainer, sampled, 16, "covariance", step)
+    seen |= covariances(rollouts, trainer.run.seed_for("bundles", step))
+    if step == trainer.config.steps:
+        count = 4 if short else 24
+        hard = [trainer.tests[i] for i in probes.first_of_each_level(trainer.tests, count)]
+        hard = [item for item in hard if item.level in HARD_LEVELS]
+        answers = PASSES[-1] if short else 2 * PASSES[-1]
+        if hard:
+            right = probes.right_counts(probes.sample_answers(trainer, hard, answers, "pass", step), answers)
+            seen |= {f"pass@{k}": float(pass_at_k(right, answers, k).mean()) for k in PASSES}
+    return seen
+
+
+def covariances(rollouts: Any, seed: int) -> dict[str, float]:
+    """Cov(log π(y|x), A) of GRPO's mean-centred and RiskPO's advantage on the same answers, each scaled to deviation 1.
+
+    Also `assumption`: mean log π of right minus wrong answers within mixed groups, positive where probability rises
+    with the reward (NaN without such groups). Quantiles are those of the batch itself."""
+    import torch
+
+    from pilotage.objectives.groups import group_mean
+    from pilotage.training.language.callbacks import unit_deviation, within_group_covariance
+    from pilotage.training.language.risk import BundledRisk
+
+    reward, group = rollouts.column("reward"), rollouts.group
+    logp = torch.where(rollouts.mask, rollouts.logp_sampled, 0.0).double().sum(-1)
+    piece = BundledRisk(size=min(5, len(group.unique())))
+    risk = piece(reward, group, torch.Generator().manual_seed(seed))["advantage"]
+    centred = reward - group_mean(reward, group)
+    gaps = []
+    for one in group.unique():
+        right = (reward > 0.5) & (group == one)
+        wrong = (reward <= 0.5) & (group == one)
+        if right.any() and wrong.any():
+            gaps.append(float(logp[right].mean() - logp[wrong].mean()))
+    return {
+        "covariance/mean": within_group_covariance(logp, unit_deviation(centred), group),
+        "covariance/mvar": within_group_covariance(logp, unit_deviation(risk), group),
+        "assumption": float(np.mean(gaps)) if gaps else float("nan"),
+    }
+
+
+def trained(arm: str, unit: int, context: Any) -> dict[str, float]:
+    """One training: accuracy by level, signal, entropy at equal accuracy, pass@k on the hard levels."""
+    del arm, unit
+    from pilotage.runs.metrics import read_lines
+
+    result = context.train(probe=look)
+    lines = read_lines(Path(result.run) / "metrics.jsonl")
+    return {**result.metrics, **training_numbers(lines)}
+
+
+def training_numbers(lines: list[dict[str, Any]]) -> dict[str, float]:
+    """What a training's metrics say, line by line; see `trained`."""
+    looks = [line for line in lines if "gold_entropy" in line]
+    accuracy = [line["held_out/accuracy"] for line in looks]
+    entropy = [line["gold_entropy"] for line in looks]
+    last = looks[-1]
+    hard = [last[f"held_out/accuracy/level_{level}"] for level in HARD_LEVELS]
+    numbers = {
+        "nonzero": float(np.mean([line["advantage/nonzero"] for line in lines if "advantage/nonzero" in line])),
+        "gold_entropy": entropy[-1],
+        "gold_entropy at equal accuracy": mean_over_progress(accuracy, entropy, *EQUAL_ACCURACY),
+        "hard accuracy": float(np.mean(hard)),
+        "easy accuracy": last["held_out/accuracy/level_1"],
+        **{f"pass@{k}": last[f"pass@{k}"] for k in PASSES},
+    }
+    for name in ("covariance/mean", "covariance/mvar", "assumption"):
+        values = [line[name] for line in looks if line.get(name) is not None]
+        numbers[name] = float(np.mean(values)) if values else float("nan")
+    return numbers
+
+
+def covariance(arm: str, unit: int, context: Any) -> dict[str, float]:
+    """Mean over the looks of one training (the first is at the start) of the covariance of the advantage `arm`."""
+    numbers = trained(arm, unit, context)
+    return {
+        "covariance": numbers[f"covariance/{arm}"],
+        "assumption": numbers["assumption"],
+        "held_out/accuracy": numbers["held_out/accuracy"],
+    }
+
+
+# ---- the gradient of the hardest level -------------------------------------------------------------------------------
+
+
+def bundling_noise(arm: str, unit: int, context: Any) -> dict[str, float]:
+    """Variance of the hardest level's gradient at the start of training, over fresh answers to the same prompts.
+
+    Advantages have deviation 1 over the batch, so that the arms' scales do not matter. `log_variance` is the logarithm
+    of tr Cov; `noise_share` its share of the second moment."""
+    del arm
+    import importlib
+
+    from pilotage.runs import Run
+    from pilotage.training.language import callbacks as probes
+    from pilotage.training.language.trainer import TextTrainer
+
+    wiring = context.wiring
+    catalogue = importlib.import_module(wiring.catalogue)
+    name, *options = context.command.split()
+    config = catalogue.configure(catalogue.find_system(name), options)
+    draws = 3 if context.quick else 12
+    with Run.create(context.directory, system=name, config=catalogue.config_to_dict(config), seed=unit) as run:
+        trainer = TextTrainer(config, run)
+        items = trainer.items[: config.prompts]
+        hardest = max(item.level for item in items)
+        gradients = []
+        for draw in range(draws):
+            rollouts = probes.sample_answers(trainer, items, config.answers, "noise", draw)
+            advantage = _fresh_advantage(trainer, rollouts, run.seed_for("bundles", draw))
+            rows = (rollouts.column("level") == hardest).nonzero().flatten()
+            gradients.append(probes.gradient_of(trainer, rollouts, probes.unit_deviation(advantage), rows))
+        trainer.close()
+    table = np.stack(gradients)
+    variance, second = float(table.var(0, ddof=1).sum()), float((table**2).sum(1).mean())
+    return {
+        "log_variance": float(np.log(variance)) if variance > 0 else float("nan"),
+        "noise_share": variance / second if second > 0 else float("nan"),
+    }
+
+
+def _fresh_advantage(trainer: Any, rollouts: Any, seed: int) -> Any:
+    """The advantage piece's, with the quantiles of this batch, because nothing was seen before."""
+    import torch
+
+    piece = trainer.plan.advantage[0].stateful
+    piece.tracker.quantiles = None
+    generator = torch.Generator().manual_seed(seed)
+    return piece(rollouts.column("reward"), rollouts.group, generator)["advantage"]
+
+
+# ---- closed form -----------------------------------------------------------------------------------------------------
+
+
+def entropy_change(arm: str, unit: int, context: Any) -> Mapping[str, float]:
+    """ΔH of natural-gradient steps against −η·Cov(log π, A) on 10-arm softmax bandits with scores 0 to 5.
+
+    200 policies and scores per unit, A = RiskPO's advantage at the policy's own quantiles, η = 0.003."""
+    del arm, context
+    generator = np.random.default_rng([unit, 31])
+    eta, exact, foretold = 0.003, [], []
+    for _ in range(200):
+        logits, scores = generator.normal(size=10), generator.integers(0, 6, size=10).astype(float)
+        policy = _softmax(logits)
+        advantage = _mvar_of(scores, policy)
+        # The natural gradient of E[A] with respect to the logits of a softmax is A, up to a constant.
+        exact.append(_entropy(_softmax(logits + eta * advantage)) - _entropy(policy))
+        foretold.append(-eta * _covariance(np.log(policy), advantage, policy))
+    correlation = float(np.corrcoef(exact, foretold)[0, 1])
+    return {"correlation": correlation, "agrees": float(correlation > 0.99)}
+
+
+def theorem(arm: str, unit: int, context: Any) -> Mapping[str, float]:
+    """Cov(log π, A_MVaR) ≤ Cov(log π, A_mean), unscaled, on 10-arm bandits whose log π meets the arm's assumption.
+
+    `increasing`: log π rises with the score everywhere. `both tails`: log π has a covariance of at least 0 with
+    (q_α − R)⁺ and with (R − q_β)⁺: more likely towards both ends. 200 bandits per unit; `violations` counts."""
+    del context
+    generator = np.random.default_rng([unit, 37])
+    violations = bandits = 0
+    while bandits < 200:
+        logits, scores = generator.normal(size=10), generator.integers(0, 6, size=10).astype(float)
+        if arm == "increasing":
+            logits, scores = np.sort(logits), np.sort(scores)
+        policy = _softmax(logits)
+        logp = np.log(policy)
+        low, high = _quantiles(scores, policy)
+        if arm == "both tails":
+            tails = np.maximum(low - scores, 0), np.maximum(scores - high, 0)
+            if min(_covariance(logp, tail, policy) for tail in tails) < 0:
+                continue
+        bandits += 1
+        excess = _covariance(logp, _mvar_of(scores, policy), policy) - _covariance(logp, scores, policy)
+        violations += int(excess > 1e-9)
+    return {"violations": float(violations), "never violated": float(violations == 0)}
+
+
+def _mvar_of(scores: np.ndarray, policy: np.ndarray) -> np.ndarray:
+    import torch
+
+    from pilotage.objectives.risk import mvar
+
+    low, high = _quantiles(scores, policy)
+    advantage: np.ndarray = mvar(torch.from_numpy(scores), low, high, omega=0.5).numpy()
+    return advantage
+
+
+def _quantiles(scores: np.ndarray, policy: np.ndarray) -> tuple[float, float]:
+    """q_0.2 and q_0.8 of the score under the policy: the least score at which the distribution reaches the level."""
+    order = np.argsort(scores, kind="stable")
+    reached = np.cumsum(policy[order])
+    low, high = (float(scores[order[int(np.searchsorted(reached, level))]]) for level in (0.2, 0.8))
+    return low, high
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max())
+    probabilities: np.ndarray = shifted / shifted.sum()
+    return probabilities
+
+
+def _entropy(policy: np.ndarray) -> float:
+    return float(-(policy * np.log(policy)).sum())
+
+
+def _covariance(x: np.ndarray, y: np.ndarray, policy: np.ndarray) -> float:
+    return float((policy * x * y).sum() - (policy * x).sum() * (policy * y).sum())

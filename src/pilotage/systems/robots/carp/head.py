@@ -1,0 +1,147 @@
+"""A head that answers in tokens, coarse before fine: CARP (Gong et al. 2024, arXiv 2412.06782)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pilotage.core.errors import UsageError
+from pilotage.objectives.denoising import fill_padding
+from pilotage.objectives.draws import Generators, categorical
+from pilotage.policies.control.condition import Condition
+from pilotage.policies.control.heads.head import Head
+from pilotage.policies.control.sampling.sampling import Guide, Start
+from pilotage.systems.robots.carp.multiscale_tokeniser import MultiscaleTokeniser
+from pilotage.systems.robots.carp.next_scale_transformer import Cache, NextScaleTransformer
+
+
+class Drawn(NamedTuple):
+    """Tokens [B·candidates, N] and their total log-probability [B·candidates], at temperature 1, in nats."""
+
+    tokens: Tensor
+    log_probability: Tensor
+
+
+class NextScaleTokens(Head):
+    """The network predicts the tokens of a trained, frozen tokeniser; a decision takes a pass per group of tokens.
+
+    The tokens stand for the whole chunk, so the repeated actions of its padding are learned like real ones.
+
+    Args:
+        network: made for the tokeniser's scales, signals, codes and latent.
+        top_k: tokens are drawn among the k likeliest; 1: the likeliest (the paper's default, 5 for several modes).
+        temperature: of the draws.
+        argmax_scales: so many of the finest scales take the likeliest token whatever top_k, which keeps modes without
+            jitter.
+        candidates: chunks drawn per decision, of which the likeliest is taken.
+        bound: actions are brought within ±bound; None: left as they are."""
+
+    def __init__(
+        self,
+        network: NextScaleTransformer,
+        tokeniser: MultiscaleTokeniser,
+        *,
+        top_k: int = 1,
+        temperature: float = 1.0,
+        argmax_scales: int = 0,
+        candidates: int = 1,
+        bound: float | None = 1.0,
+    ) -> None:
+        super(Head, self).__init__()
+        self.network: NextScaleTransformer = network  # type: ignore[assignment]
+        self.tokeniser = tokeniser.requires_grad_(False)
+        self.horizon, self.action_dim = tokeniser.horizon, tokeniser.action_dim
+        for name in ("scales", "signals", "codes", "latent"):
+            if getattr(network, name) != getattr(tokeniser, name):
+                raise UsageError(
+                    f"the network was made for {name} {getattr(network, name)} and the tokeniser has "
+                    f"{getattr(tokeniser, name)}; make them to fit"
+                )
+        if not 1 <= top_k <= network.codes or temperature <= 0 or candidates < 1:
+            raise UsageError(
+                f"top_k={top_k} must be 1 to {network.codes} codes, temperature={temperature} above 0 and "
+                f"candidates={candidates} at least 1"
+            )
+        self.top_k, self.temperature, self.argmax_scales = top_k, temperature, argmax_scales
+        self.candidates, self.bound = candidates, bound
+
+    # ---- training --------------------------------------------------------------------------------------------------
+
+    def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
+        """Mean cross-entropy of the chunk's tokens, in nats, the true coarser ones given."""
+        tokens, logits = self._taught(chunk, condition, mask, generator)
+        spread = functional.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten(), reduction="none")
+        return spread.view_as(tokens).mean(1)
+
+    @torch.no_grad()
+    def token_accuracy(self, chunk: Tensor, condition: Condition, mask: Tensor | None) -> list[float]:
+        """For each scale the share of tokens that are the likeliest, the true coarser ones given. In eval mode."""
+        tokens, logits = self._taught(chunk, condition, mask, None)
+        right = (logits.argmax(-1) == tokens).double().mean(0)
+        return [float(part.mean()) for part in right.split(list(self.tokeniser.per_scale))]
+
+    def teacher_inputs(self, chunk: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [B, N] of a chunk [B, T, A], and what the network is shown at each of them: [B, N, z]."""
+        with torch.no_grad():
+            found = self.tokeniser.quantise(self.tokeniser.encode(chunk))
+            if self.network.order == "token":
+                before = self.tokeniser.vectors(found.tokens)[:, :-1]
+                return found.tokens, functional.pad(before, (0, 0, 1, 0))
+            shown = [self.tokeniser.shrunk(total, k + 1) for k, total in enumerate(found.sums[:-1])]
+            empty = chunk.new_zeros(len(chunk), self.network.groups[0], self.network.latent)
+            return found.tokens, torch.cat([empty, *shown], 1)
+
+    def _taught(
+        self, chunk: Tensor, condition: Condition, mask: Tensor | None, generator: Generators | None
+    ) -> tuple[Tensor, Tensor]:
+        tokens, inputs = self.teacher_inputs(fill_padding(chunk, mask))
+        return tokens, self.network(inputs, condition.vector, generator=generator)
+
+    # ---- acting ----------------------------------------------------------------------------------------------------
+
+    def sample(
+        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+    ) -> Tensor:
+        self._only(start, guide)
+        drawn = self.draw(condition, generator)
+        best = drawn.log_probability.view(-1, self.candidates).argmax(1)
+        tokens = drawn.tokens.unflatten(0, (-1, self.candidates))[torch.arange(len(best), device=best.device), best]
+        chunk = self.tokeniser.chunk_of(tokens)
+        if self.bound is not None:
+            chunk = chunk.clamp(-self.bound, self.bound)
+        return torch.where(self.tokeniser.two_valued, torch.where(chunk >= 0, 1.0, -1.0), chunk)
+
+    def draw(self, condition: Condition, generator: Generators) -> Drawn:
+        """`candidates` answers per row, before the best is chosen: a pass of the network for every group."""
+        vector = condition.repeated(self.candidates).vector
+        network, cache = self.network, Cache()
+        tokens = torch.empty(len(vector), 0, dtype=torch.int64, device=vector.device)
+        inputs = vector.new_zeros(len(vector), network.groups[0], network.latent)
+        total = vector.new_zeros(len(vector))
+        latent = vector.new_zeros(len(vector), self.tokeniser.signals, network.scales[-1], network.latent)
+        for number, first in enumerate(network.firsts[:-1]):
+            logits = network(inputs, vector, first=first, cache=cache)
+            chosen = self._choose(logits, int(network.scale_of[first]), generator)
+            total = total + logits.log_softmax(-1).gather(-1, chosen[..., None]).sum((1, 2))
+            tokens = torch.cat([tokens, chosen], 1)
+            if tokens.shape[1] == network.firsts[-1]:
+                break
+            if network.order == "token":
+                signal = first % self.tokeniser.signals
+                inputs = self.tokeniser.codebook[signal][chosen]
+            else:
+                latent = latent + self.tokeniser.refined(chosen, number)
+                inputs = self.tokeniser.shrunk(latent, number + 1)
+        return Drawn(tokens, total)
+
+    def _choose(self, logits: Tensor, scale: int, generator: Generators) -> Tensor:
+        """logits [B·candidates, n, V] of tokens of one scale -> [B·candidates, n]."""
+        if self.top_k == 1 or scale >= len(self.network.scales) - self.argmax_scales:
+            return logits.argmax(-1)
+        best = logits.topk(self.top_k, -1)
+        probability = (best.values / self.temperature).softmax(-1).unflatten(0, (-1, self.candidates))
+        place = categorical(probability, generator).flatten(0, 1)
+        return best.indices.gather(-1, place[..., None])[..., 0]

@@ -1,0 +1,200 @@
+"""From a trained base and a configuration to a policy that decides by warm starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pilotage.core.errors import UsageError
+from pilotage.data.normalisers import Normaliser
+from pilotage.data.windows import WindowBatch, Windows
+from pilotage.objectives.levels import called_levels
+from pilotage.objectives.noise_paths import VariancePreserving
+from pilotage.policies.control.execution.discrete_entries import SignedGuess, TwoValuedHorizon
+from pilotage.policies.control.execution.executors import RecedingHorizon
+from pilotage.policies.control.heads.denoiser import Denoiser
+from pilotage.policies.control.policy import ActionPolicy
+from pilotage.policies.control.sampling.restarts import RestartingStart
+from pilotage.policies.control.sampling.samplers import sampler_for
+from pilotage.policies.control.sampling.sampling import Start
+from pilotage.policies.control.sampling.starts import FreshStart, Initialiser, ShiftedStart, shifted
+from pilotage.policies.pickled import refuse_pickled
+from pilotage.runs import Run
+from pilotage.runs.artifacts import contents_hash
+from pilotage.systems.robots.rti_dp.config import WarmStartConfig
+from pilotage.systems.robots.rti_dp.probe import planned
+from pilotage.training.imitation.artifact import imitated_policy
+from pilotage.training.imitation.builder import drawing
+from pilotage.training.imitation.loading import load_action_policy
+from pilotage.training.imitation.trainer import demonstrations_of
+
+TWO_VALUED = {"pick-place": (3,)}
+"""Entries of the action with two values, by world."""
+CALIBRATION_WINDOWS = 400
+"""Pairs of windows, at most, on which a restart rule's limits are set."""
+
+
+def two_valued_entries(config: WarmStartConfig) -> tuple[int, ...]:
+    """Entries of the action with two values."""
+    return config.two_valued or TWO_VALUED.get(config.world, ())
+
+
+def base_folder(config: WarmStartConfig, run: Any) -> Path:
+    """The folder of the base's policy: the one that the user names, or an artifact. Raises UsageError for a folder
+    without a policy, and for a run in another world."""
+    if config.base is None:
+        entries = two_valued_entries(config) if config.gripper == "scale" else config.shrunk
+        training = replace(config, executed=config.trained_executed, shrunk=entries, sampler="ddim:steps=4")
+        return imitated_policy(training, run.seed, run)
+    given = Path(config.base).expanduser()
+    refuse_pickled(given)
+    folder = given / "policy" if (given / "policy").is_dir() else given
+    if (given / "run.json").is_file():
+        world = Run.read_recipe(given).config.get("world")
+        if world is not None and world != config.world:
+            raise UsageError(f"--base {given} was trained for the world {world}, and --world is {config.world}")
+    if not (folder / "policy.json").is_file():
+        raise UsageError(f"--base {given}: expected a finished run of a policy, or the folder of a saved one")
+    return folder
+
+
+def base_hash(folder: Path) -> str:
+    """SHA-256 of the base's files, by which one sees that all rows act with the same weights."""
+    return contents_hash(folder)
+
+
+def acting_policy(config: WarmStartConfig, folder: Path, run: Any) -> ActionPolicy:
+    """The base in `folder`, deciding as the configuration says. Raises UsageError where that cannot work."""
+    base = load_action_policy(folder, config.device)
+    if not isinstance(base.head, Denoiser):
+        raise UsageError(f"a {type(base.head).__name__} head does not denoise; warm starts need a base that does")
+    head = base.head
+    for name, value in drawing(config.sampler).items():
+        setattr(head, name, value)
+    sampler_for(head.sampler, head.path)
+    frames, horizon = base.executor.frames, base.executor.horizon
+    entries, value = _discrete(config, base)
+    if entries:
+        executor: RecedingHorizon = TwoValuedHorizon(frames, horizon, config.executed, entries, value)
+    else:
+        executor = RecedingHorizon(frames, horizon, config.executed)
+    parts = (base.encoder, head, executor, base.normalisers)
+    policy = ActionPolicy(*parts, goal_weight=base.goal_weight, seed=run.seed_for("evaluation"))
+    return replace_start(policy, _initialiser(config, policy, entries, run))
+
+
+def replace_start(policy: ActionPolicy, initialiser: Initialiser) -> ActionPolicy:
+    """The same policy with another initialiser."""
+    parts = (policy.encoder, policy.head, policy.executor, policy.normalisers)
+    return ActionPolicy(*parts, initialiser=initialiser, goal_weight=policy.goal_weight, seed=policy.seed)
+
+
+def _discrete(config: WarmStartConfig, base: ActionPolicy) -> tuple[Sequence[int], float]:
+    """Two-valued entries, and the size of their values in normalised units; refuses what does not fit the base."""
+    entries = two_valued_entries(config)
+    if not entries:
+        return (), 1.0
+    normaliser = base.normalisers["action"]
+    assert isinstance(normaliser, Normaliser)
+    wanted = config.shrink if config.gripper == "scale" else 1.0
+    for entry in entries:
+        if not 0 <= entry < normaliser.offset.numel():
+            raise UsageError(f"--two-valued {entry}: actions have {normaliser.offset.numel()} entries; count from 0")
+        found = normaliser.shrinkage(entry)
+        if not np.isclose(found, wanted):
+            twice = "; clipping what was scaled would scale it twice" if config.gripper == "clip" else ""
+            raise UsageError(
+                f"the base was trained with entry {entry} of the action shrunk by {found:g}, and --gripper "
+                f"{config.gripper} needs {wanted:g}{twice}. Give the --gripper and --shrink it was trained with"
+            )
+    return entries, 1.0 / wanted
+
+
+def _initialiser(config: WarmStartConfig, policy: ActionPolicy, entries: Sequence[int], run: Any) -> Initialiser:
+    if config.start == "noise":
+        return FreshStart()
+    head, executor = policy.head, policy.executor
+    assert isinstance(head, Denoiser)
+    if executor.frames - 1 + 2 * config.executed > executor.horizon:
+        raise UsageError(
+            f"chunks of {executor.horizon} actions, of which the first {executor.frames - 1} are past and "
+            f"{config.executed} are executed, leave nothing to start the next from; use a base with longer chunks"
+        )
+    sampler = None if config.update == "own" or not isinstance(head.path, VariancePreserving) else config.update
+    if isinstance(head.path, VariancePreserving):
+        levels: Sequence[int | float] = called_levels([int(level) for level in config.levels], head.path.steps)
+        if levels and levels[-1] != 0:
+            raise UsageError(f"--levels {','.join(map(str, config.levels))}: the last level must be 0")
+    else:
+        levels = list(config.levels)
+    settings: dict[str, Any] = {
+        "executed": config.executed,
+        "renoise": head.path if config.start == "renoised" else None,
+        "alter": SignedGuess(entries, config.guess_size) if entries and config.gripper == "clip" else None,
+        "sampler": sampler,
+    }
+    plain = ShiftedStart(levels, **settings)
+    if config.restart == "never":
+        return plain
+    if config.start != "shifted":
+        raise UsageError(f"--restart {config.restart} judges guesses that no noise was added to; use --start shifted")
+    jump, residual = restart_limits(config, replace_start(policy, plain), run)
+    return RestartingStart(
+        levels,
+        **settings,
+        jump=jump if config.restart in ("jump", "either") else None,
+        residual=residual if config.restart in ("residual", "either") else None,
+    )
+
+
+def restart_limits(config: WarmStartConfig, policy: ActionPolicy, run: Any) -> tuple[float, float]:
+    """(jump, residual) at the configured quantile: changes of the state from one decision to the next, and what
+    denoising does to guesses, both root mean square in normalised units, over windows of the demonstrations."""
+    if not 0 < config.restart_quantile < 1:
+        raise UsageError(f"--restart-quantile {config.restart_quantile}: expected a share above 0 and below 1")
+    now, then = consecutive_windows(config, policy, run, CALIBRATION_WINDOWS, held_back=False)
+    change = (then.observations["state"][:, -1] - now.observations["state"][:, -1]).double()
+    initialiser = policy.initialiser
+    assert isinstance(initialiser, ShiftedStart)
+    guess = shifted(planned(policy, now.observations, 0), config.executed)
+    if initialiser.alter is not None:
+        guess = initialiser.alter(guess)
+    start = Start(guess, initialiser.levels, initialiser.sampler)
+    moved = (planned(policy, then.observations, 1, start) - guess).double()
+    limits = [torch.quantile(d.flatten(1).square().mean(1).sqrt(), config.restart_quantile) for d in (change, moved)]
+    return float(limits[0]), float(limits[1])
+
+
+def consecutive_windows(
+    config: WarmStartConfig, policy: ActionPolicy, run: Any, count: int, *, held_back: bool = True
+) -> tuple[WindowBatch, WindowBatch]:
+    """Up to `count` normalised windows of the demonstrations, and those `executed` steps later in the same episodes.
+
+    held_back: of the demonstrations that the base was not trained on, where some were. Raises UsageError when there
+    are none."""
+    demonstrations = demonstrations_of(config, run)
+    if held_back and config.validation and demonstrations.total_episodes > 1:
+        generator = torch.Generator().manual_seed(config.data_seed)
+        _, demonstrations = demonstrations.split(config.validation, generator)
+    normalisers = {name: n for name, n in policy.normalisers.items() if isinstance(n, Normaliser)}
+    windows = Windows(
+        demonstrations,
+        observation_steps=policy.executor.frames,
+        chunk=policy.executor.horizon,
+        executed=policy.executor.executed,
+        normalisers=normalisers,
+        device=config.device,
+    )
+    every = windows.take(np.arange(len(windows)))
+    step = policy.executor.executed
+    follows = (every.episode[step:] == every.episode[:-step]).cpu().numpy()
+    pairs = np.flatnonzero(follows)
+    if not len(pairs):
+        raise UsageError("no two windows of the demonstrations follow one another; give longer ones")
+    chosen = pairs[np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(np.int64)]
+    return windows.take(chosen), windows.take(chosen + step)

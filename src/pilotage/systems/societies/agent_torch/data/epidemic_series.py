@@ -1,0 +1,272 @@
+"""Weekly counts of an epidemic by borough: cases, hospital admissions, deaths; and what a calibration reads from them.
+
+The format is that of New York City's health department: repository nychealth/coronavirus-data, file
+trends/data-by-day.csv, and the same table as NYC Open Data set rc75-m7u3. A daily file has a column `date`, a weekly
+one `week_ending` (Saturdays), and both BX_cases, BX_hospitalized, BX_deaths and so on for each borough. Nothing is
+downloaded here: give a path."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pilotage.core.errors import UsageError
+
+BOROUGHS: Mapping[str, str] = {
+    "BX": "Bronx",
+    "BK": "Brooklyn",
+    "MN": "Manhattan",
+    "QN": "Queens",
+    "SI": "Staten Island",
+}
+SOURCE = "https://raw.githubusercontent.com/nychealth/coronavirus-data/master/trends/data-by-day.csv"
+"""Where the file comes from. Attribution: NYC Health."""
+COLUMNS: Mapping[str, str] = {"cases": "cases", "admissions": "hospitalized", "deaths": "deaths"}
+MOBILITY = (
+    "retail_and_recreation_percent_change_from_baseline",
+    "grocery_and_pharmacy_percent_change_from_baseline",
+    "parks_percent_change_from_baseline",
+    "transit_stations_percent_change_from_baseline",
+    "workplaces_percent_change_from_baseline",
+    "residential_percent_change_from_baseline",
+)
+"""Columns of Google's Community Mobility Reports, which have terms of their own and are not shipped."""
+WEEK = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class WeeklySeries:
+    """W weeks of B boroughs."""
+
+    weeks: tuple[date, ...]
+    """Last day of each week, seven days apart."""
+    boroughs: tuple[str, ...]
+    cases: Tensor
+    """[W, B] float32, persons."""
+    admissions: Tensor
+    """[W, B] float32."""
+    deaths: Tensor
+    """[W, B] float32."""
+
+    def __len__(self) -> int:
+        return len(self.weeks)
+
+    def between(self, first: str, last: str) -> WeeklySeries:
+        """The weeks that end from `first` to `last` (both included, YYYY-MM-DD). Raises UsageError beyond the data."""
+        begin, end = date.fromisoformat(first), date.fromisoformat(last)
+        inside = [index for index, week in enumerate(self.weeks) if begin <= week <= end]
+        if not inside or begin <= self.weeks[0] - WEEK or end >= self.weeks[-1] + WEEK:
+            raise UsageError(
+                f"weeks from {first} to {last} were asked for; the data has those that end from {self.weeks[0]} to "
+                f"{self.weeks[-1]}"
+            )
+        return self[inside[0] : inside[-1] + 1]
+
+    def __getitem__(self, part: slice) -> WeeklySeries:
+        return replace(
+            self,
+            weeks=self.weeks[part],
+            cases=self.cases[part],
+            admissions=self.admissions[part],
+            deaths=self.deaths[part],
+        )
+
+
+def read_weekly(path: Path | str, boroughs: Sequence[str] = tuple(BOROUGHS)) -> WeeklySeries:
+    """A series from a daily or weekly file; days are summed to whole weeks that end on Saturday.
+
+    Raises UsageError naming file, line and field: a column that is missing, an empty or negative number, dates that are
+    not in order or leave one out."""
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}; the original is at {SOURCE}")
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines)
+        header = list(reader.fieldnames or [])
+        when = next((name for name in ("week_ending", "date", "date_of_interest") if name in header), None)
+        wanted = [f"{code}_{column}" for code in boroughs for column in COLUMNS.values()]
+        missing = [name for name in wanted if name not in header]
+        if when is None or missing:
+            lacks = ", ".join(missing) if when else "week_ending or date"
+            raise UsageError(f"{path} has no column {lacks}; its columns are {', '.join(header[:8])} …")
+        step = WEEK if when == "week_ending" else timedelta(days=1)
+        days: list[date] = []
+        rows: list[list[float]] = []
+        for row in reader:
+            day = _day(row[when], path, reader.line_num, when)
+            if days and day != days[-1] + step:
+                raise UsageError(
+                    f"{path}, line {reader.line_num}: {when} is {day}, {days[-1] + step} was expected: rows are in "
+                    "order and none is left out"
+                )
+            days.append(day)
+            rows.append([_count(row[name], path, reader.line_num, name) for name in wanted])
+    if not days:
+        raise UsageError(f"{path} holds no rows")
+    table = torch.tensor(rows, dtype=torch.float64).unflatten(1, (len(boroughs), len(COLUMNS)))
+    if step != WEEK:
+        days, table = _whole_weeks(days, table, path)
+    columns = {name: table[:, :, place].float() for place, name in enumerate(COLUMNS)}
+    return WeeklySeries(tuple(days), tuple(BOROUGHS.get(code, code) for code in boroughs), **columns)
+
+
+def _whole_weeks(days: list[date], table: Tensor, path: Path) -> tuple[list[date], Tensor]:
+    """Sums of Sunday to Saturday; days before the first Sunday and after the last Saturday are left out."""
+    first = (6 - days[0].weekday()) % 7
+    weeks = (len(days) - first) // 7
+    if weeks < 1:
+        raise UsageError(f"{path} holds no whole week from Sunday to Saturday")
+    table = table[first : first + 7 * weeks].unflatten(0, (weeks, 7)).sum(1)
+    return [days[first + 7 * week + 6] for week in range(weeks)], table
+
+
+def kept_series() -> Path:
+    """The first file of New York City's counts in $PILOTAGE_HOME/nyc-covid (by default ~/.cache/pilotage/nyc-covid),
+    weekly before daily. Raises UsageError that names the original where there is none."""
+    folder = Path(os.environ.get("PILOTAGE_HOME") or Path.home() / ".cache" / "pilotage") / "nyc-covid"
+    for pattern in ("nyc_weekly_by_borough*.csv", "nyc_daily_by_borough*.csv", "data-by-day*.csv"):
+        if found := sorted(folder.glob(pattern)):
+            return found[0]
+    raise UsageError(f"there is no series in {folder}; put {SOURCE} there, or give a path")
+
+
+def growth(counts: Tensor, lag: int = 1) -> Tensor:
+    """log((count_t + 1) / (count_{t−lag} + 1)) along the first axis, 0 for the first `lag`: defined for counts of 0.
+
+    [W, ...] -> [W, ...]"""
+    if lag < 1:
+        raise UsageError(f"the lag is {lag} weeks; give 1 or more")
+    logs = torch.log1p(counts)
+    return torch.cat([torch.zeros_like(logs[:lag]), logs[lag:] - logs[:-lag]])[: len(counts)]
+
+
+def change_against_month(counts: Tensor) -> Tensor:
+    """How much a week's count is above the mean of the (up to four) weeks before it, as a share of that mean, at most
+    1000 %; 0 for the first week and where both are 0. [W, ...] -> [W, ...]"""
+    out = torch.zeros_like(counts)
+    for week in range(1, len(counts)):
+        before = counts[max(0, week - 4) : week].mean(0)
+        # A mean below one person counts as one.
+        out[week] = ((counts[week] - before) / before.clamp(min=1.0)).clamp(max=10.0)
+    return out
+
+
+def features(
+    cases: Tensor, admissions: Tensor | None = None, *, population: Tensor, mobility: Tensor | None = None
+) -> Tensor:
+    """What a calibration network reads of each week: log cases and log admissions per 10,000, growth of cases, and
+    mobility (per cent divided by 100) where there is any. [W, B] each, population [B], mobility [W, 6] -> [W, F]"""
+    rate = 1e4 / population
+    columns = [torch.log1p(cases * rate), growth(cases)]
+    if admissions is not None:
+        columns.append(torch.log1p(admissions * rate))
+    if mobility is not None:
+        if mobility.shape != (len(cases), len(MOBILITY)):
+            raise UsageError(
+                f"mobility must be [weeks, {len(MOBILITY)}] for {len(cases)} weeks, got {list(mobility.shape)}"
+            )
+        columns.append(mobility / 100)
+    return torch.cat(columns, 1)
+
+
+def read_mobility(path: Path | str, weeks: Sequence[date]) -> Tensor:
+    """Mean over the rows of a Google mobility file (all its regions) in the seven days up to each week's end.
+
+    Empty cells are left out. -> [W, 6] per cent. Raises UsageError for a week without any number in a column."""
+    sums, counts = torch.zeros(len(weeks), len(MOBILITY)), torch.zeros(len(weeks), len(MOBILITY))
+    place = {week - timedelta(days=back): index for index, week in enumerate(weeks) for back in range(7)}
+    with Path(path).open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines)
+        missing = [name for name in ("date", *MOBILITY) if name not in (reader.fieldnames or [])]
+        if missing:
+            raise UsageError(f"{path} has no column {', '.join(missing)}; give a Google Community Mobility Report")
+        for row in reader:
+            week = place.get(_day(row["date"], Path(path), reader.line_num, "date"))
+            for column, name in enumerate(MOBILITY):
+                if week is not None and row[name]:
+                    sums[week, column] += float(row[name])
+                    counts[week, column] += 1
+    empty = (counts == 0).nonzero().tolist()
+    if empty:
+        week, column = empty[0]
+        raise UsageError(f"{path} has no number of {MOBILITY[column]} in the week that ends {weeks[week]}")
+    return sums / counts
+
+
+_AGE_SHARES: Mapping[str, tuple[float, ...]] = {
+    "0-4": (1, 0, 0, 0, 0, 0),
+    "5-12": (1, 0, 0, 0, 0, 0),
+    "13-17": (1, 0, 0, 0, 0, 0),
+    "18-24": (2 / 7, 5 / 7, 0, 0, 0, 0),
+    "25-34": (0, 0.5, 0.5, 0, 0, 0),
+    "35-44": (0, 0, 0.5, 0.5, 0, 0),
+    "45-54": (0, 0, 0, 0.5, 0.5, 0),
+    "55-64": (0, 0, 0, 0, 1, 0),
+    "65-74": (0, 0, 0, 0, 0, 1),
+    "75+": (0, 0, 0, 0, 0, 1),
+}
+"""How the department's ten age groups fall into U19, 20–29, 30–39, 40–49, 50–64, 65+, as if evenly spread in each."""
+
+
+def read_populations(path: Path | str, boroughs: Sequence[str] = tuple(BOROUGHS)) -> Tensor:
+    """People by borough and age group, [B, 6] whole numbers whose boroughs sum as in the file (column
+    implied_population, rows of group "Age" and "Boroughwide"). Ages are rounded by largest remainders.
+
+    Raises UsageError for missing columns or groups, and ages that do not sum to the borough within 1 %."""
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines)
+        needed = ("borough", "group", "subgroup", "implied_population")
+        if missing := [name for name in needed if name not in (reader.fieldnames or [])]:
+            raise UsageError(f"{path} has no column {', '.join(missing)}")
+        people = {
+            (row["borough"], row["subgroup"]): _count(
+                row["implied_population"], path, reader.line_num, "implied_population"
+            )
+            for row in reader
+            if row["subgroup"] in ("Boroughwide", *_AGE_SHARES)
+        }
+    out = []
+    for code in boroughs:
+        wanted = [(code, name) for name in ("Boroughwide", *_AGE_SHARES)]
+        if absent := [key for key in wanted if key not in people]:
+            raise UsageError(f"{path} has no row for {' '.join(absent[0])}")
+        total = people[code, "Boroughwide"]
+        ages = torch.tensor([people[code, name] for name in _AGE_SHARES], dtype=torch.float64)
+        if abs(float(ages.sum()) - total) > 0.01 * total:
+            raise UsageError(f"{path}: ages of {code} sum to {float(ages.sum()):.0f}, the borough has {total:.0f}")
+        exact = ages @ torch.tensor(list(_AGE_SHARES.values()), dtype=torch.float64)
+        exact = exact * (total / exact.sum())
+        whole = exact.floor()
+        rest = round(total - float(whole.sum()))
+        whole[(exact - whole).argsort(descending=True, stable=True)[:rest]] += 1
+        out.append(whole.long())
+    return torch.stack(out)
+
+
+def _day(text: str, path: Path, line: int, field: str) -> date:
+    for form in ("%Y-%m-%d", "%m/%d/%Y"):
+        try:
+            return datetime.strptime(text, form).date()
+        except (TypeError, ValueError):
+            continue
+    raise UsageError(f"{path}, line {line}: {field} is {text!r}; expected a date such as 2020-12-05 or 12/05/2020")
+
+
+def _count(text: str | None, path: Path, line: int, field: str) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e12:
+        raise UsageError(f"{path}, line {line}: {field} is {text!r}; expected a number of 0 or more")
+    return value

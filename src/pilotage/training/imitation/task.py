@@ -1,0 +1,207 @@
+"""The world of a policy that learns from demonstrations: who demonstrates there, and how it is tried out."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pilotage.core.errors import UsageError
+from pilotage.data.demonstration_checks import source_of
+from pilotage.data.demonstrations import Demonstrations
+from pilotage.data.formats.numpy_archive import read_npz, write_npz
+from pilotage.environments.control import CONTROL_ENVS, EXPERTS, collect, control_env, control_expert
+from pilotage.environments.control.drawing import GroundPlan
+from pilotage.policies.control.policy import ActionPolicy
+from pilotage.rollouts.control import evaluate, starts_of
+from pilotage.rollouts.episodes import Evaluation
+from pilotage.rollouts.observations import policy_view
+from pilotage.rollouts.vector_envs import Start
+from pilotage.training.imitation.config import ImitationConfig
+from pilotage.types import ControlPolicy
+
+if TYPE_CHECKING:
+    import gymnasium
+
+MEASURES: Mapping[str, tuple[str, ...]] = {"push-t": ("coverage",), "block-push-goals": ("completed", "result")}
+"""Numbers of a world's info that are reported, beside success and reward."""
+GOALS: Mapping[str, tuple[int, ...]] = {"block-push-goals": (0, 1, 3, 4), "lattice-goals": (0, 1)}
+"""Entries of the state that a goal of the world speaks of, in the order in which the world gives them."""
+
+
+PLACES: Mapping[str, tuple[int, int]] = {"pillar": (0, 1), "ring": (0, 1), "lattice": (0, 1), "block-push": (6, 7)}
+"""Entries of the state that say where on its map the acting body is, by the beginning of the world's name."""
+
+
+class World:
+    """Where policies act, and from which starts they are judged."""
+
+    def __init__(self, config: ImitationConfig) -> None:
+        self.config = config
+        self.goal_entries = GOALS.get(config.world) if config.goal_steps else None
+
+    def evaluate(self, policy: ActionPolicy, films: int = 0, keep: bool = False) -> Evaluation:
+        """Every declared episode once; the first `films` of them are filmed. keep: whether to keep all trajectories."""
+        config = self.config
+        seen = range(min(films, config.evaluation_episodes))
+        options = {"render_mode": "rgb_array"} if len(seen) else {}
+        return evaluate(
+            lambda: self.make(**options),
+            self.acting(policy),
+            self.starts(),
+            lanes=config.lanes,
+            keep=range(config.evaluation_episodes) if keep else (),
+            window=config.observation_steps,
+            max_steps=config.evaluation_steps or None,
+            measures=MEASURES.get(config.world, ()),
+            frames=seen,
+            frame_every=2,
+        )
+
+    def make(self, **options: Any) -> gymnasium.Env:
+        """One environment of this world."""
+        return control_env(self.config.world, **options)
+
+    def expect_fitting(self, demonstrations: Demonstrations, cameras: Sequence[str]) -> None:
+        """Raises UsageError unless this world shows what was demonstrated on and takes such actions."""
+        env = self.make()
+        try:
+            shown = policy_view(env.reset(seed=self.config.evaluation_seed)[0])
+            takes = env.action_space.shape
+        finally:
+            env.close()
+        wanted: dict[str, tuple[int, ...]] = {}
+        if not cameras or "state" in demonstrations.observations:
+            wanted["state"] = tuple(demonstrations.column("state").shape[1:])
+        for camera in cameras:  # of any height and width
+            wanted[f"image/{camera}"] = tuple(demonstrations.column(f"image/{camera}").shape[3:])
+        there = {name: value.shape[:1] for name, value in shown.items()}
+        if any(there.get(name) != size for name, size in wanted.items()) or takes != (demonstrations.action_size,):
+            raise UsageError(
+                f"the world {self.config.world} shows {_sizes(there)} and takes actions {list(takes or ())}; "
+                f"{source_of(demonstrations.meta)} shows {_sizes(wanted)} and has actions "
+                f"[{demonstrations.action_size}]: give --world the one it was recorded in, or none"
+            )
+
+    def starts(self) -> Sequence[Start]:
+        """The declared starts."""
+        return starts_of(self.config.evaluation_episodes, self.config.evaluation_seed)
+
+    def acting(self, policy: ActionPolicy) -> ControlPolicy:
+        """The policy as evaluations ask for it: a goal of this world is shown to it as part of a state."""
+        return _Acting(policy, self.goal_entries)
+
+    def map(self) -> GroundPlan | None:
+        """The map of a flat world; None where there is none to draw paths on."""
+        env = control_env(self.config.world)
+        try:
+            env.reset(seed=self.config.evaluation_seed)
+            plan: GroundPlan | None = env.unwrapped.plan() if self.place_entries else None  # type: ignore[attr-defined]
+        finally:
+            env.close()
+        return plan
+
+    @property
+    def place_entries(self) -> tuple[int, int] | None:
+        """Entries of the state that say where on the map the acting body is."""
+        return next((at for name, at in PLACES.items() if self.config.world.startswith(name)), None)
+
+    def save_films(self, happened: Evaluation, folder: Path) -> None:
+        """The frames of filmed episodes, one .npz each (frames [n, height, width, 3] uint8), for `pilotage play`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for row, frames in happened.frames.items():
+            episode = happened.episodes[row]
+            success = -1 if episode.success is None else int(episode.success)
+            place = folder / f"episode-{row}.npz"
+            np.savez_compressed(place, frames=np.stack(list(frames)), seed=episode.seed, success=success)
+
+
+def _sizes(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "nothing"
+
+
+class _Acting:
+    """A policy as the evaluator asks for it: a goal is shown as part of a state."""
+
+    def __init__(self, policy: ActionPolicy, goal_entries: Sequence[int] | None) -> None:
+        self.policy, self.goal_entries = policy, goal_entries
+
+    @property
+    def calls(self) -> Mapping[int, int]:
+        """Network passes that served each row so far."""
+        return self.policy.calls
+
+    def reset(self, rows: Sequence[int]) -> None:
+        self.policy.reset(rows)
+
+    def act(self, observations: Mapping[str, Tensor], rows: Sequence[int]) -> Tensor:
+        if "goal" in observations:
+            observations = {**observations, "goal": self._goal(observations["goal"], observations["state"][:, -1])}
+        return self.policy.act(observations, rows)
+
+    def _goal(self, goal: Tensor, state: Tensor) -> Tensor:
+        """[n, G] in the world's units -> [n, S]: normalised as that part of a state, all else 0."""
+        if self.goal_entries is None:
+            return goal
+        entries = list(self.goal_entries)
+        whole = torch.zeros_like(state)
+        whole[:, entries] = goal
+        scaled = self.policy.normalisers["state"].normalise(whole.to(self.policy.device)).to(state.device)
+        shown = torch.zeros_like(state)
+        shown[:, entries] = scaled[:, entries]
+        return shown
+
+
+def judged(happened: Evaluation) -> dict[str, float]:
+    """Where the world tells what was asked for from what was done: mean result and reward, and their ratio."""
+    if not any("result/best" in episode.measures for episode in happened.episodes):
+        return {}
+    result = float(np.mean([episode.measures["result/best"] for episode in happened.episodes]))
+    reward = float(np.mean([episode.measures["completed/best"] for episode in happened.episodes]))
+    ratio = {"evaluation/conditional_ratio": result / reward} if reward else {}
+    return {"evaluation/result": result, "evaluation/reward": reward, **ratio}
+
+
+def world_of(config: ImitationConfig) -> World | None:
+    """The world that a configuration names; None for "none". Raises UsageError where it cannot be made."""
+    if config.world == "none":
+        return None
+    control_env(config.world).close()
+    return World(config)
+
+
+def expert_demonstrations(config: ImitationConfig, run: Any) -> Demonstrations:
+    """What the world's scripted expert shows: an artifact, made once and shared by all arms and seeds."""
+    world = config.demonstrated_in or config.world
+    control_expert(world)  # refuses a world without one, before anything is made
+    settings = {"world": world, "episodes": config.demonstrations, "seed": config.data_seed}
+    folder = run.artifact(make_demonstrations, settings, name=f"demonstrations-{world}", code=expert_sources(world))
+    return read_npz(folder / "demonstrations.npz")
+
+
+def make_demonstrations(directory: Path, config: Mapping[str, Any]) -> None:
+    """The maker of that artifact."""
+    env = control_env(config["world"])
+    try:
+        shown = collect(env, control_expert(config["world"]), config["episodes"], config["seed"])
+    finally:
+        env.close()
+    facts = shown.pop("meta")
+    each = [{"seed": seed, "mode": mode} for seed, mode in zip(facts.pop("seeds"), facts.pop("modes"), strict=True)]
+    facts.pop("successes")
+    source = f"the scripted expert of {config['world']}"
+    demonstrations = Demonstrations(**shown, meta={"source": source, **facts}, episode_meta=each)
+    write_npz(demonstrations, directory / "demonstrations.npz")
+
+
+def expert_sources(world: str) -> str:
+    """The source on which an expert's demonstrations depend, so that a change of it makes them anew."""
+    names = {CONTROL_ENVS[world][0], *(module for name, (module, _) in EXPERTS.items() if world.startswith(name))}
+    modules = [importlib.import_module(f"{control_env.__module__}.{name}") for name in sorted(names)]
+    return "".join(inspect.getsource(module) for module in (*modules, inspect.getmodule(collect)) if module)

@@ -1,0 +1,313 @@
+"""The loop that learns a policy from demonstrations and tries it in its world."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pilotage.core.errors import UsageError
+from pilotage.core.system import Result
+from pilotage.data.demonstrations import Demonstrations
+from pilotage.data.normalisers import Normaliser, Scaling, fit_normalisers
+from pilotage.data.sources import open_demonstrations
+from pilotage.data.windows import Goals, WindowBatch, WindowBatches, Windows
+from pilotage.networks.ema import AveragedWeights
+from pilotage.objectives.noise_paths import Karras
+from pilotage.policies.control.heads.context_denoiser import executed_context
+from pilotage.policies.control.heads.direct import BinsWithOffsets
+from pilotage.policies.control.heads.plans import policy_kind
+from pilotage.policies.control.policy import ActionPolicy
+from pilotage.rollouts.episodes import Evaluation
+from pilotage.runs import Progress, check_device, resolve_precision
+from pilotage.training.imitation.builder import Builder, Sizes
+from pilotage.training.imitation.config import ImitationConfig
+from pilotage.training.imitation.metrics import METRICS
+from pilotage.training.imitation.task import World, expert_demonstrations, judged, world_of
+from pilotage.training.running_means import RunningMeans
+from pilotage.training.schedules import check_schedule, schedule
+
+VALIDATION_WINDOWS = 512
+"""Windows, at most, on which the validation error is measured."""
+
+
+class ImitationTrainer:
+    """Demonstrations, normalisers, model and optimiser of one run."""
+
+    def __init__(self, config: ImitationConfig, run: Any) -> None:
+        self.config, self.run = config, run
+        check_schedule(config.lr_schedule)
+        check_device(config.device)
+        self.precision = resolve_precision(config.precision, config.device)
+        if self.precision not in ("float32", "bfloat16"):
+            raise UsageError(f"precision={config.precision!r}: policies are trained in float32, bfloat16 or auto")
+        self.world: World | None = world_of(config)
+        demonstrations = demonstrations_of(config, run)
+        if self.world is not None and config.data is not None:
+            self.world.expect_fitting(demonstrations, self.cameras)
+        training, validating = demonstrations, None
+        if config.validation:
+            training, validating = demonstrations.split(config.validation, _generator(config.data_seed))
+        scalings: dict[str, Scaling] = {"action": config.action_scaling}  # type: ignore[dict-item]
+        if not self.cameras or "state" in demonstrations.observations:
+            scalings["state"] = config.state_scaling  # type: ignore[assignment]
+        self.normalisers: dict[str, Normaliser] = fit_normalisers(training, scalings)
+        if config.shrunk:
+            self.normalisers["action"].shrink(config.shrunk, config.shrink)
+        self.windows = self._windows(training)
+        self.validation = None if validating is None else self._windows(validating)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.seed_for("weights"))
+            self.builder = Builder(config, self._sizes(training))
+            self.encoder, self.head = self.builder.encoder, self.builder.head()
+        self.model = nn.ModuleDict({"encoder": self.encoder, "head": self.head})
+        self._fit_head(training)
+        self.model.to(config.device)
+        self.batches = WindowBatches(self.windows, config.batch, run.generator("batches"))
+        self.noise = run.generator("noise")
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=config.lr,
+            betas=(config.beta1, config.beta2),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self.average = AveragedWeights(self.model, decay=config.average_decay or None, power=config.average_power)
+        self.sums = RunningMeans()
+        self._report_data(demonstrations)
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        return tuple(filter(None, self.config.cameras.split("+")))
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a checkpoint must hold."""
+        return {
+            "model": self.model,
+            "optimiser": self.optimiser,
+            "average": self.average,
+            "batches": self.batches,
+            "sums": self.sums,
+        }
+
+    # ---- learn -----------------------------------------------------------------------------------------------------
+
+    def step(self, step: int) -> None:
+        """One optimiser step."""
+        config = self.config
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.lr * schedule(config.lr_schedule, step, config.steps, config.lr_warm_up)
+        batch = self.batches.draw()
+        loss = self.loss(batch, self.noise).mean()
+        self.run.check_finite(step + 1, "loss", loss, {"actions": batch.actions, **batch.observations})
+        loss.backward()
+        limit = config.grad_clip if config.grad_clip > 0 else math.inf
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        self.run.check_finite(step + 1, "gradient_norm", norm, {"actions": batch.actions, **batch.observations})
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.update(self.model)
+        self.sums.add(loss=float(loss.detach()), gradient_norm=float(norm))
+
+    def loss(self, batch: WindowBatch, generator: torch.Generator) -> Tensor:
+        """The head's loss per window, [B]."""
+        kind = torch.device(self.config.device).type
+        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            condition = self.encoder(batch.observations, generator)
+            loss: Tensor = self.head.loss(batch.actions, condition, generator, ~batch.padded)
+        return loss
+
+    # ---- look ------------------------------------------------------------------------------------------------------
+
+    def policy(self, seed: int) -> ActionPolicy:
+        """The policy with the weights that the model has now."""
+        return policy_kind(self.head)(
+            self.encoder,
+            self.head,
+            self.builder.executor(),
+            self.normalisers,
+            goal_weight=self.config.goal_weight,
+            seed=seed,
+        ).to(self.config.device)
+
+    def evaluate(self, step: int, films: int = 0) -> tuple[dict[str, float], Evaluation | None]:
+        """Metrics with the averaged weights: on held-back demonstrations and in the world, and what happened there."""
+        with self.average.swapped_in(self.model):
+            self.model.eval()
+            metrics = self._validate()
+            happened = None
+            if self.world is not None:
+                policy = self.policy(self.run.seed_for("evaluation", step))
+                self.head.taken()  # what the validation did is not the world's
+                began = time.perf_counter()
+                happened = self.world.evaluate(policy, films)
+                metrics |= happened.metrics() | judged(happened)
+                metrics["evaluation/calls"] = sum(policy.calls.values()) / max(1, policy.decisions)
+                metrics["evaluation/decisions"] = policy.decisions / sum(e.steps for e in happened.episodes)
+                self.run.log_timing(step, {"evaluation": time.perf_counter() - began})
+                metrics |= {f"evaluation/{name}": value for name, value in self.head.taken().items()}
+            self.model.train()
+        return metrics, happened
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        if self.validation is None:
+            return {}
+        count = min(len(self.validation), VALIDATION_WINDOWS)
+        rows = np.linspace(0, len(self.validation) - 1, count).astype(np.int64)
+        generator = _generator(self.run.seed_for("validation", 0))
+        batch = self.validation.take(rows, generator)
+        loss = self.loss(batch, generator)
+        past, real = self.head.history, ~batch.padded
+        guide = None
+        if past:
+            before = torch.where(real[..., None], batch.actions, 0.0)[:, :past]
+            guide, real = executed_context(before, self.head.horizon), real[:, past:]
+        chunk = self.head.sample(self.encoder(batch.observations, generator), generator, guide=guide)
+        error = (chunk - batch.actions)[:, past:].abs().mean(-1)[real]
+        metrics = {"validation/loss": float(loss.mean()), "validation/action_error": float(error.mean())}
+        return metrics | self._look_at(batch)
+
+    def _look_at(self, batch: WindowBatch) -> dict[str, float]:  # noqa: ARG002
+        """Further metrics of a head of one's own on held-back windows, with the averaged weights, in eval mode."""
+        return {}
+
+    def save_episodes(self, step: int, happened: Evaluation) -> None:
+        """Episodes to rollouts.jsonl, films beside it."""
+        for record in happened.records():
+            self.run.log_rollout(step, record)
+        if happened.frames and self.world is not None:
+            self.world.save_films(happened, Path(self.run.directory) / "films")
+
+    # ---- data ------------------------------------------------------------------------------------------------------
+
+    def _windows(self, demonstrations: Demonstrations) -> Windows:
+        config = self.config
+        names = [*(["state"] if "state" in self.normalisers else []), *(f"image/{camera}" for camera in self.cameras)]
+        if config.goal_shows not in ("asked", "all"):
+            raise UsageError(f"goal_shows={config.goal_shows!r} is not known; choose asked or all")
+        keep = None if self.world is None or config.goal_shows == "all" else self.world.goal_entries
+        return Windows(
+            demonstrations,
+            observation_steps=config.observation_steps,
+            chunk=config.chunk,
+            executed=config.executed,
+            names=names,
+            goals=Goals(steps=config.goal_steps, keep=keep) if config.goal_steps else None,
+            normalisers=self.normalisers,
+            device=config.device,
+        )
+
+    def _fit_head(self, training: Demonstrations) -> None:
+        """What a head must find in the data before it is trained."""
+        if isinstance(self.head, BinsWithOffsets):
+            self.head.fit(self._actions(training), _generator(self.config.data_seed))
+
+    def _sizes(self, demonstrations: Demonstrations) -> Sizes:
+        state = self.normalisers["state"].offset.numel() if "state" in self.normalisers else 0
+        channels = 3
+        for camera in self.cameras:
+            channels = int(demonstrations.column(f"image/{camera}").shape[-1])
+        return Sizes(state, demonstrations.action_size, state, self.cameras, channels)
+
+    def _actions(self, demonstrations: Demonstrations) -> Tensor:
+        return self.normalisers["action"].normalise(torch.from_numpy(demonstrations.actions))
+
+    def _report_data(self, demonstrations: Demonstrations) -> None:
+        """What is odd about the data, once."""
+        normaliser = self.normalisers["action"]
+        constant = torch.nonzero(normaliser.constant).flatten().tolist()
+        if constant:
+            self.run.log_event(None, "constant actions", f"entries {constant} of the action never change in the data")
+        path = getattr(self.head, "path", None)
+        if isinstance(path, Karras):
+            spread = self._actions(demonstrations).std(0)
+            drowned = torch.nonzero((spread < path.sigma_min) & ~normaliser.constant.cpu()).flatten().tolist()
+            if drowned:
+                self.run.log_event(
+                    None,
+                    "small actions",
+                    f"entries {drowned} of the normalised action vary less than the least noise, {path.sigma_min}, and "
+                    "drown in it: scale actions (--action-scaling min_max) or lower sigma_min of --path karras",
+                )
+        if self.windows.short_episodes:
+            self.run.log_event(
+                None,
+                "short episodes",
+                f"{self.windows.short_episodes} of {demonstrations.total_episodes} demonstrations are shorter than a "
+                f"chunk of {self.config.chunk} actions and were padded",
+            )
+
+
+def demonstrations_of(config: ImitationConfig, run: Any) -> Demonstrations:
+    """The data: what `data` names, or the expert's, an artifact that all arms and seeds share."""
+    if config.demonstrations < 1:
+        raise UsageError(f"demonstrations={config.demonstrations}: at least 1 is needed")
+    if config.data is None:
+        if config.world == "none":
+            raise UsageError("without a world there is no expert to demonstrate; give --data")
+        found = expert_demonstrations(config, run)
+    else:
+        found = open_demonstrations(config.data)
+        if found.total_episodes > config.demonstrations:
+            found = found.subset(range(config.demonstrations))
+    names: Sequence[str] = [name for name in config.state.split("+") if name]
+    return found.with_state(names) if names else found
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def train(config: ImitationConfig, run: Any, maker: type[ImitationTrainer] = ImitationTrainer) -> Result:
+    """Train a policy from demonstrations; resumes from the run's newest checkpoint when there is one.
+
+    maker: the trainer, where a head needs more than `ImitationTrainer` does."""
+    if run.finished:
+        return Result(run=str(run.directory), metrics=run.result)
+    for name, text in METRICS.items():
+        run.describe_metric(name, text)
+    trainer = maker(config, run)
+    start = run.restore(trainer.state())
+    if start == 0:
+        run.save(0, trainer.state())
+    final: dict[str, float] = {}
+    with Progress(config.steps, run.system, start=start) as progress:
+        for step in range(start, config.steps):
+            began = time.perf_counter()
+            trainer.step(step)
+            done = step + 1
+            last = done == config.steps
+            looks = last or bool(config.evaluate_every and done % config.evaluate_every == 0)
+            saves = last or done % config.checkpoint_every == 0
+            if not (looks or saves or done % config.log_every == 0):
+                continue
+            metrics = trainer.sums.taken()
+            metrics |= {f"training/{name}": value for name, value in trainer.head.taken().items()}
+            metrics |= {"lr": trainer.optimiser.param_groups[0]["lr"], "samples/total": float(done * config.batch)}
+            shown = {"loss": metrics["loss"]}
+            run.log_timing(done, {"seconds": time.perf_counter() - began})
+            if looks:
+                final, happened = trainer.evaluate(done, config.films if last else 0)
+                metrics |= final
+                if "evaluation/success" in final:
+                    shown["success"] = final["evaluation/success"]
+                if happened is not None:
+                    trainer.save_episodes(done, happened)
+            run.log(done, metrics)
+            if saves:
+                run.save(done, trainer.state())
+            progress.advance(done, **shown)
+    if not final:  # killed after the last checkpoint: the same evaluation again
+        final, _ = trainer.evaluate(config.steps)
+    with trainer.average.swapped_in(trainer.model):
+        trainer.policy(run.seed_for("policy")).save(Path(run.directory) / "policy")
+    final |= {"samples/total": float(config.steps * config.batch)}
+    run.finish(final)
+    return Result(run=str(run.directory), metrics=final)

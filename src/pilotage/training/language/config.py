@@ -1,0 +1,131 @@
+"""The configuration of every language-model method: its slots, its task, its optimisation. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+PieceChoice = str | Callable[..., Any]
+"""A piece by name (`name:option=value`, `module:function`, a mixture `0.5*a+0.5*b`), or the function itself."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What makes a method: one choice for each slot."""
+
+    sampler: PieceChoice = "uniform"
+    """Which prompts to roll out next."""
+    filter: PieceChoice = "none"
+    """Which prompt groups to keep (DAPO's dynamic sampling: informative)."""
+    refill_rounds: int = 0
+    """Further rounds of roll-outs, at most, to fill the batch again after the filter (DAPO: 10)."""
+    penalty: PieceChoice = "none"
+    """What is taken off the reward per token, such as a KL penalty, before advantages."""
+    advantage: PieceChoice = "zscore"
+    """How much better an answer was than expected; pieces mix linearly (0.5*zscore+0.5*bnpo)."""
+    shaping: PieceChoice = "none"
+    """Changes of the advantage after it is computed; several in order by "then"."""
+    weights: PieceChoice = "none"
+    """Non-negative weights of tokens; several multiply, joined by "then"."""
+    surrogate: PieceChoice = "clip"
+    """The loss of a token given its advantage and the ratio of new to old probability."""
+    aggregate: PieceChoice = "seq_mean_token_mean"
+    """How token losses become one number: coefficients from the global mask."""
+    regulariser: PieceChoice = "none"
+    """Further token losses, with factors, such as 0.04*kl:kind=k3."""
+
+
+@dataclass(frozen=True)
+class TextConfig(Method):
+    """What a method is trained on, with, and for how long."""
+
+    task: str = "add"
+    """Verifiable text task (add, chain10, countdown, sort, maze, reasoning-gym:NAME); ignored when data is given."""
+    levels: tuple[int, ...] = ()
+    """Difficulty levels of the task; empty: all of them."""
+    pool: int = 2000
+    """Number of different training prompts."""
+    data: str | None = None
+    """Questions of your own: JSON Lines, JSON, Parquet or a Hugging Face data set (GSM8K, SVAMP or MATH format)."""
+    fields: str = ""
+    """Field names in data, such as prompt=question,answer=target; empty: recognised."""
+    reward: PieceChoice = "exact"
+    """How answers are judged, a sum such as exact+0.5*format; module:function or file.py:function for your own. exact:
+    the task's own check, mathematical equality for data."""
+    reward_workers: int = 1
+    """Processes in which slow or user-written rewards run."""
+    reward_seconds: float = 5.0
+    """Limit of one judgement, in seconds; past it the worker is killed and the answer is left out."""
+    failure_limit: float = 0.5
+    """Share of judgements in a step that may fail before the run stops."""
+    model: str = "embedded:0.4M"
+    """Policy: embedded:0.4M, embedded:1M, embedded:1.6M, or a Hugging Face name or folder."""
+    adapter: str | None = None
+    """PEFT adapter folder, or lora:RANK for a new one."""
+    warm_up: float = 0.3
+    """Held-out accuracy (mean over levels) until which an embedded policy is first trained by supervised learning."""
+    warm_up_seed: int = 0
+    """Seed of the embedded policy; shared by all arms and seeds of a comparison."""
+    engine: str = "auto"
+    """What samples: decoder, transformers, vllm; auto: decoder where the architecture allows."""
+    chat: bool = True
+    """Whether a model that has a chat template gets its prompts through it."""
+    template: str = ""
+    """Text around a question of data, such as "{question} Think first."; empty: a request for a boxed answer."""
+    test_data: str | None = None
+    """Held-out questions; without them a tenth of data, chosen by hash."""
+    prompts: int = 24
+    """Prompts per batch."""
+    answers: int = 8
+    """Answers per prompt (G)."""
+    minibatches: int = 1
+    """Parts into which a batch is cut, one optimiser step each."""
+    epochs: int = 1
+    """Passes over a batch (μ)."""
+    steps: int = 100
+    """Batches of roll-outs."""
+    max_tokens: int = 0
+    """Longest answer in tokens; 0: what the task's longest gold answer needs."""
+    temperature: float = 1.0
+    """Sampling temperature, of training and evaluation."""
+    lr: float = 1e-4
+    """Learning rate of AdamW."""
+    lr_schedule: str = "constant"
+    """constant, linear or cosine decay to zero."""
+    lr_warm_up: int = 0
+    """Steps over which the learning rate rises from zero."""
+    beta1: float = 0.9
+    """AdamW β₁."""
+    beta2: float = 0.999
+    """AdamW β₂."""
+    weight_decay: float = 0.0
+    """AdamW decoupled weight decay."""
+    grad_clip: float = 1.0
+    """Largest gradient norm; 0: unlimited."""
+    critic_lr: float = 1e-3
+    """Learning rate of the critic, where a method has one."""
+    critic_warm_up: int = 5
+    """First steps that train the critic alone, where a method has one."""
+    tokens_per_batch: int = 4096
+    """Tokens per forward pass; changes memory and time, never the gradient."""
+    evaluate_every: int = 20
+    """Steps between evaluations on held-out prompts; 0: only before and after."""
+    evaluation_prompts: int = 64
+    """Held-out prompts per level."""
+    evaluation_samples: int = 2
+    """Answers per held-out prompt."""
+    checkpoint_every: int = 20
+    """Steps between checkpoints."""
+    save_rollouts: int = 8
+    """Answers written to rollouts.jsonl per step; -1: all of them."""
+    gap_alarm: float = 0.05
+    """Mean difference, in nats per token, between the sampler's and the trainer's log-probabilities that raises an
+    alarm."""
+    precision: str = "float32"
+    """Number format of the weights: float32, or bfloat16 where it pays."""
+
+
+RUN = "pilotage.training.language.trainer:train"
+ACTIONS = {"estimate_cost": "pilotage.training.language.cost:estimate_cost"}
+"""What every member of the family runs and offers."""

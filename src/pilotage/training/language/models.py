@@ -1,0 +1,108 @@
+"""The models of a text run: policy, frozen reference, critic, and the engine that samples."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pilotage.core.errors import UsageError
+from pilotage.engines import build_engine
+from pilotage.policies.language import scoring
+from pilotage.policies.language.embedded import tiny_policy
+from pilotage.policies.language.policy import LanguagePolicy, load_policy, named_weights, remove_dropout, with_adapter
+from pilotage.training.language.config import TextConfig
+from pilotage.training.language.warm_up import WarmUp, make_base, slug, warm_up_sources
+from pilotage.types import Engine, Item, Rollouts, Sampling, Task
+
+EMBEDDED = "embedded:"
+
+
+@dataclass
+class Autoregressive:
+    """The likelihood of a causal language model: log-probabilities of the sampled tokens at a temperature."""
+
+    temperature: float
+    tokens_per_batch: int
+
+    def micro_batches(self, rollouts: Rollouts, rows: Tensor) -> list[Any]:
+        return scoring.microbatches(rollouts, rows, tokens_per_batch=self.tokens_per_batch)
+
+    def __call__(self, model: nn.Module, micro_batch: Any, entropy: bool) -> tuple[Tensor, Tensor | None]:
+        return scoring.logprobs(model, micro_batch, temperature=self.temperature, entropy=entropy)
+
+    def score(self, model: nn.Module, rollouts: Rollouts, entropy: bool = False) -> scoring.Scored:
+        """Without gradients, for all rows, [N, T]."""
+        return scoring.score(
+            model, rollouts, temperature=self.temperature, entropy=entropy, tokens_per_batch=self.tokens_per_batch
+        )
+
+
+def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
+    """The policy at the start of training: a Hugging Face model, or an embedded one warmed up on the task.
+
+    The warmed-up model is an artifact, made once and shared by every arm and seed."""
+    if not config.model.startswith(EMBEDDED):
+        return load_policy(config.model, adapter=config.adapter, dtype=config.precision)
+    size = config.model.removeprefix(EMBEDDED)
+    vocabulary = getattr(task, "vocabulary", None)
+    if vocabulary is None:
+        raise UsageError(
+            f"the embedded policy reads the characters of the embedded tasks; {task.name!r} needs a language model: "
+            "give --model with a Hugging Face name or folder"
+        )
+    if config.warm_up <= 0:
+        policy = tiny_policy(size, vocabulary, config.warm_up_seed)
+        if config.adapter is not None:
+            policy.model = with_adapter(policy.model, config.adapter)
+            remove_dropout(policy.model)
+        return policy
+    settings = WarmUp(
+        size=size,
+        task=config.task,
+        levels=tuple(task.levels),
+        accuracy=config.warm_up,
+        seed=config.warm_up_seed,
+    )
+    folder = run.artifact(
+        make_base, asdict(settings), name=f"base-{slug(task.name)}-{size}", code=warm_up_sources(task)
+    )
+    return load_policy(str(folder), adapter=config.adapter)
+
+
+def make_engine(config: TextConfig, policy: LanguagePolicy) -> Engine:
+    """The engine that samples from the policy, with its first weights."""
+    return build_engine(config.engine, policy.model, policy.tokenizer, weights=named_weights(policy.model))
+
+
+def frozen_copy(model: nn.Module) -> nn.Module:
+    """The reference: never the trained policy itself, never trained."""
+    reference = copy.deepcopy(model).eval()
+    reference.requires_grad_(False)
+    return reference
+
+
+def prompt_ids(policy: LanguagePolicy, config: TextConfig, item: Item) -> list[int]:
+    """Token ids of an item's prompt: through the chat template where the model has one, else plain text."""
+    messages = item.meta.get("messages")
+    if config.chat and getattr(policy.tokenizer, "chat_template", None):
+        messages = messages or [{"role": "user", "content": item.prompt}]
+        return policy.encode_chat(messages)
+    return policy.encode(item.prompt)
+
+
+def training_sampling(config: TextConfig) -> Sampling:
+    """How training answers are drawn. Raises UsageError where the trainer could not recompute the distribution."""
+    sampling = Sampling(temperature=config.temperature)
+    scoring.check_sampling(sampling)
+    return sampling
+
+
+def optimiser_for(model: nn.Module, config: TextConfig) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(
+        parameters, lr=config.lr, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay, fused=True
+    )

@@ -1,0 +1,394 @@
+"""The loop that serves every language-model method: roll out, judge, assign credit, update, remember."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pilotage.core.references import function_name
+from pilotage.core.system import Result
+from pilotage.policies.language.policy import named_weights
+from pilotage.rewards import Rewards, build_rewards, score_answers
+from pilotage.rollouts.groups import flat
+from pilotage.rollouts.held_out import HeldOut, held_out
+from pilotage.runs import Progress
+from pilotage.training.language import models as text_models
+from pilotage.training.language.config import TextConfig
+from pilotage.training.language.credit import apply_filter, assign_credit, columns_of
+from pilotage.training.language.critic import Critic
+from pilotage.training.language.health import Watch
+from pilotage.training.language.metrics import METRICS, batch_metrics, rollout_record
+from pilotage.training.language.plan import make_plan, sampler_term
+from pilotage.training.language.task import make_task
+from pilotage.training.language.update import accumulate_gradient, minibatches, optimiser_step
+from pilotage.training.schedules import check_schedule, schedule
+from pilotage.types import Item, Rollouts, Sampling
+
+MOST_LISTED = 50
+"""Prompts that were never solved, at most, that an event names."""
+
+
+class TextTrainer:
+    """Everything of one run that has state, and the verbs of a step."""
+
+    def __init__(self, config: TextConfig, run: Any) -> None:
+        self.config, self.run = config, run
+        check_schedule(config.lr_schedule)
+        self.plan = make_plan(config)
+        self.task = make_task(config)
+        self.items = self.task.pool(config.pool, "train", 0)
+        self.tests = self.task.pool(config.evaluation_prompts * len(self.task.levels), "held_out", 0)
+        self.policy = text_models.make_policy(config, self.task, run)
+        self.model = self.policy.model
+        self.likelihood = text_models.Autoregressive(config.temperature, config.tokens_per_batch)
+        self.engine = text_models.make_engine(config, self.policy)
+        self.sampling = text_models.training_sampling(config)
+        self.optimiser = text_models.optimiser_for(self.model, config)
+        sampler, options = sampler_term(config.sampler)
+        self.sampler = sampler(len(self.items), seed=run.seed_for("sampler"), **options)
+        self.rewards = self.build_rewards(config.reward)
+        self.checks = self.rewards if config.reward == "exact" else self.build_rewards("exact")
+        self.reference = text_models.frozen_copy(self.model) if self.plan.asks_for("logp_ref") else None
+        self.critic = Critic(self.policy, config, run.generator("critic")) if self.plan.asks_for("value") else None
+        self.watch = Watch(self.plan)
+        self.counts: dict[str, float] = {"tokens": 0, "samples": 0, "initial_entropy": float("nan")}
+
+    def build_rewards(self, choice: str | Callable[..., Any]) -> Rewards:
+        """The components of a reward expression; slow and user-written ones run in workers that can be killed."""
+        config = self.config
+        return build_rewards(
+            choice if isinstance(choice, str) else function_name(choice),
+            self.task,
+            workers=config.reward_workers,
+            limit=config.reward_seconds,
+            journal=self.run.journal("verdicts"),
+        )
+
+    # ---- state -----------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds, beside the run's own random streams."""
+        state: dict[str, Any] = {
+            "model": self.model,
+            "optimiser": self.optimiser,
+            "sampler": self.sampler,
+            "plan": self.plan,
+            "watch": self.watch,
+            "counts": self.counts,
+        }
+        if self.critic is not None:
+            state["critic"] = self.critic
+        return state
+
+    def load_engine(self, version: int) -> None:
+        """Hand the trained weights to the engine."""
+        self.engine.load(version, named_weights(self.model))
+
+    # ---- roll out --------------------------------------------------------------------------------------------------
+
+    def collect(self, step: int) -> tuple[Rollouts | None, dict[str, float]]:
+        """A judged batch, after filters and refills; None when no group was left. Also metrics of the collection."""
+        config = self.config
+        parts: list[Rollouts] = []
+        reasons: dict[str, int] = {}
+        groups, sampled, zero_variance = 0, 0, []
+        rounds = 0
+        for round_ in range(1 + config.refill_rounds):
+            rounds += 1
+            rollouts = self.roll_out(step, round_)
+            sampled += len(rollouts)
+            rollouts, failures = self.judge(rollouts)
+            for reason, count in failures.items():
+                reasons[reason] = reasons.get(reason, 0) + count
+            self.remember_pass_rates(rollouts)
+            zero_variance.append(_zero_variance_share(rollouts))
+            kept = rollouts.select(apply_filter(self.plan, rollouts, self.context()))
+            parts.append(kept)
+            groups += len(kept.group.unique())
+            if groups >= config.prompts:
+                break
+        batch = Rollouts.concatenate(parts)
+        batch = batch.select(batch.group < config.prompts)
+        self.counts["samples"] += sampled
+        metrics = {
+            "samples/total": self.counts["samples"],
+            "tokens/total": self.counts["tokens"],
+            "groups/zero_variance": float(np.mean(zero_variance)),
+            "groups/trained": float(len(batch.group.unique())),
+            "samples/rounds": float(rounds),
+            **{f"failures/{reason}": float(count) for reason, count in reasons.items()},
+        }
+        return (batch if len(batch) else None), metrics
+
+    def roll_out(self, step: int, round_: int) -> Rollouts:
+        """`answers` answers to each of `prompts` prompts."""
+        config = self.config
+        positions = self.sampler.select(config.prompts)
+        items = [self.items[int(position)] for position in positions]
+        rollouts = flat(
+            self.engine,
+            [self.prompt(item) for item in items],
+            positions,
+            answers=config.answers,
+            max_tokens=[self.max_tokens(item) for item in items],
+            seeds=[self.run.seed_for("rollout", step, round_, index) for index in range(len(items))],
+            sampling=self.sampling,
+            pad_id=self.policy.pad_id,
+        )
+        self.counts["tokens"] += int(rollouts.mask.sum())
+        rollouts.columns["level"] = torch.tensor([item.level for item in items]).repeat_interleave(config.answers)
+        if self.plan.asks_for("greedy_reward"):
+            rollouts.columns["greedy_reward"] = self.greedy_reward(items).repeat_interleave(config.answers)
+        return rollouts
+
+    def judge(self, rollouts: Rollouts) -> tuple[Rollouts, dict[str, int]]:
+        """Scores as columns; rows that could not be judged are left out, and counted by reason."""
+        items = [self.items[int(position)] for position in rollouts.item]
+        texts = [self.text(ids, mask) for ids, mask in zip(rollouts.ids, rollouts.mask, strict=True)]
+        judged = score_answers(self.rewards, texts, items, rollouts, failure_limit=self.config.failure_limit)
+        rollouts.columns["scores"] = torch.as_tensor(judged.scores, dtype=torch.float32)
+        rollouts.columns["score"] = torch.as_tensor(judged.total, dtype=torch.float32)
+        rollouts.columns["reward"] = rollouts.columns["score"].clone()
+        valid = torch.as_tensor(judged.valid)
+        return rollouts.select(valid) if not bool(valid.all()) else rollouts, dict(judged.reasons)
+
+    def greedy_reward(self, items: list[Item]) -> Tensor:
+        """[prompts] the reward of the greedy answer to each prompt (ReMax)."""
+        greedy = flat(
+            self.engine,
+            [self.prompt(item) for item in items],
+            list(range(len(items))),
+            answers=1,
+            max_tokens=[self.max_tokens(item) for item in items],
+            seeds=[0] * len(items),
+            sampling=Sampling(temperature=0.0),
+            pad_id=self.policy.pad_id,
+        )
+        self.counts["tokens"] += int(greedy.mask.sum())
+        self.counts["samples"] += len(greedy)
+        texts = [self.text(ids, mask) for ids, mask in zip(greedy.ids, greedy.mask, strict=True)]
+        judged = score_answers(self.rewards, texts, items, greedy, failure_limit=self.config.failure_limit)
+        # A greedy answer that could not be judged gives no baseline: its group is judged against 0.
+        return torch.as_tensor(np.where(judged.valid, judged.total, 0.0), dtype=torch.float32)
+
+    def remember_pass_rates(self, rollouts: Rollouts) -> None:
+        """Tell the sampler how each prompt instance went."""
+        groups, inverse = rollouts.group.unique(return_inverse=True)
+        if not len(groups):
+            return
+        right = torch.zeros(len(groups), dtype=torch.float64)
+        right.index_add_(0, inverse, rollouts.column("score").double().clamp(0.0, 1.0))
+        total = torch.bincount(inverse, minlength=len(groups))
+        first = torch.zeros(len(groups), dtype=torch.int64)
+        first[inverse] = rollouts.item
+        self.sampler.update(first.numpy(), right.numpy(), total.numpy())
+
+    # ---- learn -----------------------------------------------------------------------------------------------------
+
+    def prepare(self, rollouts: Rollouts) -> None:
+        """Columns that pieces ask for and the trainer makes: logp_old, entropy, logp_ref, value."""
+        plan, columns = self.plan, rollouts.columns
+        need_old = plan.asks_before_update("logp_old") or not self.on_policy
+        need_entropy = plan.asks_for("entropy") and "entropy" not in columns
+        if need_old or need_entropy:
+            scored = self.likelihood.score(self.model, rollouts, entropy=need_entropy)
+            columns["logp_old"] = scored.logp
+            if scored.entropy is not None:
+                columns["entropy"] = scored.entropy
+        if self.reference is not None:
+            columns["logp_ref"] = self.likelihood.score(self.reference, rollouts).logp
+        if self.critic is not None:
+            columns["value"] = self.critic.values(rollouts)
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether each batch takes exactly one update, so that every ratio is 1."""
+        return self.config.minibatches * self.config.epochs == 1
+
+    def learn(self, step: int, rollouts: Rollouts) -> dict[str, float]:
+        """Credit, then the updates of one batch."""
+        config = self.config
+        self.prepare(rollouts)
+        assign_credit(self.plan, rollouts, self.context())
+        factor = schedule(config.lr_schedule, step, config.steps, config.lr_warm_up)
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.lr * factor
+        metrics: dict[str, float] = {"lr": config.lr * factor}
+        if self.critic is not None:
+            metrics |= self.critic.learn(rollouts)
+        frozen = self.critic is not None and step < config.critic_warm_up
+        norms: list[float] = []
+        generator = self.run.generator("minibatches")
+        for _ in range(0 if frozen else config.epochs):
+            for rows in minibatches(rollouts.group, config.minibatches, generator):
+                sums = accumulate_gradient(
+                    self.plan, self.model, self.likelihood, rollouts, rows, on_policy=self.on_policy
+                )
+                self.run.check_finite(step, "loss", sums.values["loss"], _tensors(rollouts))
+                norms.append(optimiser_step(self.optimiser, self.model, config.grad_clip))
+                self.run.check_finite(step, "gradient norm", norms[-1], _tensors(rollouts))
+                metrics.setdefault("sampler_gap", sums.mean("gap"))
+                metrics |= {"loss": sums.values["loss"], "ratio": sums.mean("ratio"), "kl_old": sums.mean("kl_old")}
+                metrics["logp"] = sums.mean("logp")
+        if norms:
+            metrics["gradient_norm"] = float(np.mean(norms))
+        get, _ = columns_of(rollouts, self.context())
+        for piece in self.plan.pieces:
+            piece.update(get)
+        return metrics
+
+    def step(self, step: int) -> dict[str, float]:
+        """One batch from prompts to new weights; returns its metrics."""
+        began = time.perf_counter()
+        rollouts, metrics = self.collect(step)
+        collected = time.perf_counter()
+        if rollouts is None:
+            self.run.log_event(step + 1, "empty batch", "every group was filtered out: no update at this step")
+            self.look_out(step + 1, metrics, None)
+            return metrics
+        metrics |= self.learn(step, rollouts)
+        self.load_engine(step + 1)
+        metrics |= batch_metrics(rollouts)
+        if metrics.get("sampler_gap", 0.0) > self.config.gap_alarm:
+            self.run.log_event(
+                step + 1,
+                "sampler gap",
+                f"the log-probabilities of sampler and trainer differ by {metrics['sampler_gap']:.3f} nats a token "
+                f"on average (alarm at {self.config.gap_alarm}): stale weights, or another precision",
+            )
+        self.save_rollouts(step + 1, rollouts)
+        self.look_out(step + 1, metrics, rollouts)
+        learnt = time.perf_counter()
+        readings = {"collect": collected - began, "learn": learnt - collected, "seconds": learnt - began}
+        self.run.log_timing(step + 1, readings)
+        return metrics
+
+    def look_out(self, step: int, metrics: Mapping[str, float], rollouts: Rollouts | None) -> None:
+        """Say by events what goes wrong without an error."""
+        for kind, text in self.watch(metrics, rollouts, self.context()["initial_entropy"]):
+            self.run.log_event(step, kind, text)
+
+    def close(self) -> None:
+        """End the processes that judge."""
+        self.rewards.close()
+        self.checks.close()
+
+    # ---- look ------------------------------------------------------------------------------------------------------
+
+    def evaluate(self, step: int) -> HeldOut:
+        """Accuracy on held-out prompts, with noise that depends on the run's seed and the step alone."""
+        return held_out(
+            self.engine,
+            self.tests,
+            encode=self.prompt,
+            decode=self.policy.decode,
+            judge=self.right,
+            max_new=lambda level: self.config.max_tokens or self.task.max_new(level),
+            samples=self.config.evaluation_samples,
+            sampling=self.sampling,
+            seed=lambda index: self.run.seed_for("held_out", step, index),
+            well_formed=getattr(self.task, "well_formed", None),
+        )
+
+    def right(self, texts: list[str], items: list[Item]) -> list[float]:
+        """Whether answers are right, by the task's own check, whatever the training reward is; NaN: not judged."""
+        return score_answers(self.checks, texts, items, None, failure_limit=1.0).scores[:, 0].tolist()
+
+    def save_rollouts(self, step: int, rollouts: Rollouts) -> None:
+        count = len(rollouts) if self.config.save_rollouts < 0 else min(self.config.save_rollouts, len(rollouts))
+        for row in np.linspace(0, len(rollouts) - 1, count).astype(int).tolist():
+            item = self.items[int(rollouts.item[row])]
+            text = self.text(rollouts.ids[row], rollouts.mask[row])
+            self.run.log_rollout(step, rollout_record(rollouts, row, item, text))
+
+    def report_never_solved(self) -> None:
+        """An event that lists the prompts that were tried and never solved, where the sampler knows them."""
+        never_solved = getattr(self.sampler, "never_solved", None)
+        rows = [] if never_solved is None else never_solved().tolist()
+        if rows:
+            shown = ", ".join(f"{self.items[row].id} ({self.items[row].prompt!r})" for row in rows[:MOST_LISTED])
+            more = f" and {len(rows) - MOST_LISTED} more" if len(rows) > MOST_LISTED else ""
+            text = f"{len(rows)} of {len(self.items)} prompts were never solved, perhaps mislabelled: {shown}{more}"
+            self.run.log_event(self.config.steps, "never solved", text)
+
+    def context(self) -> Mapping[str, Any]:
+        """What pieces may ask for that is not a column."""
+        # An engine without entropies leaves it unknown; NaN would compare as "not below the threshold", silently.
+        initial = self.counts["initial_entropy"]
+        known = None if math.isnan(initial) else initial
+        return {"generator": self.run.generator("credit"), "initial_entropy": known}
+
+    def prompt(self, item: Item) -> list[int]:
+        return text_models.prompt_ids(self.policy, self.config, item)
+
+    def max_tokens(self, item: Item) -> int:
+        return self.config.max_tokens or self.task.max_new(item.level)
+
+    def text(self, ids: Tensor, mask: Tensor) -> str:
+        return self.policy.decode(ids[mask].tolist())
+
+
+def _tensors(rollouts: Rollouts) -> dict[str, Tensor]:
+    return {"ids": rollouts.ids, "mask": rollouts.mask, "prompt_ids": rollouts.prompt_ids, **rollouts.columns}
+
+
+def _zero_variance_share(rollouts: Rollouts) -> float:
+    """Share of groups whose rewards are all equal: no gradient for a group-relative advantage."""
+    reward, group = rollouts.column("reward"), rollouts.group
+    unique = group.unique()
+    if not len(unique):
+        return float("nan")
+    return float(np.mean([bool((reward[group == g] == reward[group == g][0]).all()) for g in unique]))
+
+
+Callback = Callable[[Any, int], Mapping[str, float]]
+"""`callback(trainer, step)`: further numbers, logged whenever held-out prompts are answered. It must draw from no
+stream of the run and leave the trainer as it found it."""
+
+
+def train(config: TextConfig, run: Any, callback: Callback | None = None) -> Result:
+    """Train a language policy; resumes from the run's newest checkpoint when there is one.
+
+    callback: gives further numbers whenever held-out prompts are answered; it changes nothing else of the run."""
+    if run.finished:
+        return Result(run=str(run.directory), metrics=run.result)
+    for name, text in METRICS.items():
+        run.describe_metric(name, text)
+    trainer = TextTrainer(config, run)
+    start = run.restore(trainer.state())
+    trainer.load_engine(start)
+    if start == 0:
+        run.save(0, trainer.state())
+        metrics = trainer.evaluate(0).metrics()
+        trainer.counts["initial_entropy"] = metrics.get("held_out/entropy", float("nan"))
+        looked = dict(callback(trainer, 0)) if callback else {}
+        run.log(0, {**metrics, **looked, "samples/total": 0.0, "tokens/total": 0.0})
+    final: dict[str, float] = {}
+    with Progress(config.steps, run.system, start=start) as progress:
+        for step in range(start, config.steps):
+            metrics = trainer.step(step)
+            done = step + 1
+            if done == config.steps or (config.evaluate_every and done % config.evaluate_every == 0):
+                final = trainer.evaluate(done).metrics()
+                metrics |= final | (dict(callback(trainer, done)) if callback else {})
+            if done == config.steps:
+                trainer.report_never_solved()
+            run.log(done, metrics)
+            if done == config.steps or done % config.checkpoint_every == 0:
+                run.save(done, trainer.state())
+            shown = {"reward": metrics.get("reward/mean"), "accuracy": final.get("held_out/accuracy")}
+            progress.advance(done, **{name: value for name, value in shown.items() if value is not None})
+    if not final:  # killed after the last checkpoint: the same evaluation again
+        final = trainer.evaluate(config.steps).metrics()
+    trainer.policy.save(Path(run.directory) / "policy")
+    trainer.close()
+    final |= {"samples/total": trainer.counts["samples"], "tokens/total": trainer.counts["tokens"]}
+    run.finish(final)
+    return Result(run=str(run.directory), metrics=final)

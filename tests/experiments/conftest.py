@@ -1,0 +1,17 @@
+"""Experiments over the fake system of this folder; the processes of cells import it by name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pilotage.experiments import Wiring
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def wiring() -> Wiring:
+    return Wiring("fake_system", "fake_system", "fake_system")

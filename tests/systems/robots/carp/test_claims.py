@@ -1,0 +1,145 @@
+"""Every measure of CARP's claims, tiny, against a direct computation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gymnasium", reason="control environments need pilotage[robots]")
+
+from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
+from pilotage.core.system import Result
+from pilotage.experiments import Wiring
+from pilotage.experiments.planning import Plan, check_claims, forecast
+from pilotage.runs import Run
+from pilotage.systems.robots.carp import measures
+from pilotage.systems.robots.carp.claims import CLAIMS
+
+TINY = (
+    "--demonstrations 4 --validation 0.25 --steps 2 --batch 4 --evaluation-episodes 1 --evaluation-steps 10 --films 0 "
+    "--tokeniser multiscale:codes=8,channels=1 --tokeniser-steps 2 --tokeniser-batch 4 "
+    "--network next_scale:width=8,depth=1"
+)
+
+
+@dataclass
+class Context:
+    """What a measure gets, without cells."""
+
+    command: str
+    directory: Path
+    quick: bool = True
+    trained: list[str] = field(default_factory=list)
+
+    def configuration(self, command: str | None = None) -> Any:
+        name, *options = (command or self.command).split()
+        return configure(find_system(name), options)
+
+    def train(self, command: str | None = None, seed: int = 0) -> Result:
+        """Trains in a directory of its own."""
+        command = command or self.command
+        config = self.configuration(command)
+        system = find_system(command.split()[0])
+        self.trained.append(command)
+        folder = self.directory / f"training-{len(self.trained)}"
+        with Run.create(folder, system=system.name, config=config_to_dict(config), seed=seed) as run:
+            return system.run(config, run)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+
+
+def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
+    assert find_claims("carp") == CLAIMS
+    check_claims(CLAIMS)
+    plan = Plan(Wiring())
+    core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
+    assert core.seconds < 3 * 55 * 60  # costs are of a machine a third as fast as the one of the budget
+    for claim in CLAIMS:
+        for arm in claim.arms:
+            plan.cell(claim, arm, 0)  # raises for a command that cannot work
+    assert sum(claim.primary for claim in CLAIMS) == 3
+
+
+def test_jerk_is_the_third_difference() -> None:
+    time = np.arange(6.0)
+    assert measures.third_difference(np.stack([time**3, time**2], 1)) == pytest.approx(36 / 2)
+    assert math.isnan(measures.third_difference(np.zeros((3, 2))))
+
+
+def test_a_training_is_judged_on_its_own_starts_and_tuning_on_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pilotage.training.imitation import task as imitation_world
+
+    seeds = []
+    original = imitation_world.starts_of
+    monkeypatch.setattr(
+        imitation_world, "starts_of", lambda count, first: (seeds.append((count, first)), original(count, first))[1]
+    )
+    numbers = measures.acted("carp", 3, Context(f"carp {TINY}", tmp_path / "a"))
+    assert {"success", "log jerk", "tokeniser/ready", "evaluation/calls"} <= set(numbers)
+    measures.acted("carp", 1000, Context(f"carp {TINY}", tmp_path / "b"))
+    assert seeds == [(1, 100_000), (2, 100_000), (1, 100_000), (2, 600_000)]
+
+
+@pytest.mark.parametrize("arm", ["argmax", "top 5", "coarse top 5"])
+def test_ways_are_those_of_one_checkpoint_drawn_differently(
+    arm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pilotage.training.imitation.task import World
+
+    heads = []
+    original = World.evaluate
+    monkeypatch.setattr(
+        World,
+        "evaluate",
+        lambda self, policy, *a, **k: (
+            (heads.append((policy.head.top_k, policy.head.argmax_scales)), 0) and original(self, policy, *a, **k)
+        ),
+    )
+    numbers = measures.ways(arm, 0, Context(f"carp {TINY}", tmp_path))
+    assert heads[-1] == {"argmax": (1, 0), "top 5": (5, 0), "coarse top 5": (5, 1)}[arm]
+    assert {"success", "entropy", "rarer"} <= set(numbers)
+
+
+def test_decisions_are_timed_and_passes_counted(tmp_path: Path) -> None:
+    ours = measures.decision_time("carp", 0, Context("carp --network next_scale:width=8,depth=1", tmp_path))
+    assert (ours["passes"], ours["four passes"]) == (4, 1.0)
+    theirs = measures.decision_time(
+        "diffusion",
+        0,
+        Context("diffusion-policy-t --network transformer:width=8,depth=1,heads=2 --sampler ddim:steps=7", tmp_path),
+    )
+    assert (theirs["passes"], theirs["four passes"]) == (7, 0.0)
+    assert math.isfinite(ours["log milliseconds"])
+
+
+def test_at_the_papers_size_it_is_small(tmp_path: Path) -> None:
+    (claim,) = [claim for claim in CLAIMS if claim.name == "parameters"]
+    numbers = measures.parameters("carp", 0, Context(claim.arms["carp"].command, tmp_path))
+    assert numbers["small"] == 1.0
+    assert 5e5 < numbers["parameters"] < 1e6
+
+
+def test_a_tokeniser_is_looked_at_without_a_policy(tmp_path: Path) -> None:
+    from pilotage.data.formats.numpy_archive import write_npz
+    from pilotage.training.imitation.task import expert_demonstrations
+
+    context = Context(f"carp {TINY}", tmp_path)
+    with Run.create(tmp_path / "data", system="x", config={}, seed=0) as run:
+        file = write_npz(expert_demonstrations(context.configuration(), run), tmp_path / "data.npz")
+    context.command += f" --data {file}"
+    numbers = measures.checked("carp", 5, context)
+    assert context.trained[0].endswith("--steps 1 --world none --tokeniser-seed 5")
+    assert numbers["log mse"] == pytest.approx(math.log(numbers["mse"]))
+    errors = [numbers[f"mse/scales_{k}"] for k in (1, 2, 3, 4)]
+    assert numbers["errors fall"] == float(errors == sorted(errors, reverse=True))
+    assert {numbers["tokens stay"], numbers["coarse is smooth"]} <= {0.0, 1.0}

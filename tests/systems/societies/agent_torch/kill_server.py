@@ -1,0 +1,15 @@
+"""`pilotage run agent-torch` in a server that forks it, with all that a calibration needs imported once."""
+
+from __future__ import annotations
+
+import torch
+from tests.runs.fork_server import serve
+from tests.training.training_server import train
+
+import pilotage.core.registry
+import pilotage.systems.societies.agent_torch.train
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    pilotage.core.registry.find_system("agent-torch")
+    serve(train)

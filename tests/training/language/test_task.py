@@ -1,0 +1,118 @@
+"""The full-scale path on a small stand-in: a Hugging Face folder of random weights on questions from a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.training.language.small_model import write_model
+
+from pilotage.core.configuration import config_to_dict
+from pilotage.core.errors import UsageError
+from pilotage.runs import Run
+from pilotage.systems.reasoning import baselines
+from pilotage.training.language.config import TextConfig
+from pilotage.training.language.trainer import train
+
+GRPO = next(system for system in baselines.SYSTEMS if system.name == "grpo")
+
+
+def spread(text, item):
+    """A number in [0, 1] that differs between random answers."""
+    del item
+    return sum(map(ord, text)) % 101 / 100
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+def settings(model: Path, data: Path | str, **changes) -> TextConfig:
+    small = {
+        "prompts": 3,
+        "answers": 2,
+        "steps": 2,
+        "max_tokens": 6,
+        "evaluation_prompts": 4,
+        "evaluation_samples": 1,
+        "pool": 20,
+        "evaluate_every": 0,
+        "reward": f"{__file__}:spread",
+    }
+    return replace(GRPO.config, model=str(model), data=str(data), **{**small, **changes})
+
+
+def run_in(folder: Path, config: TextConfig) -> list[dict]:
+    with Run.create(folder, system="grpo", config=config_to_dict(config), seed=0) as run:
+        train(config, run)
+    return [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+
+
+@pytest.mark.parametrize("engine", ["decoder", "transformers"])
+def test_grpo_trains_a_hugging_face_model_on_real_gsm8k_rows(model_folder, shared_data, tmp_path, engine):
+    data = tmp_path / "gsm8k.jsonl"
+    with (shared_data / "gsm8k" / "train.jsonl").open() as file:
+        data.write_text("".join(line for line, _ in zip(file, range(60), strict=False)))
+    metrics = run_in(tmp_path / "run", settings(model_folder, data, engine=engine))
+    assert [line["step"] for line in metrics] == [0, 1, 2]
+    assert all(line["gradient_norm"] > 0 for line in metrics[1:])
+    assert metrics[-1]["sampler_gap"] < 1e-4
+    rollouts = [json.loads(line) for line in (tmp_path / "run" / "rollouts.jsonl").open()]
+    assert all(row["gold"].replace(",", "").lstrip("-").replace(".", "").isdigit() for row in rollouts)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "policy")
+    assert opened.config.model_type == "qwen2"
+    assert AutoTokenizer.from_pretrained(tmp_path / "run" / "policy").chat_template
+
+
+def test_mathematical_equality_judges_data_by_default(model_folder, tmp_path):
+    data = tmp_path / "questions.jsonl"
+    rows = [{"question": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(40)]
+    data.write_text("\n".join(json.dumps(row) for row in rows))
+    metrics = run_in(tmp_path / "run", settings(model_folder, data, reward="exact"))
+    assert 0 <= metrics[-1]["held_out/accuracy"] <= 1
+    assert (tmp_path / "run" / "journals" / "verdicts.jsonl").exists()
+
+
+def test_fields_can_be_named(model_folder, tmp_path):
+    data = tmp_path / "own.jsonl"
+    data.write_text("\n".join(json.dumps({"ask": f"Say {i}", "gold": str(i)}) for i in range(30)))
+    assert run_in(tmp_path / "run", settings(model_folder, data, fields="prompt=ask,answer=gold", steps=1))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"no.*file|not.*exist|missing|there is no"),
+        ("", "empty"),
+        ("{not json}\n", "line 1"),
+        ('{"a": 1}\n', "field"),
+        ('{"question": "q", "answer": ""}\n', "answer"),
+    ],
+)
+def test_bad_data_is_refused_at_the_door(model_folder, tmp_path, content, message):
+    data = tmp_path / "bad.jsonl"
+    if content is not None:
+        data.write_text(content)
+    with pytest.raises(UsageError, match=message):
+        run_in(tmp_path / "run", settings(model_folder, data))
+
+
+def test_a_prompt_longer_than_the_context_is_refused(model_folder, tmp_path):
+    data = tmp_path / "long.jsonl"
+    data.write_text("\n".join(json.dumps({"question": f"{i} " + "x" * 5000, "answer": "1"}) for i in range(20)))
+    with pytest.raises(UsageError, match=r"context|longer"):
+        run_in(tmp_path / "run", settings(model_folder, data))
+
+
+def test_the_forecast_counts_answers_and_tokens():
+    config = replace(GRPO.config, levels=(1,), prompts=2, answers=2, steps=7, max_tokens=5, evaluation_prompts=2)
+    told = estimate_cost(config)
+    assert told["steps"] == 7
+    assert told["answers"] == 28
+    assert told["tokens"] == 140
+    assert told["seconds"] > 0
