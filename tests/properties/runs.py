@@ -16,7 +16,7 @@ from pilotage.training.language.config import TextConfig
 from pilotage.training.language.trainer import train
 
 SYSTEMS = {s.name: s for s in [*baselines.SYSTEMS, gtpo.SYSTEM, bnpo.SYSTEM, riskpo.SYSTEM, vade.SYSTEM]}
-DIGITS = Path(__file__).resolve().parents[1] / "trainers" / "digits.py"
+DIGITS = Path(__file__).resolve().parents[1] / "training" / "language" / "digits.py"
 
 
 def small(name: str, **changes: Any) -> TextConfig:

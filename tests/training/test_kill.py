@@ -17,7 +17,7 @@ from tests.runs.what_counts import what_counts
 
 from pilotage.cli import main
 
-DIGITS = Path(__file__).with_name("digits.py")
+DIGITS = Path(__file__).parent / "language" / "digits.py"
 STEPS, PROMPTS, POOL, SAVES = 12, 4, 8, 3
 """An epoch is two steps, so that every other batch ends one."""
 SMALL = (

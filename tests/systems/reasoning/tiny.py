@@ -27,10 +27,10 @@ class Context:
     quick: bool = True
     wiring: Wiring = field(default_factory=Wiring)
 
-    def train(self, probe: Any = None) -> Result:
+    def train(self, callback: Any = None) -> Result:
         """Train the command with seed 0 in `directory/training`."""
         name, *options = self.command.split()
         config = configure(find_system(name), options)
         folder = self.directory / "training"
         with Run.create(folder, system=name, config=config_to_dict(config), seed=0) as run:
-            return train(config, run, probe)
+            return train(config, run, callback)

@@ -14,6 +14,7 @@ from pilotage.core.errors import UsageError
 from pilotage.runs import Run
 from pilotage.systems.reasoning import baselines
 from pilotage.training.language.config import TextConfig
+from pilotage.training.language.cost import estimate_cost
 from pilotage.training.language.trainer import train
 
 GRPO = next(system for system in baselines.SYSTEMS if system.name == "grpo")
@@ -109,10 +110,10 @@ def test_a_prompt_longer_than_the_context_is_refused(model_folder, tmp_path):
         run_in(tmp_path / "run", settings(model_folder, data))
 
 
-def test_the_forecast_counts_answers_and_tokens():
+def test_the_cost_estimate_counts_answers_and_tokens():
     config = replace(GRPO.config, levels=(1,), prompts=2, answers=2, steps=7, max_tokens=5, evaluation_prompts=2)
-    told = estimate_cost(config)
-    assert told["steps"] == 7
-    assert told["answers"] == 28
-    assert told["tokens"] == 140
-    assert told["seconds"] > 0
+    cost = estimate_cost(config)
+    assert cost["steps"] == 7
+    assert cost["answers"] == 28
+    assert cost["tokens"] == 140
+    assert cost["seconds"] > 0
