@@ -117,7 +117,10 @@ class Lock:
         self._descriptor: int | None = None
 
     def take(self) -> bool:
-        """Try to take the lock, without waiting; return whether that succeeded. The file then holds our process number."""
+        """Try to take the lock, without waiting; return whether that succeeded.
+
+        The file then holds our process number.
+        """
         if self._descriptor is not None:
             raise RuntimeError(f"{self.path} is locked by this very object already")
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -28,7 +28,10 @@ class Streams:
         self._waiting: dict[str, dict[str, Any]] = {"torch": {}, "numpy": {}}
 
     def torch(self, name: str, device: str | torch.device = "cpu") -> torch.Generator:
-        """Return the torch generator `name`; always the same object. Raises UsageError when it lives on another device."""
+        """Return the torch generator `name`; always the same object.
+
+        Raises UsageError when it lives on another device.
+        """
         if name not in self._torch:
             generator = torch.Generator(device=device)
             generator.manual_seed(derive_seed(self.seed, name))

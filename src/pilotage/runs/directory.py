@@ -278,8 +278,10 @@ class Run:
         root: Path | str | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> Path:
-        """Make or find an artifact (`pilotage.runs.artifact`) and keep its hash in run.json. Raises UsageError when the run used another one
-        of that name before: it was removed and made anew with other contents.
+        """Make or find an artifact (`pilotage.runs.artifact`) and keep its hash in run.json.
+
+        Raises UsageError when the run used another one of that name before: it was removed and made anew with other
+        contents.
         """
         path = artifact(maker, config, inputs, name=name, code=code, root=root, progress=progress)
         about = read_artifact(path)

@@ -95,7 +95,10 @@ def commit(directory: Path | None = None) -> str | None:
 
 
 def check_device(device: str) -> str:
-    """Return `device`, on which torch computes here (cpu, cuda, cuda:1, mps). Raises UsageError otherwise: what there is."""
+    """Return `device`, on which torch computes here (cpu, cuda, cuda:1, mps).
+
+    Raises UsageError otherwise: what there is.
+    """
     import torch
 
     try:
@@ -119,7 +122,8 @@ def check_device(device: str) -> str:
 
 
 def resolve_precision(requested: str, device: str = "cpu") -> str:
-    """Return the precision to compute matrix products in: "auto" becomes bfloat16 where the device multiplies it natively.
+    """Return the precision to compute matrix products in: "auto" becomes bfloat16 where the device multiplies it
+    natively.
 
     On a CPU that is AMX, on a GPU what torch reports. Raises UsageError for an unknown name.
     """
@@ -135,7 +139,8 @@ def resolve_precision(requested: str, device: str = "cpu") -> str:
 
 
 def numerics(precision: str, threads: int | None = None, device: str = "cpu") -> dict[str, Any]:
-    """Return what the last bits of a result depend on: precision, number of threads, processor, and the kernels that torch chose.
+    """Return what the last bits of a result depend on: precision, number of threads, processor, and the kernels that
+    torch chose.
 
     Two processes whose numerics differ do not compute the same bits.
     """

@@ -83,7 +83,9 @@ class RunRecord:
         return table[:, 0], table[:, 1]
 
     def seconds(self) -> Points:
-        """Return the seconds of work up to each step: the sum of the `seconds` of all steps, pauses between processes left out."""
+        """Return the seconds of work up to each step: the sum of the `seconds` of all steps, pauses between processes
+        left out.
+        """
         rows = [(line["step"], line["seconds"]) for line in self.timing if line.get("seconds") is not None]
         table = np.array(rows, dtype=float).reshape(-1, 2)
         return table[:, 0], table[:, 1].cumsum()
@@ -115,12 +117,17 @@ def read_run(directory: Path) -> RunRecord:
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a JSON Lines file of a run; none when it has not begun one. Raises RunError for a broken line."""
+    """Return the records of a JSON Lines file of a run; none when it has not begun one.
+
+    Raises RunError for a broken line.
+    """
     return read_lines(path) if path.exists() else []
 
 
 def read_examples(directory: Path, *, per_kind: int = 1) -> list[Example]:
-    """Return, from `rollouts.jsonl` and for every level the latest `per_kind` right and wrong answers, by level, right first."""
+    """Return, from `rollouts.jsonl` and for every level the latest `per_kind` right and wrong answers, by level, right
+    first.
+    """
     latest: dict[tuple[str, bool], list[Example]] = {}
     for line in lines_of(directory / "rollouts.jsonl"):
         if line.get("reward") is None or "completion" not in line:

@@ -152,7 +152,10 @@ TRACKERS: Mapping[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": We
 
 
 def tracker_type(name: str) -> type[Tracker]:
-    """Return the tracker called `name`. Raises UsageError for an unknown one, and when what it needs cannot be imported."""
+    """Return the tracker called `name`.
+
+    Raises UsageError for an unknown one, and when what it needs cannot be imported.
+    """
     if name not in TRACKERS:
         raise UsageError(f"there is no tracker {name!r}{nearest(name, TRACKERS)}")
     kind = TRACKERS[name]
