@@ -133,11 +133,11 @@ def bundling_noise(arm: str, unit: int, context: Any) -> dict[str, float]:
     draws = 3 if context.quick else 12
     with Run.create(context.directory, system=name, config=catalogue.config_to_dict(config), seed=unit) as run:
         trainer = TextTrainer(config, run)
-        items = trainer.items[: config.prompts]
+        items = trainer.items[: config.prompts_per_step]
         hardest = max(item.level for item in items)
         gradients = []
         for draw in range(draws):
-            rollouts = callbacks.sample_answers(trainer, items, config.answers, "noise", draw)
+            rollouts = callbacks.sample_answers(trainer, items, config.group_size, "noise", draw)
             advantage = _fresh_advantage(trainer, rollouts, run.seed_for("bundles", draw))
             rows = (rollouts.column("level") == hardest).nonzero().flatten()
             gradients.append(callbacks.gradient_of(trainer, rollouts, callbacks.unit_deviation(advantage), rows))

@@ -73,7 +73,7 @@ def look(trainer: Any, step: int) -> dict[str, float]:
         visits = rates.answers[rates.answers > 0] / rates.answers.sum()
         seen["coverage"] = float((rates.answers > 0).mean())
         seen["visits/entropy"] = float(-(visits * np.log(visits)).sum())
-        seen["visits/mean"] = float(rates.answers.mean() / trainer.config.answers)
+        seen["visits/mean"] = float(rates.answers.mean() / trainer.config.group_size)
         seen["never solved"] = float(len(rates.never_solved()))
     return seen
 
