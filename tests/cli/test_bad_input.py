@@ -93,7 +93,7 @@ def test_a_model_folder_with_pickled_weights_only(pilotage, folder: Path, tmp_pa
         ("grpo --shaping none --advantage mvar --filter informative", ("mvar", "informative")),
         ("grpo --refill-rounds 3", ("refill_rounds=3", "--filter informative")),
         ("grpo --surrogate none", ("surrogate", "needs a piece")),
-        ("grpo --reward exakt", ("'exakt'", "did you mean exact")),
+        ("grpo --reward exakt", ("'exakt'", "did you mean 'exact'")),
         ("grpo --task ad", ("'ad'", "add")),
         ("grpo --lr-schedule cosin", ("did you mean 'cosine'",)),
     ],
