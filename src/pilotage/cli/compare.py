@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pilotage.cli.arguments import Verb, split
-from pilotage.cli.console import Screen, duration, number
+from pilotage.cli.console import Screen
 from pilotage.cli.run import cost_rows
 from pilotage.core.errors import UsageError
 from pilotage.core.registry import configure, find_system
 from pilotage.core.system import System
+from pilotage.core.text import duration, number
 from pilotage.experiments.launch import estimate_cost
 
 

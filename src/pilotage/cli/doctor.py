@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pilotage.cli.arguments import Verb, exactly, split
 from pilotage.cli.console import Screen
+from pilotage.core.paths import home
 
 Check = tuple[str, str, str]
 """What was looked at, its state (ok, missing, failed) and what is to be said about it."""
@@ -138,8 +139,7 @@ def libraries() -> list[Check]:
 
 def storage() -> list[Check]:
     """Whether PILOTAGE_HOME and the current folder can be written, and how much room is left."""
-    home = Path(os.environ.get("PILOTAGE_HOME", Path.home() / ".cache" / "pilotage"))
-    return [_writable("PILOTAGE_HOME", home), _writable("current folder", Path.cwd())]
+    return [_writable("PILOTAGE_HOME", home()), _writable("current folder", Path.cwd())]
 
 
 def _writable(name: str, folder: Path) -> Check:

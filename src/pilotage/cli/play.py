@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pilotage.cli.arguments import Verb, exactly, split
-from pilotage.cli.console import Screen, number
+from pilotage.cli.console import Screen
 from pilotage.core.errors import UsageError
+from pilotage.core.text import number
 from pilotage.experiments.launch import recorded
 
 
