@@ -14,10 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from pilotage.core.docstrings import field_docs
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.references import function_name, is_reference, load_function
-from pilotage.core.system import field_docs
 
 FORMAT = 1
 """Of the dictionary that `config_to_dict` writes."""

@@ -1,4 +1,4 @@
-"""Functions written as text, "module:function" or "path/to/file.py:function", and names that were nearly right."""
+"""Functions written as text: "module:function" or "path/to/file.py:function"."""
 
 from __future__ import annotations
 
@@ -20,25 +20,8 @@ Reference = str | Callable[..., Any]
 """A function, or its name: "module:function"."""
 
 _FUNCTION = re.compile(r"^(?P<module>[\w./~ -]+):(?P<name>[A-Za-z_][\w.]*)$")
-_INSIDE = re.compile(r"[\w./~-]*[\w~]:[A-Za-z_][\w.]*(?=$|[\s+:])")
 _LOADING: list[Path] = []
 _FROM_FILE = "pilotage_user_"
-
-
-def references_in(text: str) -> list[str]:
-    """The user functions that an expression of pieces names: "0.5*grpo+0.5*my.py:mine" gives ["my.py:mine"].
-
-    A piece with options, "mvar:alpha=0.1", is none, and neither is "lora:rank", since no module is called lora."""
-    found = []
-    for match in _INSIDE.finditer(text):
-        place = match[0].partition(":")[0]
-        if place.endswith(".py") or (_is_module_name(place) and importlib.util.find_spec(place.split(".")[0])):
-            found.append(match[0])
-    return found
-
-
-def _is_module_name(text: str) -> bool:
-    return all(part.isidentifier() for part in text.split("."))
 
 
 def function_source(function: Callable[..., Any]) -> str:

@@ -6,14 +6,8 @@ a claims file ends in `CLAIMS = [Claim(...), ...]`.
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import inspect
-import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from itertools import pairwise
 from typing import Any, Literal
 
 from pilotage.core.references import Reference, load_reference
@@ -161,27 +155,3 @@ class Claim:
     """Number of seeds, from 1000 on, on which each setting is tried."""
     unmeasured: str = ""
     """Why nothing measures it here: the claim is listed as «not measured (reason)» and never runs."""
-
-
-@cache
-def field_docs(config_type: type) -> Mapping[str, str]:
-    """The docstring of every field of a dataclass (the string literal under it), also of inherited fields."""
-    docs: dict[str, str] = {}
-    for cls in reversed(config_type.__mro__):
-        if not dataclasses.is_dataclass(cls):
-            continue
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
-        except (OSError, TypeError):
-            continue
-        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for statement, following in pairwise(body):
-            if (
-                isinstance(statement, ast.AnnAssign)
-                and isinstance(statement.target, ast.Name)
-                and isinstance(following, ast.Expr)
-                and isinstance(following.value, ast.Constant)
-                and isinstance(following.value.value, str)
-            ):
-                docs[statement.target.id] = " ".join(following.value.value.split())
-    return docs
