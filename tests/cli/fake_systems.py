@@ -35,7 +35,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Config(Training):
-    advantage: str | Callable[..., Any] = "plain"
+    advantage: str | Callable[..., Any] = "mine"
     """The advantage."""
     judge: Callable[..., Any] | None = None
     """A function that judges."""

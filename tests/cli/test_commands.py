@@ -255,7 +255,7 @@ def test_doctor_names_the_line_that_installs_what_is_missing(monkeypatch):
     monkeypatch.setattr(doctor, "version", lambda name: f"{name}-version")
     assert doctor.extras() == [
         ("math", "ok", "math-verify math-verify-version"),
-        ("other", "missing", "pip install 'pilotage[other]'   (lacks not-there)"),
+        ("other", "missing", "pip install 'pilotage[other]'   (missing: not-there)"),
     ]
 
 

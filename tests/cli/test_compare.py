@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
 import pilotage as package
+from pilotage import experiments
 from pilotage.cli.compare import read_arms
 from pilotage.core.errors import UsageError
 
@@ -24,10 +24,7 @@ def asked(monkeypatch):
             directory=Path("runs/c"), report=Path("runs/c/report.html"), table=table, sentences=["nobody knows"]
         )
 
-    module = ModuleType("pilotage.experiments")
-    module.compare = compare
-    monkeypatch.setitem(sys.modules, "pilotage.experiments", module)
-    monkeypatch.setattr(package, "experiment", module, raising=False)
+    monkeypatch.setattr(experiments, "compare", compare)
     return calls
 
 

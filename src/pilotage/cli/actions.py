@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from pilotage.cli.arguments import Command, option_rows, split
-from pilotage.cli.console import Console, number
+from pilotage.cli.console import Console
 from pilotage.core.configuration import read_options
 from pilotage.core.docstrings import argument_docs
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.registry import find_system
 from pilotage.core.system import System
+from pilotage.core.text import number
 from pilotage.experiments.launch import recorded
 
 ELSEWHERE = {"estimate_cost": "run NAME --dry-run", "play": "play RUN"}

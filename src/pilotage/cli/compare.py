@@ -10,11 +10,11 @@ from typing import Any
 
 from pilotage.cli.arguments import Command, split
 from pilotage.cli.console import Console as Screen
-from pilotage.cli.console import duration, number
 from pilotage.cli.run import cost_rows
 from pilotage.core.errors import UsageError
 from pilotage.core.registry import configure, find_system
 from pilotage.core.system import System
+from pilotage.core.text import duration, number
 from pilotage.experiments.launch import estimate_cost
 
 

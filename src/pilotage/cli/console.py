@@ -114,22 +114,6 @@ def _plain(text: str, style: str = "") -> Any:
     return Text(text, style=style)
 
 
-def number(value: Any) -> str:
-    """Return a number as text with four significant digits (0.5123, 1.2e-05); other values unchanged."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as text: "40 s", "3 min", "1.5 h"."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
 def fit(text: str, width: int) -> str:
     """Return the first sentence of `text`, cut at `width` characters with an ellipsis (0: not cut)."""
     first = re.split(r"(?<=[.!?])\s", text.strip(), maxsplit=1)[0].rstrip(".")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pilotage.cli.arguments import Command, NoOptions, exactly, split
 from pilotage.cli.console import Console
+from pilotage.core.paths import home
 
 Check = tuple[str, str, str]
 """The thing that was checked, its state (ok, missing, failed) and a detail or a remedy."""
@@ -139,8 +140,7 @@ def libraries() -> list[Check]:
 
 def storage() -> list[Check]:
     """Check that PILOTAGE_HOME and the current folder can be written and have room."""
-    home = Path(os.environ.get("PILOTAGE_HOME", Path.home() / ".cache" / "pilotage"))
-    return [_writable("PILOTAGE_HOME", home), _writable("current folder", Path.cwd())]
+    return [_writable("PILOTAGE_HOME", home()), _writable("current folder", Path.cwd())]
 
 
 def _writable(name: str, folder: Path) -> Check:

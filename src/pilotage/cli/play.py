@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from pilotage.cli.arguments import Command, exactly, split
-from pilotage.cli.console import Console, number
+from pilotage.cli.console import Console
 from pilotage.core.errors import UsageError
+from pilotage.core.text import number
 from pilotage.experiments.launch import recorded
 
 

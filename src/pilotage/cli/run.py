@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pilotage.cli.arguments import Command, split
-from pilotage.cli.console import Console, duration, number
+from pilotage.cli.console import Console
 from pilotage.core.errors import UsageError
 from pilotage.core.registry import configure, find_system
 from pilotage.core.system import System
+from pilotage.core.text import duration, number
 from pilotage.experiments.launch import default_directory, estimate_cost, launch, recorded
 
 

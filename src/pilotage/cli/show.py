@@ -12,9 +12,9 @@ from typing import Any
 from pilotage.cli.actions import ELSEWHERE
 from pilotage.cli.arguments import Command, exactly, split
 from pilotage.cli.console import Console as Screen
-from pilotage.cli.console import number
 from pilotage.core.registry import find_claims, find_reproduction, find_system
 from pilotage.core.system import Card, Claim
+from pilotage.core.text import number
 
 AT_THE_EDGE = "Tuning chose these at the end of what it tried, so that others beyond might be better:"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pilotage.core.errors import DiskFull
 
@@ -52,18 +54,29 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Put `data` at `path`: a reader, or a kill at any moment, finds the old file or the new one. Raises DiskFull."""
+    with written_aside(path) as aside:
+        aside.write_bytes(data)
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Give the block a place beside `path` to write a file to, which is put at `path` when the block ends well."""
     aside = path.with_name(f".writing-{path.name}")
     with disk_errors(path):
         try:
-            with aside.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            yield aside
+            sync(aside)
             os.replace(aside, path)
-        except OSError:
+        except BaseException:
             aside.unlink(missing_ok=True)
             raise
         sync(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON to `path` atomically, making its folder. Raises DiskFull."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def replace_directory(aside: Path, place: Path) -> None:

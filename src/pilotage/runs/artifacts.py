@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 import re
 import shutil
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 from pilotage.core.atomic_io import Lock, disk_errors, replace_directory, sync
 from pilotage.core.errors import RunError, UsageError
+from pilotage.core.paths import home
 from pilotage.core.serialisation import digest, to_json
 
 FORMAT = 1
@@ -27,9 +27,8 @@ _REMIND = 30.0
 
 
 def artifact_root() -> Path:
-    """Where artifacts lie: `$PILOTAGE_HOME/artifacts`, by default `~/.cache/pilotage/artifacts`."""
-    home = os.environ.get("PILOTAGE_HOME")
-    return (Path(home).expanduser() if home else Path.home() / ".cache" / "pilotage") / "artifacts"
+    """Return where artifacts lie: `$PILOTAGE_HOME/artifacts`, by default `~/.cache/pilotage/artifacts`."""
+    return home() / "artifacts"
 
 
 def artifact(

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pilotage.core.atomic_io import Lock, disk_errors, remove_stale_files, replace_directory, write_atomically
 from pilotage.core.errors import NonFinite, RunError, UsageError
-from pilotage.core.serialisation import differences, from_json, suggestion, to_json
+from pilotage.core.names import nearest
+from pilotage.core.serialisation import differences, from_json, to_json
 from pilotage.random.streams import Streams, derive_seed
 from pilotage.runs import checkpoints
 from pilotage.runs.artifacts import artifact, read_artifact
@@ -342,7 +343,7 @@ class Run:
         stored = checkpoint.state
         for name in state:
             if name not in stored:
-                raise UsageError(f"the checkpoint of step {checkpoint.step} has no {name!r}{suggestion(name, stored)}")
+                raise UsageError(f"the checkpoint of step {checkpoint.step} has no {name!r}{nearest(name, stored)}")
         if extra := sorted(set(stored) - set(state)):
             raise UsageError(f"the checkpoint of step {checkpoint.step} also holds {', '.join(extra)}; pass all of it")
         for name, piece in state.items():

@@ -12,7 +12,8 @@ from typing import Any
 
 from pilotage.core.atomic_io import write_atomically
 from pilotage.core.errors import UsageError
-from pilotage.core.serialisation import differences, from_json, suggestion, to_json
+from pilotage.core.names import nearest
+from pilotage.core.serialisation import differences, from_json, to_json
 from pilotage.runs.hardware import commit, hardware, versions
 
 FORMAT = 1
@@ -98,7 +99,7 @@ class Manifest:
         known = {entry.name for entry in fields(cls)}
         for key in stored:
             if key not in known:
-                raise UsageError(f"{path} has the unknown key {key!r}{suggestion(key, known)}")
+                raise UsageError(f"{path} has the unknown key {key!r}{nearest(key, known)}")
         # Runs made before there were stand-ins had none.
         if missing := sorted(known - set(stored) - {"stand_ins"}):
             raise UsageError(f"{path} lacks {', '.join(missing)}; restore it from a copy")

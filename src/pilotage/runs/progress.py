@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
+
+from pilotage.core.text import duration, number
 
 if TYPE_CHECKING:
     import rich.progress
@@ -65,7 +67,7 @@ class Progress:
     def advance(self, step: int, **shown: float | str) -> None:
         """Say that `step` steps are done, with a few numbers worth seeing."""
         self._step = step
-        self._shown = "  ".join(f"{name} {_short(value)}" for name, value in shown.items())
+        self._shown = "  ".join(f"{name} {number(value)}" for name, value in shown.items())
         if self._live is not None:
             self._draw()
             return
@@ -96,7 +98,7 @@ class Progress:
         if self.left is None:
             return ""
         rate = f"{self.rate:.1f} {self.unit}s/s" if self.rate >= 1 else f"{1 / self.rate:.1f} s/{self.unit}"
-        return f"{rate}  {_duration(self.left)} left"
+        return f"{rate}  {duration(self.left)} left"
 
     def _tenths(self, step: int) -> int:
         return 10 * step // self.total if self.total else 10
@@ -127,17 +129,3 @@ class Progress:
         )
         live.add_task(self.label, total=self.total, completed=self._start, speed="", shown="")
         return live
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _duration(seconds: float) -> str:
-    """Such as 45 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

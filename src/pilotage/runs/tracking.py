@@ -18,7 +18,7 @@ from typing import Any
 
 from pilotage.core.atomic_io import write_atomically
 from pilotage.core.errors import UsageError
-from pilotage.core.serialisation import suggestion
+from pilotage.core.names import nearest
 
 
 class Tracker(ABC):
@@ -144,7 +144,7 @@ TRACKERS: Mapping[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": We
 def tracker_type(name: str) -> type[Tracker]:
     """The tracker called `name`. Raises UsageError for an unknown one, and when what it needs cannot be imported."""
     if name not in TRACKERS:
-        raise UsageError(f"there is no tracker {name!r}{suggestion(name, TRACKERS)}")
+        raise UsageError(f"there is no tracker {name!r}{nearest(name, TRACKERS)}")
     kind = TRACKERS[name]
     try:
         importlib.import_module(kind.module)

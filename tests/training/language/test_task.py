@@ -14,6 +14,7 @@ from pilotage.core.errors import UsageError
 from pilotage.runs import Run
 from pilotage.systems.reasoning import baselines
 from pilotage.training.language.config import TextConfig
+from pilotage.training.language.cost import estimate_cost
 from pilotage.training.language.trainer import train
 
 GRPO = next(system for system in baselines.SYSTEMS if system.name == "grpo")
