@@ -104,7 +104,7 @@ def test_dry_run_adds_up_the_time_of_all_arms_and_seeds(pilotage, asked):
         "compare", "fake-pilot", "fake-pilot --lr 0.5", "--seeds", "4", "--dry-run", "--", "--steps", "10"
     )
     assert code == 0
-    assert "together 3 min of one core" in out  # 2 arms × 4 seeds × 20 s
+    assert "together 2 min 40 s of one core" in out  # 2 arms × 4 seeds × 20 s
     assert asked == []
 
 

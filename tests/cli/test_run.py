@@ -114,7 +114,7 @@ def test_dry_run_prints_steps_tokens_and_time_and_starts_nothing(pilotage):
     assert code == 0
     assert "steps          60" in out
     assert "tokens         6,000" in out
-    assert "expected time  2 min on one core" in out
+    assert "expected time  2 min 00 s on one core" in out
     assert not Path("runs").exists()
 
 
