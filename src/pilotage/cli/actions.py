@@ -26,6 +26,8 @@ ELSEWHERE = {"estimate_cost": "run NAME --dry-run", "play": "play RUN"}
 
 @dataclass(frozen=True)
 class DoOptions:
+    """Options of `pilotage do`."""
+
     from_: Path | None = None
     """The finished run on which the action works."""
 
@@ -113,7 +115,8 @@ def show(result: Any, console: Console) -> None:
     """Write what an action returned.
 
     A mapping is written line by line, an entry that is a list of mappings as a table, another value as it is, and None
-    not at all."""
+    not at all.
+    """
     if result is None:
         return
     if not isinstance(result, Mapping):

@@ -95,7 +95,8 @@ def option_groups(config: Any, name: str) -> list[tuple[str, list[str]]]:
 
     A field belongs to the class that first declares it. Groups in which the system differs most from the defaults of
     its class come first, the derived class before its bases. A class whose docstring is its own (not the signature
-    that `dataclass` writes) gives the title with its first line."""
+    that `dataclass` writes) gives the title with its first line.
+    """
     groups = []
     all_names = [f.name for f in dataclasses.fields(config)]
     for cls in type(config).__mro__:

@@ -16,6 +16,8 @@ from pilotage.experiments.launch import recorded
 
 @dataclass(frozen=True)
 class PlayOptions:
+    """Options of `pilotage play`."""
+
     episodes: int = 3
     """Number of episodes."""
     seed: int | None = None

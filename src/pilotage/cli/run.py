@@ -20,6 +20,8 @@ from pilotage.experiments.launch import default_directory, estimate_cost, launch
 
 @dataclass(frozen=True)
 class RunOptions:
+    """Options of `pilotage run`."""
+
     seed: int = 0
     """Seed of all random number generators."""
     out: Path | None = None

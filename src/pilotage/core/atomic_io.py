@@ -109,7 +109,8 @@ class Lock:
     """A lock between processes on a file (flock): released by `release` and by the death of the process.
 
     Children made by fork close their copy of the file, so that a worker that outlives a killed run does not keep it
-    locked."""
+    locked.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path

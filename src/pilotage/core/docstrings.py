@@ -39,7 +39,8 @@ def field_docs(config_type: type) -> Mapping[str, str]:
 
 def argument_docs(function: Callable[..., Any]) -> Mapping[str, str]:
     """Return what the docstring of a function or class says about each parameter: lines `name: …` and what is indented
-    below them, anywhere in the docstring (Google's `Args:` or plain)."""
+    below them, anywhere in the docstring (Google's `Args:` or plain).
+    """
     names = inspect.signature(function).parameters
     texts = [inspect.getdoc(function) or ""]
     if inspect.isclass(function):

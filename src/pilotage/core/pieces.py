@@ -1,9 +1,9 @@
-"""Pieces by name: the grammar of the command line, and the check that they fit together before anything runs.
+"""Pieces by name: the grammar of the command line, and the check that pieces fit together before anything runs.
 
 A piece is a function whose positional argument names are columns of the roll-outs and whose keyword-only arguments
 are hyper-parameters; or a class whose constructor takes the hyper-parameters by keyword and whose `__call__` takes the
 columns. A class may bring state (`state_dict`, `load_state_dict`) and an `update` whose argument names are columns too,
-called after every step. What else the trainer must know of a piece stands at the piece (`declare`). A piece that
+called after every step. What else a trainer must know of a piece is declared at the piece (`declare`). A piece that
 returns a dictionary writes its entries as columns.
 """
 
@@ -29,7 +29,7 @@ PieceChoice = str | Callable[..., Any]
 
 @dataclass(frozen=True)
 class Term:
-    """One piece of an expression: `weight*name:option=value,…`."""
+    """Single piece of an expression: `weight*name:option=value,…`."""
 
     reference: str
     options: Mapping[str, Any]
@@ -92,7 +92,8 @@ def parse_pieces(text: str) -> list[Term]:
 def references_in(text: str) -> list[str]:
     """Return the user functions that a text names: `0.5*grpo+0.5*my.py:mine` gives ["my.py:mine"].
 
-    A text that is no expression of pieces names none. Neither does `lora:rank`, because no module is called lora."""
+    A text that is no expression of pieces names none. Neither does `lora:rank`, because no module is called lora.
+    """
     try:
         references = [term.reference for term in parse_pieces(text)]
     except UsageError:
@@ -109,7 +110,7 @@ def _is_importable(parts: tuple[str, str]) -> bool:
 
 @dataclass
 class Piece:
-    """A piece ready to be called on roll-outs."""
+    """Piece that is ready to be called on roll-outs."""
 
     slot: str
     name: str
@@ -127,24 +128,26 @@ class Piece:
     """The instance, for pieces that bring state."""
 
     def __call__(self, columns: Callable[[str], Any], present: Callable[[str], bool] = lambda _: False) -> Any:
+        """Call the piece on the columns that it takes; `present` tells whether an optional column exists."""
         arguments = [columns(name) for name in self.needs]
         optional = {name: columns(name) for name in self.accepts if present(name)}
         return self.function(*arguments, **optional, **self.options)
 
     def update(self, columns: Callable[[str], Any]) -> None:
-        """Let a stateful piece learn from the finished step."""
+        """Update a stateful piece after a finished step."""
         update = getattr(self.stateful, "update", None)
         if update is not None:
             update(*(columns(name) for name in _positional(update)[0]))
 
     @property
     def update_needs(self) -> tuple[str, ...]:
+        """The columns that `update` takes."""
         update = getattr(self.stateful, "update", None)
         return _positional(update)[0] if update is not None else ()
 
 
 def _positional(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, inspect.Parameter]]:
-    """(needed columns, accepted columns, hyper-parameters) of a piece."""
+    """Return the needed columns, the accepted columns and the hyper-parameters of a piece."""
     needs: list[str] = []
     accepts: list[str] = []
     options: dict[str, inspect.Parameter] = {}
@@ -194,7 +197,8 @@ def is_piece_choice(annotation: Any) -> bool:
 def find_piece(slot: str, reference: str) -> Callable[..., Any]:
     """Return the function or class of a piece, by its name in the slot or as module:function.
 
-    Raises UsageError, with the nearest names, when there is none."""
+    Raises UsageError, with the nearest names, when there is none.
+    """
     found = find_pieces(slot).get(reference, reference)
     if ":" not in found:
         raise UsageError(_unknown(slot, reference))
@@ -209,7 +213,8 @@ def piece_options(piece: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
     """Return the piece that a term names, or that a function is, with its options bound.
 
-    Raises UsageError for a name that no slot has, an option that the piece has not, or one that it lacks."""
+    Raises UsageError for a name that no slot has, an option that the piece has not, or one that it lacks.
+    """
     if not isinstance(term, Term):
         target, name, options, weight = term, getattr(term, "__name__", type(term).__name__), {}, 1.0
     else:
@@ -269,7 +274,7 @@ def _unknown(slot: str, name: str) -> str:
 
 
 def _writer_of(column: str) -> str | None:
-    """A known piece that would write the column, for an error message."""
+    """Return a known piece that would write the column, for an error message."""
     for slot, names in all_pieces().items():
         for name, reference in names.items():
             if column in getattr(load_function(reference), "writes", ()):

@@ -25,9 +25,10 @@ _FROM_FILE = "pilotage_user_"
 
 
 def function_source(function: Callable[..., Any]) -> str:
-    """What a run keeps of a user function: the file that defines it, or its own lines where there is no file.
+    """Return the source that a run keeps of a user function: the file that defines it, or its lines without a file.
 
-    Raises UsageError for a function whose source is not to be had (written in C, or in an interactive session)."""
+    Raises UsageError for a function without source (written in C, or in an interactive session).
+    """
     plain = inspect.unwrap(function)
     path = inspect.getsourcefile(plain) if inspect.isfunction(plain) or inspect.isclass(plain) else None
     if path and Path(path).is_file():
@@ -42,7 +43,7 @@ def function_source(function: Callable[..., Any]) -> str:
 
 
 def refuse_while_loading(what: str) -> None:
-    """Raise UsageError when a user's file, imported for the function it defines, starts `what` while it is read."""
+    """Raise UsageError when a user's file starts `what` while it is imported for the function that it defines."""
     if _LOADING:
         raise UsageError(
             f'{_LOADING[-1]} starts {what} when it is imported; put that under `if __name__ == "__main__":`, so that '
@@ -51,14 +52,15 @@ def refuse_while_loading(what: str) -> None:
 
 
 def is_reference(text: str) -> bool:
-    """Whether `text` has the form "module:function"."""
+    """Return whether a text has the form "module:function"."""
     return _FUNCTION.match(text) is not None
 
 
 def function_name(function: Callable[..., Any]) -> str:
-    """How a function is written down: "module:function", or "path/to/script.py:function" when a script defines it.
+    """Return the reference of a function: "module:function", or "path/to/script.py:function" for one of a script.
 
-    Raises UsageError for a callable that has no name of its own (an instance, a partial)."""
+    Raises UsageError for a callable that has no name of its own (an instance, a partial).
+    """
     name = getattr(function, "__qualname__", None)
     if name is None:
         raise UsageError(
@@ -73,7 +75,7 @@ def function_name(function: Callable[..., Any]) -> str:
 
 
 def load_function(reference: str) -> Callable[..., Any]:
-    """The function called "module:function" or "path/to/file.py:function". Raises UsageError when there is none."""
+    """Import the function called "module:function" or "path/to/file.py:function". Raises UsageError if there is none."""
     match = _FUNCTION.match(reference)
     if match is None:
         raise UsageError(f"{reference!r} is no function; expected module:function or path/to/file.py:function")

@@ -1,7 +1,7 @@
-"""What the library is made of, in words: cards, configurations, systems, claims, results. No torch here.
+"""The classes with which a system is declared: card, claims, result and the system itself. No torch here.
 
-A system file ends in `SYSTEM = System(card, config, run, actions)` or `SYSTEMS = [...]`;
-a claims file ends in `CLAIMS = [Claim(...), ...]`.
+A system's `__init__.py` defines `SYSTEM = System(card, config, run, …)` (`baselines.py`: `SYSTEMS = [...]`), its
+`claims.py` defines `CLAIMS = [Claim(...), ...]`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ recorded answers of services and timed-out verifiers are replayed. statistical: 
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a system was published: `title` and `arxiv` id (such as "2402.03300")."""
+    """Publication of a system: `title` and `arxiv` id (such as "2402.03300")."""
 
     title: str
     arxiv: str
@@ -27,12 +27,12 @@ class Paper:
 
 @dataclass(frozen=True)
 class Card:
-    """What a system is, for somebody who has to decide whether to use it."""
+    """Description of a system for a reader who decides whether to use it."""
 
     name: str
     """Its name on the command line."""
     family: str
-    """The room it lives in: reasoning, alignment, agents, vision, robots, model_based, societies, decisions."""
+    """Its family, which is its folder: reasoning, alignment, agents, vision, robots, model_based, societies, decisions."""
     summary: str
     """What it does, in one or two sentences."""
     audience: str
@@ -51,7 +51,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run gives back: `metrics` by name (held-out accuracy first) and the `run` directory."""
+    """Result of a finished run: `metrics` by name (held-out accuracy first) and the `run` directory."""
 
     run: str
     metrics: Mapping[str, float]
@@ -59,10 +59,11 @@ class Result:
 
 @dataclass(frozen=True)
 class System:
-    """A published method, ready to run.
+    """Published method, ready to run.
 
     Functions are named as text, "package.module:function", and imported when they are used, so that the catalogue
-    loads without torch; a function object works, too."""
+    loads without torch; a function object works, too.
+    """
 
     card: Card
     config: Any
@@ -83,6 +84,7 @@ class System:
 
     @property
     def name(self) -> str:
+        """The name on the command line."""
         return self.card.name
 
     def load_run(self) -> Callable[..., Result]:
@@ -111,7 +113,8 @@ class Criterion:
 class Arm:
     """One side of a comparison: a command line without the program's name, such as `"grpo --lr 1e-4"`.
 
-    `grid` lists further options, one string per tuning setting (`"--lr 3e-4"`); each arm of a claim has as many."""
+    `grid` lists further options, one string per tuning setting (`"--lr 3e-4"`); each arm of a claim has as many.
+    """
 
     command: str
     grid: tuple[str, ...] = ()
@@ -123,7 +126,8 @@ class Claim:
 
     A unit is what the experiment repeats (training seeds, tasks, scenes). For every arm and unit a *cell* gives a
     dictionary of numbers: `measure(arm, unit, context)` when given, otherwise the arm is trained with the unit as its
-    seed and its result's metrics are taken. `metric` names the number that is compared."""
+    seed and its result's metrics are taken. `metric` names the number that is compared.
+    """
 
     name: str
     statement: str
