@@ -64,8 +64,8 @@ def show_piece_options(config: Any, console: Console) -> None:
         docs, hints = argument_docs(target), _hints(target)
         rows = []
         for key, parameter in piece_options(target).items():
-            default = chosen.get(key, "needed" if parameter.default is parameter.empty else parameter.default)
-            if default is None or isinstance(default, str | int | float):  # what can be written as text
+            default = chosen.get(key, parameter.default)
+            if default is None or isinstance(default, str | int | float):  # the others cannot be written as text
                 rows.append((key, explain(docs.get(key, ""), hints.get(key, Any), default)))
         if rows:
             console.heading(f"options of the {slot} piece {name}, written --{slot} {name}:option=value,…")

@@ -42,9 +42,12 @@ def argument_docs(function: Callable[..., Any]) -> Mapping[str, str]:
     below them, anywhere in the docstring (Google's `Args:` or plain).
     """
     names = inspect.signature(function).parameters
-    texts = [inspect.getdoc(function) or ""]
-    if inspect.isclass(function):
-        texts.append(inspect.getdoc(function.__init__) or "")
+    owners = (
+        [o for cls in reversed(function.__mro__) for o in (cls, cls.__init__)]
+        if inspect.isclass(function)
+        else [function]
+    )
+    texts = [inspect.cleandoc(owner.__doc__ or "") for owner in owners]
     docs: dict[str, str] = {}
     for text in texts:
         for match in re.finditer(r"^( *)(\w+)(?: \([^)\n]*\))?: (.*(?:\n\1 +\S.*)*)", text, flags=re.MULTILINE):

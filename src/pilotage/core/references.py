@@ -75,10 +75,7 @@ def function_name(function: Callable[..., Any]) -> str:
 
 
 def load_function(reference: str) -> Callable[..., Any]:
-    """Import the function called "module:function" or "path/to/file.py:function".
-
-    Raises UsageError if there is none.
-    """
+    """Import the function "module:function" or "path/to/file.py:function". Raises UsageError when there is none."""
     match = _FUNCTION.match(reference)
     if match is None:
         raise UsageError(f"{reference!r} is no function; expected module:function or path/to/file.py:function")

@@ -161,9 +161,7 @@ def _foreign_systems() -> Iterator[System]:
 
 
 def _system_modules() -> list[str]:
-    """Return the modules that may name systems: `<family>.baselines`, `<family>.<name>` and
-    `<family>.<name>.baselines`.
-    """
+    """Return the modules that may name systems: `<family>.baselines`, `<family>.<name>`, `…<name>.baselines`."""
     package = importlib.import_module(SYSTEMS)
     found = []
     for family in pkgutil.iter_modules(package.__path__, f"{SYSTEMS}."):

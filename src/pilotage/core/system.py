@@ -31,8 +31,7 @@ class Card:
     name: str
     """Its name on the command line."""
     family: str
-    """Its family, which is its folder: reasoning, alignment, agents, vision, robots, model_based, societies, decisions.
-    """
+    """Its family and folder: reasoning, alignment, agents, vision, robots, model_based, societies, decisions."""
     summary: str
     """What it does, in one or two sentences."""
     audience: str
