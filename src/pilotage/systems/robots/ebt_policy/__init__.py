@@ -74,4 +74,12 @@ SYSTEM = System(
     train,
     {**ACTIONS, "compute": compute, "confidence": confidence},
     metric="evaluation/success",
+    pieces={
+        "head": {
+            "energy": "pilotage.policies.control.heads.energy_optimisation:EnergyOptimisation",
+            "ebt": "pilotage.policies.control.heads.energy_optimisation:build_ebt",
+            "descent": "pilotage.policies.control.heads.energy:EnergyByDescent",
+        },
+        "encoder": {"causal": "pilotage.policies.control.causal_encoder:CausalEncoder"},
+    },
 )
