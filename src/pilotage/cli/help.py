@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import typing
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -74,7 +75,8 @@ def show_piece_options(config: Any, console: Console) -> None:
 
 def _chosen_pieces(config: Any) -> Iterator[tuple[str, str, Any, Any]]:
     """Slot, name, function or class, and given options of every piece that a configuration names."""
-    for slot, kind in field_types(type(config)).items():
+    config_type: Any = type(config)
+    for slot, kind in field_types(config_type).items():
         choice = getattr(config, slot)
         if not is_piece_choice(kind) or choice in ("none", ""):
             continue
@@ -87,7 +89,7 @@ def _chosen_pieces(config: Any) -> Iterator[tuple[str, str, Any, Any]]:
 
 
 def _hints(target: Any) -> dict[str, Any]:
-    return typing.get_type_hints(target.__init__ if isinstance(target, type) else target)
+    return typing.get_type_hints(inspect.getattr_static(target, "__init__") if isinstance(target, type) else target)
 
 
 def option_groups(config: Any, name: str) -> list[tuple[str, list[str]]]:

@@ -43,7 +43,7 @@ def argument_docs(function: Callable[..., Any]) -> Mapping[str, str]:
     """
     names = inspect.signature(function).parameters
     owners = (
-        [o for cls in reversed(function.__mro__) for o in (cls, cls.__init__)]
+        [owner for cls in reversed(function.__mro__) for owner in (cls, vars(cls).get("__init__"))]
         if inspect.isclass(function)
         else [function]
     )
