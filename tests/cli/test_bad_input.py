@@ -18,7 +18,7 @@ from tests.training.language.small_model import write_model
 from pilotage.runs import checkpoints
 from pilotage.runs.checkpoints import listed
 
-DIGITS = ROOT / "tests" / "trainers" / "digits.py"
+DIGITS = ROOT / "tests" / "training" / "language" / "digits.py"
 GOOD = {"question": "1 + 1?", "answer": "#### 2"}
 TINY = (
     "--pretrain-to-accuracy 0 --difficulties 1 --prompts-per-step 2 --group-size 2 --num-train-prompts 4 "
@@ -117,7 +117,7 @@ def test_a_full_disk_while_a_checkpoint_is_written_keeps_the_earlier_one(
     pilotage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["run", "grpo", *TINY, "--steps", "4", "--checkpoint-every", "1"]
-    put, puts = checkpoints.put_directory, []
+    put, puts = checkpoints.replace_directory, []
 
     def full(*given: object) -> None:
         puts.append(given)
@@ -126,7 +126,7 @@ def test_a_full_disk_while_a_checkpoint_is_written_keeps_the_earlier_one(
         put(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "put_directory", full)
+        patch.setattr(checkpoints, "replace_directory", full)
         message = complaint(pilotage(*words), 1)
     assert "no room to write here/checkpoints/step-00000003" in message
     assert "make room" in message

@@ -15,6 +15,7 @@ from pilotage.core.atomic_io import Lock, disk_errors, remove_stale_files, repla
 from pilotage.core.errors import NonFinite, RunError, UsageError
 from pilotage.core.names import nearest
 from pilotage.core.serialisation import differences, from_json, to_json
+from pilotage.core.stateful import Stateful
 from pilotage.random.streams import Streams, derive_seed
 from pilotage.runs import checkpoints
 from pilotage.runs.artifacts import artifact, read_artifact
@@ -24,7 +25,6 @@ from pilotage.runs.manifest import Manifest, Recipe
 from pilotage.runs.metrics import FILES, Records, numbers
 from pilotage.runs.state import save_tensors
 from pilotage.runs.tracking import Trackers
-from pilotage.types import Stateful
 
 if TYPE_CHECKING:
     import numpy as np

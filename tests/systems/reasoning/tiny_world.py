@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pilotage.experiments.cell import Context
-from pilotage.experiments.cells import Cell, Wiring
+from pilotage.experiments.jobs import Job, Wiring
+from pilotage.experiments.worker import Context
 
 
 def close_reward(text, item):
@@ -24,4 +24,4 @@ TINY = (
 
 def context_for(folder: Path, command: str, arm: str = "arm", unit: int = 0, quick: bool = True) -> Context:
     """What the process of a cell gives to a measure."""
-    return Context(Cell(arm, unit, command, "", quick), folder / f"{arm}-{unit}", Wiring(), folder)
+    return Context(Job(arm, unit, command, "", quick), folder / f"{arm}-{unit}", Wiring(), folder)

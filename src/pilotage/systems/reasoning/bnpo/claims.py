@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 
 WORLD = (
     "--task add --difficulties 1,2,3 --pretrain-to-accuracy 0.45 --num-train-prompts 240 --prompts-per-step 16 "
@@ -305,7 +305,7 @@ STABILITY = [
         criterion=Criterion("better"),
         gates={"grpo": ("held_out/accuracy", 0.45)},
         cost=STEP_SECONDS * 40 + 12,
-        saturates=True,
+        bounded_metric=True,
         note="The paper's gain is one or two points, less than five seeds can show. The gate: GRPO has not "
         "lost what the warm-up, to 0.45, gave it. AdamW does not see a gradient's scale and nothing is clipped, so the "
         "card's arms rescaled to equal norms would be these.",

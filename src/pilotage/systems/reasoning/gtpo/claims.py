@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 
 WORLD = "--task add --difficulties 1,2,3 --prompts-per-step 16 --group-size 8"
 CALM = f"{WORLD} --pretrain-to-accuracy 0.45 --num-train-prompts 240 --steps 40 --evaluate-every 0"
@@ -199,7 +199,7 @@ HARSH_CLAIMS = [
         criterion=Criterion("better", 0.05),
         measure=collapse,
         cost=STEP_SECONDS * 30 + 25,
-        saturates=True,
+        bounded_metric=True,
         note=HARSH_NOTE,
     ),
     Claim(
@@ -273,7 +273,7 @@ ACCURACY = [
         primary=True,
         gates={"grpo": ("held_out/accuracy", 0.45)},
         cost=STEP_SECONDS * 40 + 15,
-        saturates=True,
+        bounded_metric=True,
         note="Mean over levels. The card expects 0 to 4 points in this calm regime, which five seeds can hardly show. "
         "The gate: GRPO has not lost what the warm-up, to 0.45, gave it.",
     ),
@@ -287,7 +287,7 @@ ACCURACY = [
         criterion=Criterion("better"),
         measure=pass_at,
         cost=20.0,
-        saturates=True,
+        bounded_metric=True,
         note="pass@1, 2, 4, 8 and 16 are in the cells. " + SAME_RATE,
     ),
 ]

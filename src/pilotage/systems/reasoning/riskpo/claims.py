@@ -4,7 +4,7 @@ Reduced against the card: 15 prompts × 8 answers (not 20 × 10), 50 steps (not 
 
 from __future__ import annotations
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.reasoning.riskpo import measures
 
 WORLD = (
@@ -87,7 +87,7 @@ CLAIMS = [
         "pass@32",
         Criterion("better", 0.0),
         primary=True,
-        saturates=True,
+        bounded_metric=True,
         note="Unbiased estimate from 64 answers to each of 48 held-out prompts of levels 3 and 4.",
     ),
     _trained(
@@ -96,7 +96,7 @@ CLAIMS = [
         "table of pass@k; card, claim 4",
         "pass@8",
         Criterion("better", 0.0),
-        saturates=True,
+        bounded_metric=True,
     ),
     _trained(
         "hard levels",
@@ -104,7 +104,7 @@ CLAIMS = [
         "card, claim 4",
         "hard accuracy",
         Criterion("better", 0.0),
-        saturates=True,
+        bounded_metric=True,
     ),
     _trained(
         "held-out accuracy",
@@ -112,7 +112,7 @@ CLAIMS = [
         "tables of pass@1",
         "held_out/accuracy",
         Criterion("better", 0.0),
-        saturates=True,
+        bounded_metric=True,
     ),
     _trained(
         "easy level",
@@ -120,7 +120,7 @@ CLAIMS = [
         "card, claim 4",
         "easy accuracy",
         Criterion("not_worse", 0.1),
-        saturates=True,
+        bounded_metric=True,
     ),
     Claim(
         name="covariance at checkpoints",

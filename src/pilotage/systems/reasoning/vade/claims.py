@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.reasoning.vade import measures
 
 WORLD = (
@@ -134,7 +134,7 @@ CLAIMS = [
         Criterion("better", 0.0),
         primary=True,
         gates=LEARNT,
-        saturates=True,
+        bounded_metric=True,
     ),
     _trained(
         "accuracy over dapo",
@@ -145,7 +145,7 @@ CLAIMS = [
         primary=True,
         arms={"dapo": DAPO, "vade": VADE},
         compare=("vade", "dapo"),
-        saturates=True,
+        bounded_metric=True,
         note="DAPO takes 24 steps, which generate more than the 4800 completions of the comparison; its accuracy there "
         "lies between two evaluations. In the paper DAPO wins one of four comparisons.",
     ),
@@ -174,7 +174,7 @@ CLAIMS = [
         arms={"uniform": UNIFORM, "dapo": DAPO},
         compare=("dapo", "uniform"),
         gates=LEARNT,
-        saturates=True,
+        bounded_metric=True,
     ),
     _trained(
         "easy prompts are not forgotten",
@@ -182,7 +182,7 @@ CLAIMS = [
         "card, claim 7",
         "easy accuracy at equal completions",
         Criterion("not_worse", 0.1),
-        saturates=True,
+        bounded_metric=True,
     ),
     _trained(
         "no extra roll-outs",
