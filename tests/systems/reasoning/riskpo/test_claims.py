@@ -51,28 +51,6 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
             plan.job(claim, arm, 0)  # raises for a command that cannot work
 
 
-def test_the_entropy_of_a_bandit_changes_as_the_covariance_foretells() -> None:
-    numbers = measures.entropy_change("riskpo", 0, None)
-    assert numbers["correlation"] > 0.999
-    assert numbers["agrees"] == 1.0
-
-
-def test_the_bandit_s_pieces_equal_sums_over_arms() -> None:
-    policy = np.array([0.1, 0.2, 0.3, 0.4])
-    scores = np.array([3.0, 0.0, 1.0, 2.0])
-    # In the order of scores: 0 (.2), 1 (.5), 2 (.9), 3 (1): the .2 quantile is 0, the .8 quantile 2.
-    assert measures._quantiles(scores, policy) == (0.0, 2.0)
-    np.testing.assert_allclose(measures._mvar_of(scores, policy), [0.0, -2.0, -1.0, 0.0])
-    x, y = np.log(policy), scores
-    assert measures._covariance(x, y, policy) == pytest.approx(np.cov(x, y, aweights=policy, ddof=0)[0, 1])
-    assert measures._entropy(np.full(8, 0.125)) == pytest.approx(math.log(8))
-
-
-def test_the_theorem_needs_both_tails() -> None:
-    assert measures.theorem("both tails", 0, None) == {"violations": 0.0, "never violated": 1.0}
-    assert measures.theorem("increasing", 0, None)["violations"] > 100
-
-
 def test_covariances_of_the_same_answers_are_those_of_numpy() -> None:
     generator = np.random.default_rng(0)
     group = np.repeat(np.arange(5), 4)

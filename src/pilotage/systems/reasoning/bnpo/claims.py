@@ -2,7 +2,7 @@
 
 One warmed-up policy of 0.4 M weights on `add` with 1 to 3 digits, as many prompts of each, 16 prompts × 8 answers.
 All arms share aggregation, surrogate and optimiser and differ in the advantage alone. AdamW does not change when a
-gradient is multiplied by a constant and gradients are not clipped here, so the card's rescaling of the arms to equal
+gradient is multiplied by a constant and gradients are not clipped here, so rescaling the arms to equal
 gradient norms would change nothing: raw and rescaled are the same experiment."""
 
 from __future__ import annotations
@@ -23,11 +23,9 @@ WORLD = (
     "--aggregate seq_mean_token_sum --evaluate-every 0"
 )
 SHORT = f"{WORLD} --steps 40"
-LONG = f"{WORLD} --steps 150"
 TWO_REWARDS = f"{WORLD} --reward exact+format --steps 30"
 GRID = ("--lr 3e-5", "--lr 1e-4")
 BATCHES, QUICK_BATCHES = 24, 3
-ORACLE_ANSWERS = 256
 STEP_SECONDS = 0.7
 UNIFORM, SQUARE_ROOT = "α = β = 1 is centring", "α = β = 3/2 is GRPO"
 BEFORE, AFTER = "before training", "after training"
@@ -63,17 +61,9 @@ def identities(arm: str, unit: int, context: Any) -> Mapping[str, float]:
 
 
 def gradient_noise(arm: str, unit: int, context: Any) -> Mapping[str, float]:
-    """ln(tr Cov g / |E g|²) of the arm's gradient, mean over two policies of one GRPO training, those at its start
-    and at its end. Every arm meets the same batches of the same answers."""
-    return _noise(arm, unit, context, oracle=False)
+    """Return ln(tr Cov g / |E g|²) of the arm's gradient, mean over the first and the last policy of a GRPO training.
 
-
-def oracle_noise(arm: str, unit: int, context: Any) -> Mapping[str, float]:
-    """gradient_noise with pass rates known from 256 answers to each prompt, of which 8 make the gradient."""
-    return _noise(arm, unit, context, oracle=True)
-
-
-def _noise(arm: str, unit: int, context: Any, *, oracle: bool) -> Mapping[str, float]:
+    Every arm meets the same batches of the same answers."""
     del arm
     import torch
 
@@ -81,15 +71,11 @@ def _noise(arm: str, unit: int, context: Any, *, oracle: bool) -> Mapping[str, f
     from pilotage.training.language.frozen_policy import batches, frozen_trainer, gradient
 
     config = context.configuration()
-    drawn = replace(config, group_size=ORACLE_ANSWERS) if oracle else config
     out: dict[str, float] = {}
     for steps, model in _walk(unit, context).items():
-        with frozen_trainer(replace(drawn, model=model), context.directory / f"at-{steps}", unit) as trainer:
-            rows = []
-            for rollouts in batches(trainer, QUICK_BATCHES if context.quick else BATCHES):
-                # Advantages come from all answers of a prompt, the gradient from the first few of each.
-                few = torch.arange(len(rollouts)) % drawn.group_size < config.group_size
-                rows.append(gradient(trainer, rollouts.select(few) if oracle else rollouts))
+        with frozen_trainer(replace(config, model=model), context.directory / f"at-{steps}", unit) as trainer:
+            drawn = batches(trainer, QUICK_BATCHES if context.quick else BATCHES)
+            rows = [gradient(trainer, rollouts) for rollouts in drawn]
             out[f"log_noise_at_{steps}"] = math.log(scale_free_variance(gram_matrix(torch.stack(rows))))
     return {"log_noise": sum(out.values()) / len(out), **out}
 
@@ -145,13 +131,6 @@ def steadiness_of(norms: list[float], window: int = 10) -> dict[str, float]:
     return {"variation": float(values.std(ddof=1) / values.mean()), "spikes": float(spikes)}
 
 
-def worst_of_five(arm: str, unit: int, context: Any) -> Mapping[str, float]:
-    """Lowest final accuracy of five trainings; unit i has the seeds 5 i … 5 i + 4."""
-    del arm
-    seeds = range(5 * unit, 5 * unit + (2 if context.quick else 5))
-    return {"accuracy": min(context.train(seed=seed).metrics["held_out/accuracy"] for seed in seeds)}
-
-
 # ---- what is claimed -------------------------------------------------------------------------------------------------
 
 NOISE_NOTE = (
@@ -171,7 +150,7 @@ def _noise_claim(name: str, against: str, command: str, statement: str, **more: 
         metric="log_noise",
         criterion=Criterion("better", 0.02),
         higher_is_better=False,
-        source="card, bench claim 2; §3.3 of the paper",
+        source="§3.3",
         **settings,
     )
 
@@ -191,41 +170,13 @@ NOISE = [
         "BNPO's gradient has at least 2 % less scale-free variance than that of REINFORCE with the group's mean.",
         primary=True,
     ),
-    *(
-        _noise_claim(
-            f"less-noise-than-{name}",
-            name,
-            command,
-            f"BNPO's gradient has at least 2 % less scale-free variance than that of {name}.",
-            tier="long",
-        )
-        for name, command in (
-            ("reinforce", "reinforce"),
-            ("remax", "remax"),
-            # REINFORCE++ without its KL terms: centred by group, then standardised over the batch.
-            ("whitened", "reinforce-mean --shaping whiten"),
-        )
-    ),
-    *(
-        _noise_claim(
-            f"less-noise-than-{name}-oracle",
-            name,
-            name,
-            f"With pass rates known, BNPO's gradient has at least 2 % less scale-free variance than {name}'s.",
-            tier="long",
-            measure=oracle_noise,
-            cost=900.0,
-            note="As less-noise-than-grpo, with p from 256 answers to each prompt, of which 8 make the gradient.",
-        )
-        for name in ("grpo", "reinforce-mean")
-    ),
 ]
 
 FIT = [
     Claim(
         name="normaliser-follows",
         statement="α/β grows as the policy solves more prompts: the normaliser follows the training.",
-        source="card, bench claim 1; figure of α and β in the paper",
+        source="figure of α and β",
         arms={AFTER: Arm(f"bnpo {SHORT} --lr 1e-4"), BEFORE: Arm(f"bnpo {SHORT} --lr 1e-4")},
         compare=(AFTER, BEFORE),
         metric="log_ratio",
@@ -234,26 +185,13 @@ FIT = [
         cost=STEP_SECONDS * 40 + 12,
         note="ln(α/β), mean over 8 batches; m, a, b, α and β are in the cells.",
     ),
-    Claim(
-        name="normaliser-crosses-one",
-        statement="Over 150 updates α/β swings from below 1 to above 1.",
-        source="card, bench claim 1",
-        arms={AFTER: Arm(f"bnpo {LONG} --lr 1e-4"), BEFORE: Arm(f"bnpo {LONG} --lr 1e-4")},
-        metric="as_foretold",
-        criterion=Criterion("exact"),
-        unit="demonstration",
-        n=1,
-        tier="long",
-        measure=normaliser,
-        cost=STEP_SECONDS * 150 + 5,
-    ),
 ]
 
 IDENTITIES = [
     Claim(
         name="generalises-both",
         statement="With α = β = 1 BNPO is REINFORCE with the group's mean, with α = β = 3/2 it is GRPO times π/8.",
-        source="card, bench claim 3; §3.2 of the paper",
+        source="§3.2",
         arms={UNIFORM: Arm("bnpo"), SQUARE_ROOT: Arm("bnpo")},
         metric="equal",
         criterion=Criterion("exact"),
@@ -272,7 +210,7 @@ STABILITY = [
     Claim(
         name="steadier-gradient",
         statement="BNPO's gradient norm varies less over training than GRPO's, relative to its mean.",
-        source="card, bench claim 4; figure of gradient norms in the paper",
+        source="figure of gradient norms",
         arms=STEADY,
         compare=("bnpo", "grpo"),
         metric="variation",
@@ -285,7 +223,7 @@ STABILITY = [
     Claim(
         name="no-more-spikes",
         statement="BNPO has no more spikes of the gradient norm (above three times the running median) than GRPO.",
-        source="card, bench claim 4",
+        source="not of the paper",
         arms=STEADY,
         compare=("bnpo", "grpo"),
         metric="spikes",
@@ -298,7 +236,7 @@ STABILITY = [
     Claim(
         name="accuracy",
         statement="BNPO ends at a higher held-out accuracy than GRPO, each at its own best learning rate.",
-        source="card, bench claim 4; table of results in the paper",
+        source="table of results",
         arms={"bnpo": Arm(f"bnpo {SHORT}", GRID), "grpo": Arm(f"grpo {SHORT}", GRID)},
         compare=("bnpo", "grpo"),
         metric="held_out/accuracy",
@@ -307,21 +245,8 @@ STABILITY = [
         cost=STEP_SECONDS * 40 + 12,
         bounded_metric=True,
         note="The paper's gain is one or two points, less than five seeds can show. The gate: GRPO has not "
-        "lost what the warm-up, to 0.45, gave it. AdamW does not see a gradient's scale and nothing is clipped, so the "
-        "card's arms rescaled to equal norms would be these.",
-    ),
-    Claim(
-        name="worst-seed",
-        statement="The worst of five BNPO trainings ends at a higher accuracy than the worst of five with GRPO.",
-        source="card, bench claim 4",
-        arms=STEADY,
-        compare=("bnpo", "grpo"),
-        metric="accuracy",
-        criterion=Criterion("better"),
-        unit="five training seeds",
-        tier="long",
-        measure=worst_of_five,
-        cost=5 * (STEP_SECONDS * 40 + 12),
+        "lost what the warm-up, to 0.45, gave it. AdamW does not see a gradient's scale and nothing is clipped, so "
+        "arms rescaled to equal norms would be these.",
     ),
 ]
 
@@ -331,7 +256,7 @@ def _decomposition(name: str, against: str, command: str, statement: str, **more
     return Claim(
         name=name,
         statement=statement,
-        source="card, bench claim 5; §3.4 of the paper",
+        source="§3.4",
         arms={
             "decomposed": Arm(f"bnpo {TWO_REWARDS} {rate} --advantage bnpo_decomposed"),
             against: Arm(f"{command} {rate}"),
@@ -339,7 +264,7 @@ def _decomposition(name: str, against: str, command: str, statement: str, **more
         compare=("decomposed", against),
         metric="held_out/accuracy",
         cost=STEP_SECONDS * 40 + 12,
-        note="Rewards exact and format, each 0 or 1; 30 updates (the card has 100). The gates are the card's: only "
+        note="Rewards exact and format, each 0 or 1; 30 updates. Gated: only "
         "policies that keep the format in 95 % of answers are compared.",
         gates=dict.fromkeys(("decomposed", against), ("held_out/well_formed", 0.95)),
         **more,
@@ -353,36 +278,6 @@ REWARDS = [
         f"bnpo {TWO_REWARDS} --advantage bnpo:high=2",
         "Normalising each reward by itself is not worse than normalising their sum.",
         criterion=Criterion("not_worse", 0.1),
-    ),
-    *(
-        _decomposition(
-            f"decomposed-not-worse-than-{name}",
-            name,
-            command,
-            f"BNPO on each reward by itself is not worse than {name}.",
-            criterion=Criterion("not_worse", 0.1),
-            tier="long",
-        )
-        for name, command in (
-            ("grpo-on-the-sum", f"grpo {TWO_REWARDS}"),
-            ("decoupled-z-scores", f"grpo {TWO_REWARDS} --advantage decoupled_zscore"),
-        )
-    ),
-    Claim(
-        name="graded-rewards",
-        statement="Bounded rewards that are not 0/1 train, and their affine map to [0, 1] changes nothing else.",
-        source="card, bench claim 6",
-        arms={
-            "partial": Arm(f"bnpo {WORLD} --steps 8 --reward partial"),
-            "2 × partial, high = 2": Arm(f"bnpo {WORLD} --steps 8 --reward 2*partial --advantage bnpo:high=2"),
-        },
-        compare=("2 × partial, high = 2", "partial"),
-        metric="held_out/accuracy",
-        criterion=Criterion("exact"),
-        n=2,
-        cost=STEP_SECONDS * 8 + 5,
-        note="The reward is the share of right digits. Doubling is exact in floating point, so that the two trainings "
-        "must agree to the last bit.",
     ),
 ]
 

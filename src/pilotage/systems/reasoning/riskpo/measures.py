@@ -1,8 +1,7 @@
-"""What is measured for RiskPO: trainings that are looked in on, the hardest level's gradient, and tabular bandits."""
+"""What is measured for RiskPO: trainings that are looked in on and the hardest level's gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,81 +157,3 @@ def _fresh_advantage(trainer: Any, rollouts: Any, seed: int) -> Any:
     piece.tracker.quantiles = None
     generator = torch.Generator().manual_seed(seed)
     return piece(rollouts.column("reward"), rollouts.group, generator)["advantage"]
-
-
-# ---- closed form -----------------------------------------------------------------------------------------------------
-
-
-def entropy_change(arm: str, unit: int, context: Any) -> Mapping[str, float]:
-    """ΔH of natural-gradient steps against −η·Cov(log π, A) on 10-arm softmax bandits with scores 0 to 5.
-
-    200 policies and scores per unit, A = RiskPO's advantage at the policy's own quantiles, η = 0.003."""
-    del arm, context
-    generator = np.random.default_rng([unit, 31])
-    eta, exact, foretold = 0.003, [], []
-    for _ in range(200):
-        logits, scores = generator.normal(size=10), generator.integers(0, 6, size=10).astype(float)
-        policy = _softmax(logits)
-        advantage = _mvar_of(scores, policy)
-        # The natural gradient of E[A] with respect to the logits of a softmax is A, up to a constant.
-        exact.append(_entropy(_softmax(logits + eta * advantage)) - _entropy(policy))
-        foretold.append(-eta * _covariance(np.log(policy), advantage, policy))
-    correlation = float(np.corrcoef(exact, foretold)[0, 1])
-    return {"correlation": correlation, "agrees": float(correlation > 0.99)}
-
-
-def theorem(arm: str, unit: int, context: Any) -> Mapping[str, float]:
-    """Cov(log π, A_MVaR) ≤ Cov(log π, A_mean), unscaled, on 10-arm bandits whose log π meets the arm's assumption.
-
-    `increasing`: log π rises with the score everywhere. `both tails`: log π has a covariance of at least 0 with
-    (q_α − R)⁺ and with (R − q_β)⁺: more likely towards both ends. 200 bandits per unit; `violations` counts."""
-    del context
-    generator = np.random.default_rng([unit, 37])
-    violations = bandits = 0
-    while bandits < 200:
-        logits, scores = generator.normal(size=10), generator.integers(0, 6, size=10).astype(float)
-        if arm == "increasing":
-            logits, scores = np.sort(logits), np.sort(scores)
-        policy = _softmax(logits)
-        logp = np.log(policy)
-        low, high = _quantiles(scores, policy)
-        if arm == "both tails":
-            tails = np.maximum(low - scores, 0), np.maximum(scores - high, 0)
-            if min(_covariance(logp, tail, policy) for tail in tails) < 0:
-                continue
-        bandits += 1
-        excess = _covariance(logp, _mvar_of(scores, policy), policy) - _covariance(logp, scores, policy)
-        violations += int(excess > 1e-9)
-    return {"violations": float(violations), "never violated": float(violations == 0)}
-
-
-def _mvar_of(scores: np.ndarray, policy: np.ndarray) -> np.ndarray:
-    import torch
-
-    from pilotage.objectives.risk import mvar
-
-    low, high = _quantiles(scores, policy)
-    advantage: np.ndarray = mvar(torch.from_numpy(scores), low, high, omega=0.5).numpy()
-    return advantage
-
-
-def _quantiles(scores: np.ndarray, policy: np.ndarray) -> tuple[float, float]:
-    """q_0.2 and q_0.8 of the score under the policy: the least score at which the distribution reaches the level."""
-    order = np.argsort(scores, kind="stable")
-    reached = np.cumsum(policy[order])
-    low, high = (float(scores[order[int(np.searchsorted(reached, level))]]) for level in (0.2, 0.8))
-    return low, high
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max())
-    probabilities: np.ndarray = shifted / shifted.sum()
-    return probabilities
-
-
-def _entropy(policy: np.ndarray) -> float:
-    return float(-(policy * np.log(policy)).sum())
-
-
-def _covariance(x: np.ndarray, y: np.ndarray, policy: np.ndarray) -> float:
-    return float((policy * x * y).sum() - (policy * x).sum() * (policy * y).sum())

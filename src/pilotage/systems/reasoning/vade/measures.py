@@ -1,15 +1,13 @@
-"""What is measured for VADE: a drifting bandit, trainings that are looked in on, its estimates, what choosing costs."""
+"""What is measured for VADE: a drifting bandit, trainings that are looked in on and its estimates."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pilotage.data.curricula import BetaThompsonSampler
 from pilotage.data.pass_rates import BetaPassRate
 from pilotage.evaluation.matched import value_at
 from pilotage.systems.reasoning.vade.simulation import VARIANTS, simulate_bandit
@@ -17,7 +15,7 @@ from pilotage.systems.reasoning.vade.simulation import VARIANTS, simulate_bandit
 COMPLETIONS = 4800
 """Answers generated, discarded ones included, at which accuracies are compared."""
 PASS_RATE = "pool_pass_rate/"
-RETAIN = {"two-scale": (0.2, 0.999), "no decay": (1.0, 1.0), "last": (0.0, 1.0), "one scale": (0.8, 0.8)}
+RETAIN = {"two-scale": (0.2, 0.999), "no decay": (1.0, 1.0)}
 """What is kept of a prompt's counts when it is chosen, and when it is not, by the name of the estimator."""
 STALE_AFTER = 10
 """Steps since the last visit from which a prompt counts as stale."""
@@ -31,27 +29,6 @@ def bandit(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     result = simulate_bandit(VARIANTS[arm], 500, 10 if context.quick else 100, 20, 8, 0.01, unit)
     numbers = {name: float(value) for name, value in result.items() if name != "gains"}
     return {**numbers, "share of the oracle": numbers["gain"] / numbers["oracle"]}
-
-
-def few_visits(arm: str, unit: int, context: Any) -> Mapping[str, float]:
-    """The same with 2000 prompts, so that a prompt is visited once on average."""
-    result = simulate_bandit(VARIANTS[arm], 2000, 10 if context.quick else 100, 20, 8, 0.01, unit)
-    return {name: float(value) for name, value in result.items() if name != "gains"}
-
-
-def overhead(arm: str, unit: int, context: Any) -> Mapping[str, float]:
-    """Processor milliseconds to choose 512 of 20,000 prompts, median of 15 choices, the updates between not counted."""
-    del arm, context
-    generator = np.random.default_rng([unit, 41])
-    sampler = BetaThompsonSampler(20_000, seed=unit)
-    spent = []
-    for _ in range(15):
-        began = time.process_time()
-        rows = sampler.select(512)
-        spent.append(1000 * (time.process_time() - began))
-        sampler.update(rows, generator.integers(0, 9, size=512), np.full(512, 8))
-    milliseconds = float(np.median(spent))
-    return {"milliseconds": milliseconds, "under 5 ms": float(milliseconds < 5)}
 
 
 # ---- trainings -------------------------------------------------------------------------------------------------------
