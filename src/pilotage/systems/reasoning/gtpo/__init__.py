@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pilotage.core.system import Card, Paper, System
 from pilotage.training.language.config import ACTIONS, RUN, TextConfig
 
@@ -16,18 +18,7 @@ CARD = Card(
     avoid_when="The policy starts above ln 2 nats of entropy per token, where the filter is off by definition, or you "
     "want several updates per batch: GTPO is exactly on-policy.",
     paper=Paper("GTPO: Stabilizing Group Relative Policy Optimization via Gradient and Entropy Control", "2508.03772"),
-    notes="""\
-- The advantage is the centred reward, without the standard deviation.
-- A *conflict token* stands at the same position, counted from the start or from the end, in a right and in a wrong
-  answer of the group; only the unbroken run from that end counts. Weight 2 in right answers, 0 in wrong ones; a token
-  in both runs has weight 4 or 0.
-- Answers cut at the token limit have no end to align and stay out of the backward run.
-- The paper filters answers above ln 2 only when the untrained policy is below it; the authors' code filters always,
-  at 0.7. Here: the paper's rule (`entropy_shape:always_filter=true` for the code's).
-- The authors' code also divides each answer's loss by its number of conflict tokens; the paper does not
-  (`--weights conflict:divide_by_conflicts=true`).
-- Ties keep the entropy term, as in the code (`entropy_shape:shape_zero_advantage=false` silences them).
-""",
+    notes=Path(__file__).with_name("card.md").read_text(encoding="utf-8"),
 )
 
 SYSTEM = System(

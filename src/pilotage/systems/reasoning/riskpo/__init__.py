@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pilotage.core.system import Card, Paper, System
 from pilotage.training.language.config import ACTIONS, RUN, TextConfig
 
@@ -10,19 +12,11 @@ CARD = Card(
     family="reasoning",
     summary="Answers to several prompts are summed into bundles; the objective is a mean value-at-risk of the bundle "
     "score, which weighs bad bundles more and ignores the best, so that hard prompts pull and entropy lasts longer.",
-    audience="Whoever sees entropy collapse and pass@k stall while pass@1 creeps up.",
+    audience="Anyone who sees entropy collapse and pass@k stall while pass@1 creeps up.",
     use_when="Many prompts are all wrong or all right in their group, and diversity of answers matters.",
     avoid_when="Batches are small, or reward scales differ between data sources: one then dominates the bundle sums.",
     paper=Paper("Risk-based Policy Optimization via Verifiable Reward for LLM Post-Training", "2510.00911"),
-    notes="""\
-- Paper and code differ. `mvar:form=paper` (here): A = −(1+ω)(q_α − R)⁺ + g(R, q_α, q_β), never positive.
-  `mvar:form=repository` mixes the tails with mix=1.5 and divides by the deviation of the bundle scores.
-- ω = 0.5 and w_mix = 1.5 are different parameterisations.
-- Credit: `uniform` (the paper's) gives every member the bundle's advantage. `sum_mean`, published for hard mathematics,
-  can punish right answers in a bad bundle that beat its own expectation; it is offered, capped at ±5.
-- Quantiles are tracked with one step of delay and kept in checkpoints.
-- Groups that are all right or all wrong carry signal here: dynamic sampling is refused.
-""",
+    notes=Path(__file__).with_name("card.md").read_text(encoding="utf-8"),
 )
 
 SYSTEM = System(
