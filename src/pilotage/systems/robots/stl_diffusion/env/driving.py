@@ -1,4 +1,4 @@
-"""Lanes in closed loop, as a Gymnasium environment: twenty seconds among cars that follow one another by IDM."""
+"""The highway in closed loop, as a Gymnasium environment: twenty seconds among cars that follow one another by IDM."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ except ModuleNotFoundError as missing:
     raise UsageError("environments need gymnasium: pip install 'pilotage[robots]'") from missing
 
 OBSERVATION = {"ego": (6,), "neighbours": (NEIGHBOURS, 7), "lanes": (3, WAY_POINTS, 3)}
-"""What an observation holds, one after another, flattened; see `lanes.in_ego_frame`."""
-_SEEN_APART = 3.0
-"""m between the way-points that the driver sees."""
+"""What an observation holds, one after another, flattened; see `highway.in_ego_frame`."""
+_SPACING = 3.0
+"""Distance in m between the way-points that the driver sees."""
 _RANK = torch.tensor([0, 1, -1])
-"""How far to the left the lanes of the scene numbering lie, in lanes."""
+"""Offsets to the left of the lanes in the scene's numbering, in lanes."""
 
 
 def unpack(observation: Tensor) -> dict[str, Tensor]:
-    """An observation [..., 197] by name, each [..., *shape of OBSERVATION]."""
+    """Return an observation [..., 197] by name, each with the shape of `OBSERVATION`."""
     sizes = [int(np.prod(shape)) for shape in OBSERVATION.values()]
     parts = observation.split(sizes, -1)
     return {
@@ -50,8 +50,8 @@ def unpack(observation: Tensor) -> dict[str, Tensor]:
     }
 
 
-class LanesDrive(gym.Env[np.ndarray, np.ndarray]):
-    """One car on a winding road with the one to three lanes of a scene.
+class HighwayDrive(gym.Env[np.ndarray, np.ndarray]):
+    """Environment of one car on a winding road with the one to three lanes of a scene.
 
     action [2] in ±1: turn rate and acceleration in units of their limits, held for half a second.
     observation [197]: `OBSERVATION`, of what is around the car now; `unpack` takes it apart, and `scenes()` is the same
@@ -94,10 +94,12 @@ class LanesDrive(gym.Env[np.ndarray, np.ndarray]):
         return self._observed(), reward, info["collision"], self._time >= self.steps, info
 
     def scenes(self) -> Scenes:
-        """What is around the car now, as a batch of one; the current lane is the one whose centre is nearest. Its road
-        is sampled every 3 m and goes straight on after 87 m."""
+        """Return what is around the car now, as a batch of one.
+
+        The current lane is the one whose centre is nearest. Its road is sampled every 3 m and goes straight on after
+        87 m."""
         mine = int(self._offset[0].abs().masked_fill(~self._scene.lane_valid[0], torch.inf).argmin())
-        way = self._station[:, mine, None] + _SEEN_APART * torch.arange(2 * WAY_POINTS)
+        way = self._station[:, mine, None] + _SPACING * torch.arange(2 * WAY_POINTS)
         road = poses_along(self._chains[:, mine], way)
         apart = _RANK - _RANK[mine]
         relative = torch.stack([(apart == rank) & self._scene.lane_valid[0] for rank in (0, 1, -1)])
