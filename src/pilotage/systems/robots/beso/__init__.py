@@ -49,4 +49,16 @@ SYSTEM = System(
     "pilotage.training.imitation.trainer:train",
     ACTIONS,
     metric="evaluation/result",
+    pieces={
+        "context": {
+            "noised": "pilotage.policies.control.heads.context_denoiser:ContextDenoiser",
+            "clean": "pilotage.policies.control.heads.context_denoiser:ContextDenoiser",
+        },
+        "noise_schedule": {"karras": "pilotage.objectives.noise_paths:Karras"},
+        "env": {
+            "block-push": "pilotage.environments.control.block_push:block_push",
+            "block-push-goals": "pilotage.environments.control.block_push:block_push_goals",
+        },
+        "expert": {"block-push": "pilotage.environments.control.block_push:PushOracle"},
+    },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pilotage.core.system import Card, Paper, System
@@ -32,7 +33,14 @@ above."""
 
 
 def _row(
-    name: str, summary: str, use_when: str, avoid_when: str, paper: Paper | None, notes: str = "", **parts: object
+    name: str,
+    summary: str,
+    use_when: str,
+    avoid_when: str,
+    paper: Paper | None,
+    notes: str = "",
+    pieces: Mapping[str, Mapping[str, str]] | None = None,
+    **parts: object,
 ) -> System:
     card = Card(
         name=name,
@@ -45,7 +53,8 @@ def _row(
         baseline=True,
         notes=notes,
     )
-    return System(card, replace(PLAY, **parts), TRAIN, ACTIONS, metric="evaluation/result")  # type: ignore[arg-type]
+    config = replace(PLAY, **parts)  # type: ignore[arg-type]
+    return System(card, config, TRAIN, ACTIONS, metric="evaluation/result", pieces=pieces or {})
 
 
 SYSTEMS = [
@@ -99,6 +108,10 @@ SYSTEMS = [
         "- A plan is kept for `--executor held:steps=16`; 1 to 16 steps matter little (block push, one seed).\n"
         "- A divergence that costs a tenth of that, .001, leaves the prior far behind: .18, against .83 (at a rate of "
         "1e-3, the same seed).\n",
+        {
+            "head": {"latent_plans": "pilotage.policies.control.heads.plans:LatentPlans"},
+            "executor": {"held": "pilotage.policies.control.heads.plans:HeldPlan"},
+        },
         head="latent_plans:divergence_weight=0.01",
         **PLANS,
     ),
@@ -112,6 +125,7 @@ SYSTEMS = [
         "- Imitation only; the paper goes on with reinforcement learning of both levels.\n"
         "- The upper level is regressed on the change of the state over the window, the lower one on actions. A "
         "subgoal is kept for `--executor held:steps=16`.\n",
+        {"head": {"relay": "pilotage.policies.control.heads.plans:RelayGoals"}},
         head="relay",
         **PLANS,
     ),

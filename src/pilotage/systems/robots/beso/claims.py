@@ -5,7 +5,7 @@ transformer over five states and more steps. Five training seeds, 100 goals each
 
 from __future__ import annotations
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.beso import measures
 
 RUN = "--films 0"
@@ -38,7 +38,7 @@ def _trained(
         criterion=criterion,
         compare=(best, weakest),
         cost=cost,
-        saturates=True,
+        bounded_metric=True,
         **options,  # type: ignore[arg-type]
     )
 
@@ -56,7 +56,7 @@ def _same_checkpoint(
         criterion=criterion,
         compare=(of, against),
         measure=measures.acting,
-        saturates=True,
+        bounded_metric=True,
         **{"cost": LOOK, **options},  # type: ignore[arg-type]
     )
 
@@ -100,7 +100,7 @@ CLAIMS = [
         compare=("3 steps", "ddim 3"),
         measure=measures.acting,
         cost=TRAINING + LOOK,
-        saturates=True,
+        bounded_metric=True,
         note="Written after a comparison in which the discrete model predicts the noise and is weak.",
     ),
     _same_checkpoint(

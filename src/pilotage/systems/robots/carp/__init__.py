@@ -39,4 +39,9 @@ SYSTEM = System(
         "play": "pilotage.training.imitation.play:play",
     },
     metric="evaluation/success",
+    pieces={
+        "head": {"tokens": "pilotage.systems.robots.carp.head:NextScaleTokens"},
+        "network": {"next_scale": "pilotage.systems.robots.carp.next_scale_transformer:NextScaleTransformer"},
+        "tokeniser": {"multiscale": "pilotage.systems.robots.carp.multiscale_tokeniser:MultiscaleTokeniser"},
+    },
 )

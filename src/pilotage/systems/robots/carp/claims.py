@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.carp import measures
 
 LOOK = "--films 0 --evaluation-episodes 1"

@@ -77,7 +77,7 @@ def _evaluated(
 
     policy = load_action_policy(Path(run) / "policy")
     if top_k is not None:
-        policy.head.top_k = top_k
+        setattr(policy.head, "top_k", top_k)  # noqa: B010 - a head is a module, whose attributes are typed as tensors
     count = 2 if context.quick else episodes
     config = context.configuration()
     first = config.evaluation_seed + (TUNING_STARTS if tuning else 0)

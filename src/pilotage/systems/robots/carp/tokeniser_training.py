@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import make_piece
 from pilotage.networks.ema import AveragedWeights
 from pilotage.runs import Run
 from pilotage.systems.robots.carp import grouped_convolutions, multiscale_tokeniser, tokeniser_checks
-from pilotage.systems.robots.carp.builders import tokeniser_of
 from pilotage.systems.robots.carp.config import TokensConfig
 from pilotage.systems.robots.carp.multiscale_tokeniser import MultiscaleTokeniser
 from pilotage.systems.robots.carp.tokeniser_checks import tokeniser_report
@@ -97,7 +97,8 @@ class TokeniserTrainer(Hooks):
         self.config, self.chunks, self.run = config, chunks, run
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed_for("weights"))
-            self.tokeniser = tokeniser_of(config["tokeniser"], chunks.shape[2], chunks.shape[1])
+            sizes = {"action_dim": chunks.shape[2], "horizon": chunks.shape[1]}
+            self.tokeniser: MultiscaleTokeniser = make_piece("tokeniser", config["tokeniser"], sizes)
         self.tokeniser.two_valued.copy_(((chunks == -1) | (chunks == 1)).all(0).all(0))
         self.draws = run.generator("batches")
         parameters = self.tokeniser.parameters()

@@ -34,4 +34,12 @@ SYSTEM = System(
         "confidence": "pilotage.systems.robots.ebt_policy.actions:confidence",
     },
     metric="evaluation/success",
+    pieces={
+        "head": {
+            "energy": "pilotage.policies.control.heads.energy_optimisation:EnergyOptimisation",
+            "ebt": "pilotage.policies.control.heads.energy_optimisation:build_ebt",
+            "descent": "pilotage.policies.control.heads.energy:EnergyByDescent",
+        },
+        "encoder": {"causal": "pilotage.policies.control.causal_encoder:CausalEncoder"},
+    },
 )

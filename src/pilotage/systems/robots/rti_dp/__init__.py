@@ -32,4 +32,16 @@ SYSTEM = System(
         "latency": "pilotage.systems.robots.rti_dp.actions:latency",
     },
     metric="evaluation/success",
+    pieces={
+        "start": {
+            "shifted": "pilotage.policies.control.sampling.starts:ShiftedStart",
+            "restarting": "pilotage.policies.control.sampling.restarts:RestartingStart",
+        },
+        "binary_dims": {
+            "guess": "pilotage.policies.control.execution.discrete_entries:SignedGuess",
+            "executor": "pilotage.policies.control.execution.discrete_entries:TwoValuedHorizon",
+        },
+        "env": {"pick-place": "pilotage.environments.control.pick_place:PickPlace"},
+        "expert": {"pick-place": "pilotage.environments.control.pick_place:GraspExpert"},
+    },
 )

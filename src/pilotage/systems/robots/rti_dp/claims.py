@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.rti_dp import measures
 
 PUSH_T = "rti-dp --world push-t --data pusht --lanes 30 --films 0 --timed-decisions 0"
@@ -87,7 +87,7 @@ CLAIMS = [
         criterion=Criterion("better", 0.1),
         compare=("scale", "plain"),
         gates={"full": (SUCCESS, 0.5)},
-        saturates=True,
+        bounded_metric=True,
         primary=True,
         cost=30.0,
     ),
@@ -100,7 +100,7 @@ CLAIMS = [
         criterion=Criterion("not_worse", 0.1),
         compare=("scale", "full"),
         gates={"full": (SUCCESS, 0.5)},
-        saturates=True,
+        bounded_metric=True,
         cost=30.0,
     ),
     _claim(

@@ -18,7 +18,7 @@ from pilotage.objectives.levels import called_levels
 from pilotage.objectives.noise_paths import VariancePreserving
 from pilotage.policies.control.execution.discrete_entries import SignedGuess, TwoValuedHorizon
 from pilotage.policies.control.execution.executors import RecedingHorizon
-from pilotage.policies.control.heads.denoiser import Denoiser
+from pilotage.policies.control.heads.denoiser import Denoiser, sampler_arguments
 from pilotage.policies.control.policy import ActionPolicy, evaluating
 from pilotage.policies.control.sampling.restarts import RestartingStart
 from pilotage.policies.control.sampling.samplers import sampler_for
@@ -29,7 +29,6 @@ from pilotage.runs import Run
 from pilotage.runs.artifacts import contents_hash
 from pilotage.systems.robots.rti_dp.config import WarmStartConfig
 from pilotage.training.imitation.artifact import imitated_policy
-from pilotage.training.imitation.builder import drawing
 from pilotage.training.imitation.loading import load_action_policy
 from pilotage.training.imitation.trainer import demonstrations_of
 
@@ -77,7 +76,7 @@ def acting_policy(config: WarmStartConfig, folder: Path, run: Any) -> ActionPoli
     if not isinstance(base.head, Denoiser):
         raise UsageError(f"a {type(base.head).__name__} head does not denoise; warm starts need a base that does")
     head = base.head
-    for name, value in drawing(config.sampler).items():
+    for name, value in sampler_arguments(config.sampler).items():
         setattr(head, name, value)
     sampler_for(head.sampler, head.path)
     frames, horizon = base.executor.frames, base.executor.horizon

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.stl_diffusion import measures
 
 GRID = ("--lr 1e-3", "--lr 3e-4", "--lr 3e-3")
@@ -65,7 +65,7 @@ CLAIMS = [
         "compliance",
         Criterion("better", 0.1),
         primary=True,
-        saturates=True,
+        bounded_metric=True,
     ),
     _claim(
         "area over ctg",
@@ -96,7 +96,7 @@ CLAIMS = [
         "ctg",
         "compliance",
         Criterion("better", 0.05),
-        saturates=True,
+        bounded_metric=True,
     ),
     _claim(
         "refinement widens",
