@@ -21,7 +21,7 @@ from pilotage.systems.robots.carp import measures
 from pilotage.systems.robots.carp.claims import CLAIMS
 
 TINY = (
-    "--demonstrations 4 --validation 0.25 --steps 2 --batch 4 --evaluation-episodes 1 --evaluation-steps 10 --films 0 "
+    "--demonstrations 4 --validation 0.25 --steps 2 --batch 4 --evaluation-episodes 1 --evaluation-steps 10 --videos 0 "
     "--tokeniser multiscale:codes=8,channels=1 --tokeniser-steps 2 --tokeniser-batch 4 "
     "--network next_scale:width=8,depth=1"
 )
@@ -138,7 +138,7 @@ def test_a_tokeniser_is_looked_at_without_a_policy(tmp_path: Path) -> None:
         file = write_npz(expert_demonstrations(context.configuration(), run), tmp_path / "data.npz")
     context.command += f" --data {file}"
     numbers = measures.checked("carp", 5, context)
-    assert context.trained[0].endswith("--steps 1 --world none --tokeniser-seed 5")
+    assert context.trained[0].endswith("--steps 1 --env none --tokeniser-seed 5")
     assert numbers["log mse"] == pytest.approx(math.log(numbers["mse"]))
     errors = [numbers[f"mse/scales_{k}"] for k in (1, 2, 3, 4)]
     assert numbers["errors fall"] == float(errors == sorted(errors, reverse=True))

@@ -9,14 +9,14 @@ THREE = "abstract; card, claim 1"
 DECOUPLED = "abstract; card, claim 2"
 GUIDANCE = "guidance plot of the project page; card, claim 5"
 
-RUN = "--films 0"
+RUN = "--videos 0"
 LATTICE = (
-    "--world lattice-goals --demonstrated-in lattice-play --demonstrations 200 --evaluation-steps 300 --films 0 "
-    "--path karras:sigma_min=0.02,sigma_max=1 --sampler ddim_sigma:steps=3,schedule=linear"
+    "--env lattice-goals --expert-env lattice-play --demonstrations 200 --evaluation-steps 300 --videos 0 "
+    "--noise-schedule karras:sigma_min=0.02,sigma_max=1 --sampler ddim_sigma:steps=3,schedule=linear"
 )
-LATTICE_BASELINE = LATTICE[: LATTICE.index(" --path")]
+LATTICE_BASELINE = LATTICE[: LATTICE.index(" --noise-schedule")]
 RATES = ("--lr 1e-3", "--lr 3e-3", "--lr 1e-2")
-WINDOW = "--observation-steps 5 --chunk 5"
+WINDOW = "--n-obs-steps 5 --chunk-size 5"
 BESO, GCBC = (Arm(f"{name} {RUN}", RATES) for name in ("beso", "gcbc"))
 DDPM = Arm(f"ddpm-goals {RUN} --sampler ddim:steps=10", RATES)
 """Judged after training with ten steps: a hundred with guidance are two hundred passes at every one of 300 actions."""

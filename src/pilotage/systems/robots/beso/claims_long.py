@@ -67,7 +67,7 @@ LONG = [
         "Training with goals that show the blocks alone, as when acting, raises the result over whole future states.",
         "card, bench configuration (not of the paper)",
         ("blocks", ""),
-        ("whole state", "--goal-shows all"),
+        ("whole state", "--goal-mask all"),
     ),
     ablation_claim(
         "whole goals are dropped",
@@ -95,7 +95,7 @@ LONG = [
         "Log-logistic training levels have a higher result than uniform ones.",
         "ablation on the law of σ",
         ("log-logistic", ""),
-        ("uniform", "--path karras:sigma_min=0.05,sigma_max=1,law=uniform"),
+        ("uniform", "--noise-schedule karras:sigma_min=0.05,sigma_max=1,law=uniform"),
     ),
     ablation_claim(
         "window",

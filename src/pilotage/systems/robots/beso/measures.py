@@ -118,11 +118,11 @@ def orders(arm: str, unit: int, context: Any) -> dict[str, float]:
         policy.goal_weight = 0.0
     seeds = [config.evaluation_seed + start for start in range(starts) for _ in range(repeats)]
     happened = evaluate(
-        lambda: control_env(config.world),
+        lambda: control_env(config.env),
         World(config).acting(policy),
         seeds,
-        lanes=config.lanes,
-        window=config.observation_steps,
+        num_envs=config.num_envs,
+        window=config.n_obs_steps,
         max_steps=config.evaluation_steps or None,
     )
     return order_numbers(happened.episodes)
@@ -176,14 +176,14 @@ def lattice_routes(arm: str, unit: int, context: Any) -> dict[str, float]:
     from pilotage.rollouts.control import evaluate
     from pilotage.training.imitation.task import World
 
-    policy, config = policy_of(arm, context), replace(context.configuration(), world="lattice-goals")
+    policy, config = policy_of(arm, context), replace(context.configuration(), env="lattice-goals")
     corners = {"start_cell": (1, 1), "goal_cell": (5, 5), "noise": 0.0}
     happened = evaluate(
-        lambda: control_env(config.world, **corners),
+        lambda: control_env(config.env, **corners),
         World(config).acting(policy),
         [config.evaluation_seed] * (3 if context.quick else 60),
-        lanes=config.lanes,
-        window=config.observation_steps,
+        num_envs=config.num_envs,
+        window=config.n_obs_steps,
         max_steps=config.evaluation_steps or None,
     )
     return order_numbers(happened.episodes)

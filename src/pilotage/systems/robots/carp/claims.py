@@ -17,9 +17,9 @@ import math
 from pilotage.core.system import Arm, Claim, Criterion
 from pilotage.systems.robots.carp import measures
 
-LOOK = "--films 0 --evaluation-episodes 1"
-PUSH = f"--world push-t --data pusht --demonstrations 206 {LOOK}"
-RING = f"--world ring-fixed {LOOK}"
+LOOK = "--videos 0 --evaluation-episodes 1"
+PUSH = f"--env push-t --data pusht --demonstrations 206 {LOOK}"
+RING = f"--env ring-fixed {LOOK}"
 STEPS = "--steps 3000 --batch 64"
 TOKENISER = "--tokeniser-steps 2500"
 GRID = ("--lr 3e-3", "--lr 1e-3", "--lr 3e-4")
@@ -37,7 +37,7 @@ TRAINING = 200.0
 """CPU-seconds of one training on Push-T with its episodes, on average over arms, extrapolated from one of twice the
 batch."""
 READY = ("tokeniser/ready", 1.0)
-BLOCKS = f"--world block-push {LOOK} {STEPS}"
+BLOCKS = f"--env block-push {LOOK} {STEPS}"
 
 
 def _pushed(
@@ -207,7 +207,7 @@ CLAIMS = [
         source="main table: .65 M",
         arms={
             "carp": Arm(
-                "carp --tokeniser multiscale:codes=512,channels=2 --network next_scale:width=64,depth=8 --chunk 16"
+                "carp --tokeniser multiscale:codes=512,channels=2 --network next_scale:width=64,depth=8 --chunk-size 16"
             )
         },
         metric="small",

@@ -33,7 +33,7 @@ NOTES = """
 - **The scalar.** `candidates=16` ranks starts by energy; the action `confidence` writes quantiles of the energy on
   demonstrations held back, by which `EnergyConfidence` says how odd a situation is. Energies of different runs cannot
   be compared.
-- Real demonstrations: `--world push-t --data pusht`. Forced failures of a grasp: `--world pick-place`.
+- Real demonstrations: `--env push-t --data pusht`. Forced failures of a grasp: `--env pick-place`.
 """
 
 

@@ -281,10 +281,10 @@ def retry(arm: str, unit: int, context: Any) -> dict[str, float]:
     count = 2 if context.quick else 50
     starts = [Start(config.evaluation_seed + n, {"disturbance": "slip"}) for n in range(count)]
     found = evaluate(
-        lambda: control_env(config.world),
+        lambda: control_env(config.env),
         policy,
         starts,
-        window=config.observation_steps,
+        window=config.n_obs_steps,
         keep=range(count),
         max_steps=config.evaluation_steps or None,
     )

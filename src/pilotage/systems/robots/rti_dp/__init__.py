@@ -16,11 +16,12 @@ CARD = Card(
     paper=Paper("Real-Time Iteration Scheme for Diffusion Policy", "2508.05396"),
     notes="""\
 - Nothing is trained but the base, once per world, settings and seed, as an artifact; `--base RUN` takes a policy of
-  yours. `--start noise` (in full) and `--start renoised` (SDEdit) act with the same weights, as does `--executed 8`.
+  yours. `--start noise` (in full) and `--start renoised` (SDEdit) act with the same weights, as does
+  `--n-action-steps 8`.
 - The guess gets no noise. Each listed level is left by a one-level DDPM step even where the list skips some: so does
   the released code, whose scheduler was told of 100 steps. `--update ddim` moves from level to listed level instead.
 - The released code forgets its guess only when the policy is made; here it is forgotten at every episode, per lane.
-- It shifts by one; here the shift is what was executed (`--executed`).
+- It shifts by one; here the shift is what was executed (`--n-action-steps`).
 - Entries with two values: `--gripper scale` trains the base with them at ±1/10; `clip` gives guesses their sign and
   needs longer lists (such as 40,37,…,0); `plain` shows what happens without. The factor travels with the weights, and
   a base that was scaled is refused where it would be scaled twice.

@@ -16,13 +16,13 @@ from typing import Any
 from pilotage.core.system import Arm, Claim, Criterion
 from pilotage.systems.robots.rti_dp import measures
 
-PUSH_T = "rti-dp --world push-t --data pusht --lanes 30 --films 0 --timed-decisions 0"
-SMALL = "--network residual_mlp:width=256,depth=3 --steps 3000 --lanes 30 --films 0 --timed-decisions 0"
-RING = f"rti-dp --world ring-fixed {SMALL}"
-PICK = f"rti-dp --world pick-place {SMALL}"
-PILLAR = f"rti-dp --world pillar {SMALL}"
-BLOCKS = "rti-dp --world block-push --lanes 30 --films 0 --timed-decisions 0"
-CHUNKS = "--start noise --executed 8"
+PUSH_T = "rti-dp --env push-t --data pusht --num-envs 30 --videos 0 --timed-decisions 0"
+SMALL = "--network residual_mlp:width=256,depth=3 --steps 3000 --num-envs 30 --videos 0 --timed-decisions 0"
+RING = f"rti-dp --env ring-fixed {SMALL}"
+PICK = f"rti-dp --env pick-place {SMALL}"
+PILLAR = f"rti-dp --env pillar {SMALL}"
+BLOCKS = "rti-dp --env block-push --num-envs 30 --videos 0 --timed-decisions 0"
+CHUNKS = "--start noise --n-action-steps 8"
 MOVED = "--disturbance displaced:at=60,size=40"
 COVERAGE, SUCCESS = "evaluation/coverage/best", "evaluation/success"
 LONG_LIST = ",".join(map(str, [*range(40, 0, -3), 0]))

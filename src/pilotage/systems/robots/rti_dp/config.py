@@ -29,10 +29,10 @@ class WarmStartConfig(ImitationConfig):
     code does; ddim: from level to listed level, without noise; own: as --sampler says."""
     sampler: str = "ddpm:steps=100"
     """How the first decision of an episode, and every one of --start noise, draws its chunk."""
-    executed: int = 1
+    n_action_steps: int = 1
     """Actions of a chunk that are executed before the next decision (Ta)."""
-    trained_executed: int = 8
-    """Ta for which the base's windows are padded; the base does not depend on --executed."""
+    trained_n_action_steps: int = 8
+    """Ta for which the base's windows are padded; the base does not depend on --n-action-steps."""
     gripper: Literal["scale", "clip", "plain"] = "scale"
     """What is done about entries of the action with two values: scale: the base is trained with them shrunk; clip: a
     guess gets their sign; plain: nothing."""

@@ -58,7 +58,7 @@ def estimated(
     sampler = start.sampler if isinstance(start, ShiftedStart) else "ddpm"
     now, then = consecutive_windows(config, policy, run, states)
     full = replace_start(policy, FreshStart())
-    guess = shifted(planned(full, now.observations, seed), config.executed)
+    guess = shifted(planned(full, now.observations, seed), config.n_action_steps)
     errors = shift_errors(guess, planned(full, then.observations, seed), path)
     level = errors.first_level()
     listed = [k for k in SHOWN if k < path.steps]

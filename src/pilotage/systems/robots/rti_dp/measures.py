@@ -37,7 +37,7 @@ def passes(arm: str, unit: int, context: Any) -> dict[str, float]:
     config = context.configuration()
     first = read_lines(run / "rollouts.jsonl")
     full = int(config.sampler.partition("steps=")[2] or 100)
-    expected = [full + len(config.levels) * (math.ceil(e["steps"] / config.executed) - 1) for e in first]
+    expected = [full + len(config.levels) * (math.ceil(e["steps"] / config.n_action_steps) - 1) for e in first]
     return {"as listed": float(all(e["calls"] == n for e, n in zip(first, expected, strict=True)))}
 
 
@@ -53,14 +53,14 @@ def latency(arm: str, unit: int, context: Any) -> dict[str, float]:
     return {
         **summary,
         "log ms": math.log(summary["p50_ms"]),
-        "log ms per action": math.log(summary["p50_ms"] / config.executed),
+        "log ms per action": math.log(summary["p50_ms"] / config.n_action_steps),
     }
 
 
 def same_weights(arm: str, unit: int, context: Any) -> dict[str, float]:
     """Whether warm starts and full denoising act with the same file of weights."""
     del arm, unit
-    commands = (context.command, f"{context.command} --start noise --executed 8")
+    commands = (context.command, f"{context.command} --start noise --n-action-steps 8")
     files = [Path(context.train(command=c).run) / "policy" / "weights.safetensors" for c in commands]
     digests = {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     return {"same weights": float(len(digests) == 1)}

@@ -48,8 +48,8 @@ def act(config: WarmStartConfig, run: Any) -> Result:
     """Take the base, give it its initialiser, and try it out. A killed run begins again with the base it has."""
     if run.finished:
         return Result(run=str(run.directory), metrics=run.result)
-    if config.world == "none":
-        raise UsageError("a warm start is tried out by acting; give --world")
+    if config.env == "none":
+        raise UsageError("a warm start is tried out by acting; give --env")
     for name, text in {**METRICS, **OWN_METRICS}.items():
         run.describe_metric(name, text)
     run.restore({})
@@ -64,7 +64,7 @@ def act(config: WarmStartConfig, run: Any) -> Result:
     for record in happened.records():
         run.log_rollout(1, record)
     if happened.frames:
-        world.save_films(happened, Path(run.directory) / "films")
+        world.save_videos(happened, Path(run.directory) / "films")
     if config.timed_decisions:
         run.log_timing(1, {**timed(config, policy, config.timed_decisions), "threads": torch.get_num_threads()})
     run.log(1, metrics)
@@ -77,7 +77,7 @@ def tried(world: DisturbedWorld, policy: ActionPolicy, config: WarmStartConfig) 
     plain, watched = policy.executor, WatchedPlans(policy.executor)
     policy.executor = watched
     try:
-        happened = world.evaluate(policy, config.films, keep=True)
+        happened = world.evaluate(policy, config.videos, keep=True)
     finally:
         policy.executor = plain
     steps, decisions = sum(e.steps for e in happened.episodes), max(1, policy.decisions)
@@ -112,15 +112,15 @@ def timed(config: WarmStartConfig, policy: ActionPolicy, decisions: int) -> dict
     world = DisturbedWorld(replace(config, disturbance="", delay=0))
     seed = config.evaluation_seed
     while len(metered.seconds) < decisions:
-        missing = (WARM_UP + decisions) * config.executed
-        evaluate(world.make, metered, [seed], lanes=1, window=policy.executor.frames, max_steps=missing)
+        missing = (WARM_UP + decisions) * config.n_action_steps
+        evaluate(world.make, metered, [seed], num_envs=1, window=policy.executor.frames, max_steps=missing)
         seed += 1
     return metered.summary()
 
 
 def latencies(config: WarmStartConfig, directory: Path, decisions: int) -> Mapping[str, Any]:
     """Rows for `pilotage do rti-dp latency`: the run's policy, and the same weights denoised in full."""
-    if config.world == "none" or not (directory / "policy").is_dir():
+    if config.env == "none" or not (directory / "policy").is_dir():
         raise UsageError(f"{directory} holds no finished run in a world")
     rows = []
     for name in ("as it acts", "in full, 1 action", "in full, 8 actions"):
@@ -129,16 +129,16 @@ def latencies(config: WarmStartConfig, directory: Path, decisions: int) -> Mappi
         if name != "as it acts":
             executed = 1 if name.endswith("1 action") else min(8, policy.executor.horizon - policy.executor.frames + 1)
             policy.executor.executed = executed
-            policy.initialiser, settings = FreshStart(), replace(config, executed=executed)
+            policy.initialiser, settings = FreshStart(), replace(config, n_action_steps=executed)
         summary = timed(settings, policy, decisions)
-        rows.append({"how": name, **summary, "ms_per_action": summary["p50_ms"] / settings.executed})
+        rows.append({"how": name, **summary, "ms_per_action": summary["p50_ms"] / settings.n_action_steps})
     return {"batch": 1, "threads": torch.get_num_threads(), "latency": rows}
 
 
 def forecast(config: WarmStartConfig) -> Mapping[str, float]:
     """The training of a base that may be there already, and the episodes."""
     training = ImitationConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(ImitationConfig)})
-    expected = dict(forecast_training(replace(training, executed=config.trained_executed)))
+    expected = dict(forecast_training(replace(training, n_action_steps=config.trained_n_action_steps)))
     if config.base is not None:
         expected |= {"steps": 0, "windows": 0}
     return expected
