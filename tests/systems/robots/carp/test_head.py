@@ -148,7 +148,7 @@ def test_the_loss_trains_the_network_and_leaves_the_tokeniser_alone():
 
 def test_numbers_with_two_values_come_out_as_one_of_them():
     one = head()
-    one.tokeniser.two_valued[1] = True
+    one.tokeniser.binary_dims[1] = True
     chunk = one.sample(condition(), generators())
     assert set(chunk[..., 1].unique().tolist()) <= {-1.0, 1.0}
     assert len(chunk[..., 0].unique()) > 2

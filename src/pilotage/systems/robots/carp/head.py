@@ -77,7 +77,7 @@ class NextScaleTokens(Head):
             raise UsageError(
                 "the head tokens learns a tokeniser first, which this system does not; use: pilotage run carp"
             )
-        chunks = {"action_dim": make.sizes.actions, "horizon": parts.chunk}
+        chunks = {"action_dim": make.sizes.actions, "horizon": parts.chunk_size}
         tokeniser: MultiscaleTokeniser = make_piece("tokeniser", parts.tokeniser, chunks)
         given = {name: getattr(tokeniser, name) for name in ("scales", "signals", "codes", "latent")}
         network = make_piece("network", parts.network, {**given, "vector_dim": make.encoder.sizes()[0]})
@@ -128,7 +128,7 @@ class NextScaleTokens(Head):
         chunk = self.tokeniser.chunk_of(tokens)
         if self.bound is not None:
             chunk = chunk.clamp(-self.bound, self.bound)
-        return torch.where(self.tokeniser.two_valued, torch.where(chunk >= 0, 1.0, -1.0), chunk)
+        return torch.where(self.tokeniser.binary_dims, torch.where(chunk >= 0, 1.0, -1.0), chunk)
 
     def draw(self, condition: Condition, generator: Generators) -> Drawn:
         """`candidates` answers per row, before the best is chosen: a pass of the network for every group."""

@@ -82,8 +82,8 @@ class MultiscaleTokeniser(nn.Module):
         self.refine = nn.ModuleList(convolution(self.signals, latent, latent) for _ in range(refiners))
         bound = 1 / (36 * latent**0.5)
         self.codebook = nn.Parameter(torch.empty(self.signals, codes, latent).uniform_(-bound, bound))
-        self.two_valued: Tensor
-        self.register_buffer("two_valued", torch.zeros(action_dim, dtype=torch.bool))
+        self.binary_dims: Tensor
+        self.register_buffer("binary_dims", torch.zeros(action_dim, dtype=torch.bool))
         for k, scale in enumerate(self.scales):
             self.register_buffer(f"down_{k}", area_matrix(length, scale), persistent=False)
             self.register_buffer(f"up_{k}", cubic_matrix(scale, length), persistent=False)
@@ -198,7 +198,7 @@ class MultiscaleTokeniser(nn.Module):
         if self.horizon % shrinking:
             fits = self.horizon // shrinking * shrinking
             raise UsageError(
-                f"chunk={self.horizon} is not divisible by {shrinking}, by which the tokeniser shortens it; give "
+                f"chunk_size={self.horizon} is not divisible by {shrinking}, by which the tokeniser shortens it; give "
                 f"{f'{fits} or ' if fits else ''}{fits + shrinking}"
             )
         length = self.horizon // shrinking

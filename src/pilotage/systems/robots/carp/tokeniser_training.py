@@ -99,7 +99,7 @@ class TokeniserTrainer(Hooks):
             torch.manual_seed(run.seed_for("weights"))
             sizes = {"action_dim": chunks.shape[2], "horizon": chunks.shape[1]}
             self.tokeniser: MultiscaleTokeniser = make_piece("tokeniser", config["tokeniser"], sizes)
-        self.tokeniser.two_valued.copy_(((chunks == -1) | (chunks == 1)).all(0).all(0))
+        self.tokeniser.binary_dims.copy_(((chunks == -1) | (chunks == 1)).all(0).all(0))
         self.draws = run.generator("batches")
         parameters = self.tokeniser.parameters()
         rate = config["tokeniser_lr"]
