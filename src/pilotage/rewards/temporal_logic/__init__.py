@@ -3,7 +3,8 @@
     rule = parse("always (v <= vmax) and eventually[0,10] always (offset >= dmin)")
     robustness(rule, {"v": v, "offset": offset}, {"vmax": 10.0, "dmin": dmin})            # signals [B, T] -> [B]
 
-`formulas`: formulas as values; `parsing`: formulas from text; `robustness`: their value on trajectories."""
+`formulas`: formulas as values; `parsing`: formulas from text; `robustness`: their value on trajectories.
+"""
 
 from __future__ import annotations
 

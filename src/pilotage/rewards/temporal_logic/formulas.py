@@ -1,7 +1,8 @@
 """Formulas of Signal Temporal Logic as values: build them with Python operators or read them from text (`parsing`).
 
 `(name("v") <= name("vmax")) & Always(name("gap") >= 2, 0, 5)`; `&`, `|`, `~` and `>>` stand for and, or, not, implies.
-`str(formula)` is text that `parse` reads back as an equal formula. Maler and Nickovic 2004; Donzé and Maler 2010."""
+`str(formula)` is text that `parse` reads back as an equal formula. Maler and Nickovic 2004; Donzé and Maler 2010.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +101,8 @@ class Linear:
 def name(of: str) -> Linear:
     """Return the signal or parameter called `of`; the evaluation decides which of the two it is.
 
-    Raises UsageError for a name that the text form could not hold."""
+    Raises UsageError for a name that the text form could not hold.
+    """
     return Linear(((of, 1.0),))
 
 
@@ -113,7 +115,8 @@ def linear(value: Linear | float) -> Linear:
 class Predicate(Formula):
     """Predicate `left <= right` (robustness right − left) or `left >= right` (robustness left − right).
 
-    Equality has robustness 0 either way, so that there is no strict relation."""
+    Equality has robustness 0 either way, so that there is no strict relation.
+    """
 
     left: Linear
     relation: Literal["<=", ">="]
@@ -136,7 +139,8 @@ class Function(Formula):
     """Predicate of the user's own, with robustness `measure(values)` [..., step].
 
     `values` holds the signals [..., step] and the parameters [..., 1] by name. In text it is `label()`, and `parse` is
-    given the function."""
+    given the function.
+    """
 
     label: str
     measure: Measure
@@ -262,7 +266,8 @@ def names(formula: Formula) -> list[str]:
 def fits(formula: Formula, steps: int) -> bool:
     """Return whether, at step 0 of a trajectory of `steps` steps, no window lies wholly past the end.
 
-    A window that does takes the last step (see `robustness`): defined, but seldom what was meant."""
+    A window that does takes the last step (see `robustness`): defined, but seldom what was meant.
+    """
     return _fits(formula, 0, steps - 1)
 
 

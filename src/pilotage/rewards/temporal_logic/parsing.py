@@ -48,7 +48,8 @@ def parse(text: str, functions: Mapping[str, Measure] | None = None) -> Formula:
     """Return the formula that `text` stands for; the grammar is at the top of this module.
 
     functions: predicates of the user's own by the name under which the text calls them, `name()`; see `Function`.
-    Raises UsageError that shows the place: line, column and a caret under it."""
+    Raises UsageError that shows the place: line, column and a caret under it.
+    """
     reader = _Reader(text, functions or {})
     formula = reader.formula()
     if reader.at.kind != "end":

@@ -2,7 +2,8 @@
 
 Exact (min and max) or smooth (log-sum-exp with temperature τ), batched over leading dimensions, differentiable in
 signals and parameters. Time is discrete; `windows` says how windows end at the end of a trajectory. Metrics take
-the exact value: the smooth one can call satisfied what is not, by up to `smoothing_bound`."""
+the exact value: the smooth one can call satisfied what is not, by up to `smoothing_bound`.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ def robustness_trace(
 def smoothing_bound(formula: Formula, steps: int, tau: float) -> float:
     """Return the largest difference of exact and smooth robustness on trajectories of `steps` steps.
 
-    It is log(n)/τ for every minimum or maximum of n values on the way down the formula, over the worst way."""
+    It is log(n)/τ for every minimum or maximum of n values on the way down the formula, over the worst way.
+    """
     below = max((smoothing_bound(part, steps, tau) for part in parts(formula)), default=0.0)
     match formula:
         case And(terms) | Or(terms):
@@ -99,6 +101,7 @@ class RobustnessReward:
     limit: float | None = None
 
     def __call__(self, trajectories: Tensor) -> Tensor:
+        """Return the robustness of each trajectory, clipped to ±limit."""
         value = robustness(self.formula, self.signals(trajectories), self.parameters, tau=self.tau)
         return value if self.limit is None else value.clamp(-self.limit, self.limit)
 

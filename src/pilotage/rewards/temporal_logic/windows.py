@@ -4,7 +4,8 @@ Smooth: max_τ(x) = log Σ exp(τx) / τ, at least the exact value and at most l
 
 Of a window that reaches past the end of a trajectory, what lies past the end is left out; where nothing is left, the
 window takes the last step. For exact values both are what a trajectory gives that stays at its last step for ever. So
-no window is empty, and no value is ever infinite."""
+no window is empty, and no value is ever infinite.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ def _sliding(values: Tensor, width: int, count: int, extremes: Extremes) -> Tens
     """Return the greatest of windows of `width` from `count` starts.
 
     Each is put together from windows whose widths are powers of two, each made of two of half its width; none overlap,
-    so that the smooth value counts every step once."""
+    so that the smooth value counts every step once.
+    """
     missing = count + width - 1 - values.shape[-1]
     level = pad(values, (0, missing), value=floor(values)) if missing > 0 else values[..., : count + width - 1]
     result, start, span = None, 0, 1

@@ -119,7 +119,7 @@ def test_a_scaled_entry_is_small_in_the_base_and_whole_in_the_world(tmp_path: Pa
     with pytest.raises(UsageError, match="scale it twice"):
         acted(tmp_path / "twice", binary_dims=(1,), gripper="clip", base=str(folder))
     with pytest.raises(UsageError, match="scaled by 10"):
-        acted(tmp_path / "other", binary_dims=(1,), shrink=5.0, base=str(folder))
+        acted(tmp_path / "other", binary_dims=(1,), scale_dims_by=5.0, base=str(folder))
     clipped = acted(tmp_path / "clip", binary_dims=(1,), gripper="clip")
     assert json.loads((clipped / "policy" / "policy.json").read_text())["initialiser"]["arguments"]["alter"] == {
         "piece": "SignedGuess",

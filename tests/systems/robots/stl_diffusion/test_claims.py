@@ -61,7 +61,7 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert core.seconds < 3 * 46 * 60  # stated on a machine a third as fast as the one the budget is for
     for claim in CLAIMS:
         for arm in claim.arms:
-            plan.cell(claim, arm, 0)  # raises for a command that cannot work
+            plan.job(claim, arm, 0)  # raises for a command that cannot work
 
 
 def test_every_claim_that_is_measured_names_a_number_that_its_measure_gives(context: Context) -> None:

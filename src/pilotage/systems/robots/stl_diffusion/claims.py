@@ -3,7 +3,8 @@
 500 scenes × 8 draws for training, 60 scenes × 32 plans for testing, 12 drives of 8 plans (CTG takes seconds for a
 decision of them). Plans by trajectory optimisation are artifacts and not counted. All planners that use a denoiser are
 measured on one checkpoint: «sampled» (DDPM + augmentation) and «ctg» thereby have the same learner as the method, told
-mode and ψ."""
+mode and ψ.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ def closed_loop(name: str, planner: Planner, config: DrivingConfig) -> dict[str,
     """Return the numbers of CLOSED_LOOP_METRICS for the planner called `name`.
 
     Every `replan` steps the plan of highest exact robustness under the rule of keeping the lane is taken up. Raises
-    UsageError without Gymnasium."""
+    UsageError without Gymnasium.
+    """
     if name == "trajopt":
         raise UsageError("trajopt plans from the test scenes' artifact and has no closed loop; leave it out")
     from pilotage.systems.robots.stl_diffusion.env.driving import HighwayDrive

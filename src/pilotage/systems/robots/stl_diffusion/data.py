@@ -56,7 +56,8 @@ class Drives:
     def logged(self) -> tuple[RuleSets, Tensor]:
         """Return the logs that kept or changed the lane, under their own rule, and their plans.
 
-        Plans are in units of the limits, [set, step, 2]."""
+        Plans are in units of the limits, [set, step, 2].
+        """
         known = self.logs.label < 3
         valid = (self.logs.label[:, None] == torch.arange(3)) & known[:, None]
         return sets_of(self.scenes, self.others, self.psi[:, :, 0], valid), self.logs.controls[known] / LIMITS
@@ -116,7 +117,8 @@ def optimised(sets: RuleSets, plans: Tensor, *, steps: int, rate: float, margin:
 def first_plans(sets: int, draws: int, generator: torch.Generator) -> Tensor:
     """Draw initial plans of trajectory optimisation: uniform accelerations, and turns a tenth of that.
 
-    Returns plans [set, draw, step, 2] in units of the limits."""
+    Returns plans [set, draw, step, 2] in units of the limits.
+    """
     drawn = 2 * torch.rand(sets, draws, STEPS, 2, generator=generator) - 1
     return drawn * torch.tensor([0.1, 1.0])
 
@@ -150,7 +152,8 @@ def _joined(sets: list[RuleSets]) -> RuleSets:
 def plans_of(config: DrivingConfig, run: Any, *, test: bool = False) -> Tensor:
     """Return plans by trajectory optimisation [set, plan, step, 2] for all training (or test) sets, in their order.
 
-    One artifact for every `PART` scenes, shared by all runs that ask for the same."""
+    One artifact for every `PART` scenes, shared by all runs that ask for the same.
+    """
     scenes = config.test_scenes if test else config.scenes
     settings = {
         "scenes": scenes,

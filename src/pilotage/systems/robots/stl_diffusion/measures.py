@@ -64,7 +64,8 @@ def seconds(arm: str, unit: int, context: Any) -> dict[str, float]:
 def sweep(arm: str, unit: int, context: Any) -> dict[str, float]:
     """Return Spearman's correlation of vmax, dmax and dsafe with greatest speed, greatest offset and least clearance.
 
-    Means over the plans of all test scenes that keep the lane; the other parameters stay."""
+    Means over the plans of all test scenes that keep the lane; the other parameters stay.
+    """
     from scipy.stats import spearmanr
 
     planner, config = _planner(context)

@@ -1,7 +1,8 @@
 """Metrics of plans in open loop: exact robustness decides what counts, and how varied the compliant plans are.
 
 Plans that break their rule are left out first; none left means 0, never NaN. The functions of diversity take one set of
-trajectories at a time (a scene and a mode, say); average over sets."""
+trajectories at a time (a scene and a mode, say); average over sets.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +116,8 @@ def spread(values: ArrayLike, compliant: ArrayLike) -> float:
 def hull_area(positions: ArrayLike, compliant: ArrayLike) -> float:
     """Return the area in m² of the convex hull of compliant trajectories at a step, averaged over steps.
 
-    positions are in m, [trajectory, step, 2]; those on one line have area 0."""
+    positions are in m, [trajectory, step, 2]; those on one line have area 0.
+    """
     kept = _kept(positions, compliant, 2)
     if len(kept) < 3:
         return 0.0

@@ -200,7 +200,8 @@ class Planner(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Draw plans and return, of the last iterates, that of highest exact robustness, and its robustness.
 
-        Shapes: [set, plan, step, 2] and [set, plan]. The arguments are those of `draw`."""
+        Shapes: [set, plan, step, 2] and [set, plan]. The arguments are those of `draw`.
+        """
         keep = min(self.config.candidates, self.config.num_noise_levels) if isinstance(self.learner, Denoiser) else 1
         iterates = self.draw(vector, count, generator, keep=keep, nudge=nudge)
         value = torch.stack([sets.robustness(each) for each in iterates])

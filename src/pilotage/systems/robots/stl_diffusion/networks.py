@@ -1,6 +1,7 @@
 """Networks of STL-diffusion: an encoder of scenes, a denoiser and a VAE of plans, and RefineNet. Meng and Fan 2024.
 
-Plans are controls in units of their limits; all else is told to a network in one vector."""
+Plans are controls in units of their limits; all else is told to a network in one vector.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def relu_layers(sizes: Sequence[int]) -> nn.Sequential:
 def pooled(items: Tensor, there: Tensor) -> Tensor:
     """Return least, mean and greatest over the items of a set that are there, [batch, 3 × features].
 
-    items [batch, item, features]; there [batch, item] bool. An empty set gives zeros, with no gradient and no NaN."""
+    items [batch, item, features]; there [batch, item] bool. An empty set gives zeros, with no gradient and no NaN.
+    """
     shown = there[..., None]
     least = items.masked_fill(~shown, torch.inf).amin(1)
     greatest = items.masked_fill(~shown, -torch.inf).amax(1)
@@ -41,7 +43,8 @@ class SceneEncoder(nn.Module):
     Ego, neighbours and lanes go through their own layers; neighbours are pooled by min, mean and max, whatever their
     order and number. Takes what `env.highway.in_ego_frame` gives: ego [batch, 6], neighbours [batch, neighbour, 7] with
     whether they are there first, lanes [batch, 3, way-point, 3]. A lane is its first way-point and the
-    differences to the next ones. Metres and m/s are divided by `scale` before they reach a layer."""
+    differences to the next ones. Metres and m/s are divided by `scale` before they reach a layer.
+    """
 
     def __init__(self, *, width: int = 32, hidden: int = 64, way_points: int = 15, scale: float = 10.0) -> None:
         super().__init__()
@@ -52,8 +55,9 @@ class SceneEncoder(nn.Module):
         self.lengths: Tensor
         self.register_buffer("lengths", torch.tensor([1 / scale, 1 / scale, 1.0]), persistent=False)
 
-    def forward(self, seen: Mapping[str, Tensor]) -> Tensor:
-        ego, neighbours, lanes = seen["ego"], seen["neighbours"], seen["lanes"]
+    def forward(self, observed: Mapping[str, Tensor]) -> Tensor:
+        """Return one vector per scene, [batch, 7 × width]."""
+        ego, neighbours, lanes = observed["ego"], observed["neighbours"], observed["lanes"]
         if ego.shape[-1:] != (6,) or neighbours.shape[-1:] != (7,) or lanes.shape[1] != 3 or lanes.shape[-1] != 3:
             raise UsageError(
                 f"expected ego [B, 6], neighbours [B, N, 7] and lanes [B, 3, P, 3], got {list(ego.shape)}, "
@@ -73,7 +77,8 @@ class SceneEncoder(nn.Module):
 class PlanDenoiser(ChunkNetwork):
     """Denoiser of plans: ReLU layers on condition, noisy plan and sinusoids of the level, with an input skip.
 
-    x [batch, step, number], level [batch] in [0, 1], vector [batch, features] -> the shape of x."""
+    x [batch, step, number], level [batch] in [0, 1], vector [batch, features] -> the shape of x.
+    """
 
     def __init__(
         self, action_dim: int, horizon: int, vector_dim: int, *, width: int = 256, level_width: int = 32
@@ -91,6 +96,7 @@ class PlanDenoiser(ChunkNetwork):
         tokens: Tensor | None = None,  # noqa: ARG002
         goal: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:
+        """Return the denoised plans, of the shape of x."""
         self._check(x)
         codes = sinusoids(level, self.level_width).to(x.dtype)
         return x + self.layers(torch.cat([vector, x.flatten(1), codes], -1)).view_as(x)
@@ -109,7 +115,8 @@ class PlanAutoEncoder(nn.Module):
     def reconstruct(self, plan: Tensor, vector: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return the reconstructed plan [batch, step, number], and the divergence from the prior [batch].
 
-        plan [batch, step, number]; vector [batch, features]; noise [batch, latent]."""
+        plan [batch, step, number]; vector [batch, features]; noise [batch, latent].
+        """
         mean, log_std = self.encode(torch.cat([vector, plan.flatten(1)], -1)).chunk(2, -1)
         log_std = log_std.clamp(-7, 3)
         divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 2 * log_std - 1).sum(-1)
@@ -136,7 +143,8 @@ class RefineNet(nn.Module):
 
     `shard` plans in a row share a scene and a rule. A small network summarises each; the greatest of the summaries is
     added to the hidden layer of all, so that siblings can move apart. shared=False leaves that out (an ablation).
-    Meng and Fan 2024, RefineNet."""
+    Meng and Fan 2024, RefineNet.
+    """
 
     def __init__(
         self,
@@ -167,7 +175,8 @@ class RefineNet(nn.Module):
     def forward(self, plan: Tensor, vector: Tensor, robustness: Tensor) -> Tensor:
         """Return changed plans, of the shape of `plan`.
 
-        plan [plan, step, number] within ±1, a multiple of the shard; vector [plan, features]; robustness [plan]."""
+        plan [plan, step, number] within ±1, a multiple of the shard; vector [plan, features]; robustness [plan].
+        """
         if len(plan) % self.shard:
             raise UsageError(f"{len(plan)} plans are no whole number of shards of {self.shard}")
         flat = plan.flatten(1)

@@ -30,6 +30,7 @@ class PlanRequest:
 
     @property
     def vector(self) -> Tensor:
+        """Return the condition of the networks, [set, features]."""
         return self.planner.vector(self.sets)
 
 

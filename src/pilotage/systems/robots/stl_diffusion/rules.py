@@ -1,6 +1,7 @@
 """Rules of driving with their parameters ψ = (vmin, vmax, dmin, dmax, dsafe, thmax), and sets of plans under a rule.
 
-ψ is calibrated on logged trajectories and drawn around that for the other modes. Meng and Fan 2024."""
+ψ is calibrated on logged trajectories and drawn around that for the other modes. Meng and Fan 2024.
+"""
 
 from __future__ import annotations
 
@@ -141,7 +142,8 @@ def lane_rule(mode: int, steps: int) -> Formula:
 
     Mode 0 keeps the lane and is always in it; 1 and 2 change to the left or right and are in the new lane from
     half-time on. Signals: v, offset, heading (absolute), clearance; offset and heading refer to the lane that is kept
-    or changed to."""
+    or changed to.
+    """
     if mode not in range(len(MODES)):
         raise UsageError(f"there is no mode {mode}; expected 0 (keep), 1 (left) or 2 (right)")
     if mode == 0:
@@ -190,7 +192,8 @@ def draw_around(parameters: Mapping[str, Tensor], draws: int, generator: torch.G
     """Draw rules for what was not logged, looser than the calibrated ψ [log]: [log, draw] by name.
 
     Speed limits are moved apart by U(1.3, 3) m/s; offsets are U(−2.5, −.5) and U(.5, 2.5) m; dsafe is lowered by up to
-    1.5 m (not below 0), thmax raised by up to .3 rad."""
+    1.5 m (not below 0), thmax raised by up to .3 rad.
+    """
     shape = (len(parameters["vmin"]), draws)
 
     def between(low: float, high: float) -> Tensor:
@@ -211,7 +214,8 @@ def normalised(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
     """Return signals and ψ divided by `SCALES`, so that a metre and a radian weigh alike.
 
-    The sign of a robustness does not change by it."""
+    The sign of a robustness does not change by it.
+    """
     return (
         {name: value / SCALES[name] for name, value in signals.items()},
         {name: value / SCALES[_OF[name]] for name, value in parameters.items()},

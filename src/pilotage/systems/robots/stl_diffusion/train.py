@@ -1,7 +1,8 @@
 """Training: logs and calibration, plans by trajectory optimisation (artifacts), learner, RefineNet, evaluation.
 
 Steps count through the two trainings; checkpoints hold both. The numbers of each planner are kept as soon as they are
-there."""
+there.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +139,8 @@ class DrivingTrainer(Hooks):
         """Return candidates of the frozen learner: one shard for every training set and `shards` of its rules.
 
         They are drawn once, kept beside the run and read again where it is resumed: "vector" [rule, set, features],
-        "plans" [rule, set, plan, step, 2], "robustness" [rule, set, plan]."""
+        "plans" [rule, set, plan, step, 2], "robustness" [rule, set, plan].
+        """
         if self._prepared is None:
             place = Path(self.run.directory) / "candidates.safetensors"
             if not place.exists():
@@ -165,7 +167,8 @@ class DrivingTrainer(Hooks):
     def evaluate_planners(self) -> dict[str, float]:
         """Return the metrics of every planner in open and in closed loop.
 
-        Numbers that were found before the run was interrupted are read again."""
+        Numbers that were found before the run was interrupted are read again.
+        """
         config, metrics = self.config, dict[str, float]()
         drives = make_drives(config.test_scenes, 1, test_seed(config))
         sets = drives.sets()

@@ -58,7 +58,8 @@ class HighwayDrive(gym.Env[np.ndarray, np.ndarray]):
     for a planner.
     reward: progress along the road in units of 6 m (a step at 12 m/s), −1 while outside of every lane, −10 for a
     collision, which ends the episode.
-    info: progress in m since the start, clearance in m, collision, out_of_lane."""
+    info: progress in m since the start, clearance in m, collision, out_of_lane.
+    """
 
     metadata = {"render_modes": []}  # noqa: RUF012
 
@@ -71,6 +72,7 @@ class HighwayDrive(gym.Env[np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Draw a new road with its traffic from the seed."""
         super().reset(seed=seed, options=options)
         generator = torch.Generator().manual_seed(int(self.np_random.integers(2**31)))
         self._scene = draw_scenes(1, generator, bends=self.bends)
@@ -81,6 +83,7 @@ class HighwayDrive(gym.Env[np.ndarray, np.ndarray]):
         return self._observed(), self._information()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Advance car and traffic by half a second."""
         limits = torch.tensor([TURN_LIMIT, ACCELERATION_LIMIT])
         control = torch.as_tensor(np.clip(action, -1.0, 1.0), dtype=torch.float32) * limits
         before = float(self._station[0, 0])
@@ -97,7 +100,8 @@ class HighwayDrive(gym.Env[np.ndarray, np.ndarray]):
         """Return what is around the car now, as a batch of one.
 
         The current lane is the one whose centre is nearest. Its road is sampled every 3 m and goes straight on after
-        87 m."""
+        87 m.
+        """
         mine = int(self._offset[0].abs().masked_fill(~self._scene.lane_valid[0], torch.inf).argmin())
         way = self._station[:, mine, None] + _SPACING * torch.arange(2 * WAY_POINTS)
         road = poses_along(self._chains[:, mine], way)

@@ -3,7 +3,8 @@
 Poses are (x, y, heading), in m and rad, x forward at heading 0, y to the left of it. A lane's centre-line is a *chain*:
 way-points [..., P, 3] joined by circular arcs, straight on before the first and after the last. Between neighbouring
 way-points the arc is the one through both whose turn is the difference of their headings; where way-points lie on a
-circle or a line the chain is that circle or line exactly."""
+circle or a line the chain is that circle or line exactly.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ def _arcs(chain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return start poses [..., piece, 3], curvatures and lengths [..., piece] of the pieces between way-points.
 
     The first and last piece are the straight ones outside: the first ends at the first way-point, their length stands
-    as infinite."""
+    as infinite.
+    """
     step = chain[..., 1:, :2] - chain[..., :-1, :2]
     turn = wrap(chain[..., 1:, 2] - chain[..., :-1, 2])
     chord = step.square().sum(-1).sqrt()
@@ -69,7 +71,8 @@ def stations(chain: Tensor) -> Tensor:
 def poses_along(chain: Tensor, station: Tensor, lateral: Tensor | float = 0.0) -> Tensor:
     """Return the poses [..., place, 3] `station` m along a chain and `lateral` m to its left.
 
-    chain [..., way-point, 3]; station [..., place]: below 0 and past the end they lie on the straight lines outside."""
+    chain [..., way-point, 3]; station [..., place]: below 0 and past the end they lie on the straight lines outside.
+    """
     starts, curvature, _ = _arcs(chain)
     at = stations(chain)
     piece = torch.searchsorted(at.contiguous(), station.detach().contiguous(), right=True)
@@ -96,7 +99,8 @@ def lane_coordinates(poses: Tensor, chain: Tensor) -> tuple[Tensor, Tensor, Tens
     Offset is the distance to the centre-line in m, positive to its left, exact up to the centre of the arc; heading
     error is the heading minus that of the lane beside the pose, in [−π, π); station is the way along the chain in m,
     negative before its first way-point. Poses are [..., pose, 3], chains [..., way-point, 3] with equal leading
-    dimensions. Raises UsageError for chains of fewer than two way-points."""
+    dimensions. Raises UsageError for chains of fewer than two way-points.
+    """
     if chain.shape[-1] != 3 or poses.shape[-1] != 3 or chain.shape[-2] < 2:
         raise UsageError(
             f"expected poses [..., M, 3] and way-points [..., P, 3] with P ≥ 2, got {list(poses.shape)} and "

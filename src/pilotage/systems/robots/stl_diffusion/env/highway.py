@@ -2,7 +2,8 @@
 
 A scene is what a driver sees at one moment: its own state, the current, left and right lane as 15 way-points each,
 and its neighbours. Lanes and modes share one numbering: 0 the current lane (keep it), 1 the left, 2 the right (change
-there)."""
+there).
+"""
 
 from __future__ import annotations
 
@@ -116,7 +117,8 @@ def _neighbours(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw valid, lane, station and speed of the neighbours, each [scene, 8].
 
-    In each lane they follow one another, at speeds such that within a plan none drives through another."""
+    In each lane they follow one another, at speeds such that within a plan none drives through another.
+    """
     count = len(ego_speed)
     rows = torch.arange(count)
     number = torch.randint(0, NEIGHBOURS + 1, (count,), generator=generator)
@@ -211,7 +213,8 @@ def in_ego_frame(scenes: Scenes) -> dict[str, Tensor]:
     """Return what a network observes, in the frame of the ego car.
 
     "ego" [scene, 6]: speed; offset and heading error in the current lane; validity of the three lanes. "neighbours"
-    [scene, 8, 7] as in `Scenes`. "lanes" [scene, 3, 15, 3]. Absent ones are 0."""
+    [scene, 8, 7] as in `Scenes`. "lanes" [scene, 3, 15, 3]. Absent ones are 0.
+    """
     offset, heading, _ = lane_coordinates(scenes.start[:, None, :3], scenes.road)
     valid = scenes.lane_valid.float()
     ego = torch.cat([scenes.start[:, 3:], offset, heading, valid], -1)

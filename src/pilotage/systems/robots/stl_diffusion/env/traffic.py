@@ -1,7 +1,8 @@
 """Drivers on the highway: car following (IDM), a lane decision (MOBIL), and logs of one driver per scene.
 
 The style of a driver is hidden from what learns from the logs. Treiber, Hennecke and Helbing 2000; Kesting, Treiber and
-Helbing 2007."""
+Helbing 2007.
+"""
 
 from __future__ import annotations
 
@@ -186,7 +187,8 @@ class _Cars:
 def _decision(scenes: Scenes, cars: _Cars, speed: Tensor, station: Tensor, style: Style) -> Tensor:
     """Return the lane that each driver would take now, [driver].
 
-    Of the safe ones that with the greatest gain above .2 m/s²; a driver on a whim takes any safe one."""
+    Of the safe ones that with the greatest gain above .2 m/s²; a driver on a whim takes any safe one.
+    """
     here = cars.pull(speed, station[:, 0], 0, style)
     gains = [torch.zeros_like(speed)]
     for lane in (1, 2):
