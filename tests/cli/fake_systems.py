@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pilotage.core.system import Arm, Card, Claim, Criterion, Paper, Result, System
+from pilotage.core.claims import Arm, Claim, Criterion
+from pilotage.core.system import Card, Paper, Result, System
 
 
 @dataclass(frozen=True)

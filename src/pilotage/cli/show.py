@@ -12,8 +12,9 @@ from typing import Any
 from pilotage.cli.actions import ELSEWHERE
 from pilotage.cli.arguments import Command, exactly, split
 from pilotage.cli.console import Console as Screen
+from pilotage.core.claims import Claim
 from pilotage.core.registry import find_claims, find_reproduction, find_system
-from pilotage.core.system import Card, Claim
+from pilotage.core.system import Card
 from pilotage.core.text import number
 
 AT_THE_EDGE = "Tuning chose these at the end of what it tried, so that others beyond might be better:"

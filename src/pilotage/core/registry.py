@@ -23,10 +23,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pilotage.core.claims import Claim
 from pilotage.core.configuration import config_from_dict, config_to_dict, configure
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
-from pilotage.core.system import Claim, System
+from pilotage.core.system import System
 
 __all__ = [
     "all_pieces",

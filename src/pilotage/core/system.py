@@ -1,7 +1,6 @@
-"""The classes with which a system is declared: card, claims, result and the system itself. No torch here.
+"""The classes with which a system is declared: its card, its result and the system itself. No torch here.
 
-A system's `__init__.py` defines `SYSTEM = System(card, config, run, …)` (`baselines.py`: `SYSTEMS = [...]`), its
-`claims.py` defines `CLAIMS = [Claim(...), ...]`.
+A system's `__init__.py` defines `SYSTEM = System(card, config, run, …)` (`baselines.py`: `SYSTEMS = [...]`).
 """
 
 from __future__ import annotations
@@ -95,67 +94,3 @@ class System:
     def load_action(self, name: str) -> Callable[..., Any]:
         """Import and return the action called `name`. Raises KeyError for a name that is none."""
         return load_reference(self.actions[name])
-
-
-CriterionKind = Literal["better", "not_worse", "same", "rare", "trend", "rank", "frontier", "exact"]
-Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """When a claim holds. `margin` is δ of better, m of not_worse and same, p of rare; fixed before the first unit."""
-
-    kind: CriterionKind
-    margin: float = 0.0
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One side of a comparison: a command line without the program's name, such as `"grpo --lr 1e-4"`.
-
-    `grid` lists further options, one string per tuning setting (`"--lr 3e-4"`); each arm of a claim has as many.
-    """
-
-    command: str
-    grid: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a paper promises, as an experiment.
-
-    A unit is what the experiment repeats (training seeds, tasks, scenes). For every arm and unit a *cell* gives a
-    dictionary of numbers: `measure(arm, unit, context)` when given, otherwise the arm is trained with the unit as its
-    seed and its result's metrics are taken. `metric` names the number that is compared.
-    """
-
-    name: str
-    statement: str
-    source: str
-    """Where it is promised: section of the paper, table, or number in the card."""
-    arms: Mapping[str, Arm]
-    metric: str
-    criterion: Criterion
-    compare: tuple[str, str] | None = None
-    """(of, against): the paired difference `of - against` in the paper's direction. None for rare and exact."""
-    higher_is_better: bool = True
-    unit: str = "training seed"
-    n: int = 5
-    primary: bool = False
-    tier: Literal["core", "long"] = "core"
-    measure: Callable[..., Mapping[str, float]] | None = None
-    gates: Mapping[str, tuple[str, float]] = field(default_factory=dict)
-    """Arm name to (metric, least mean value): a baseline below its gate leaves the claim undecided."""
-    needs: tuple[str, ...] = ()
-    """Extras it needs."""
-    cost: float = 0.0
-    """CPU-seconds of one cell, as estimated; the command forecasts from timed steps."""
-    saturates: bool = False
-    """Whether the metric is a rate: both arms ≥ .97 or ≤ .03 leave the claim undecided."""
-    note: str = ""
-    tuned_by: str = ""
-    """The metric, of the same cells and better when higher, by which each arm's setting is chosen; empty: `metric`."""
-    tuning_seeds: int = 1
-    """Number of seeds, from 1000 on, on which each setting is tried."""
-    unmeasured: str = ""
-    """Why nothing measures it here: the claim is listed as «not measured (reason)» and never runs."""

@@ -15,7 +15,7 @@ pytest.importorskip("gymnasium", reason="control environments need pilotage[robo
 from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
 from pilotage.core.system import Result
 from pilotage.experiments import Wiring
-from pilotage.experiments.planning import Plan, check_claims, forecast
+from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import Run
 from pilotage.systems.robots.carp import measures
 from pilotage.systems.robots.carp.claims import CLAIMS
@@ -59,12 +59,12 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("carp") == CLAIMS
     check_claims(CLAIMS)
-    plan = Plan(Wiring())
+    plan = JobPlan(Wiring())
     core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
     assert core.seconds < 3 * 55 * 60  # costs are of a machine a third as fast as the one of the budget
     for claim in CLAIMS:
         for arm in claim.arms:
-            plan.cell(claim, arm, 0)  # raises for a command that cannot work
+            plan.job(claim, arm, 0)  # raises for a command that cannot work
     assert sum(claim.primary for claim in CLAIMS) == 3
 
 

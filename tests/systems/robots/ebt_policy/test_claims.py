@@ -15,7 +15,7 @@ from pilotage.core.errors import UsageError
 from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
 from pilotage.core.system import Result
 from pilotage.experiments import Wiring
-from pilotage.experiments.planning import Plan, check_claims, forecast
+from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import Run
 from pilotage.systems.robots.ebt_policy import measures
 from pilotage.systems.robots.ebt_policy.actions import compute, confidence, energies, saved_policy, windows_of
@@ -61,13 +61,13 @@ def context(tmp_path: Path, system: str = "ebt-policy") -> Context:
 def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("ebt-policy") == CLAIMS
     check_claims(CLAIMS)
-    plan = Plan(Wiring())
+    plan = JobPlan(Wiring())
     core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
     assert core.seconds < 90 * 60  # timed on a slow processor; 45 minutes is meant for one twice as fast
     assert sum(claim.primary for claim in CLAIMS) == 3
     for claim in CLAIMS:
         for arm in claim.arms:
-            plan.cell(claim, arm, 0)  # raises for a command that cannot work
+            plan.job(claim, arm, 0)  # raises for a command that cannot work
 
 
 @pytest.mark.parametrize("arm", ["regression", *measures.TWO_MODE_HEADS])

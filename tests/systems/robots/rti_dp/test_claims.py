@@ -14,8 +14,8 @@ pytest.importorskip("gymnasium", reason="control environments need pilotage[robo
 from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
 from pilotage.core.system import Result
 from pilotage.experiments import Wiring
-from pilotage.experiments.cells import parse_command
-from pilotage.experiments.planning import Plan, check_claims, forecast
+from pilotage.experiments.jobs import parse_command
+from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import Run
 from pilotage.systems.robots.rti_dp import measures
 from pilotage.systems.robots.rti_dp.claims import CLAIMS, LONG_LIST
@@ -58,7 +58,7 @@ def context(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatc
 def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("rti-dp") == CLAIMS
     check_claims(CLAIMS)
-    plan = Plan(Wiring())
+    plan = JobPlan(Wiring())
     core = forecast([c for c in CLAIMS if c.tier == "core"], plan)
     # 45 minutes on a machine three times as fast as the one on which the costs were found.
     assert core.seconds < 3 * 45 * 60

@@ -14,7 +14,7 @@ pytest.importorskip("gymnasium", reason="the closed loop needs pilotage[robots]"
 from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
 from pilotage.core.system import Result
 from pilotage.experiments import Wiring
-from pilotage.experiments.planning import Plan, check_claims, forecast
+from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import Run
 from pilotage.systems.robots.stl_diffusion import measures
 from pilotage.systems.robots.stl_diffusion.claims import ALL_ROWS, CLAIMS
@@ -55,12 +55,12 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("stl-diffusion") == CLAIMS
     check_claims(CLAIMS)
-    plan = Plan(Wiring())
+    plan = JobPlan(Wiring())
     core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
     assert core.seconds < 3 * 46 * 60  # stated on a machine a third as fast as the one the budget is for
     for claim in CLAIMS:
         for arm in claim.arms:
-            plan.cell(claim, arm, 0)  # raises for a command that cannot work
+            plan.job(claim, arm, 0)  # raises for a command that cannot work
 
 
 def test_every_claim_that_is_measured_names_a_number_that_its_measure_gives(context: Context) -> None:

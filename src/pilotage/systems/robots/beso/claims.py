@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.beso import measures
 from pilotage.systems.robots.beso.claims_arms import (
     BESO,
@@ -42,7 +42,7 @@ CLAIMS = [
         Criterion("not_worse", 0.03),
         primary=True,
         cost=30.0,
-        saturates=True,
+        bounded_metric=True,
     ),
     trained_claim(
         "over c-bet",
@@ -61,7 +61,7 @@ CLAIMS = [
         "weight 0",
         Criterion("better", 0.2),
         primary=True,
-        saturates=True,
+        bounded_metric=True,
     ),
     same_checkpoint_claim(
         "ten steps",
@@ -72,7 +72,7 @@ CLAIMS = [
         Criterion("not_worse", 0.03),
         tier="long",
         cost=50.0,
-        saturates=True,
+        bounded_metric=True,
     ),
     same_checkpoint_claim(
         "one step is not enough",
@@ -81,7 +81,7 @@ CLAIMS = [
         "3 steps",
         "1 steps",
         Criterion("better", 0.0),
-        saturates=True,
+        bounded_metric=True,
     ),
     same_checkpoint_claim(
         "time falls with passes",
@@ -107,7 +107,7 @@ CLAIMS = [
         measure=measures.acting,
         tier="long",
         cost=300.0,
-        saturates=True,
+        bounded_metric=True,
     ),
     *(
         Claim(
@@ -121,7 +121,7 @@ CLAIMS = [
             compare=("3 steps", "ddim 3"),
             measure=measures.acting,
             cost=TRAINING + LOOK,
-            saturates=True,
+            bounded_metric=True,
             note=note,
         )
         for name, statement, discrete, note in (
@@ -144,7 +144,7 @@ CLAIMS = [
         compare=("ddim 10", "ddim 3"),
         measure=measures.acting,
         cost=LOOK,
-        saturates=True,
+        bounded_metric=True,
     ),
     *(
         same_checkpoint_claim(
@@ -155,7 +155,7 @@ CLAIMS = [
             "3 steps",
             Criterion("same", 0.05),
             tier="long" if sampler.startswith("dpm") else "core",
-            saturates=True,
+            bounded_metric=True,
         )
         for sampler in ("euler_ancestral", "heun", "dpm_solver_2s", "dpm_solver_2m")
     ),
@@ -169,7 +169,7 @@ CLAIMS = [
             "3 steps",
             Criterion("same", 0.05),
             tier="core" if law == "exponential" else "long",
-            saturates=True,
+            bounded_metric=True,
         )
         for law in ("exponential", "karras", "vp")
     ),
@@ -242,7 +242,7 @@ CLAIMS = [
         "weight 2",
         Criterion("same", 0.1),
         "reward",
-        saturates=True,
+        bounded_metric=True,
     ),
     Claim(
         name="result rises with the weight",

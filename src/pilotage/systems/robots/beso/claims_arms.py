@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.beso import measures
 
 THREE = "abstract; card, claim 1"
@@ -48,7 +48,7 @@ def trained_claim(
         criterion=criterion,
         compare=(best, weakest),
         cost=cost,
-        saturates=True,
+        bounded_metric=True,
         **options,  # type: ignore[arg-type]
     )
 
@@ -89,7 +89,7 @@ def ablation_claim(name: str, statement: str, source: str, better: tuple[str, st
         compare=(better[0], worse[0]),
         tier="long",
         cost=TRAINING,
-        saturates=True,
+        bounded_metric=True,
     )
 
 

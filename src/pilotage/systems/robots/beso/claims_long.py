@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.beso import measures
 from pilotage.systems.robots.beso.claims_arms import (
     BESO,
@@ -45,7 +45,7 @@ LONG = [
         "weight 2",
         Criterion("not_worse", 0.1),
         tier="long",
-        saturates=True,
+        bounded_metric=True,
     ),
     ablation_claim(
         "clean context",
@@ -116,7 +116,7 @@ LONG = [
         tier="long",
         measure=measures.acting,
         cost=TRAINING + 200.0,
-        saturates=True,
+        bounded_metric=True,
     ),
     Claim(
         name="routes in the lattice",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.carp import measures
 
 LOOK = "--films 0 --evaluation-episodes 1"
@@ -345,7 +345,7 @@ CLAIMS = [
         tier="long",
         measure=measures.acted,
         cost=TRAINING,
-        saturates=True,
+        bounded_metric=True,
         note="Success is both blocks in place (the card's p2).",
     ),
     _unmeasured(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.ebt_policy import measures
 
 SIZE = "--network residual_mlp:width=256,depth=3 --films 0"
@@ -229,7 +229,7 @@ CORE = [
         SUCCESS,
         Criterion("better", 0.3),
         compare=("matching", "ebt"),
-        saturates=True,
+        bounded_metric=True,
     ),
     _claim(
         "matching is no worse than diffusion at a fork",

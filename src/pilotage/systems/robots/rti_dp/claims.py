@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.rti_dp import measures
 
 PUSH_T = "rti-dp --world push-t --data pusht --lanes 30 --films 0 --timed-decisions 0"
@@ -96,7 +96,7 @@ CLAIMS = [
         criterion=Criterion("better", 0.1),
         compare=("scale", "plain"),
         gates={"full": (SUCCESS, 0.5)},
-        saturates=True,
+        bounded_metric=True,
         primary=True,
         cost=30.0,
     ),
@@ -122,7 +122,7 @@ CLAIMS = [
         criterion=Criterion("not_worse", 0.1),
         compare=("scale", "full"),
         gates={"full": (SUCCESS, 0.5)},
-        saturates=True,
+        bounded_metric=True,
         cost=30.0,
     ),
     _claim(
@@ -219,7 +219,7 @@ CLAIMS = [
         metric=SUCCESS,
         criterion=Criterion("better", 0.0),
         compare=("rti", "full"),
-        saturates=True,
+        bounded_metric=True,
         cost=30.0,
     ),
     _claim(
@@ -274,7 +274,7 @@ CLAIMS = [
         metric=SUCCESS,
         criterion=Criterion("better", 0.0),
         compare=("full", "rti"),
-        saturates=True,
+        bounded_metric=True,
         tier="long",
         cost=15.0,
     ),
@@ -311,7 +311,7 @@ CLAIMS = [
         criterion=Criterion("not_worse", 0.1),
         compare=("rti", "full"),
         tier="long",
-        saturates=True,
+        bounded_metric=True,
         cost=60.0,
     ),
     _claim(
