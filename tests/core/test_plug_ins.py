@@ -77,7 +77,7 @@ def panels(run):
     return [Panel(key="steadiness", title="How steady it was")]
 """,
     "claims.py": """
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 
 CLAIMS = [
     Claim("equal", "Steps are equal.", "section 1", {{"a": Arm("steady"), "b": Arm("steady")}}, "steps",
