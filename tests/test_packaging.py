@@ -90,18 +90,18 @@ def test_the_page_of_a_system_says_what_when_how_and_every_option():
 
 
 def test_the_page_of_robot_policies_names_every_part():
+    from pilotage.core.registry import find_pieces
     from pilotage.policies.control.sampling.samplers import SAMPLERS
-    from pilotage.training.imitation import builder as pieces
 
     text = (ROOT / "docs/robot-policies.md").read_text(encoding="utf-8")
     table = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| ") and "`--" in row}
     for option, parts in {
-        "--encoder": pieces.ENCODERS,
-        "--network": pieces.NETWORKS,
-        "--head": pieces.HEADS,
-        "--path": pieces.PATHS,
+        "--encoder": find_pieces("encoder"),
+        "--network": find_pieces("network"),
+        "--head": find_pieces("head"),
+        "--path": find_pieces("noise_schedule"),
         "--sampler": SAMPLERS,
-        "--executor": pieces.EXECUTORS,
+        "--executor": find_pieces("executor"),
     }.items():
         assert [name for name in parts if f"`{name}`" not in table[option]] == [], option
 

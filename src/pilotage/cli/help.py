@@ -11,7 +11,7 @@ from pilotage.cli.arguments import Command, explain, option_rows, split
 from pilotage.cli.console import Console
 from pilotage.core.configuration import configure, field_types
 from pilotage.core.docstrings import argument_docs
-from pilotage.core.pieces import find_piece, is_piece_choice, parse_pieces, piece_options
+from pilotage.core.pieces import is_piece_choice, load_piece, parse_pieces, piece_options
 from pilotage.core.registry import find_pieces, find_system
 from pilotage.core.system import System
 
@@ -83,7 +83,7 @@ def _chosen_pieces(config: Any) -> Iterator[tuple[str, str, Any, Any]]:
             continue
         for term in parse_pieces(choice):
             if ":" in term.reference or find_pieces(slot):
-                yield slot, term.reference, find_piece(slot, term.reference), term.options
+                yield slot, term.reference, load_piece(slot, term.reference), term.options
 
 
 def option_groups(config: Any, name: str) -> list[tuple[str, list[str]]]:

@@ -194,15 +194,67 @@ def is_piece_choice(annotation: Any) -> bool:
     return bool(annotation == PieceChoice)
 
 
-def find_piece(slot: str, reference: str) -> Callable[..., Any]:
-    """Return the function or class of a piece, by its name in the slot or as module:function.
+def load_piece(slot: str, name: str) -> Callable[..., Any]:
+    """Return the class or function called `name` in a slot, or the user's own, "module:function".
 
-    Raises UsageError, with the nearest names, when there is none.
+    Raises UsageError, with the nearest names, when there is none."""
+    reference = find_pieces(slot).get(name, name)
+    if ":" not in reference:
+        raise UsageError(_unknown(slot, name))
+    return load_function(reference)
+
+
+def make_piece(
+    slot: str, text: str, given: Mapping[str, Any] | None = None, offered: Mapping[str, Any] | None = None
+) -> Any:
+    """Return the part that `text` ("name:option=value,several=1|2") names in a slot, made by `fill`."""
+    term = parse_term(text)
+    name = f"{slot} {term.reference}"
+    return fill(load_piece(slot, term.reference), split_values(term.options), given, offered, name=name)
+
+
+def fill(
+    kind: Callable[..., Any],
+    options: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
+    offered: Mapping[str, Any] | None = None,
+    *,
+    name: str = "",
+) -> Any:
+    """Return what `kind` makes of the user's options, all of `given`, and what it takes of `offered`.
+
+    Args:
+        kind: class or function of the part.
+        options: the user's.
+        given: arguments that are not the user's to set.
+        offered: arguments that it may take, unless the user set them.
+        name: its name in errors; that of `kind` when empty.
+
+    Raises:
+        UsageError: for an option that it has not, or when it takes none of those it is given.
     """
-    found = find_pieces(slot).get(reference, reference)
-    if ":" not in found:
-        raise UsageError(_unknown(slot, reference))
-    return load_function(found)
+    given, name = given or {}, name or getattr(kind, "__name__", str(kind))
+    known = inspect.signature(kind).parameters
+    settable = [option for option in known if option not in given]
+    for option in options:
+        if option not in settable:
+            raise UsageError(
+                f"the {name} has no option {option!r}{nearest(option, settable)}; it has "
+                f"{', '.join(settable) or 'none'}"
+            )
+    strange = [option for option in given if option not in known]
+    if strange and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        raise UsageError(f"the {name} does not go with the other parts: it takes no {', '.join(strange)}")
+    taken = {option: value for option, value in (offered or {}).items() if option in known and option not in options}
+    return kind(**{**given, **taken, **options})
+
+
+def split_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options in which every "64|128|256" is a tuple of numbers."""
+    return {
+        name: tuple(map(parse_value, value.split("|"))) if isinstance(value, str) and "|" in value else value
+        for name, value in options.items()
+    }
 
 
 def piece_options(piece: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
@@ -218,12 +270,8 @@ def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
     if not isinstance(term, Term):
         target, name, options, weight = term, getattr(term, "__name__", type(term).__name__), {}, 1.0
     else:
-        target, name, options, weight = (
-            find_piece(slot, term.reference),
-            term.reference,
-            dict(term.options),
-            term.weight,
-        )
+        target, name = load_piece(slot, term.reference), term.reference
+        options, weight = dict(term.options), term.weight
     is_class = inspect.isclass(target)
     parameters = piece_options(target)
     unknown = set(options) - set(parameters)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ Words = TypeVar("Words", int, NDArray[np.uint64])
 
 def splitmix64(words: Words) -> Words:
     """Return the finaliser of splitmix64 (Steele, Lea and Flood 2014) of an integer below 2^64, or of uint64 arrays."""
-    words = (words ^ (words >> 30)) * 0xBF58476D1CE4E5B9 & MASK
-    words = (words ^ (words >> 27)) * 0x94D049BB133111EB & MASK
-    return words ^ (words >> 31)
+    mixed: Any = words
+    mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9 & MASK
+    mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB & MASK
+    result: Words = mixed ^ (mixed >> 31)
+    return result
