@@ -75,15 +75,13 @@ def show_piece_options(config: Any, console: Console) -> None:
 def _chosen_pieces(config: Any) -> Iterator[tuple[str, str, Any, Any]]:
     """Slot, name, function or class, and given options of every piece that a configuration names."""
     for slot, kind in field_types(config.__class__).items():
-        choice = getattr(config, slot)
-        if not is_piece_choice(kind) or choice in ("none", ""):
-            continue
+        choice, known = getattr(config, slot), find_pieces(slot)
         if callable(choice):
             yield slot, choice.__name__, choice, {}
-            continue
-        for term in parse_pieces(choice):
-            if ":" in term.reference or find_pieces(slot):
-                yield slot, term.reference, load_piece(slot, term.reference), term.options
+        elif choice != "none" and known and (is_piece_choice(kind) or kind is str):
+            for term in parse_pieces(choice):
+                if is_piece_choice(kind) or term.reference in known or ":" in term.reference:
+                    yield slot, term.reference, load_piece(slot, term.reference), term.options
 
 
 def option_groups(config: Any, name: str) -> list[tuple[str, list[str]]]:
