@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pilotage.core.errors import UsageError
 
 
 def to_json(value: Any, where: str = "config") -> Any:
-    """`value` as JSON holds it: mappings with string keys, lists, strings, numbers, booleans, None.
+    """Return `value` as JSON holds it: mappings with string keys, lists, strings, numbers, booleans, None.
 
     Non-finite numbers become `{"$float": "inf"}`, since JSON has none. Raises UsageError, naming the place, for
-    anything else, and for keys that begin with "$", which are ours."""
+    anything else, and for keys that begin with "$", which are ours.
+    """
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
@@ -37,7 +37,7 @@ def to_json(value: Any, where: str = "config") -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """The inverse of `plain` (tuples come back as lists)."""
+    """Return what `to_json` was given (tuples come back as lists)."""
     if isinstance(value, dict):
         if set(value) == {"$float"}:
             return float(value["$float"])
@@ -46,17 +46,17 @@ def from_json(value: Any) -> Any:
 
 
 def canonical(value: Any) -> str:
-    """One text per plain value: keys sorted, no spaces."""
+    """Return one text per plain value: keys sorted, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of the canonical text, in hexadecimal."""
+    """Return the SHA-256 of the canonical text, in hexadecimal."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def line(record: Mapping[str, Any]) -> bytes:
-    """One line of a JSON Lines file. Tensors and arrays become lists; non-finite numbers become null."""
+    """Return one line of a JSON Lines file. Tensors and arrays become lists; non-finite numbers become null."""
     try:
         text = _ENCODER.encode(record)
     except ValueError:
@@ -87,15 +87,8 @@ def _without_nan(value: Any) -> Any:
     return _without_nan(_as_list(value))
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` when a known name is near, else the known names."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else f" (known: {', '.join(names)})"
-
-
 def differences(before: Any, now: Any, where: str = "") -> dict[str, tuple[Any, Any]]:
-    """The places, as dotted names, in which two plain values differ, each with (before, now)."""
+    """Return the places, as dotted names, in which two plain values differ, each with (before, now)."""
     if isinstance(before, dict) and isinstance(now, dict):
         found: dict[str, tuple[Any, Any]] = {}
         for key in sorted({*before, *now}):

@@ -7,13 +7,13 @@ Copyright (c) 2023 Columbia Artificial Intelligence and Robotics Lab.
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from pilotage.core.errors import UsageError
+from pilotage.core.paths import home as library_home
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.numpy_archive import read_npz
 from pilotage.data.formats.zarr_replay import is_zarr, read_zarr
@@ -41,7 +41,7 @@ def read_pusht(path: str | Path | None = None) -> Demonstrations:
     sent, in pixels.
     Raises UsageError, saying where to get them, when there is no copy, or when its numbers are not the published
     ones."""
-    home = Path(os.environ.get("PILOTAGE_HOME") or Path.home() / ".cache" / "pilotage")
+    home = library_home()
     place = home if path is None else Path(path).expanduser()
     if place.is_dir() and not is_zarr(place):
         found = [place / name for name in NAMES if (place / name).exists()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 import warnings
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
 from pilotage.data.rows import Row, read_rows
 from pilotage.types import Item
 
@@ -113,10 +113,9 @@ def _reader(rows: Sequence[Row], fields: Mapping[str, str] | None) -> Callable[[
     if prompt is None or answer is None:
         role, names = ("a prompt", _PROMPTS) if prompt is None else ("an answer", _ANSWERS)
         missing = f"{role} ({', '.join(names)})"
-        near = [near for name in row for near in difflib.get_close_matches(name, names, n=1)]
-        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        hint = next(filter(None, (nearest(name, names) for name in row)), "")
         raise UsageError(
-            f"{place} has no field for {missing}; its fields are {', '.join(map(repr, row)) or 'none'}.{hint} Name "
+            f"{place} has no field for {missing}; its fields are {', '.join(map(repr, row)) or 'none'}{hint}. Name "
             "them: fields={'prompt': ..., 'answer': ...}"
         )
     return _generic({"prompt": prompt, "answer": answer})
@@ -193,9 +192,8 @@ def _field(row: Mapping[str, Any], name: str) -> Any:
     for part in (name,) if name in row else name.split("."):
         if not isinstance(value, Mapping) or part not in value:
             there = list(value) if isinstance(value, Mapping) else []
-            near = difflib.get_close_matches(part, map(str, there), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise _BadRowError(f"no field {name!r}; there are {', '.join(map(repr, there)) or 'none'}{hint}")
+            hint = nearest(part, map(str, there))
+            raise _BadRowError(f"no field {name!r}{hint}; there are {', '.join(map(repr, there)) or 'none'}")
         value = value[part]
     return value
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
 
 Row = tuple[str, dict[str, Any]]
 """(place, such as "questions.jsonl, line 3"; fields)"""
@@ -33,9 +33,8 @@ def read_rows(source: str | Path, *, subset: str | None = None, split: str = "tr
         return rows
     if path.is_dir() or (len(path.parts) <= 2 and path.suffix not in _SUFFIXES and not path.is_absolute()):
         return _data_set(str(source), subset, split)
-    near = difflib.get_close_matches(path.name, _names(path.parent), n=3)
-    hint = f"; did you mean {', '.join(near)}?" if near else ""
-    raise UsageError(f"there is no file {path}{hint} Expected {', '.join(_SUFFIXES)}, a folder, or a data set's name")
+    hint = nearest(path.name, _names(path.parent))
+    raise UsageError(f"there is no file {path}{hint}; expected {', '.join(_SUFFIXES)}, a folder, or a data set's name")
 
 
 def _names(folder: Path) -> list[str]:

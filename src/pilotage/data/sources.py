@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats import minari_dataset
 from pilotage.data.formats.access import existing
@@ -69,9 +69,7 @@ def _kind(where: str) -> tuple[str, str | Path | None]:
     if colon and head in _READERS and rest:
         return head, rest
     if colon and head.isalnum() and len(head) > 1 and not Path(where).exists():
-        near = difflib.get_close_matches(head, _READERS, n=1)
-        hint = f"; did you mean {near[0]}:{rest}?" if near else ""
-        raise UsageError(f"no demonstrations are known by {head + ':'!r}{hint} Expected {EXPECTED}")
+        raise UsageError(f"no demonstrations are known by {head + ':'!r}{nearest(head, _READERS)}; expected {EXPECTED}")
     if where == "pusht":
         return "pusht", None
     path = Path(where).expanduser()

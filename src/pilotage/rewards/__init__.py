@@ -13,12 +13,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
 from pilotage.rewards.combine import Component, Judged, Term, TooManyFailuresError, parse_expression, score_answers
 from pilotage.rewards.components import (
     ByTask,
@@ -103,10 +103,9 @@ def _judge(term: Term, task: Any) -> Judge | None:
     if ":" in name:
         _refuse_options(term, frozenset())
         return UserFunction(name)
-    near = difflib.get_close_matches(name, REWARDS, n=2)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UsageError(
-        f"there is no reward {name!r}; {hint}There are {', '.join(REWARDS)}, and your own as module:function or "
+        f"there is no reward {name!r}{nearest(name, REWARDS)}; there are {', '.join(REWARDS)}, "
+        "and your own as module:function or "
         "path.py:function"
     )
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from pilotage.core.atomic_io import write_atomically
 from pilotage.core.errors import UsageError
-from pilotage.core.serialisation import differences, from_json, suggestion, to_json
+from pilotage.core.names import nearest
+from pilotage.core.serialisation import differences, from_json, to_json
 from pilotage.runs.hardware import commit, hardware, versions
 
 FORMAT = 1
@@ -98,14 +99,14 @@ class Manifest:
         known = {entry.name for entry in fields(cls)}
         for key in stored:
             if key not in known:
-                raise UsageError(f"{path} has the unknown key {key!r}{suggestion(key, known)}")
+                raise UsageError(f"{path} has the unknown key {key!r}{nearest(key, known)}")
         # Runs made before there were stand-ins had none.
         if missing := sorted(known - set(stored) - {"stand_ins"}):
             raise UsageError(f"{path} lacks {', '.join(missing)}; restore it from a copy")
         return cls(**stored)
 
     def name_stand_ins(self, directory: Path, stand_ins: Sequence[str]) -> None:
-        """Have run.json, and thereby the report, say what is scripted. Raises DiskFull."""
+        """Record in run.json, and thereby in the report, what is scripted. Raises DiskFull."""
         new = [text for text in stand_ins if text not in self.stand_ins]
         if new:
             self.stand_ins += new
@@ -136,7 +137,7 @@ class Manifest:
             )
 
     def recipe(self, directory: Path) -> Recipe:
-        """What makes this run again. Raises UsageError when a kept source was altered."""
+        """Return what makes this run again. Raises UsageError when a kept source was altered."""
         sources: dict[str, Path] = {}
         return Recipe(
             system=self.system,
@@ -176,9 +177,10 @@ def _reference(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hash_sources(config: Any) -> Any:
-    """The configuration with functions as references, in which a changed text shows as a changed hash.
+    """Return the configuration with functions as references, in which a changed text shows as a changed hash.
 
-    The file name follows from the other two, so it is left out."""
+    The file name follows from the other two, so it is left out.
+    """
 
     def change(value: dict[str, Any]) -> dict[str, Any] | None:
         if _is_function(value):

@@ -1,4 +1,4 @@
-"""A line that says how far a long piece of work is. No torch, and rich only on a terminal."""
+"""A progress line for long work. No torch, and rich only on a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
+
+from pilotage.core.text import duration, number
 
 if TYPE_CHECKING:
     import rich.progress
@@ -17,7 +19,8 @@ class Progress:
 
     total: number of steps; label: what is being done; start: the step it goes on from; unit: what a step is called;
     every: seconds between plain lines, of which there is also one per tenth of the way; quiet: show nothing.
-    Use it as `with Progress(...) as progress:` and call `progress.advance(step, reward=0.4)`."""
+    Use it as `with Progress(...) as progress:` and call `progress.advance(step, reward=0.4)`.
+    """
 
     def __init__(
         self,
@@ -63,9 +66,9 @@ class Progress:
             self._say()
 
     def advance(self, step: int, **shown: float | str) -> None:
-        """Say that `step` steps are done, with a few numbers worth seeing."""
+        """Show that `step` steps are done, with a few numbers."""
         self._step = step
-        self._shown = "  ".join(f"{name} {_short(value)}" for name, value in shown.items())
+        self._shown = "  ".join(f"{name} {number(value)}" for name, value in shown.items())
         if self._live is not None:
             self._draw()
             return
@@ -76,18 +79,18 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Steps per second since this process began; 0 before the first."""
+        """Return steps per second since this process began; 0 before the first."""
         seconds = self._clock() - self._begun
         return (self._step - self._start) / seconds if seconds > 0 else 0.0
 
     @property
     def left(self) -> float | None:
-        """Seconds left at this rate, None while unknown."""
+        """Return the seconds left at this rate, None while unknown."""
         return max(self.total - self._step, 0) / self.rate if self.rate > 0 else None
 
     @property
     def line(self) -> str:
-        """The plain line: label, steps, percent, rate, time left, numbers."""
+        """Return the line as plain text: label, steps, percent, rate, time left, numbers."""
         percent = 100 * self._step / self.total if self.total else 100.0
         parts = [f"{self.label}: {self.unit} {self._step}/{self.total} ({percent:.0f} %)", self._speed()]
         return "  ".join(part for part in (*parts, self._shown) if part)
@@ -96,7 +99,7 @@ class Progress:
         if self.left is None:
             return ""
         rate = f"{self.rate:.1f} {self.unit}s/s" if self.rate >= 1 else f"{1 / self.rate:.1f} s/{self.unit}"
-        return f"{rate}  {_duration(self.left)} left"
+        return f"{rate}  {duration(self.left)} left"
 
     def _tenths(self, step: int) -> int:
         return 10 * step // self.total if self.total else 10
@@ -127,17 +130,3 @@ class Progress:
         )
         live.add_task(self.label, total=self.total, completed=self._start, speed="", shown="")
         return live
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _duration(seconds: float) -> str:
-    """Such as 45 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

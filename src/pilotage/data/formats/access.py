@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import json
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
 
 
 def package(name: str, what: str) -> Any:
@@ -29,8 +29,7 @@ def existing(path: str | Path, what: str) -> Path:
     if found.exists():
         return found
     parent = found.parent
-    near = difflib.get_close_matches(found.name, [entry.name for entry in parent.iterdir()] if parent.is_dir() else [])
-    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    hint = nearest(found.name, [entry.name for entry in parent.iterdir()] if parent.is_dir() else [])
     where = "" if parent.is_dir() else f" (nor a folder {parent})"
     raise UsageError(f"there is no {what} {found}{where}{hint}")
 

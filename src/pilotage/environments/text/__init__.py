@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
 from pilotage.environments.text.arithmetic import Add, Chain10
 from pilotage.environments.text.puzzles import Countdown, Maze, Sort
 from pilotage.environments.text.reasoning_gym import PREFIX, RGTask
@@ -26,10 +26,9 @@ def text_task(name: str, levels: Sequence[int] | None = None) -> TextTask:
         return RGTask(name.removeprefix(PREFIX), levels)
     if name in TEXT_TASKS:
         return TEXT_TASKS[name](levels)
-    near = difflib.get_close_matches(name, TEXT_TASKS, n=2)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UsageError(
-        f"there is no text task {name!r}; {hint}There are {', '.join(TEXT_TASKS)}, and {PREFIX}GENERATOR for those of "
+        f"there is no text task {name!r}{nearest(name, TEXT_TASKS)}; there are {', '.join(TEXT_TASKS)}, and "
+        f"{PREFIX}GENERATOR for those of "
         "reasoning-gym"
     )
 

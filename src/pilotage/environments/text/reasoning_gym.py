@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import random
 import re
 import string
@@ -10,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
 from pilotage.environments.text.task import TextTask
 from pilotage.types import Item
 
@@ -73,9 +73,9 @@ class RGTask(TextTask):
     ) -> None:
         factory = _factory()
         if generator not in factory.DATASETS:
-            near = difflib.get_close_matches(generator, factory.DATASETS, n=3)
-            hint = f"did you mean {', '.join(near)}?" if near else f"it has {', '.join(sorted(factory.DATASETS))}"
-            raise UsageError(f"reasoning-gym has no generator {generator!r}; {hint}")
+            there = sorted(factory.DATASETS)
+            hint = nearest(generator, there) or f"; it has {', '.join(there)}"
+            raise UsageError(f"reasoning-gym has no generator {generator!r}{hint}")
         if compact and generator not in _COMPACT:
             raise UsageError(f"{generator!r} has no compact prompts; only {', '.join(sorted(_COMPACT))} have")
         if levels is not None and (settings or generator not in factory.CURRICULA):

@@ -6,7 +6,6 @@ the exact value: the smooth one can call satisfied what is not, by up to `smooth
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
 from pilotage.rewards.temporal_logic.formulas import (
     Always,
     And,
@@ -98,11 +98,10 @@ def _robustness(
     horizon = _checked_signals(signals)
     values = {**signals, **_as_columns(signals, parameters or {})}
     if missing := [name for name in names(formula) if name not in values]:
-        near = difflib.get_close_matches(missing[0], values, n=2)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise UsageError(
-            f"the formula speaks of {', '.join(missing)}, which is no signal or parameter; {hint}Signals: "
-            f"{', '.join(signals)}; parameters: {', '.join(parameters or {}) or 'none'}"
+            f"the formula speaks of {', '.join(missing)}, which is no signal or parameter"
+            f"{nearest(missing[0], values)}; signals: {', '.join(signals)}; "
+            f"parameters: {', '.join(parameters or {}) or 'none'}"
         )
     try:
         batch = torch.broadcast_shapes(*(value.shape[:-1] for value in values.values()))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
 from pilotage.policies.control.sampling.reverse import rule_guidance
 from pilotage.systems.robots.stl_diffusion.env.highway import STEPS
 from pilotage.systems.robots.stl_diffusion.model import Planner
@@ -120,13 +121,10 @@ and stands with the data."""
 
 def check_rows(rows: tuple[str, ...], planner: Planner) -> None:
     """Raise UsageError for rows that do not exist or that the learner cannot do."""
-    import difflib
-
     for name in rows:
         if name != "trajopt" and name not in ROWS:
-            near = difflib.get_close_matches(name, [*ROWS, "trajopt"], n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; choose of {', '.join([*ROWS, 'trajopt'])}"
-            raise UsageError(f"there is no row {name!r}{hint}")
+            there = [*ROWS, "trajopt"]
+            raise UsageError(f"there is no row {name!r}{nearest(name, there)}; choose of {', '.join(there)}")
         if planner.config.learner == "vae" and name in ("candidates", "guided", "released", "ctg"):
             raise UsageError(f"the row {name!r} needs the reverse process of a denoiser, and the learner is a vae")
         if name in ("refined", "guided", "released") and not planner.config.refine_steps:

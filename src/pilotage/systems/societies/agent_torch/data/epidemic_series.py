@@ -8,7 +8,6 @@ downloaded here: give a path."""
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
+from pilotage.core.paths import home
 
 BOROUGHS: Mapping[str, str] = {
     "BX": "Bronx",
@@ -130,7 +130,7 @@ def _whole_weeks(days: list[date], table: Tensor, path: Path) -> tuple[list[date
 def kept_series() -> Path:
     """The first file of New York City's counts in $PILOTAGE_HOME/nyc-covid (by default ~/.cache/pilotage/nyc-covid),
     weekly before daily. Raises UsageError that names the original where there is none."""
-    folder = Path(os.environ.get("PILOTAGE_HOME") or Path.home() / ".cache" / "pilotage") / "nyc-covid"
+    folder = home() / "nyc-covid"
     for pattern in ("nyc_weekly_by_borough*.csv", "nyc_daily_by_borough*.csv", "data-by-day*.csv"):
         if found := sorted(folder.glob(pattern)):
             return found[0]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
 from pilotage.systems.societies.stock_agent.env.companies import Company, Valuation
 from pilotage.systems.societies.stock_agent.env.events import News, RateEvent, check_rates, rates_on
 from pilotage.systems.societies.stock_agent.env.ledger import MILLION
@@ -138,9 +138,9 @@ def _read_fields(kind: Any, given: Any, where: str) -> Any:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for name in given:
         if name not in fields:
-            near = difflib.get_close_matches(str(name), fields, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(fields)}"
-            raise UsageError(f"{where} has no field {name!r}{hint}")
+            raise UsageError(
+                f"{where} has no field {name!r}{nearest(str(name), fields)}; there are {', '.join(fields)}"
+            )
     missing = [name for name, field in fields.items() if name not in given and _required(field)]
     if missing:
         raise UsageError(f"{where} lacks {', '.join(missing)}")
