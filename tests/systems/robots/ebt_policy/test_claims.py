@@ -23,8 +23,8 @@ from pilotage.systems.robots.ebt_policy.claims import CLAIMS
 from pilotage.training.imitation.trainer import train
 
 TINY = (
-    "--network residual_mlp:width=16,depth=1 --demonstrations 6 --validation 0.4 --steps 4 --batch 8 --films 0 "
-    "--evaluation-episodes 2 --evaluation-steps 10 --lanes 2"
+    "--network residual_mlp:width=16,depth=1 --demonstrations 6 --validation 0.4 --steps 4 --batch 8 --videos 0 "
+    "--evaluation-episodes 2 --evaluation-steps 10 --num-envs 2"
 )
 
 

@@ -22,9 +22,9 @@ from pilotage.systems.robots.rti_dp import measures
 from pilotage.systems.robots.rti_dp.claims import CLAIMS, LONG_LIST
 
 TINY = (
-    "rti-dp --network residual_mlp:width=8,depth=1 --demonstrations 4 --validation 0.25 --steps 3 --batch 8 --path "
-    "vp:steps=12 --sampler ddpm:steps=12 --evaluation-episodes 3 --evaluation-steps 12 --lanes 3 --films 0 "
-    "--timed-decisions 0"
+    "rti-dp --network residual_mlp:width=8,depth=1 --demonstrations 4 --validation 0.25 --steps 3 --batch 8 "
+    "--noise-schedule vp:steps=12 --sampler ddpm:steps=12 --evaluation-episodes 3 --evaluation-steps 12 --num-envs 3 "
+    "--videos 0 --timed-decisions 0"
 )
 
 
@@ -84,7 +84,7 @@ def test_the_estimate_of_a_run(context: Context) -> None:
 
 
 def test_a_fork_is_looked_at_at_its_beginning(context: Context) -> None:
-    context.command = TINY.replace("rti-dp", "rti-dp --world ring-fixed")
+    context.command = TINY.replace("rti-dp", "rti-dp --env ring-fixed")
     numbers = measures.fork("rti", 0, context)
     assert numbers["steps"] == 6
 

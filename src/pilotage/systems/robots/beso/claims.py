@@ -8,7 +8,7 @@ from __future__ import annotations
 from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.beso import measures
 
-RUN = "--films 0"
+RUN = "--videos 0"
 RATES = ("--lr 1e-3", "--lr 3e-3", "--lr 1e-2")
 BESO, GCBC, LMP, RIL = (Arm(f"{name} {RUN}", RATES) for name in ("beso", "gcbc", "lmp", "ril"))
 DDPM_CLEAN = Arm(f"ddpm-goals {RUN} --sampler ddim:steps=10 --head denoiser:predicts=clean", RATES)

@@ -73,11 +73,11 @@ def orders(arm: str, unit: int, context: Any) -> dict[str, float]:
         policy.goal_weight = 0.0
     seeds = [config.evaluation_seed + start for start in range(starts) for _ in range(repeats)]
     happened = evaluate(
-        lambda: control_env(config.world),
+        lambda: control_env(config.env),
         World(config).acting(policy),
         seeds,
-        lanes=config.lanes,
-        window=config.observation_steps,
+        num_envs=config.num_envs,
+        window=config.n_obs_steps,
         max_steps=config.evaluation_steps or None,
     )
     return order_numbers(happened.episodes)

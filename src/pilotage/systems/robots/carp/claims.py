@@ -15,8 +15,8 @@ import math
 from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.carp import measures
 
-LOOK = "--films 0 --evaluation-episodes 1"
-PUSH = f"--world push-t --data pusht --demonstrations 206 {LOOK}"
+LOOK = "--videos 0 --evaluation-episodes 1"
+PUSH = f"--env push-t --data pusht --demonstrations 206 {LOOK}"
 STEPS = "--steps 3000 --batch 64"
 TOKENISER = "--tokeniser-steps 2500"
 GRID = ("--lr 3e-3", "--lr 1e-3", "--lr 3e-4")
@@ -26,7 +26,7 @@ ONE_SCALE = Arm(f"carp {PUSH} {STEPS} {TOKENISER} --tokeniser multiscale:scales=
 LONGER = Arm(f"carp {PUSH} --steps 6000 --batch 128 --tokeniser-steps 4000", GRID[:2])
 DIFFUSION = Arm(f"diffusion-mlp {PUSH} --steps 6000 --batch 256", GRID)
 DDPM = Arm(f"diffusion-policy-t {PUSH}")
-RING_CARP = Arm(f"carp --world ring-fixed {LOOK} --steps 1500 --batch 64 --lr 1e-3")
+RING_CARP = Arm(f"carp --env ring-fixed {LOOK} --steps 1500 --batch 64 --lr 1e-3")
 TRAINING = 200.0
 """CPU-seconds of one training on Push-T with its episodes, on average over arms, extrapolated from one of twice the
 batch."""

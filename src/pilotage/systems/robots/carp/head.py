@@ -77,7 +77,7 @@ class NextScaleTokens(Head):
             raise UsageError(
                 "the head tokens learns a tokeniser first, which this system does not; use: pilotage run carp"
             )
-        chunks = {"action_dim": make.sizes.actions, "horizon": parts.chunk}
+        chunks = {"action_dim": make.sizes.actions, "horizon": parts.chunk_size}
         tokeniser: MultiscaleTokeniser = make_piece("tokeniser", parts.tokeniser, chunks)
         given = {name: getattr(tokeniser, name) for name in ("scales", "signals", "codes", "latent")}
         network = make_piece("network", parts.network, {**given, "vector_dim": make.encoder.sizes()[0]})

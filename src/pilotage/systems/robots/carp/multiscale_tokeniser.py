@@ -198,7 +198,7 @@ class MultiscaleTokeniser(nn.Module):
         if self.horizon % shrinking:
             fits = self.horizon // shrinking * shrinking
             raise UsageError(
-                f"chunk={self.horizon} is not divisible by {shrinking}, by which the tokeniser shortens it; give "
+                f"chunk_size={self.horizon} is not divisible by {shrinking}, by which the tokeniser shortens it; give "
                 f"{f'{fits} or ' if fits else ''}{fits + shrinking}"
             )
         length = self.horizon // shrinking

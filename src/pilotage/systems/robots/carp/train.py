@@ -72,9 +72,9 @@ class TokensTrainer(ImitationTrainer):
         config = self.config
         windows = Windows(
             training,
-            observation_steps=config.observation_steps,
-            chunk=config.chunk,
-            executed=config.executed,
+            n_obs_steps=config.n_obs_steps,
+            chunk_size=config.chunk_size,
+            n_action_steps=config.n_action_steps,
             names=[],
             normalisers=self.normalisers,
         )

@@ -14,9 +14,9 @@ import math
 from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.ebt_policy import measures
 
-SIZE = "--network residual_mlp:width=256,depth=3 --films 0"
-PILLAR = f"{SIZE} --world pillar --steps 2000 --batch 128"
-PUSH_T = f"{SIZE} --world push-t --data pusht --steps 6000 --batch 128 --evaluation-episodes 30"
+SIZE = "--network residual_mlp:width=256,depth=3 --videos 0"
+PILLAR = f"{SIZE} --env pillar --steps 2000 --batch 128"
+PUSH_T = f"{SIZE} --env push-t --data pusht --steps 6000 --batch 128 --evaluation-episodes 30"
 GRID = ("--lr 1e-3", "--lr 3e-3", "--lr 1e-2")
 HEADS = {
     "ebt": "ebt-policy --head ebt",

@@ -14,11 +14,11 @@ from typing import Any
 from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.rti_dp import measures
 
-PUSH_T = "rti-dp --world push-t --data pusht --lanes 30 --films 0 --timed-decisions 0"
-SMALL = "--network residual_mlp:width=256,depth=3 --steps 3000 --lanes 30 --films 0 --timed-decisions 0"
-RING = f"rti-dp --world ring-fixed {SMALL}"
-PICK = f"rti-dp --world pick-place {SMALL}"
-CHUNKS = "--start noise --executed 8"
+PUSH_T = "rti-dp --env push-t --data pusht --num-envs 30 --videos 0 --timed-decisions 0"
+SMALL = "--network residual_mlp:width=256,depth=3 --steps 3000 --num-envs 30 --videos 0 --timed-decisions 0"
+RING = f"rti-dp --env ring-fixed {SMALL}"
+PICK = f"rti-dp --env pick-place {SMALL}"
+CHUNKS = "--start noise --n-action-steps 8"
 MOVED = "--disturbance displaced:at=60,size=40"
 COVERAGE, SUCCESS = "evaluation/coverage/best", "evaluation/success"
 LONG_LIST = ",".join(map(str, [*range(40, 0, -3), 0]))

@@ -35,8 +35,8 @@ class DisturbedWorld(World):
                 raise UsageError(
                     f"--disturbance {config.disturbance}: expected slip or nudge, or displaced:at=STEP,size=DISTANCE"
                 )
-            if name in BY_OPTION and config.world != "pick-place":
-                raise UsageError(f"--disturbance {name} belongs to --world pick-place; in {config.world}: displaced")
+            if name in BY_OPTION and config.env != "pick-place":
+                raise UsageError(f"--disturbance {name} belongs to --env pick-place; in {config.env}: displaced")
 
     def make(self, **options: Any) -> gymnasium.Env:
         env = super().make(**options)

@@ -77,7 +77,7 @@ def evaluate_policy(
     plain, watched = policy.executor, WatchedPlans(policy.executor)
     policy.executor = watched
     try:
-        happened = world.evaluate(policy, config.films, keep=True)
+        happened = world.evaluate(policy, config.videos, keep=True)
     finally:
         policy.executor = plain
     steps, decisions = sum(e.steps for e in happened.episodes), max(1, policy.decisions)
