@@ -18,8 +18,6 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from pilotage.core.text import number  # noqa: E402
-
 from pilotage.cli.arguments import show_value  # noqa: E402
 from pilotage.cli.console import fit  # noqa: E402
 from pilotage.cli.help import option_groups, own_choices  # noqa: E402
@@ -30,6 +28,7 @@ from pilotage.core.configuration import describe_type, field_types, option  # no
 from pilotage.core.docstrings import field_docs  # noqa: E402
 from pilotage.core.registry import all_systems, find_claims, find_reproduction  # noqa: E402
 from pilotage.core.system import System  # noqa: E402
+from pilotage.core.text import number  # noqa: E402
 
 BEGIN, END = "<!-- systems: made by docs/make_pages.py -->", "<!-- end of systems -->"
 GUIDE = [

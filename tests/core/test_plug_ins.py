@@ -33,7 +33,12 @@ SYSTEM = System(
     run="{package}.train:train",
     actions={{"estimate_cost": "{package}.train:estimate_cost", "steps": "{package}.actions:steps"}},
     panels="{package}.report:panels",
-    pieces={{"advantage": {{"steady": "{package}.pieces:steady"}}}},
+    pieces={{
+        "advantage": {{"steady": "{package}.pieces:steady"}},
+        "head": {{"steady": "{package}.model:SteadyHead"}},
+        "env": {{"steady-field": "{package}.env:SteadyField"}},
+        "expert": {{"steady-field": "pilotage.environments.control.pillar:SwerveExpert"}},
+    }},
     metric="steps",
 )
 ''',
@@ -110,6 +115,21 @@ print(resolve("advantage", parse_term("steady:scale=3"))({"reward": 7}.__getitem
 """
 
 
+ACT_WITH_IT = """
+import sys
+import pilotage.systems
+pilotage.systems.__path__.extend(sys.argv[1:])
+from pilotage.cli import main
+
+line = (
+    "run bc-mlp --head steady --env steady-field --network residual_mlp:width=8,depth=1 --demonstrations 2 --validation 0 "
+    "--steps 2 --batch 4 --evaluation-episodes 2 --evaluation-steps 5 --videos 0 --out acting"
+)
+assert main(line.split()) == 0
+assert main(["run", "bc-mlp", "--env", "steady-feeld", "--out", "wrong"]) == 2
+"""
+
+
 def write_package(folder: Path, package: str) -> None:
     folder.mkdir(parents=True)
     for name, text in FILES.items():
@@ -159,6 +179,15 @@ def test_a_system_is_added_by_an_installed_package(tmp_path: Path) -> None:
     check(tmp_path, use(tmp_path, search=site))
     pieces = "from pilotage.core.registry import find_pieces; print(find_pieces('advantage')['steadier'])"
     assert use(tmp_path, script=pieces, search=site) == "my_package.pieces:steady\n"
+
+
+def test_a_new_head_acts_in_a_new_environment(tmp_path: Path) -> None:
+    pytest.importorskip("gymnasium", reason="control environments need pilotage[robots]")
+    family = tmp_path / "systems" / "demos"
+    write_package(family / "steady", "pilotage.systems.demos.steady")
+    (family / "__init__.py").touch()
+    use(tmp_path, tmp_path / "systems", script=ACT_WITH_IT)
+    assert (tmp_path / "acting" / "policy").is_dir()
 
 
 def required(function: object) -> list[str]:
