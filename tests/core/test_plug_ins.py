@@ -74,6 +74,20 @@ def steady(reward, *, scale: float = 2.0):
     """
     return reward * scale
 ''',
+    "model.py": """
+from pilotage.policies.control.heads.direct import Regression
+
+
+class SteadyHead(Regression):
+    '''Regression under another name.'''
+""",
+    "env.py": """
+from pilotage.environments.control.pillar import Pillar
+
+
+class SteadyField(Pillar):
+    '''The field with the pillar under another name.'''
+""",
     "report.py": """
 from pilotage.charts.panels import Panel
 
@@ -122,8 +136,8 @@ pilotage.systems.__path__.extend(sys.argv[1:])
 from pilotage.cli import main
 
 line = (
-    "run bc-mlp --head steady --env steady-field --network residual_mlp:width=8,depth=1 --demonstrations 2 --validation 0 "
-    "--steps 2 --batch 4 --evaluation-episodes 2 --evaluation-steps 5 --videos 0 --out acting"
+    "run bc-mlp --head steady --env steady-field --network residual_mlp:width=8,depth=1 --demonstrations 2 "
+    "--validation 0 --steps 2 --batch 4 --evaluation-episodes 2 --evaluation-steps 5 --videos 0 --out acting"
 )
 assert main(line.split()) == 0
 assert main(["run", "bc-mlp", "--env", "steady-feeld", "--out", "wrong"]) == 2

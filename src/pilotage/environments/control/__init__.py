@@ -43,7 +43,7 @@ def control_env(name: str, **options: Any) -> gymnasium.Env:
         return gymnasium.make(name, **options)
     raise UsageError(
         f"there is no control environment {name!r}{nearest(name, [*ours, *gymnasium.registry])}; there are "
-        f"{', '.join(ours)}, and the ids that Gymnasium has registered (MODULE:ID imports a module that registers its own)"
+        f"{', '.join(ours)}, and the ids that Gymnasium has registered (MODULE:ID imports the module that registers ID)"
     )
 
 
