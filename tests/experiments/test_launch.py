@@ -11,7 +11,8 @@ import pytest
 import pilotage
 from pilotage.core import registry as catalogue
 from pilotage.core.errors import UsageError
-from pilotage.core.references import function_source, references_in
+from pilotage.core.pieces import references_in
+from pilotage.core.references import function_source
 from pilotage.experiments.launch import default_directory, estimate_cost, recorded, run_record
 
 

@@ -1,6 +1,6 @@
-"""Finds systems, claims and pieces, ours and other packages', without importing torch.
+"""Registry of systems, claims and pieces, of this package and of others, without importing torch.
 
-Ours are the packages below `pilotage.systems`; other packages name theirs by entry points:
+Those of this package are found in the folders below `pilotage.systems`; other packages name theirs by entry points:
 
     [project.entry-points."pilotage.systems"]
     mine = "my_package.my_system:SYSTEM"          # a System, or a list of them
@@ -46,9 +46,10 @@ RESULTS_FORMAT = 2
 
 
 def all_systems() -> tuple[System, ...]:
-    """Every system there is, by family and name, baselines first within a family.
+    """Return every system, ordered by family and name, baselines first within a family.
 
-    Raises UsageError when an entry point cannot be loaded or two systems share a name."""
+    Raises UsageError when an entry point cannot be loaded or two systems share a name.
+    """
     systems: dict[str, System] = {}
     for system in (*_own_systems(), *_foreign_systems()):
         if system.name in systems:
@@ -61,7 +62,7 @@ def all_systems() -> tuple[System, ...]:
 
 
 def find_system(name: str) -> System:
-    """The system called `name`. Raises UsageError, with the nearest names, when there is none."""
+    """Return the system called `name`. Raises UsageError, with the nearest names, when there is none."""
     for system in _own_systems():
         if system.name == name:
             return system
@@ -120,9 +121,10 @@ def _results_of(name: str) -> Iterator[Path]:
 
 @cache
 def all_pieces() -> Mapping[str, Mapping[str, str]]:
-    """Every piece there is, as a reference by slot and name: those that systems declare, and other packages'.
+    """Return the reference of every piece by slot and name: those that systems declare, and other packages'.
 
-    Raises UsageError when two packages give one name in a slot to different pieces."""
+    Raises UsageError when two packages give one name in a slot to different pieces.
+    """
     found: dict[str, dict[str, str]] = {}
     declared = [
         (slot, name, ref) for system in all_systems() for slot, of in system.pieces.items() for name, ref in of.items()
@@ -136,7 +138,7 @@ def all_pieces() -> Mapping[str, Mapping[str, str]]:
 
 
 def find_pieces(slot: str) -> Mapping[str, str]:
-    """The pieces of a slot: name to reference."""
+    """Return the pieces of a slot: name to reference."""
     return all_pieces().get(slot, {})
 
 
@@ -168,7 +170,7 @@ def _foreign_systems() -> Iterator[System]:
 
 
 def _system_modules() -> list[str]:
-    """The modules that may name systems: `<family>.baselines`, `<family>.<name>` and `<family>.<name>.baselines`."""
+    """Return the modules that may name systems: `<family>.baselines`, `<family>.<name>`, `…<name>.baselines`."""
     package = importlib.import_module(SYSTEMS)
     found = []
     for family in pkgutil.iter_modules(package.__path__, f"{SYSTEMS}."):
@@ -187,7 +189,7 @@ def _load(point: EntryPoint) -> Any:
     try:
         return point.load()
     except Exception as error:
-        # Another package's code: whatever it raises, the user has to learn whose it is.
+        # It is another package's code: the message has to name the package, whatever was raised.
         package = point.dist.name if point.dist else "another package"
         raise UsageError(
             f"{package} offers {point.name} = {point.value} ({point.group}), but importing it fails: "

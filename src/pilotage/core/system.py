@@ -1,18 +1,12 @@
-"""What a system is: its card, its configuration and its result. No torch here.
+"""The classes with which a system is declared: its card, its result and the system itself. No torch here.
 
-A system's package ends in `SYSTEM = System(card, config, run, actions)` or `SYSTEMS = [...]`.
+A system's `__init__.py` defines `SYSTEM = System(card, config, run, …)` (`baselines.py`: `SYSTEMS = [...]`).
 """
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import inspect
-import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from itertools import pairwise
 from typing import Any, Literal
 
 from pilotage.core.references import Reference, load_reference
@@ -24,7 +18,7 @@ recorded answers of services and timed-out verifiers are replayed. statistical: 
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a system was published: `title` and `arxiv` id (such as "2402.03300")."""
+    """Publication of a system: `title` and `arxiv` id (such as "2402.03300")."""
 
     title: str
     arxiv: str
@@ -32,12 +26,12 @@ class Paper:
 
 @dataclass(frozen=True)
 class Card:
-    """What a system is, for somebody who has to decide whether to use it."""
+    """Description of a system for a reader who decides whether to use it."""
 
     name: str
     """Its name on the command line."""
     family: str
-    """The room it lives in: reasoning, alignment, agents, vision, robots, model_based, societies, decisions."""
+    """Its family and folder: reasoning, alignment, agents, vision, robots, model_based, societies, decisions."""
     summary: str
     """What it does, in one or two sentences."""
     audience: str
@@ -56,7 +50,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run gives back: `metrics` by name (held-out accuracy first) and the `run` directory."""
+    """Result of a finished run: `metrics` by name (held-out accuracy first) and the `run` directory."""
 
     run: str
     metrics: Mapping[str, float]
@@ -64,10 +58,11 @@ class Result:
 
 @dataclass(frozen=True)
 class System:
-    """A published method, ready to run.
+    """Published method, ready to run.
 
     Functions are named as text, "package.module:function", and imported when they are used, so that the catalogue
-    loads without torch; a function object works, too."""
+    loads without torch; a function object works, too.
+    """
 
     card: Card
     config: Any
@@ -88,6 +83,7 @@ class System:
 
     @property
     def name(self) -> str:
+        """The name on the command line."""
         return self.card.name
 
     def load_run(self) -> Callable[..., Result]:
@@ -98,27 +94,3 @@ class System:
     def load_action(self, name: str) -> Callable[..., Any]:
         """Import and return the action called `name`. Raises KeyError for a name that is none."""
         return load_reference(self.actions[name])
-
-
-@cache
-def field_docs(config_type: type) -> Mapping[str, str]:
-    """The docstring of every field of a dataclass (the string literal under it), also of inherited fields."""
-    docs: dict[str, str] = {}
-    for cls in reversed(config_type.__mro__):
-        if not dataclasses.is_dataclass(cls):
-            continue
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
-        except (OSError, TypeError):
-            continue
-        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for statement, following in pairwise(body):
-            if (
-                isinstance(statement, ast.AnnAssign)
-                and isinstance(statement.target, ast.Name)
-                and isinstance(following, ast.Expr)
-                and isinstance(following.value, ast.Constant)
-                and isinstance(following.value.value, str)
-            ):
-                docs[statement.target.id] = " ".join(following.value.value.split())
-    return docs

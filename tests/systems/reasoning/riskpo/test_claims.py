@@ -18,7 +18,7 @@ from pilotage.objectives.risk import make_bundles
 from pilotage.runs import Run, read_lines
 from pilotage.systems.reasoning.riskpo import measures
 from pilotage.systems.reasoning.riskpo.claims import CLAIMS
-from pilotage.training.language import callbacks as probes
+from pilotage.training.language import callbacks
 from pilotage.training.language.trainer import TextTrainer
 from pilotage.types import Rollouts
 
@@ -155,7 +155,7 @@ def test_the_noise_of_the_hardest_level_is_the_variance_of_its_gradients(
         trainer = TextTrainer(config, run)
         gradients = []
         for draw in range(3):
-            batch = probes.sample_answers(trainer, trainer.items[:6], 4, "noise", draw)
+            batch = callbacks.sample_answers(trainer, trainer.items[:6], 4, "noise", draw)
             advantage = measures._fresh_advantage(trainer, batch, run.seed_for("bundles", draw))
             std = float(advantage.double().std(unbiased=False))
             scored = advantage.double() / (std if std > 0 else 1.0)

@@ -140,4 +140,4 @@ def samplers_items(context: Context):
     from pilotage.training.language.task import make_task
 
     config = configure(find_system("vade"), context.command.split()[1:])
-    return make_task(config).pool(config.pool, "train", 0)
+    return make_task(config).pool(config.num_train_prompts, "train", 0)
