@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pilotage.core.errors import UsageError
+from pilotage.core.references import load_reference
 from pilotage.core.system import Criterion
 from pilotage.evaluation.verdicts import Interval, judge, saturated, t_interval
 from pilotage.experiments.cells import Cell, Outcome, PlacedCell, Wiring, parse_command, place, write_json
 from pilotage.experiments.provenance import now, surroundings
 from pilotage.experiments.workers import CellEvent, Display, cores, run_cells, worker_count
-from pilotage.report.page import write_comparison_report
 
 FORMAT = 1
 _RATES = ("accuracy", "rate", "success")
@@ -172,7 +172,7 @@ def compare(
         surroundings=surroundings(wiring),
     )
     comparison.save()
-    write_comparison_report(comparison.directory)
+    load_reference("pilotage.report:write_report")(comparison.directory)
     return comparison
 
 
