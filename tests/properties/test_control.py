@@ -52,7 +52,7 @@ def test_a_final_observation_that_was_overwritten_is_never_stored():
 @settings(max_examples=12)
 @given(
     starts=st.lists(st.integers(0, 30), min_size=1, max_size=14),
-    lanes=st.sampled_from([1, 2, 5, 20]),
+    num_envs=st.sampled_from([1, 2, 5, 20]),
     way=st.sampled_from(WAYS),
 )
 def test_the_initial_states_are_the_declared_ones_for_different_policies(starts, lanes, way):
