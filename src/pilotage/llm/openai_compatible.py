@@ -32,7 +32,7 @@ class OpenAICompatible:
         base_url: such as "http://127.0.0.1:8000/v1"; the vendor's own when None.
         key_variable: the environment variable that holds the key. It is read when the first call is sent, and its text
             is neither written nor shown; where the endpoint repeats a key of 16 characters or more, it is removed.
-        response_format: whether the endpoint takes a JSON schema as a parameter; else the schema is put into the prompt.
+        response_format: whether the endpoint takes a JSON schema as a parameter; else the prompt states it.
         limit_parameter: name of the endpoint's limit of completion tokens; newer models of OpenAI want
             "max_completion_tokens".
         room: most tokens that the endpoint's chat template adds to a conversation, and to each message.

@@ -150,6 +150,7 @@ class Archetypes:
         self._exchanges: list[list[tuple[str, str]]] = [[] for _ in self.archetypes]
 
     def __call__(self, week: int, history: Any) -> Tensor:
+        """Ask every archetype and return the stated probabilities [archetypes]."""
         places = [int(place) for place in self.present.nonzero()[:, 0]]
         prompts = [self._prompt(place, week, history) for place in places]
         asked = [self._conversation(place, prompt) for place, prompt in zip(places, prompts, strict=True)]
@@ -212,5 +213,6 @@ class ByCases:
     """Share of people, in [0, 1]."""
 
     def __call__(self, week: int, history: Any) -> Tensor:
+        """Return the share of each group that isolates [groups]."""
         many = self.cases_per_10k(week, history) >= self.threshold
         return torch.full((self.groups,), self.cautious if many else 0.0)
