@@ -114,7 +114,7 @@ def test_dry_run_prints_steps_tokens_and_time_and_starts_nothing(pilotage):
     assert code == 0
     assert "steps          60" in out
     assert "tokens         6,000" in out
-    assert "expected time  2 min on one core" in out
+    assert "expected time  2 min 00 s on one core" in out
     assert not Path("runs").exists()
 
 
@@ -127,7 +127,7 @@ def test_quiet_keeps_notes_back(pilotage):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("run",), "expected the name of one system"),
+        (("run",), "NAME is missing"),
         (("run", "fake-pilo"), "did you mean 'fake-pilot'"),
         (("run", "fake-pilot", "--lrr", "1"), "did you mean '--lr'"),
         (("run", "fake-pilot", "--lr", "fast"), "--lr: given 'fast', expected a number (Learning rate"),
@@ -136,7 +136,7 @@ def test_quiet_keeps_notes_back(pilotage):
         (("run", "fake-pilot", "--task", "sub"), "one of 'add', 'sort-of'"),
         (("run", "fake-pilot", "--track", "paper"), "'tensorboard'"),
         (("run", "fake-pilot", "--seed", "x"), "--seed: given 'x'"),
-        (("run", "fake-pilot", "extra"), "fake-pilot extra"),
+        (("run", "fake-pilot", "extra"), "unexpected argument 'extra'"),
     ],
 )
 def test_what_cannot_work_is_one_line_with_exit_code_2(pilotage, words, said):
@@ -180,3 +180,16 @@ def test_help_begins_with_the_group_in_which_the_system_chooses_most(fake):
     changed = dataclasses.replace(fake.Config(), lr=0.5, steps=9)
     assert next(title for title, _ in option_groups(fake.Config(), "fake-pilot")) == "options of fake-pilot (Config)"
     assert next(title for title, _ in option_groups(changed, "fake-pilot")) == "Options that many systems share"
+
+
+def test_help_lists_the_options_of_the_pieces_that_are_chosen(pilotage):
+    code, out, err = pilotage("run", "fake-pilot", "--help")
+    assert code == 0, err
+    assert "options of the advantage piece mine, written --advantage mine:option=value" in out
+    assert "the factor [a number] (default: 2)" in out
+    _, out, _ = pilotage("run", "fake-pilot", "--advantage", "mine:scale=3", "--lr", "0.5", "--help")
+    assert "the factor [a number] (default: 3)" in out
+    assert "(default: 0.5)" in out
+    code, _, err = pilotage("run", "fake-pilot", "--advantage", "mone", "--help")
+    assert code == 2
+    assert "did you mean 'mine'" in err

@@ -1,6 +1,6 @@
-"""Finds systems, claims and pieces, ours and other packages', without importing torch.
+"""Registry of systems, claims and pieces, of this package and of others, without importing torch.
 
-Ours are the modules below `pilotage.systems` and `pilotage.claims`; other packages name theirs by entry points:
+Those of this package are found in the folders below `pilotage.systems`; other packages name theirs by entry points:
 
     [project.entry-points."pilotage.systems"]
     mine = "my_package.my_system:SYSTEM"          # a System, or a list of them
@@ -23,10 +23,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pilotage.core.claims import Claim
 from pilotage.core.configuration import config_from_dict, config_to_dict, configure
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
-from pilotage.core.system import Claim, System
+from pilotage.core.system import System
 
 __all__ = [
     "all_pieces",
@@ -41,13 +42,14 @@ __all__ = [
 ]
 
 SYSTEMS, CLAIMS, PIECES = "pilotage.systems", "pilotage.claims", "pilotage.pieces"
-REPRODUCTION_FORMAT = 1
+RESULTS_FORMAT = 2
 
 
 def all_systems() -> tuple[System, ...]:
-    """Every system there is, by family and name, baselines first within a family.
+    """Return every system, ordered by family and name, baselines first within a family.
 
-    Raises UsageError when an entry point cannot be loaded or two systems share a name."""
+    Raises UsageError when an entry point cannot be loaded or two systems share a name.
+    """
     systems: dict[str, System] = {}
     for system in (*_own_systems(), *_foreign_systems()):
         if system.name in systems:
@@ -60,7 +62,7 @@ def all_systems() -> tuple[System, ...]:
 
 
 def find_system(name: str) -> System:
-    """The system called `name`. Raises UsageError, with the nearest names, when there is none."""
+    """Return the system called `name`. Raises UsageError, with the nearest names, when there is none."""
     for system in _own_systems():
         if system.name == name:
             return system
@@ -74,9 +76,9 @@ def find_system(name: str) -> System:
 
 
 def find_claims(name: str) -> list[Claim]:
-    """What is claimed for the system called `name`, from `pilotage.claims.<family>.<name>` or an entry point.
+    """Return the claims of the system called `name`, from its `claims.py` or an entry point; empty without any.
 
-    Empty when nothing is claimed. Raises UsageError when there is no such system."""
+    Raises UsageError when there is no such system."""
     find_system(name)
     stem = name.replace("-", "_")
     for module_name in _system_modules():
@@ -89,28 +91,40 @@ def find_claims(name: str) -> list[Claim]:
 
 
 def find_reproduction(name: str) -> dict[str, Any] | None:
-    """What was measured for the claims of a system: `reproductions/NAME.json` of the current folder, of the
-    repository that this package lies in, or shipped with the package. None when nothing was.
+    """Return what was measured for the claims of a system, None when nothing was.
 
-    Raises UsageError for a file of another format."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (Path("reproductions"), package.parents[1] / "reproductions", package / "reproductions"):
+    It is `results/NAME.json` of the current folder, of the repository in which the system's package lies, or shipped
+    inside that package. Raises UsageError for a file of another format."""
+    for folder in (Path("results"), *_results_of(name)):
         path = folder / f"{name}.json"
         if path.is_file():
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if found.get("format") != REPRODUCTION_FORMAT:
+            if found.get("format") != RESULTS_FORMAT:
                 raise UsageError(
-                    f"{path} has format {found.get('format')!r}, this version of pilotage reads {REPRODUCTION_FORMAT}"
+                    f"{path} has format {found.get('format')!r}, this version of pilotage reads {RESULTS_FORMAT}"
                 )
             return found
     return None
 
 
+def _results_of(name: str) -> Iterator[Path]:
+    """Yield the folders of results that belong to the package in which a system is written."""
+    try:
+        package = _written(find_system(name).run).partition(":")[0].partition(".")[0]
+        spec = find_spec(package)
+    except (UsageError, ValueError):
+        return
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        yield Path(place).parents[1] / "results"
+        yield Path(place) / "results"
+
+
 @cache
 def all_pieces() -> Mapping[str, Mapping[str, str]]:
-    """Every piece there is, as a reference by slot and name: those that systems declare, and other packages'.
+    """Return the reference of every piece by slot and name: those that systems declare, and other packages'.
 
-    Raises UsageError when two packages give one name in a slot to different pieces."""
+    Raises UsageError when two packages give one name in a slot to different pieces.
+    """
     found: dict[str, dict[str, str]] = {}
     declared = [
         (slot, name, ref) for system in all_systems() for slot, of in system.pieces.items() for name, ref in of.items()
@@ -124,7 +138,7 @@ def all_pieces() -> Mapping[str, Mapping[str, str]]:
 
 
 def find_pieces(slot: str) -> Mapping[str, str]:
-    """The pieces of a slot: name to reference."""
+    """Return the pieces of a slot: name to reference."""
     return all_pieces().get(slot, {})
 
 
@@ -156,7 +170,7 @@ def _foreign_systems() -> Iterator[System]:
 
 
 def _system_modules() -> list[str]:
-    """The modules that may name systems: `<family>.baselines`, `<family>.<name>` and `<family>.<name>.baselines`."""
+    """Return the modules that may name systems: `<family>.baselines`, `<family>.<name>`, `…<name>.baselines`."""
     package = importlib.import_module(SYSTEMS)
     found = []
     for family in pkgutil.iter_modules(package.__path__, f"{SYSTEMS}."):
@@ -175,7 +189,7 @@ def _load(point: EntryPoint) -> Any:
     try:
         return point.load()
     except Exception as error:
-        # Another package's code: whatever it raises, the user has to learn whose it is.
+        # It is another package's code: the message has to name the package, whatever was raised.
         package = point.dist.name if point.dist else "another package"
         raise UsageError(
             f"{package} offers {point.name} = {point.value} ({point.group}), but importing it fails: "

@@ -1,6 +1,6 @@
 """Arms × seeds in local processes of one thread: comparisons, and the claims of papers measured again.
 
-Names are imported when they are first used: the process of a cell needs neither statistics nor pictures."""
+Names are imported when they are first used: the process of a job needs neither statistics nor pictures."""
 
 from __future__ import annotations
 
@@ -8,23 +8,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pilotage.experiments.cells import Cell, Outcome, Wiring
     from pilotage.experiments.comparison import Comparison, compare
-    from pilotage.experiments.reproduction import reproduce
-    from pilotage.experiments.workers import CellEvent, CellFailed, run_cells
+    from pilotage.experiments.jobs import Job, JobResult, Wiring
+    from pilotage.experiments.pool import JobEvent, JobFailed, run_jobs
+    from pilotage.experiments.reproduction import audit, reproduce
 
-__all__ = ["Cell", "CellEvent", "CellFailed", "Comparison", "Outcome", "Wiring", "compare", "reproduce", "run_cells"]
+__all__ = [
+    "Comparison",
+    "Job",
+    "JobEvent",
+    "JobFailed",
+    "JobResult",
+    "Wiring",
+    "audit",
+    "compare",
+    "reproduce",
+    "run_jobs",
+]
 
 _MODULES = {
-    "Cell": "cells",
-    "CellEvent": "workers",
-    "CellFailed": "workers",
     "Comparison": "comparison",
-    "Outcome": "cells",
-    "Wiring": "cells",
+    "Job": "jobs",
+    "JobEvent": "pool",
+    "JobFailed": "pool",
+    "JobResult": "jobs",
+    "Wiring": "jobs",
+    "audit": "reproduction",
     "compare": "comparison",
     "reproduce": "reproduction",
-    "run_cells": "workers",
+    "run_jobs": "pool",
 }
 
 

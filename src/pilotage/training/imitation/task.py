@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from pilotage.core.errors import UsageError
 from pilotage.data.demonstration_checks import source_of
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.numpy_archive import read_npz, write_npz
-from pilotage.environments.control import CONTROL_ENVS, EXPERTS, collect, control_env, control_expert
+from pilotage.environments.control import collect, control_env, control_expert, demonstration_modules
 from pilotage.environments.control.drawing import GroundPlan
 from pilotage.policies.control.policy import ActionPolicy
 from pilotage.rollouts.control import evaluate, starts_of
@@ -29,44 +30,48 @@ from pilotage.types import ControlPolicy
 if TYPE_CHECKING:
     import gymnasium
 
-MEASURES: Mapping[str, tuple[str, ...]] = {"push-t": ("coverage",), "block-push-goals": ("completed", "result")}
-"""Numbers of a world's info that are reported, beside success and reward."""
-GOALS: Mapping[str, tuple[int, ...]] = {"block-push-goals": (0, 1, 3, 4), "lattice-goals": (0, 1)}
-"""Entries of the state that a goal of the world speaks of, in the order in which the world gives them."""
-
-
-PLACES: Mapping[str, tuple[int, int]] = {"pillar": (0, 1), "ring": (0, 1), "lattice": (0, 1), "block-push": (6, 7)}
-"""Entries of the state that say where on its map the acting body is, by the beginning of the world's name."""
-
 
 class World:
     """Where policies act, and from which starts they are judged."""
 
     def __init__(self, config: ImitationConfig) -> None:
         self.config = config
-        self.goal_entries = GOALS.get(config.world) if config.goal_steps else None
 
-    def evaluate(self, policy: ActionPolicy, films: int = 0, keep: bool = False) -> Evaluation:
-        """Every declared episode once; the first `films` of them are filmed. keep: whether to keep all trajectories."""
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """What the environment says of itself, by name: measures, goal_dims, place_dims; None where it says nothing."""
+        env = self.make()
+        try:
+            return {name: getattr(env.unwrapped, name, None) for name in ("measures", "goal_dims", "place_dims")}
+        finally:
+            env.close()
+
+    @property
+    def goal_entries(self) -> Sequence[int] | None:
+        """Entries of the state that a goal speaks of, in the order in which the environment gives them."""
+        return self.facts["goal_dims"] if self.config.goal_steps else None
+
+    def evaluate(self, policy: ActionPolicy, videos: int = 0, keep: bool = False) -> Evaluation:
+        """Every declared episode once; the first `videos` of them are filmed. keep: keep all trajectories."""
         config = self.config
-        seen = range(min(films, config.evaluation_episodes))
+        seen = range(min(videos, config.evaluation_episodes))
         options = {"render_mode": "rgb_array"} if len(seen) else {}
         return evaluate(
             lambda: self.make(**options),
             self.acting(policy),
             self.starts(),
-            lanes=config.lanes,
+            num_envs=config.num_envs,
             keep=range(config.evaluation_episodes) if keep else (),
-            window=config.observation_steps,
+            window=config.n_obs_steps,
             max_steps=config.evaluation_steps or None,
-            measures=MEASURES.get(config.world, ()),
+            measures=self.facts["measures"] or (),
             frames=seen,
             frame_every=2,
         )
 
     def make(self, **options: Any) -> gymnasium.Env:
         """One environment of this world."""
-        return control_env(self.config.world, **options)
+        return control_env(self.config.env, **options)
 
     def expect_fitting(self, demonstrations: Demonstrations, cameras: Sequence[str]) -> None:
         """Raises UsageError unless this world shows what was demonstrated on and takes such actions."""
@@ -84,9 +89,9 @@ class World:
         there = {name: value.shape[:1] for name, value in shown.items()}
         if any(there.get(name) != size for name, size in wanted.items()) or takes != (demonstrations.action_size,):
             raise UsageError(
-                f"the world {self.config.world} shows {_sizes(there)} and takes actions {list(takes or ())}; "
+                f"the world {self.config.env} shows {_sizes(there)} and takes actions {list(takes or ())}; "
                 f"{source_of(demonstrations.meta)} shows {_sizes(wanted)} and has actions "
-                f"[{demonstrations.action_size}]: give --world the one it was recorded in, or none"
+                f"[{demonstrations.action_size}]: give --env the one it was recorded in, or none"
             )
 
     def starts(self) -> Sequence[Start]:
@@ -99,7 +104,7 @@ class World:
 
     def map(self) -> GroundPlan | None:
         """The map of a flat world; None where there is none to draw paths on."""
-        env = control_env(self.config.world)
+        env = control_env(self.config.env)
         try:
             env.reset(seed=self.config.evaluation_seed)
             plan: GroundPlan | None = env.unwrapped.plan() if self.place_entries else None  # type: ignore[attr-defined]
@@ -110,9 +115,9 @@ class World:
     @property
     def place_entries(self) -> tuple[int, int] | None:
         """Entries of the state that say where on the map the acting body is."""
-        return next((at for name, at in PLACES.items() if self.config.world.startswith(name)), None)
+        return self.facts["place_dims"]
 
-    def save_films(self, happened: Evaluation, folder: Path) -> None:
+    def save_videos(self, happened: Evaluation, folder: Path) -> None:
         """The frames of filmed episodes, one .npz each (frames [n, height, width, 3] uint8), for `pilotage play`."""
         folder.mkdir(parents=True, exist_ok=True)
         for row, frames in happened.frames.items():
@@ -170,15 +175,16 @@ def judged(happened: Evaluation) -> dict[str, float]:
 
 def world_of(config: ImitationConfig) -> World | None:
     """The world that a configuration names; None for "none". Raises UsageError where it cannot be made."""
-    if config.world == "none":
+    if config.env == "none":
         return None
-    control_env(config.world).close()
-    return World(config)
+    world = World(config)
+    world.facts  # noqa: B018  makes one, which refuses what cannot be made
+    return world
 
 
 def expert_demonstrations(config: ImitationConfig, run: Any) -> Demonstrations:
     """What the world's scripted expert shows: an artifact, made once and shared by all arms and seeds."""
-    world = config.demonstrated_in or config.world
+    world = config.expert_env or config.env
     control_expert(world)  # refuses a world without one, before anything is made
     settings = {"world": world, "episodes": config.demonstrations, "seed": config.data_seed}
     folder = run.artifact(make_demonstrations, settings, name=f"demonstrations-{world}", code=expert_sources(world))
@@ -202,6 +208,5 @@ def make_demonstrations(directory: Path, config: Mapping[str, Any]) -> None:
 
 def expert_sources(world: str) -> str:
     """The source on which an expert's demonstrations depend, so that a change of it makes them anew."""
-    names = {CONTROL_ENVS[world][0], *(module for name, (module, _) in EXPERTS.items() if world.startswith(name))}
-    modules = [importlib.import_module(f"{control_env.__module__}.{name}") for name in sorted(names)]
+    modules = [importlib.import_module(name) for name in demonstration_modules(world)]
     return "".join(inspect.getsource(module) for module in (*modules, inspect.getmodule(collect)) if module)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-PieceChoice = str | Callable[..., Any]
-"""A piece by name (`name:option=value`, `module:function`, a mixture `0.5*a+0.5*b`), or the function itself."""
+from pilotage.core.pieces import PieceChoice
+from pilotage.training.options import OptimiserOptions
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,14 @@ class Method:
 
 
 @dataclass(frozen=True)
-class TextConfig(Method):
+class TextConfig(Method, OptimiserOptions):
     """What a method is trained on, with, and for how long."""
 
     task: str = "add"
     """Verifiable text task (add, chain10, countdown, sort, maze, reasoning-gym:NAME); ignored when data is given."""
-    levels: tuple[int, ...] = ()
+    difficulties: tuple[int, ...] = ()
     """Difficulty levels of the task; empty: all of them."""
-    pool: int = 2000
+    num_train_prompts: int = 2000
     """Number of different training prompts."""
     data: str | None = None
     """Questions of your own: JSON Lines, JSON, Parquet or a Hugging Face data set (GSM8K, SVAMP or MATH format)."""
@@ -63,9 +61,9 @@ class TextConfig(Method):
     """Policy: embedded:0.4M, embedded:1M, embedded:1.6M, or a Hugging Face name or folder."""
     adapter: str | None = None
     """PEFT adapter folder, or lora:RANK for a new one."""
-    warm_up: float = 0.3
+    pretrain_to_accuracy: float = 0.3
     """Held-out accuracy (mean over levels) until which an embedded policy is first trained by supervised learning."""
-    warm_up_seed: int = 0
+    pretrain_seed: int = 0
     """Seed of the embedded policy; shared by all arms and seeds of a comparison."""
     engine: str = "auto"
     """What samples: decoder, transformers, vllm; auto: decoder where the architecture allows."""
@@ -75,9 +73,9 @@ class TextConfig(Method):
     """Text around a question of data, such as "{question} Think first."; empty: a request for a boxed answer."""
     test_data: str | None = None
     """Held-out questions; without them a tenth of data, chosen by hash."""
-    prompts: int = 24
+    prompts_per_step: int = 24
     """Prompts per batch."""
-    answers: int = 8
+    group_size: int = 8
     """Answers per prompt (G)."""
     minibatches: int = 1
     """Parts into which a batch is cut, one optimiser step each."""
@@ -89,23 +87,9 @@ class TextConfig(Method):
     """Longest answer in tokens; 0: what the task's longest gold answer needs."""
     temperature: float = 1.0
     """Sampling temperature, of training and evaluation."""
-    lr: float = 1e-4
-    """Learning rate of AdamW."""
-    lr_schedule: str = "constant"
-    """constant, linear or cosine decay to zero."""
-    lr_warm_up: int = 0
-    """Steps over which the learning rate rises from zero."""
-    beta1: float = 0.9
-    """AdamW β₁."""
-    beta2: float = 0.999
-    """AdamW β₂."""
-    weight_decay: float = 0.0
-    """AdamW decoupled weight decay."""
-    grad_clip: float = 1.0
-    """Largest gradient norm; 0: unlimited."""
     critic_lr: float = 1e-3
     """Learning rate of the critic, where a method has one."""
-    critic_warm_up: int = 5
+    critic_warmup_steps: int = 5
     """First steps that train the critic alone, where a method has one."""
     tokens_per_batch: int = 4096
     """Tokens per forward pass; changes memory and time, never the gradient."""
@@ -119,7 +103,7 @@ class TextConfig(Method):
     """Steps between checkpoints."""
     save_rollouts: int = 8
     """Answers written to rollouts.jsonl per step; -1: all of them."""
-    gap_alarm: float = 0.05
+    logprob_gap_warning: float = 0.05
     """Mean difference, in nats per token, between the sampler's and the trainer's log-probabilities that raises an
     alarm."""
     precision: str = "float32"

@@ -24,12 +24,12 @@ from pilotage.training.imitation.trainer import ImitationTrainer, train
 from pilotage.training.schedules import schedule
 
 TINY = (
-    "--demonstrations 4 --validation 0.25 --steps 2 --batch 8 --evaluation-episodes 2 --evaluation-steps 6 --films 0 "
-    "--lanes 2 --log-every 1"
+    "--demonstrations 4 --validation 0.25 --steps 2 --batch 8 --evaluation-episodes 2 --evaluation-steps 6 --videos 0 "
+    "--num-envs 2 --log-every 1"
 )
-SMALL = f"{TINY} --network gpt:width=16,depth=1,heads=2 --observation-steps 5 --chunk 5 --context noised"
+SMALL = f"{TINY} --network gpt:width=16,depth=1,heads=2 --n-obs-steps 5 --chunk-size 5 --context noised"
 
-PLANS = "--executor held:steps=2 --observation-steps 3 --chunk 3"
+PLANS = "--executor held:steps=2 --n-obs-steps 3 --chunk-size 3"
 
 
 class Context:
@@ -71,40 +71,28 @@ def test_the_claims_keep_the_rules_and_their_commands_can_be_read() -> None:
     for command in {arm.command + " " + more for c in claims for arm in c.arms.values() for more in arm.grid or ("",)}:
         name, *options = command.split()
         configure(find_system(name), options)
+    assert len(claims) <= 10
     for claim in claims:
         assert len({len(arm.grid) for arm in claim.arms.values()}) == 1
-        assert claim.unmeasured or claim.cost > 0
+        assert claim.cost > 0
 
 
 @pytest.mark.parametrize("arm", measures.WAYS)
 def test_every_way_of_acting(arm: str, beso: Context, tmp_path: Path) -> None:
     context = beso
-    if arm.startswith("dd"):
-        if arm != "ddim 3":
-            pytest.skip("as ddim 3, longer")
+    if arm == "ddim 3":
         context = Context(f"ddpm-goals {SMALL} --sampler ddim:steps=4", tmp_path / "run")
     numbers = measures.acting(arm, 0, context)
-    assert {"result", "reward", "conditional ratio", "at least 0.9"} <= set(numbers)
+    assert {"result", "reward"} <= set(numbers)
     weight = measures.WAYS[arm].get("goal_weight", 2.0)
     steps = measures.WAYS[arm].get("steps", 3)
-    passes = 2 * steps - 1 if arm in ("heun", "dpm_solver_2s") else steps
-    assert numbers["calls"] == passes * (1 if weight in (0.0, 1.0) else 2)
+    assert numbers["calls"] == steps * (1 if weight in (0.0, 1.0) else 2)
 
 
 def test_as_trained_is_the_trainings_own_evaluation(beso: Context) -> None:
     result = beso.train().metrics
     assert {"evaluation/result", "evaluation/reward", "evaluation/result/best"} <= set(result)
     assert measures.acting("beso", 0, beso)["steps"] == result["evaluation/steps"]
-
-
-def test_chance_is_a_half(beso: Context) -> None:
-    assert measures.chance("chance", 0, beso) == {"conditional ratio": 0.5}
-    assert "result" in measures.chance("weight 0", 0, beso)
-
-
-def test_spread_has_all_numbers(beso: Context) -> None:
-    numbers = measures.spread("lowest", 0, beso)
-    assert numbers["result"] == min(numbers["ddim_sigma exponential 3"], numbers["euler exponential 3"])
 
 
 def test_orders_are_counted_from_one_start_at_a_time() -> None:
@@ -126,18 +114,6 @@ def test_orders_of_the_oracle_and_of_policies(beso: Context) -> None:
     assert set(measures.orders("beso", 0, beso)) == {"entropy", "success"}
 
 
-def test_the_time_of_a_decision(beso: Context) -> None:
-    numbers = measures.latency("10 steps", 0, beso)
-    assert numbers["calls"] == 20
-    assert numbers["log per pass"] == pytest.approx(math.log(numbers["milliseconds"] / 20))
-
-
-def test_routes_of_the_lattice(tmp_path: Path) -> None:
-    pytest.importorskip("mujoco", reason="the lattice needs pilotage[robots]")
-    command = f"beso {SMALL} --world lattice-goals --demonstrated-in lattice-play --demonstrations 2 --validation 0.5"
-    assert set(measures.lattice_routes("beso", 0, Context(command, tmp_path / "run"))) == {"entropy", "success"}
-
-
 @pytest.mark.parametrize(
     ("name", "changes", "calls"), [("gcbc", "", 1), ("c-bet", "", 1), ("lmp", PLANS, 3), ("ril", PLANS, 3)]
 )
@@ -152,7 +128,7 @@ def test_a_policy_that_plans_acts_from_its_run_and_refuses_other_executors(name:
     command = f"{name} {TINY} --network residual_mlp:width=16,depth=1"
     context = Context(f"{command} {PLANS}", tmp_path / "run")
     assert measures.acting("plans", 0, context)["result"] == context.train().metrics["evaluation/result"]
-    for number, wrong in enumerate(("--executor receding", "--chunk 5")):
+    for number, wrong in enumerate(("--executor receding", "--chunk-size 5")):
         with pytest.raises(UsageError, match="--executor held"):
             Context(f"{command} {PLANS} {wrong}", tmp_path / f"wrong {number}").train()
 
@@ -162,7 +138,7 @@ def test_a_policy_that_plans_acts_from_its_run_and_refuses_other_executors(name:
 
 @pytest.mark.parametrize(("shows", "entries"), [("asked", 4), ("all", 30)])
 def test_goals_show_the_blocks_or_the_whole_state(shows: str, entries: int, tmp_path: Path) -> None:
-    context = Context(f"beso {SMALL} --goal-shows {shows}", tmp_path / "run")
+    context = Context(f"beso {SMALL} --goal-mask {shows}", tmp_path / "run")
     config = context.configuration()
     with Run.create(tmp_path / "run", system="beso", config=config_to_dict(config), seed=0) as run:
         trainer = ImitationTrainer(config, run)
@@ -199,10 +175,10 @@ def test_the_policy_of_a_run_acts_with_its_context(beso: Context) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("--context dirty", "noised or clean"),
-        ("--goal-shows some", "asked or all"),
+        ("--context dirty", "there are clean, noised"),
+        ("--goal-mask some", "asked or all"),
         ("--head regression", "needs --head denoiser"),
-        ("--demonstrated-in nowhere", "no scripted expert"),
+        ("--expert-env nowhere", "no scripted expert"),
     ],
 )
 def test_what_does_not_fit(options: str, said: str, tmp_path: Path) -> None:

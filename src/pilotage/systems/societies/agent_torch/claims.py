@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion, better
 from pilotage.systems.societies.agent_torch import measures
 
 WAVE = "agent-torch --series nyc --agents 41684 --horizon 4 --steps 25"
-INVENTED = "agent-torch"
 FORECAST_ARMS = {
     "none": f"{WAVE} --behaviour none",
     "rule": f"{WAVE} --behaviour rule",
@@ -28,27 +27,20 @@ FORECAST_ARMS = {
 }
 
 
-def _claim(name: str, statement: str, source: str, metric: str, *arms: str, **more: Any) -> Claim:
-    """Claim on the invented city; with two arms the first has less of the metric."""
-    given: dict[str, Any] = {"criterion": Criterion("better"), "arms": dict.fromkeys(arms, INVENTED), **more}
-    given["arms"] = {arm: Arm(command) for arm, command in given["arms"].items()}
-    return Claim(name, statement, source, metric=metric, **given)
-
-
-def _less(name: str, statement: str, source: str, metric: str, of: str, against: str, **more: Any) -> Claim:
-    """Claim that the arm `of` has less of the metric than `against`."""
-    return _claim(name, statement, source, metric, against, of, compare=(of, against), higher_is_better=False, **more)
+def _invented(*arms: str) -> dict[str, Arm]:
+    """Return arms on the invented city, whose measures tell them apart by name."""
+    return dict.fromkeys(arms, Arm("agent-torch"))
 
 
 def _forecast(name: str, other: str, words: str, source: str, **more: Any) -> Claim:
-    return _less(
+    """Return the claim that aligned archetypes forecast better than another arm."""
+    return better(
         f"forecast: {name}",
         f"Four weeks ahead, aligned archetypes have a lower weighted interval score than {words}.",
         source,
+        {arm: Arm(FORECAST_ARMS[arm]) for arm in ("aligned", other)},
         "log_wis",
-        "aligned",
-        other,
-        arms={arm: FORECAST_ARMS[arm] for arm in (other, "aligned")},
+        higher_is_better=False,
         measure=measures.wave,
         unit="forecast origin",
         n=6,
@@ -59,13 +51,13 @@ def _forecast(name: str, other: str, words: str, source: str, **more: Any) -> Cl
 
 
 CLAIMS = [
-    _claim(
+    Claim(
         "planted R comes back",
         "A hundred steps of Adam through every day recover eight planted weeks of R within 5 % on average.",
         "section on calibration",
+        _invented("gradient"),
         "mean_within_5_percent",
-        "gradient",
-        criterion=Criterion("exact"),
+        Criterion("exact"),
         measure=measures.recovery,
         unit="planted series",
         primary=True,
@@ -78,40 +70,37 @@ CLAIMS = [
         "abstract; table of forecast errors",
         primary=True,
     ),
-    _claim(
+    Claim(
         "the whole city in minutes",
         "8,336,817 agents live 60 days in 3 minutes of one processor, without gradients.",
         "abstract",
+        _invented("full"),
         "60_days_in_3_minutes",
-        "full",
-        criterion=Criterion("exact"),
+        Criterion("exact"),
         measure=measures.speed,
         unit="repetition",
         primary=True,
         cost=45.0,
         note="Seconds depend on the processor that the document names.",
     ),
-    _less(
+    better(
         "gradients over CMA-ES",
         "At a hundred simulations each, Adam recovers R with a smaller error than CMA-ES.",
         "section on calibration",
+        _invented("gradient", "cma"),
         "error",
-        "gradient",
-        "cma",
-        arms=dict.fromkeys(("gradient", "cma"), INVENTED),
+        higher_is_better=False,
         measure=measures.recovery,
         unit="planted series",
         cost=30.0,
     ),
-    _claim(
+    Claim(
         "archetypes: finer is nearer",
         "The more kinds of people are told apart (1, 6, 30), the nearer the curve is to asking each of 2,000 people.",
         "section on archetypes",
+        _invented("kinds", "ages", "one"),
         "error",
-        "kinds",
-        "ages",
-        "one",
-        criterion=Criterion("rank", 0.5),
+        Criterion("rank", 0.5),
         measure=measures.archetypes,
         unit="city",
         n=8,
@@ -120,23 +109,23 @@ CLAIMS = [
     _forecast("aligned over unaligned", "archetypes", "those taken at their word", "section on alignment"),
     _forecast("aligned over a rule", "rule", "a rule by cases", "table of forecast errors"),
     _forecast("aligned over persistence", "persistence", "the last known week again", "baseline added here"),
-    _less(
+    better(
         "counterfactual: isolation two weeks earlier",
         "In the invented city, isolation as of two weeks later lowers cases of the known weeks.",
         "section on counterfactuals",
+        _invented("earlier", "as it was"),
         "log_cases",
-        "earlier",
-        "as it was",
+        higher_is_better=False,
         measure=measures.earlier,
         cost=30.0,
     ),
-    _less(
+    better(
         "unemployment: behaviour over a constant",
         "Month by month left out, a regression tied over time on scripted behaviour errs less than a level alone.",
         "table of forecast errors",
+        _invented("behaviour", "constant"),
         "mae",
-        "behaviour",
-        "constant",
+        higher_is_better=False,
         measure=measures.unemployment,
         unit="borough",
         cost=1.0,
