@@ -47,7 +47,11 @@ def estimate_cost(config: EpidemicConfig) -> Mapping[str, Any]:
 def forecast(config: EpidemicConfig, run: Path, weeks: int = 4, seeds: int = 10) -> dict[str, Any]:
     """Forecast the weeks after the last observed one from the calibrated values: median, 50 % and 95 % intervals.
 
-    weeks: number of weeks. seeds: number of simulations.
+    Args:
+        config: configuration of the run.
+        run: directory of the run.
+        weeks: number of weeks.
+        seeds: number of simulations.
     """
     if weeks < 1 or seeds < 1:
         raise UsageError(f"expected a week and a seed or more, got {weeks} and {seeds}")
@@ -71,7 +75,11 @@ def calibrate(
 ) -> dict[str, Any]:
     """Calibrate the observed weeks again by another method and compare its loss with that of the run.
 
-    method: adam, cma (CMA-ES) or abc (rejection). simulations: number of simulations of the method.
+    Args:
+        config: configuration of the run.
+        run: directory of the run.
+        method: adam, cma (CMA-ES) or abc (rejection).
+        simulations: number of simulations of the method, 20 or more.
     """
     if simulations < 20:
         raise UsageError(f"{simulations} simulations are too few; give 20 or more")
@@ -109,9 +117,14 @@ def counterfactual(
 ) -> dict[str, Any]:
     """Simulate the calibrated weeks with one thing changed: effects paired by seed, with 95 % intervals.
 
-    change: frozen: behaviour at its mean over the weeks; nobody: no agent isolates; earlier: isolation starts `by`
-    weeks earlier; transmission: R times `by`; pathogen: fatality times `by` and a constant R at its mean, behaviour
-    unchanged. by: see change. seeds: number of pairs; five or more for a verdict.
+    Args:
+        config: configuration of the run.
+        run: directory of the run.
+        change: frozen: behaviour at its mean over the weeks; nobody: no agent isolates; earlier: isolation starts `by`
+            weeks earlier; transmission: R times `by`; pathogen: fatality times `by` and a constant R at its mean,
+            behaviour unchanged.
+        by: size of the change.
+        seeds: number of pairs; five or more for a verdict.
     """
     if seeds < 2:
         raise UsageError(f"{seeds} pairs give no interval; give 2 or more, and 5 or more for a verdict")

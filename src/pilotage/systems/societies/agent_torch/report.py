@@ -10,19 +10,18 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from pilotage.charts.charts import line_chart
-from pilotage.charts.curves import Curve
-from pilotage.charts.panels import Exchange, Panel
+from pilotage.charts.charts import Line, line_chart
+from pilotage.charts.panels import Panel, Transcript
 from pilotage.core.errors import UsageError
-from pilotage.runs.reader import RunRecord, lines_of
+from pilotage.runs.reader import RunRecord, read_log
 
 CURVES, UNEMPLOYMENT = "curves.json", "unemployment.json"
 FORMAT = 1
 REPORTED, CALIBRATED, FORECAST = 0, 1, 2
-"""Colours and dashes of the lines of an epidemic."""
+"""Series of the lines of an epidemic."""
 PUBLISHED, FITTED, PREDICTED, CONSTANT = 0, 1, 2, 3
-"""Colours and dashes of the lines of unemployment."""
-MAX_EXCHANGES = 6
+"""Series of the lines of unemployment."""
+MAX_TRANSCRIPTS = 6
 
 
 def panels(run: RunRecord) -> list[Panel]:
@@ -56,8 +55,8 @@ def panels(run: RunRecord) -> list[Panel]:
     ]
     if (rates := _unemployment(run.directory)) is not None:
         found.append(rates)
-    if exchanges := _exchanges(run):
-        found.append(Panel("answers", "Answers", "Some questions with one of their answers.", exchanges=exchanges))
+    if transcripts := _transcripts(run):
+        found.append(Panel("answers", "Answers", "Some questions with one of their answers.", transcripts=transcripts))
     return found
 
 
@@ -74,25 +73,22 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _chart(reported: NDArray[Any], simulated: dict[str, NDArray[Any]], observed: int, place: str) -> Markup:
     """Draw weekly cases; weeks count from 1."""
     x = np.arange(1, len(reported) + 1, dtype=float)
-    none = np.full(len(x), np.nan)
 
-    def part(name: str, weeks: slice) -> Curve:
-        return Curve(name, x[weeks], *(simulated[end][weeks] for end in ("median", "low", "high")))
+    def part(name: str, weeks: slice, series: int) -> Line:
+        median, low, high = (simulated[end][weeks] for end in ("median", "low", "high"))
+        return Line(name, x[weeks], median, (low, high), series)
 
-    lines = [
-        (REPORTED, Curve("reported", x, reported, none, none)),
-        (CALIBRATED, part("observed weeks", slice(0, observed))),
-    ]
+    lines = [Line("reported", x, reported, series=REPORTED), part("observed weeks", slice(0, observed), CALIBRATED)]
     if observed < len(x):
-        lines.append((FORECAST, part("forecast", slice(observed, None))))
+        lines.append(part("forecast", slice(observed, None), FORECAST))
     return line_chart(lines, x_label="week", y_label=f"weekly cases, {place}")
 
 
-def _exchanges(run: RunRecord) -> tuple[Exchange, ...]:
-    lines = [line for line in lines_of(run.directory / "rollouts.jsonl") if "completion" in line and "who" in line]
+def _transcripts(run: RunRecord) -> tuple[Transcript, ...]:
+    lines = [line for line in read_log(run.directory / "rollouts.jsonl") if "completion" in line and "who" in line]
     return tuple(
-        Exchange(str(e["who"]), int(e["step"]), str(e["prompt"]), str(e["completion"]), str(e.get("model", "")))
-        for e in lines[:MAX_EXCHANGES]
+        Transcript(str(e["who"]), int(e["step"]), str(e["prompt"]), str(e["completion"]), str(e.get("model", "")))
+        for e in lines[:MAX_TRANSCRIPTS]
     )
 
 
@@ -128,12 +124,12 @@ def _unemployment(directory: Path) -> Panel | None:
 def _rates_chart(kept: Any, place: int, observed: int, name: str) -> Markup:
     """Draw unemployment; months count from 1."""
     published = np.array(kept["published"], dtype=float)[:, place]
-    x, none = np.arange(1, len(published) + 1, dtype=float), np.full(len(published), np.nan)
+    x = np.arange(1, len(published) + 1, dtype=float)
     side = {end: np.array(kept["simulated"]["behaviour"][end])[:, place] for end in ("median", "low", "high")}
     flat = np.array(kept["simulated"]["constant"]["median"])[:, place]
-    lines = [(PUBLISHED, Curve("published", x, published, none, none))]
-    for index, word, part in ((FITTED, "fitted", slice(0, observed)), (PREDICTED, "forecast", slice(observed, None))):
+    lines = [Line("published", x, published, series=PUBLISHED)]
+    for series, word, part in ((FITTED, "fitted", slice(0, observed)), (PREDICTED, "forecast", slice(observed, None))):
         if len(x[part]):
-            lines.append((index, Curve(word, x[part], *(side[end][part] for end in ("median", "low", "high")))))
-    lines.append((CONSTANT, Curve("behaviour constant", x, flat, none, none)))
+            lines.append(Line(word, x[part], side["median"][part], (side["low"][part], side["high"][part]), series))
+    lines.append(Line("behaviour constant", x, flat, series=CONSTANT))
     return line_chart(lines, x_label="month", y_label=f"unemployment in %, {name}")

@@ -146,8 +146,12 @@ def unemployment(
     beside the same with constant behaviour, and without the stimulus of December 2020 and March 2021. The report of
     the run shows the result.
 
-    seeds: number of pairs of simulations; five or more for a verdict. cases: cases of held-out months. carried: the
-    mean of the last four observed weeks; reported: the reported ones, which no forecast of the future has.
+    Args:
+        config: configuration of the run.
+        run: directory of the run.
+        seeds: number of pairs of simulations; five or more for a verdict.
+        cases: cases of held-out months. carried: the mean of the last four observed weeks; reported: the reported
+            ones, which no forecast of the future has.
     """
     if config.series is None:
         raise UsageError("an invented city has no published rates; run with --series nyc")

@@ -25,8 +25,8 @@ from pilotage.types import Item, Sampling, Task
 
 
 @dataclass(frozen=True)
-class WarmUp:
-    """How an embedded policy is warmed up."""
+class Pretraining:
+    """Settings of the supervised training of an embedded policy."""
 
     size: str
     task: str
@@ -43,12 +43,12 @@ class WarmUp:
     """Size of the pool of training items."""
 
 
-class WarmUpError(RuntimeError):
+class PretrainingError(RuntimeError):
     """The accuracy asked for was not reached within the step limit."""
 
 
 def supervised_batch(policy: LanguagePolicy, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids, labels), both [B, L]: prompt, solution, one end-of-sequence token, of which the last two are trained.
+    """Return (ids, labels), both [batch, token]: prompt, solution and end-of-sequence token; the last two are trained.
 
     Padding stands on the right, where causal attention never looks: no mask is needed."""
     rows = []
@@ -66,28 +66,37 @@ def supervised_batch(policy: LanguagePolicy, items: Sequence[Item]) -> tuple[tor
 
 
 def slug(name: str) -> str:
-    """A task's name as it may stand in a file name."""
+    """Return a task's name as it may stand in a file name."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
 
 
-def warm_up_sources(task: Task) -> str:
-    """The source code on which a warmed-up policy depends, so that a change of it makes the artifact anew."""
-    modules = [inspect.getmodule(warm_up), embedded, inspect.getmodule(type(task))]
+def pretraining_sources(task: Task) -> str:
+    """Return the source code on which a pretrained policy depends; a change of it makes the artifact again."""
+    modules = [inspect.getmodule(pretrain), embedded, inspect.getmodule(type(task))]
     return "".join(inspect.getsource(module) for module in modules if module is not None)
 
 
 def make_base(directory: Path, config: Mapping[str, Any]) -> None:
-    """The maker of the artifact: a warmed-up embedded policy in `directory`, with how it did in `warm_up.json`."""
-    settings = WarmUp(**{**config, "levels": tuple(config["levels"])})
-    done = warm_up(settings, text_task(settings.task, settings.levels), directory)
-    (directory / "warm_up.json").write_text(json.dumps(done, indent=2))
+    """Write a pretrained embedded policy into `directory`, and its accuracy into `pretraining.json`."""
+    settings = Pretraining(**{**config, "levels": tuple(config["levels"])})
+    done = pretrain(settings, text_task(settings.task, settings.levels), directory)
+    (directory / "pretraining.json").write_text(json.dumps(done, indent=2))
 
 
-def warm_up(settings: WarmUp, task: Any, folder: Path) -> dict[str, float]:
-    """Trains a fresh embedded policy on gold solutions and saves it to `folder`.
+def pretrain(settings: Pretraining, task: Any, folder: Path) -> dict[str, float]:
+    """Train a fresh embedded policy on gold solutions and save it to `folder`.
 
-    task: a Task with `vocabulary` and the `weights` of its levels, towards the easy ones: a graded profile.
-    Returns steps, seconds and held-out accuracy, mean and by level. Raises WarmUpError past `most_steps`."""
+    Args:
+        settings: how it is trained, and to what accuracy.
+        task: a `Task` with `vocabulary` and `weights`, the share of training items by level.
+        folder: where the policy is written.
+
+    Returns:
+        Steps, seconds, and held-out accuracy, mean and by level.
+
+    Raises:
+        PretrainingError: when `settings.most_steps` do not suffice.
+    """
     began = time.perf_counter()
     policy = tiny_policy(settings.size, task.vocabulary, settings.seed)
     optimiser = torch.optim.AdamW(
@@ -99,7 +108,7 @@ def warm_up(settings: WarmUp, task: Any, folder: Path) -> dict[str, float]:
     weights = np.array([task.weights[level] for level in task.levels])
     checks = task.pool(64 * len(task.levels), "held_out", settings.seed + 1)
     accuracy: dict[str, float] = {}
-    with Progress(settings.most_steps, f"warming up {settings.size} on {settings.task}") as progress:
+    with Progress(settings.most_steps, f"pretraining {settings.size} on {settings.task}") as progress:
         for step in range(1, settings.most_steps + 1):
             chosen = generator.choice(len(task.levels), size=settings.batch, p=weights / weights.sum())
             items = [by_level[task.levels[i]][generator.integers(len(by_level[task.levels[i]]))] for i in chosen]
@@ -110,9 +119,10 @@ def warm_up(settings: WarmUp, task: Any, folder: Path) -> dict[str, float]:
                 if accuracy["held_out/accuracy"] >= settings.accuracy:
                     policy.save(folder)
                     return {**accuracy, "steps": step, "seconds": time.perf_counter() - began}
-    raise WarmUpError(
+    raise PretrainingError(
         f"the policy {settings.size} on {settings.task} reached {accuracy.get('held_out/accuracy', 0.0):.2f} after "
-        f"{settings.most_steps} steps, not {settings.accuracy}: ask for less (--pretrain-to-accuracy), easier levels, a larger model"
+        f"{settings.most_steps} steps, not {settings.accuracy}: ask for less (--pretrain-to-accuracy), easier "
+        f"levels, a larger model"
     )
 
 
@@ -127,7 +137,7 @@ def _supervised_step(policy: LanguagePolicy, optimiser: torch.optim.Optimizer, i
 
 
 def measure(policy: LanguagePolicy, task: Task, items: Sequence[Item], seed: int) -> dict[str, float]:
-    """Accuracy at temperature 1, one answer per item."""
+    """Return the accuracy at temperature 1, from one answer per item."""
     engine = build_engine("auto", policy.model, policy.tokenizer)
     return held_out(
         engine,
