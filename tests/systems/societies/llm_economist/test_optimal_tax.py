@@ -4,7 +4,7 @@ import torch
 
 from pilotage.core.errors import UsageError
 from pilotage.environments.economy.tax_schedule import FLAT, SEVEN, THREE, federal_schedule
-from pilotage.planning.box_search import ascend, cma_es, enumerate_grid, hill_climb, pattern_search
+from pilotage.planning.box_search import ascend, cma_es, enumerate_grid, pattern_search
 from pilotage.systems.societies.llm_economist.env.population import GB2, population_of
 from pilotage.systems.societies.llm_economist.env.tax_game import TaxGame
 from pilotage.systems.societies.llm_economist.optimal_tax import (
@@ -120,8 +120,6 @@ def test_searches_come_near_the_optimum(solved):
     game, optimum = solved
     start = torch.full((3,), 50.0, dtype=torch.float64)
     assert pattern_search(game.score, start, evaluations=20).value > 0.99 * optimum.value
-    climbs = [hill_climb(game.score, start, generator(s)).value / optimum.value for s in range(5)]
-    assert sum(climbs) / 5 > 0.97
     evolved = cma_es(game.score, start, generator(), evaluations=200)
     assert evolved.value > 0.998 * optimum.value  # between tens it may be above 1
     smooth = ascend(lambda rates: game.relaxed_score(rates, 1.0), start[None], steps=60)
