@@ -169,7 +169,7 @@ def test_the_most_voted_candidates_change_is_made() -> None:
 
     planner = elect(script, world, candidates=3, log=said.append)
     delta = json.loads(planner.reply(state()))["DELTA"]
-    assert planner.leader == min(int(line["agent"].split()[1]) for line in said if line["agent"].startswith("cand"))
+    assert planner.leader == int(min(line["agent"].split()[1] for line in said if line["agent"].startswith("cand")))
     assert delta[1:] == [10, 0]
     assert {line["agent"].split()[0] for line in said} == {"candidate", "voter"}
 

@@ -23,7 +23,7 @@ from pilotage.systems.societies.llm_economist.env.workers import WorkerObservati
 from pilotage.systems.societies.llm_economist.prompts import WORKER
 
 try:
-    from pydantic import BaseModel, Field
+    from pydantic import BaseModel, ConfigDict, Field
 except ModuleNotFoundError as error:
     raise UsageError("a language model as a service needs the extra llm: pip install 'pilotage[llm]'") from error
 
@@ -33,13 +33,10 @@ DISCONTENT = 0.5
 """Factor r of the paper on the utility of a worker who is not content."""
 
 
-class WorkerReply(BaseModel):
-    """Answer of a worker."""
-
+class _WorkerReply(BaseModel):  # without a docstring, which would become part of the requests
+    model_config = ConfigDict(title="Answer")
     hours: float = Field(ge=0, le=168)
-    """Weekly hours."""
     satisfied: bool
-    """Whether the worker is content with the policy."""
 
 
 class ServiceWorkers:
@@ -108,7 +105,7 @@ class ServiceWorkers:
             )
             for one, draw in asked
         ]
-        answers = structured(self.service, requests, WorkerReply, self._fallback)
+        answers = structured(self.service, requests, _WorkerReply, self._fallback)
         hours: dict[tuple[int, int], tuple[int, float]] = {}
         for key, found in zip(asked, answers, strict=True):
             self.counts[f"workers/{found.how}"] += 1
@@ -152,7 +149,7 @@ class ServiceWorkers:
     @staticmethod
     def _fallback(request: ChatRequest, reason: str) -> Any:
         del request, reason
-        return WorkerReply(hours=0, satisfied=True)
+        return _WorkerReply(hours=0, satisfied=True)
 
     def _prompt(self, one: int, view: WorkerObservation) -> str:
         pay, rates = float(self.archetypes.skill[one]), view.rates

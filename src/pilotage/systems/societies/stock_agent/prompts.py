@@ -119,13 +119,13 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 class Reply(BaseModel):
-    """Reply of a trader, without further fields."""
+    """Reply of a trader. The docstrings of replies are part of the requests to the model."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class OrderReply(Reply):
-    """Reply with one order, or none."""
+    """One order, or none."""
 
     action: Literal["buy", "sell", "no"]
     stock: str = ""
@@ -137,7 +137,7 @@ class OrderReply(Reply):
 
 
 class LoanReply(Reply):
-    """Reply with one loan, or none."""
+    """One loan, or none."""
 
     loan: Literal["yes", "no"]
     type: Whole = 0
@@ -147,7 +147,7 @@ class LoanReply(Reply):
 
 
 class ForecastReply(Reply):
-    """Reply with the actions that the trader expects to take on the next day."""
+    """What the trader expects to do tomorrow."""
 
     buy: list[str] = []
     """Names of stocks."""
@@ -156,7 +156,7 @@ class ForecastReply(Reply):
 
 
 class PostReply(Reply):
-    """Reply with a message for the forum; an empty text is no message."""
+    """A message for the forum; an empty text is no message."""
 
     text: str = ""
     sentiment: dict[str, Annotated[Number, Field(ge=-1, le=1)]] = {}
