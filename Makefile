@@ -7,7 +7,7 @@ SEEDS ?= 5
 ARMS ?= grpo gtpo bnpo
 DEMO ?= runs/demo
 # One batch size for all arms, and a task that two cores learn in minutes.
-DEMO_OPTIONS ?= --levels 1,2,3 --prompts 16 --answers 8 --steps 30 --evaluate-every 10
+DEMO_OPTIONS ?= --difficulties 1,2,3 --prompts-per-step 16 --group-size 8 --steps 30 --evaluate-every 10
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

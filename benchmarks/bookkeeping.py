@@ -73,7 +73,7 @@ def measure(quick: bool) -> Iterator[Figure]:
         [Side("benchmarks.bookkeeping:steps", {**rows, "between": between})],
         threads=1,
         rounds=1,
-        warm_up=0,  # a repetition is as long as twenty steps, in which the first hardly counts
+        pretrain_to_accuracy=0,  # a repetition is as long as twenty steps, in which the first hardly counts
     )
     names = sorted(name for name in readings[0] if name.startswith("spent_"))
     parts = ", ".join(

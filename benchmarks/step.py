@@ -84,13 +84,13 @@ def trainer_of(run: Any, config: Any, *, width: int, natural: bool, size: str) -
     from pilotage.training.language import trainer as text
 
     policy = LanguagePolicy(workload.qwen2(size), workload.tokenizer(), "benchmark")
-    task = _Task(config.prompts, width)
+    task = _Task(config.prompts_per_step, width)
     with (
         mock.patch.object(text, "make_task", return_value=task),
         mock.patch.object(text.text_models, "make_policy", return_value=policy),
     ):
         trainer = text.TextTrainer(config, run)
-    limits = workload.lengths(config.prompts * config.answers, config.max_tokens, natural)
+    limits = workload.lengths(config.prompts_per_step * config.group_size, config.max_tokens, natural)
     trainer.engine = _Ends(trainer.engine, limits.tolist())
     return trainer
 
@@ -99,8 +99,13 @@ def configuration(prompts: int, answers: int, length: int, **changes: Any) -> An
     """Plain GRPO, one update a batch, every answer of `length` tokens at most."""
     from pilotage.training.language.config import TextConfig
 
-    size = {"prompts": prompts, "answers": answers, "max_tokens": length, "pool": prompts}
-    return TextConfig(**{**size, "lr": LR, "warm_up": 0.0, **changes})
+    size = {
+        "prompts_per_step": prompts,
+        "group_size": answers,
+        "max_tokens": length,
+        "num_train_prompts": prompts,
+    }
+    return TextConfig(**{**size, "lr": LR, "pretrain_to_accuracy": 0.0, **changes})
 
 
 def ours(turn: Turn, *, prompts: int, answers: int, length: int, width: int, natural: bool, size: str = "1.6M") -> None:

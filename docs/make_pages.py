@@ -23,9 +23,11 @@ from pilotage.cli.console import fit  # noqa: E402
 from pilotage.cli.help import option_groups, own_choices  # noqa: E402
 from pilotage.cli.listing import count_verdicts  # noqa: E402
 from pilotage.cli.show import AT_THE_EDGE, describe_difference, edges_of, measured_claims  # noqa: E402
+from pilotage.core.claims import Claim  # noqa: E402
 from pilotage.core.configuration import describe_type, field_types, option  # noqa: E402
+from pilotage.core.docstrings import field_docs  # noqa: E402
 from pilotage.core.registry import all_systems, find_claims, find_reproduction  # noqa: E402
-from pilotage.core.system import Claim, System, field_docs  # noqa: E402
+from pilotage.core.system import System  # noqa: E402
 from pilotage.core.text import number  # noqa: E402
 
 BEGIN, END = "<!-- systems: made by docs/make_pages.py -->", "<!-- end of systems -->"

@@ -1,7 +1,7 @@
 """Pilotage: published policy-learning systems on one small core.
 
-`pilotage.run`, `pilotage.compare` and `pilotage.load` are the Python way; `pilotage.core.registry` finds systems.
-Importing this package imports no torch: each function loads what it needs when it is called.
+`pilotage.run`, `pilotage.compare` and `pilotage.load` do what the commands of the same name do;
+`pilotage.core.registry` finds systems. Importing this package imports no torch.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def run(system: str, *, seed: int = 0, directory: str | Path | None = None, **op
     """Run one system and return its result.
 
     Args:
-        system: its name, as in `pilotage list`.
-        seed: of every random stream.
-        directory: where the run is kept; `runs/…` when None. A run that was interrupted there is continued.
-        options: fields of the system's configuration, as Python values. A slot takes a function:
+        system: the name of the system, as in `pilotage list`.
+        seed: seed of all random number generators.
+        directory: where to keep the run; None: `runs/…`. A run that was interrupted there is continued.
+        options: fields of the system's configuration, as Python values. A slot also takes a function:
             `pilotage.run("grpo", advantage=my_advantage, steps=50)`.
 
     Raises:
@@ -40,7 +40,7 @@ def run(system: str, *, seed: int = 0, directory: str | Path | None = None, **op
 
 
 def load(run: str | Path) -> Any:
-    """The trained policy of a finished run, ready to use: `pilotage.load(result.run)`."""
+    """Return the trained policy of a finished run, ready to use: `pilotage.load(result.run)`."""
     from pilotage.experiments.launch import load_policy
 
     return load_policy(Path(run))
@@ -55,7 +55,7 @@ def compare(
 
     Args:
         arms: command lines such as "grpo" or "bnpo --advantage mvar", by name or in order.
-        seeds: how many, or which.
+        seeds: the number of seeds, or the seeds.
         options: `metric`, `out`, `workers`, as in `pilotage.experiments.compare`.
 
     Returns:

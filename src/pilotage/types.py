@@ -6,18 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from pilotage.core.stateful import Stateful
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
-
-
-class Stateful(Protocol):
-    """Whatever a checkpoint must hold: nested dictionaries and lists of tensors, numbers, strings, None."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 # ---- text: tasks and items -------------------------------------------------------------------------------------------

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from pilotage.cli import main
-from pilotage.core import registry as catalogue
+from pilotage.core import registry
 
 HERE = Path(__file__).resolve().parent
 POINTS = {
     "pilotage.systems": [EntryPoint("fake", "fake_systems:SYSTEM", "pilotage.systems")],
     "pilotage.claims": [EntryPoint("fake-pilot", "fake_systems:CLAIMS", "pilotage.claims")],
-    "pilotage.pieces": [EntryPoint("advantage.mine", "fake_systems:forecast", "pilotage.pieces")],
+    "pilotage.pieces": [EntryPoint("advantage.mine", "fake_systems:mine", "pilotage.pieces")],
 }
 
 Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
-def _fake_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _fake_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(HERE))
-    monkeypatch.setattr(catalogue, "entry_points", lambda group: POINTS.get(group, []))
+    monkeypatch.setattr(registry, "entry_points", lambda group: POINTS.get(group, []))
+    registry.all_pieces.cache_clear()
     monkeypatch.chdir(tmp_path)
+    yield
+    registry.all_pieces.cache_clear()
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pilotage.core.system import Arm, Card, Claim, Criterion, Paper, Result, System
+from pilotage.core.claims import Arm, Claim, Criterion
+from pilotage.core.system import Card, Paper, Result, System
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Config(Training):
-    advantage: str | Callable[..., Any] = "plain"
+    advantage: str | Callable[..., Any] = "mine"
     """The advantage."""
     judge: Callable[..., Any] | None = None
     """A function that judges."""
@@ -53,8 +54,18 @@ def run(config: Config, run: Any) -> Result:
     return Result(run=str(directory), metrics={"accuracy": 0.5 + config.lr, "loss": 1.25})
 
 
-def forecast(config: Config) -> dict[str, float]:
+def estimate_cost(config: Config) -> dict[str, float]:
     return {"steps": config.steps, "tokens": 100.0 * config.steps, "seconds": 2.0 * config.steps}
+
+
+def mine(reward: Any, *, scale: float = 2.0) -> Any:
+    """Return the reward times a factor.
+
+    Args:
+        reward: one number per answer.
+        scale: the factor.
+    """
+    return reward * scale
 
 
 SYSTEM = System(
@@ -70,7 +81,7 @@ SYSTEM = System(
     ),
     Config(),
     run,
-    {"forecast": forecast},
+    {"estimate_cost": estimate_cost},
 )
 
 CLAIMS = [

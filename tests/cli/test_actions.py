@@ -1,4 +1,4 @@
-"""`pilotage do`: verbs of a system over a finished run."""
+"""`pilotage do`: actions of a system on a finished run."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ import pytest
 
 
 def ask(config: Any, run: Path, times: int = 2, name: str | None = None, loud: bool = False) -> dict[str, Any]:
-    """Says what it was asked.
+    """Return what was asked.
 
-    times: how often."""
+    Args:
+        config: of the run.
+        run: its directory.
+        times: how often it is said.
+        name: the word.
+        loud: whether anything is said.
+    """
     return {"lr": config.lr, "run": run.name, "said": [{"word": name or "hm", "time": i} for i in range(times)] * loud}
 
 
 def nothing(config: Any, run: Path) -> None:
-    """Says nothing."""
+    """Return nothing."""
     del config, run
 
 
 @pytest.fixture
-def verbs(fake, monkeypatch: pytest.MonkeyPatch, pilotage) -> Path:
+def finished(fake, monkeypatch: pytest.MonkeyPatch, pilotage) -> Path:
     actions = {**fake.SYSTEM.actions, "ask": ask, "nothing": nothing}
     monkeypatch.setattr(fake, "SYSTEM", replace(fake.SYSTEM, actions=actions))
     code, _, err = pilotage("run", "fake-pilot", "--out", "here", "--lr", "0.25")
@@ -30,33 +36,34 @@ def verbs(fake, monkeypatch: pytest.MonkeyPatch, pilotage) -> Path:
     return Path("here")
 
 
-def test_a_verb_acts_on_a_run_with_its_options(pilotage, verbs: Path) -> None:
-    code, out, err = pilotage("do", "fake-pilot", "ask", "--from", str(verbs), "--times", "2", "--loud", "--name", "x")
+def test_an_action_acts_on_a_run_with_its_options(pilotage, finished: Path) -> None:
+    code, out, err = pilotage(
+        "do", "fake-pilot", "ask", "--from", str(finished), "--times", "2", "--loud", "--name", "x"
+    )
     assert code == 0, err
     lines = out.splitlines()
     assert lines[0].split() == ["lr", "0.25"]
     assert lines[1].split() == ["run", "here"]
     assert lines[3:] == ["said", "word  time", "x        0", "x        1"]
-    code, out, _ = pilotage("do", "fake-pilot", "nothing", "--from", str(verbs))
+    code, out, _ = pilotage("do", "fake-pilot", "nothing", "--from", str(finished))
     assert (code, out) == (0, "")
 
 
-def test_verbs_are_listed_with_the_first_line_of_what_they_do(pilotage, verbs: Path) -> None:
-    del verbs
+def test_actions_are_listed_with_the_first_line_of_what_they_do(pilotage, finished: Path) -> None:
+    del finished
     code, out, _ = pilotage("do", "fake-pilot")
     assert code == 0
-    assert "ask      Says what it was asked." in out
+    assert "ask      Return what was asked." in out
     assert "how often" not in out
-    assert "forecast" not in out
+    assert "estimate_cost" not in out
 
 
-def test_help_shows_the_options_of_a_verb(pilotage, verbs: Path) -> None:
-    del verbs
+def test_help_shows_the_options_of_an_action(pilotage, finished: Path) -> None:
+    del finished
     code, out, _ = pilotage("do", "fake-pilot", "ask", "--help")
     assert code == 0
-    assert "times: how often." in out
-    assert "--times" in out
-    assert "default: 2" in out
+    assert "how often it is said [a whole number] (default: 2)" in out
+    assert "Args" not in out
     code, out, _ = pilotage("do", "--help")
     assert code == 0
     assert "--from" in out
@@ -65,19 +72,19 @@ def test_help_shows_the_options_of_a_verb(pilotage, verbs: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "expected a system"),
+        ((), "NAME is missing"),
         (("fake-pilot", "aks", "--from", "here"), "did you mean 'ask'"),
-        (("fake-pilot", "forecast", "--from", "here"), "--dry-run"),
+        (("fake-pilot", "estimate_cost", "--from", "here"), "--dry-run"),
         (("fake-pilot", "ask"), "--from RUN"),
         (("fake-pilot", "ask", "--from", "nowhere"), "nowhere"),
         (("fake-pilot", "ask", "--from", "here", "--tims", "3"), "did you mean '--times'"),
         (("fake-pilot", "ask", "--from", "here", "--times", "many"), "a whole number"),
-        (("grpo", "ask", "--from", "here"), "has no verbs"),
+        (("grpo", "ask", "--from", "here"), "has no actions"),
         (("rti-dp", "estimate", "--from", "here"), "is a run of fake-pilot"),
     ],
 )
-def test_what_cannot_be_done_is_refused(pilotage, verbs: Path, words: tuple[str, ...], said: str) -> None:
-    del verbs
+def test_what_cannot_be_done_is_refused(pilotage, finished: Path, words: tuple[str, ...], said: str) -> None:
+    del finished
     code, _, err = pilotage("do", *words)
     assert code == 2, err
     assert said in err

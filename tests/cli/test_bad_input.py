@@ -18,10 +18,10 @@ from tests.training.language.small_model import write_model
 from pilotage.runs import checkpoints
 from pilotage.runs.checkpoints import listed
 
-DIGITS = ROOT / "tests" / "trainers" / "digits.py"
+DIGITS = ROOT / "tests" / "training" / "language" / "digits.py"
 GOOD = {"question": "1 + 1?", "answer": "#### 2"}
 TINY = (
-    "--warm-up 0 --levels 1 --prompts 2 --answers 2 --pool 4 --max-tokens 2 --evaluate-every 0 --evaluation-prompts 2 "
+    "--pretrain-to-accuracy 0 --difficulties 1 --prompts-per-step 2 --group-size 2 --num-train-prompts 4 --max-tokens 2 --evaluate-every 0 --evaluation-prompts 2 "
     f"--evaluation-samples 1 --reward {DIGITS}:digits --out here"
 ).split()
 
@@ -65,7 +65,9 @@ def test_data_that_cannot_be_used(pilotage, content: bytes | None, said: tuple[s
 def test_a_model_folder_without_a_tokenizer(pilotage, folder: Path, tmp_path: Path) -> None:
     Path("questions.jsonl").write_text(json.dumps(GOOD) + "\n")
     copy = shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("tokenizer*", "chat*"))
-    message = complaint(pilotage("run", "grpo", "--model", str(copy), "--data", "questions.jsonl", "--pool", "1"), 2)
+    message = complaint(
+        pilotage("run", "grpo", "--model", str(copy), "--data", "questions.jsonl", "--num-train-prompts", "1"), 2
+    )
     assert f"{copy} has no tokenizer; expected one of tokenizer.json" in message
     assert "Copy the tokenizer files" in message
 
@@ -74,7 +76,9 @@ def test_a_model_folder_with_pickled_weights_only(pilotage, folder: Path, tmp_pa
     Path("questions.jsonl").write_text(json.dumps(GOOD) + "\n")
     copy = shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
     torch.save({}, copy / "pytorch_model.bin")
-    message = complaint(pilotage("run", "grpo", "--model", str(copy), "--data", "questions.jsonl", "--pool", "1"), 2)
+    message = complaint(
+        pilotage("run", "grpo", "--model", str(copy), "--data", "questions.jsonl", "--num-train-prompts", "1"), 2
+    )
     assert "only pickled weights (pytorch_model.bin)" in message
     assert ".safetensors" in message
 
@@ -82,7 +86,7 @@ def test_a_model_folder_with_pickled_weights_only(pilotage, folder: Path, tmp_pa
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("grpo --answers 1", ("answers=1", "'zscore'", "give --answers 2 or more")),
+        ("grpo --group-size 1", ("group_size=1", "'zscore'", "give --group-size 2 or more")),
         ("grpo --stepz 3", ("--stepz", "did you mean '--steps'")),
         ("grpo --advantage zscor", ("'zscor'", "zscore")),
         (
@@ -93,7 +97,7 @@ def test_a_model_folder_with_pickled_weights_only(pilotage, folder: Path, tmp_pa
         ("grpo --shaping none --advantage mvar --filter informative", ("mvar", "informative")),
         ("grpo --refill-rounds 3", ("refill_rounds=3", "--filter informative")),
         ("grpo --surrogate none", ("surrogate", "needs a piece")),
-        ("grpo --reward exakt", ("'exakt'", "did you mean exact")),
+        ("grpo --reward exakt", ("'exakt'", "did you mean 'exact'")),
         ("grpo --task ad", ("'ad'", "add")),
         ("grpo --lr-schedule cosin", ("did you mean 'cosine'",)),
     ],
@@ -112,7 +116,7 @@ def test_a_full_disk_while_a_checkpoint_is_written_keeps_the_earlier_one(
     pilotage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["run", "grpo", *TINY, "--steps", "4", "--checkpoint-every", "1"]
-    put, puts = checkpoints.put_directory, []
+    put, puts = checkpoints.replace_directory, []
 
     def full(*given: object) -> None:
         puts.append(given)
@@ -121,7 +125,7 @@ def test_a_full_disk_while_a_checkpoint_is_written_keeps_the_earlier_one(
         put(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "put_directory", full)
+        patch.setattr(checkpoints, "replace_directory", full)
         message = complaint(pilotage(*words), 1)
     assert "no room to write here/checkpoints/step-00000003" in message
     assert "make room" in message

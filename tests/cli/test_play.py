@@ -46,7 +46,7 @@ def test_the_report_shows_episodes_instead_of_completions(pilotage, trained: Pat
 def test_what_cannot_be_played_is_refused(pilotage, trained: Path) -> None:
     for words, said in (
         (("nowhere",), "nowhere"),
-        ((str(trained), "--kind", "avi"), "mp4 or gif"),
+        ((str(trained), "--kind", "avi"), "'mp4', 'gif'"),
         ((str(trained), "--episodes", "0"), "1 or more"),
     ):
         code, _, err = pilotage("play", *words)

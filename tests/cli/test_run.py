@@ -114,7 +114,7 @@ def test_dry_run_prints_steps_tokens_and_time_and_starts_nothing(pilotage):
     assert code == 0
     assert "steps          60" in out
     assert "tokens         6,000" in out
-    assert "expected time  2 min on one core" in out
+    assert "expected time  2 min 00 s on one core" in out
     assert not Path("runs").exists()
 
 
@@ -127,7 +127,7 @@ def test_quiet_keeps_notes_back(pilotage):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("run",), "expected the name of one system"),
+        (("run",), "NAME is missing"),
         (("run", "fake-pilo"), "did you mean 'fake-pilot'"),
         (("run", "fake-pilot", "--lrr", "1"), "did you mean '--lr'"),
         (("run", "fake-pilot", "--lr", "fast"), "--lr: given 'fast', expected a number (Learning rate"),
@@ -136,7 +136,7 @@ def test_quiet_keeps_notes_back(pilotage):
         (("run", "fake-pilot", "--task", "sub"), "one of 'add', 'sort-of'"),
         (("run", "fake-pilot", "--track", "paper"), "'tensorboard'"),
         (("run", "fake-pilot", "--seed", "x"), "--seed: given 'x'"),
-        (("run", "fake-pilot", "extra"), "fake-pilot extra"),
+        (("run", "fake-pilot", "extra"), "unexpected argument 'extra'"),
     ],
 )
 def test_what_cannot_work_is_one_line_with_exit_code_2(pilotage, words, said):

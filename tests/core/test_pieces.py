@@ -84,13 +84,13 @@ def test_a_function_from_a_file_is_found(tmp_path):
         resolve("advantage", parse_term(f"{tmp_path / 'absent.py'}:advantage"))
 
 
-def test_a_column_that_nobody_writes_names_who_would():
+def test_a_column_that_no_piece_writes_names_the_piece_that_would():
     def piece(bundle):
         return bundle
 
     with pytest.raises(UsageError, match="the advantage piece 'mvar' would write it"):
         check_columns([resolve("advantage", piece)], ["reward"])
-    with pytest.raises(UsageError, match="nobody writes"):
+    with pytest.raises(UsageError, match="no piece writes"):
         check_columns([resolve("advantage", piece)], ["reward"])
 
 

@@ -7,27 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from pilotage.core import registry as catalogue
+from pilotage.core import registry
 from pilotage.core.errors import UsageError
-from pilotage.core.registry import all_systems, find_claims, find_reproduction, find_system, foreign_pieces
+from pilotage.core.registry import all_systems, find_claims, find_pieces, find_reproduction, find_system
 from pilotage.core.system import System
 
-HERE = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
 def offer(monkeypatch):
     """Makes entry points visible as if installed packages had declared them."""
-    monkeypatch.syspath_prepend(str(HERE / "cli"))
+    monkeypatch.syspath_prepend(str(TESTS / "cli"))
 
     def visible(**groups: list[tuple[str, str]]) -> None:
         points = {
             f"pilotage.{group}": [EntryPoint(name, value, f"pilotage.{group}") for name, value in pairs]
             for group, pairs in groups.items()
         }
-        monkeypatch.setattr(catalogue, "entry_points", lambda group: points.get(group, []))
+        monkeypatch.setattr(registry, "entry_points", lambda group: points.get(group, []))
+        registry.all_pieces.cache_clear()
 
-    return visible
+    yield visible
+    registry.all_pieces.cache_clear()
 
 
 def test_our_systems_are_found_and_have_the_name_of_their_card():
@@ -39,7 +41,7 @@ def test_our_systems_are_found_and_have_the_name_of_their_card():
 
 def test_every_field_of_every_configuration_is_documented():
     from pilotage.core.configuration import field_types
-    from pilotage.core.system import field_docs
+    from pilotage.core.docstrings import field_docs
 
     for system in all_systems():
         documented = field_docs(type(system.config))
@@ -119,11 +121,15 @@ def test_claims_of_an_unknown_system_are_refused():
 
 
 def test_pieces_of_other_packages_are_found_by_slot(offer):
-    offer(pieces=[("advantage.mine", "fake_systems:forecast"), ("weights.mine", "fake_systems:run")])
-    found = foreign_pieces("advantage")
-    assert list(found) == ["mine"]
-    assert found["mine"].load().__name__ == "forecast"
-    assert foreign_pieces("surrogate") == {}
+    offer(pieces=[("advantage.mine", "fake_systems:mine"), ("weights.mine", "fake_systems:run")])
+    assert find_pieces("advantage")["mine"] == "fake_systems:mine"
+    assert "mine" not in find_pieces("surrogate")
+
+
+def test_two_pieces_of_one_name_in_a_slot_are_refused(offer):
+    offer(pieces=[("advantage.zscore", "fake_systems:mine")])
+    with pytest.raises(UsageError, match="two pieces of the slot advantage are called 'zscore'"):
+        find_pieces("advantage")
 
 
 def test_without_a_file_nothing_was_measured(monkeypatch, tmp_path):
@@ -138,6 +144,6 @@ def test_importing_the_library_and_finding_a_system_loads_no_torch():
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=HERE.parent, env={"PYTHONPATH": "src"}, capture_output=True, text=True
+        [sys.executable, "-c", script], cwd=TESTS.parent, env={"PYTHONPATH": "src"}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr

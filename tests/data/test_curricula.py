@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pilotage.data.torch_sampler import CurriculumBatchSampler
 from scipy import integrate, stats
-from torch.utils.data import DataLoader
 
 from pilotage.core.errors import UsageError
 from pilotage.data.curricula import BetaThompsonSampler, UniformSampler, information
 from pilotage.data.pass_rates import BetaPassRate, moment_prior
-from pilotage.systems.reasoning.vade.simulation import VARIANTS, simulate_bandit
 
 
 def array(*values: float) -> np.ndarray:
@@ -301,46 +298,3 @@ def test_a_million_prompts_fit() -> None:
     sampler.update(rows, np.ones(512), np.full(512, 8))
     assert len(set(rows.tolist())) == 512
     assert sampler.rates.right.sum() == 512
-
-
-def test_torch_s_loader_takes_batches_from_the_curriculum() -> None:
-    curriculum = CurriculumBatchSampler(informed(), batch=6, steps=4)
-    loader = DataLoader(list(range(90)), batch_sampler=curriculum)
-    batches = [batch.tolist() for batch in loader]
-    assert len(loader) == len(batches) == 4
-    assert all(30 <= row < 60 for batch in batches for row in batch)
-    curriculum.update(np.array(batches[0]), np.zeros(6), np.full(6, 8))
-    fresh = CurriculumBatchSampler(BetaThompsonSampler(90), batch=6, steps=4)
-    fresh.load_state_dict(curriculum.state_dict())
-    assert next(iter(fresh)) == next(iter(curriculum))
-
-
-# ---- simulation ------------------------------------------------------------
-
-
-def simulate(name: str) -> dict[str, float]:
-    runs = [simulate_bandit(VARIANTS[name], 300, 80, 12, 8, 0.01, seed) for seed in range(6)]
-    return {key: float(np.mean([run[key] for run in runs])) for key in runs[0] if key != "gains"}
-
-
-def test_in_a_drifting_bandit_the_curriculum_gains_more_than_chance_and_less_than_an_oracle() -> None:
-    uniform, vade = simulate("uniform"), simulate("vade")
-    assert 1.2 * uniform["gain"] < vade["gain"] < vade["oracle"]
-    assert vade["oracle"] == pytest.approx(uniform["oracle"])
-    assert vade["zero_variance"] < 0.8 * uniform["zero_variance"]
-    assert math.isnan(uniform["error"])
-
-
-def test_greedy_choice_visits_less_evenly_than_thompson_s() -> None:
-    assert simulate("greedy")["entropy"] < simulate("vade")["entropy"]
-
-
-def test_one_global_rate_of_forgetting_knows_less_than_two() -> None:
-    assert simulate("one scale")["error"] > 1.5 * simulate("vade")["error"]
-
-
-@pytest.mark.parametrize("name", sorted(VARIANTS))
-def test_a_simulation_is_determined_by_its_seed(name: str) -> None:
-    first, second = (simulate_bandit(VARIANTS[name], 60, 10, 5, 8, 0.01, 3) for _ in range(2))
-    np.testing.assert_equal(first, second)
-    assert first["gain"] == pytest.approx(first["gains"].sum())

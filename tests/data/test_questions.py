@@ -190,7 +190,7 @@ def test_a_file_that_cannot_be_used_says_where_and_why(write: Write, content: An
 
 def test_a_missing_file_suggests_its_neighbours(write: Write) -> None:
     path = write([GOOD], "train.jsonl")
-    with pytest.raises(UsageError, match=r"no file .*trian.jsonl; did you mean train.jsonl"):
+    with pytest.raises(UsageError, match=r"no file .*trian.jsonl .did you mean .train.jsonl"):
         load_questions(path.with_name("trian.jsonl"))
 
 

@@ -216,14 +216,14 @@ def test_warm_up_weights_fall_with_difficulty_and_sum_to_one() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: text_task("countdwon"), "did you mean countdown"),
-        (lambda: text_task("zzz"), "There are add, chain10"),
+        (lambda: text_task("countdwon"), "did you mean .countdown"),
+        (lambda: text_task("zzz"), "there are add, chain10"),
         (lambda: text_task("add", (9,)), r"levels \[9\]; it has \[1, 2"),
         (lambda: text_task("add", ()), "name at least one"),
         (lambda: text_task("add", (1, 1)), "none twice"),
         (lambda: text_task("add").pool(-1, "train"), "count must be 0 or more"),
         (lambda: text_task("add").pool(1, "test"), "'train' and 'held_out'"),  # type: ignore[arg-type]
-        (lambda: text_task("reasoning-gym:countdwon"), "did you mean countdown"),
+        (lambda: text_task("reasoning-gym:countdwon"), "did you mean .countdown"),
         (lambda: RGTask("maze", compact=True), "no compact prompts"),
         (lambda: RGTask("countdown", settings={"nonsense": 1}), "refuses"),
         (lambda: text_task("reasoning-gym:chain_sum", (99,)), "it has"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pilotage.core.system import Criterion
+from pilotage.core.claims import Criterion
 from pilotage.evaluation.verdicts import (
     Gate,
     clopper_pearson,

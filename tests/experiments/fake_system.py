@@ -18,7 +18,7 @@ import numpy as np
 
 from pilotage.core.errors import UsageError
 from pilotage.core.system import Card, Result, System
-from pilotage.experiments.cell import Context
+from pilotage.experiments.worker import Context
 
 LEVELS = (1, 2, 3, 4)
 

@@ -14,7 +14,7 @@ import pytest
 
 from pilotage.core.errors import UsageError
 from pilotage.evaluation.verdicts import t_interval
-from pilotage.experiments import CellEvent, CellFailed, Wiring, compare
+from pilotage.experiments import JobEvent, JobFailed, Wiring, compare
 from pilotage.experiments.comparison import paired
 
 ARMS = {"slow": "bandit --steps 12", "fast": "bandit --steps 12 --lr 1.0"}
@@ -63,7 +63,7 @@ def test_arms_are_compared_pair_by_pair(wiring: Wiring, tmp_path: Path) -> None:
     assert comparison.report.read_text().count(difference.sentence) == 1
     assert [row["verdict"] for row in comparison.table] == ["", "better"]
 
-    events: list[CellEvent] = []
+    events: list[JobEvent] = []
     again = compare(
         ARMS,
         range(5),
@@ -145,7 +145,7 @@ def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
 
 def test_a_failing_worker_names_arm_and_seed_and_stops_the_others(wiring: Wiring, tmp_path: Path) -> None:
     arms = {"good": "bandit --sleep 5", "bad": "bandit --fail_at 2 --fail_seed 7"}
-    with pytest.raises(CellFailed) as failure:
+    with pytest.raises(JobFailed) as failure:
         compare(arms, [7], root=tmp_path, out=tmp_path / "out", workers=2, wiring=wiring)
     message = str(failure.value)
     assert "arm 'bad', seed 7" in message
@@ -156,7 +156,7 @@ def test_a_failing_worker_names_arm_and_seed_and_stops_the_others(wiring: Wiring
 
 
 def test_an_interrupt_leaves_no_process_behind(wiring: Wiring, tmp_path: Path) -> None:
-    def interrupt(event: CellEvent) -> None:
+    def interrupt(event: JobEvent) -> None:
         if event.kind == "started":
             raise KeyboardInterrupt
 

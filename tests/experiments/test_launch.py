@@ -11,8 +11,9 @@ import pytest
 import pilotage
 from pilotage.core import registry as catalogue
 from pilotage.core.errors import UsageError
-from pilotage.core.references import function_source, references_in
-from pilotage.experiments.launch import default_directory, forecast, recorded, run_record
+from pilotage.core.pieces import references_in
+from pilotage.core.references import function_source
+from pilotage.experiments.launch import default_directory, estimate_cost, recorded, run_record
 
 
 @pytest.fixture(autouse=True)
@@ -115,8 +116,8 @@ def test_a_script_that_runs_when_it_is_imported_is_refused():
 def test_a_forecast_is_the_systems_own_or_its_steps(fake):
     import dataclasses
 
-    assert forecast(fake, fake.config)["seconds"] == 6.0
-    assert forecast(dataclasses.replace(fake, actions={}), fake.config) == {"steps": 3}
+    assert estimate_cost(fake, fake.config)["seconds"] == 6.0
+    assert estimate_cost(dataclasses.replace(fake, actions={}), fake.config) == {"steps": 3}
 
 
 def test_loading_a_policy_that_is_not_there_says_so():

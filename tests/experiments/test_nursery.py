@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pilotage.experiments import Cell, Wiring
-from pilotage.experiments.cells import place, write_json
+from pilotage.experiments import Job, Wiring
+from pilotage.experiments.jobs import place, write_json
 from pilotage.experiments.nursery import Nursery
 
 
@@ -25,7 +25,7 @@ def nursery():
 
 
 def describe(root: Path, wiring: Wiring, command: str) -> Path:
-    placed = place(Cell(arm="a", unit=0, command=command), wiring, root)
+    placed = place(Job(arm="a", unit=0, command=command), wiring, root)
     placed.directory.mkdir(parents=True)
     description = placed.directory / "cell.json"
     cell = {"arm": "a", "unit": 0, "command": command}

@@ -8,9 +8,9 @@ from typing import Any
 import fake_system
 import pytest
 
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.core.errors import UsageError
-from pilotage.core.system import Arm, Claim, Criterion
-from pilotage.experiments import CellEvent, Wiring, reproduce
+from pilotage.experiments import JobEvent, Wiring, reproduce
 
 DRAWN = Claim(
     name="high-above-low",
@@ -62,7 +62,7 @@ class Bench:
     def __init__(self, folder: Path, wiring: Wiring) -> None:
         self.folder, self.wiring = folder, wiring
         self.said: list[str] = []
-        self.events: list[CellEvent] = []
+        self.events: list[JobEvent] = []
 
     def __call__(self, *claims: Claim, **options: Any) -> dict[str, Any]:
         self.said.clear()

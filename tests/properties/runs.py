@@ -16,18 +16,18 @@ from pilotage.training.language.config import TextConfig
 from pilotage.training.language.trainer import train
 
 SYSTEMS = {s.name: s for s in [*baselines.SYSTEMS, gtpo.SYSTEM, bnpo.SYSTEM, riskpo.SYSTEM, vade.SYSTEM]}
-DIGITS = Path(__file__).resolve().parents[1] / "trainers" / "digits.py"
+DIGITS = Path(__file__).resolve().parents[1] / "training" / "language" / "digits.py"
 
 
 def small(name: str, **changes: Any) -> TextConfig:
     """The configuration of a system, on few short answers."""
     config = SYSTEMS[name].config
     settings: dict[str, Any] = {
-        "levels": (1, 2),
-        "pool": 40,
-        "warm_up": 0.0,
-        "prompts": 6,
-        "answers": 4,
+        "difficulties": (1, 2),
+        "num_train_prompts": 40,
+        "pretrain_to_accuracy": 0.0,
+        "prompts_per_step": 6,
+        "group_size": 4,
         "steps": 3,
         "max_tokens": 8,
         "evaluate_every": 0,
@@ -36,7 +36,7 @@ def small(name: str, **changes: Any) -> TextConfig:
         "checkpoint_every": 100,
         "save_rollouts": -1,
         "minibatches": min(config.minibatches, 2),
-        "critic_warm_up": 1,
+        "critic_warmup_steps": 1,
         "reward": f"{DIGITS}:digits",
     }
     if "mvar" in str(config.advantage):

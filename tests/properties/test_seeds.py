@@ -63,7 +63,9 @@ def test_no_two_prompts_of_a_run_share_the_seed_of_their_answers(
 
     monkeypatch.setattr(text, "flat", spied)
     # A pool of as many prompts as a batch holds: every step asks the same ones again.
-    written = run_in(tmp_path / "run", small("dapo", pool=6, refill_rounds=3, filter="informative", steps=4))
+    written = run_in(
+        tmp_path / "run", small("dapo", num_train_prompts=6, refill_rounds=3, filter="informative", steps=4)
+    )
     assert len(seeds) == len(set(seeds)) >= 4 * 6
     answers = [[row["completion"] for row in written.at(step)] for step in range(1, 5)]
     assert len({tuple(a) for a in answers}) == 4

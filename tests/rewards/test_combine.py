@@ -138,7 +138,7 @@ def test_expressions_are_read(expression: str, expected: list) -> None:
         ("exact++format", "empty summand"),
         ("much*exact", "'much' .* not a number"),
         ("nan*exact", "not finite"),
-        ("exakt", "did you mean exact"),
+        ("exakt", "did you mean .exact"),
         ("exact:maximum=3", "no option maximum; it has none"),
         ("overlong:maximum=3", "lacks buffer; expected overlong:maximum=512,buffer=128"),
         ("overlong:maximum=3,buffer=4", "0 < buffer ≤ maximum"),

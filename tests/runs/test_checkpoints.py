@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoints(
     with opened(tmp_path / "r") as run:
         run.restore({"a": {}})
         target = {"tensors": (state_files, "save_file"), "fsync": (checkpoints, "sync")}
-        place, name = target.get(where, (checkpoints, "put_directory"))
+        place, name = target.get(where, (checkpoints, "replace_directory"))
         monkeypatch.setattr(place, name, full)
         with pytest.raises(DiskFull) as caught:
             run.save(4, {"a": {"weights": torch.ones(9)}})

@@ -16,7 +16,7 @@ from pilotage.runs import hardware
 def test_progress_and_hardware_load_without_torch() -> None:
     code = (
         "import sys, pilotage.runs, pilotage.runs.hardware as h\n"
-        "from pilotage.runs import Progress, RunError\n"
+        "from pilotage.runs import Progress\nfrom pilotage.core.errors import RunError\n"
         "assert h.processor_features() is not None and h.versions()['torch'] and h.usable_cores() >= 1\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )

@@ -17,11 +17,11 @@ from tests.runs.what_counts import what_counts
 
 from pilotage.cli import main
 
-DIGITS = Path(__file__).with_name("digits.py")
+DIGITS = Path(__file__).parent / "language" / "digits.py"
 STEPS, PROMPTS, POOL, SAVES = 12, 4, 8, 3
 """An epoch is two steps, so that every other batch ends one."""
 SMALL = (
-    f"--model embedded:0.4M --warm-up 0 --levels 1,2 --prompts {PROMPTS} --answers 4 --steps {STEPS} --pool {POOL} "
+    f"--model embedded:0.4M --pretrain-to-accuracy 0 --difficulties 1,2 --prompts-per-step {PROMPTS} --group-size 4 --steps {STEPS} --num-train-prompts {POOL} "
     f"--max-tokens 6 --evaluate-every 6 --evaluation-prompts 2 --evaluation-samples 1 --checkpoint-every {SAVES} "
     f"--save-rollouts=-1 --quiet --reward {DIGITS}:"
 )
@@ -29,7 +29,7 @@ WORDS = {
     "grpo": f"grpo {SMALL}digits",
     "adapter": f"grpo {SMALL}digits --adapter lora:4",
     "refill": f"dapo {SMALL}all_or_nothing --minibatches 2 --refill-rounds 3",
-    "thompson": f"vade {SMALL}digits --pool 16",
+    "thompson": f"vade {SMALL}digits --num-train-prompts 16",
 }
 """What is killed: plain, with an adapter, with rounds that refill the batch, with a sampler that learns."""
 FILES = ("rollouts.jsonl", "policy/model.safetensors")

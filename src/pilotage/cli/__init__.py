@@ -1,4 +1,4 @@
-"""The command line: `pilotage VERB …`. Exit codes: 0 done, 1 a run failed, 2 the command cannot work as given."""
+"""The command line: `pilotage COMMAND …`. Exit codes: 0 done, 1 a run failed, 2 the command cannot work as given."""
 
 from __future__ import annotations
 
@@ -9,31 +9,35 @@ import traceback
 from collections.abc import Sequence
 
 from pilotage import __version__
-from pilotage.cli.console import Screen
+from pilotage.cli.console import Console
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 
-VERBS = {
-    "list": "the systems there are, with the verdicts on what their papers promise",
-    "show": "one system: what it does, when to use it, what was measured",
+COMMANDS = {
+    "list": "list the systems and the verdicts on the claims of their papers",
+    "show": "show one system: what it does, when to use it, what was measured",
     "run": "train one system",
-    "compare": "train several on the same seeds and say which is better, and how sure that is",
-    "reproduce": "measure what a paper promises",
-    "report": "a run or a comparison as one HTML page",
-    "play": "film a run's policy in its world",
-    "do": "what else a system can do with a finished run",
-    "export": "the policy of a run as a Hugging Face folder",
-    "doctor": "what this machine has, what is missing and how to install it",
+    "compare": "train several systems on the same seeds and say which is better, with a confidence interval",
+    "reproduce": "measure the claims of a paper",
+    "report": "write a run or a comparison as one HTML page",
+    "play": "record videos of a run's policy in its environment",
+    "do": "run an action of a system on a finished run",
+    "export": "write the policy of a run as a Hugging Face folder",
+    "doctor": "check this machine, and name what is missing and how to install it",
 }
-"""Verb to what it does; each is a module of this package that holds a `VERB`."""
-MODULES = {"list": "listing"}
-"""Verbs whose module cannot have their name: as an attribute of this package it would hide a builtin."""
+"""Command to what it does; each is a module of this package that holds a `COMMAND`."""
+MODULES = {"list": "listing", "do": "actions"}
+"""Commands whose module has another name: as attributes of this package, theirs would hide a builtin or a keyword."""
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code. `--debug` shows tracebacks."""
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: the words after `pilotage`; None: those of the process. `--debug` shows tracebacks.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted; the same command goes on where it stopped", INTERRUPTED, debug)
     except BrokenPipeError:
-        # Whoever read our output (head, less) has seen enough. Python must not flush into the closed pipe at exit.
+        # The reader of the output (head, less) has closed it. Python must not flush into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:
@@ -54,45 +58,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"{type(error).__name__}: {error}{hint}", FAILED, debug)
 
 
-def _dispatch(words: list[str]) -> int:
-    if not words or words[0] in ("--help", "-h", "help"):
-        _overview(Screen())
-        return DONE if words else MISUSED
-    if words[0] == "--version":
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        _overview(Console())
+        return DONE if arguments else MISUSED
+    if arguments[0] == "--version":
         print(f"pilotage {__version__}")
         return DONE
-    name = words.pop(0)
-    if name not in VERBS:
-        raise UsageError(f"there is no command {name!r}{nearest(name, VERBS)}; `pilotage --help` lists them")
-    verb = importlib.import_module(f"pilotage.cli.{MODULES.get(name, name)}").VERB
-    before_arms = words[: words.index("--")] if "--" in words else words
+    name, *arguments = arguments
+    if name not in COMMANDS:
+        raise UsageError(f"there is no command {name!r}{nearest(name, COMMANDS)}; `pilotage --help` lists them")
+    command = importlib.import_module(f"pilotage.cli.{MODULES.get(name, name)}").COMMAND
+    before_arms = arguments[: arguments.index("--")] if "--" in arguments else arguments
     if "--help" in before_arms or "-h" in before_arms:
         from pilotage.cli.help import show_help
 
-        show_help(name, verb, [word for word in words if not word.startswith("-")], Screen())
+        show_help(name, command, [word for word in before_arms if word not in ("--help", "-h")], Console())
         return DONE
-    code: int = verb.main(words, Screen())
+    code: int = command.main(arguments, Console())
     return code
 
 
-def _overview(screen: Screen) -> None:
-    screen.line("usage: pilotage COMMAND …", style="bold")
-    screen.heading("commands")
-    screen.pairs([("  " + name, summary) for name, summary in VERBS.items()], style="cyan")
-    screen.heading("for example")
+def _overview(console: Console) -> None:
+    console.line("usage: pilotage COMMAND …", style="bold")
+    console.heading("commands")
+    console.pairs([("  " + name, summary) for name, summary in COMMANDS.items()], style="cyan")
+    console.heading("for example")
     for line in (
         "pilotage compare grpo gtpo bnpo",
         "pilotage run grpo --task add --steps 100",
         "pilotage run grpo --help",
     ):
-        screen.line("  " + line)
-    screen.heading("everywhere")
-    screen.pairs([("  --help", "what a command takes"), ("  --debug", "show the traceback of an error")])
+        console.line("  " + line)
+    console.heading("options of every command")
+    console.pairs([("  --help", "show what a command takes"), ("  --debug", "show the traceback of an error")])
 
 
 def _complain(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     sys.stdout.flush()
-    Screen(sys.stderr).line(f"pilotage: {message}", style="red")
+    Console(sys.stderr).line(f"pilotage: {message}", style="red")
     return code

@@ -1,18 +1,23 @@
-"""How the words of a command line are told apart: names, options of the command, options of a system."""
+"""Commands and their arguments: names, options of the command, options of a system."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pilotage.core.configuration import describe_type, field_named, field_types, is_switch, option, read_options
+from pilotage.core.docstrings import field_docs
 from pilotage.core.errors import UsageError
-from pilotage.core.system import field_docs
 
 
 @dataclass(frozen=True)
-class Verb:
+class NoOptions:
+    """The options of a command that has none."""
+
+
+@dataclass(frozen=True)
+class Command:
     """A command: how it is written, what it does, its own options (a frozen dataclass), and the function behind it."""
 
     usage: str
@@ -23,23 +28,34 @@ class Verb:
 
 
 @dataclass(frozen=True)
-class Words:
-    """A command line taken apart."""
+class ParsedArguments:
+    """A parsed command line."""
 
     names: tuple[str, ...]
-    """Words before the first foreign option that belong to no option."""
+    """Arguments before the first option of a system that belong to no option."""
     own: Any
-    """An instance of the verb's options."""
+    """An instance of the command's options."""
     rest: tuple[str, ...]
-    """Options that are not the verb's, with their values."""
+    """Options that are not the command's, with their values."""
 
 
-def split(words: Sequence[str], options: type, label: str) -> Words:
-    """Take `words` apart. What follows an option that is not the verb's own belongs to it, up to the next option."""
+def split(arguments: Sequence[str], options: type, label: str) -> ParsedArguments:
+    """Parse the arguments of a command.
+
+    What follows an option that is not the command's own belongs to that option, up to the next one.
+
+    Args:
+        arguments: what stands after the command's name.
+        options: the dataclass of the command's own options.
+        label: the command's name, for errors.
+
+    Raises:
+        UsageError: for a value that does not fit an option of the command.
+    """
     names: list[str] = []
     own: list[str] = []
     rest: list[str] = []
-    queue = list(words)
+    queue = list(arguments)
     while queue:
         word = queue.pop(0)
         if not word.startswith("--"):
@@ -54,40 +70,53 @@ def split(words: Sequence[str], options: type, label: str) -> Words:
         own.append(word)
         if "=" not in word and not is_switch(field_types(options)[field]) and queue and not queue[0].startswith("--"):
             own.append(queue.pop(0))
-    return Words(tuple(names), options(**read_options(options, own, label)), tuple(rest))
+    return ParsedArguments(tuple(names), options(**read_options(options, own, label)), tuple(rest))
 
 
-def exactly(words: Words, count: int, usage: str) -> tuple[str, ...]:
-    """The names of a verb that takes `count` of them and no further option. Raises UsageError otherwise."""
-    if words.rest:
-        raise UsageError(f"unknown option {words.rest[0]}; usage: pilotage {usage}")
-    if len(words.names) != count:
-        given = " ".join(words.names) or "nothing"
-        raise UsageError(
-            f"given {given}, expected {count or 'no'} name{'s' if count > 1 else ''}; usage: pilotage {usage}"
-        )
-    return words.names
+def exactly(parsed: ParsedArguments, count: int, usage: str) -> tuple[str, ...]:
+    """Return the `count` names that a command takes, which takes no further option. Raises UsageError otherwise."""
+    if parsed.rest:
+        raise UsageError(f"unknown option {parsed.rest[0]}; usage: pilotage {usage}")
+    if len(parsed.names) < count:
+        raise UsageError(f"{usage.split()[1 + len(parsed.names)]} is missing; usage: pilotage {usage}")
+    if len(parsed.names) > count:
+        raise UsageError(f"unexpected argument {parsed.names[count]!r}; usage: pilotage {usage}")
+    return parsed.names
 
 
-def option_rows(config_type: type, defaults: Any, fields: Sequence[str] | None = None) -> list[tuple[str, str]]:
-    """For `--help`: every option with what it takes, and its meaning with the default."""
-    docs = field_docs(config_type)
+def option_rows(
+    config_type: type, defaults: Any, fields: Sequence[str] | None = None, docs: Mapping[str, str] | None = None
+) -> list[tuple[str, str]]:
+    """Return, for `--help`, every option of a dataclass with its meaning, type and default.
+
+    Args:
+        config_type: the dataclass whose fields are the options.
+        defaults: an instance that holds the defaults.
+        fields: the fields that are wanted; None: all.
+        docs: meaning by field; None: the string literals below the fields.
+    """
+    meanings = field_docs(config_type) if docs is None else docs
     rows = []
     for name, kind in field_types(config_type).items():
         if fields is not None and name not in fields:
             continue
         default = getattr(defaults, name)
-        takes = option(name)
+        written = option(name)
         if is_switch(kind) and default is not False:
-            takes = f"{takes} / {takes.replace('--', '--no-', 1)}"
-        meaning = docs.get(name, "").rstrip(".")
-        shape = "" if is_switch(kind) else f" [{describe_type(kind)}]"
-        rows.append((takes, f"{meaning}{shape} (default: {show_value(default)})".strip()))
+            written = f"{written} / {written.replace('--', '--no-', 1)}"
+        rows.append((written, explain(meanings.get(name, ""), kind, default)))
     return rows
 
 
+def explain(meaning: str, kind: Any, default: Any) -> str:
+    """Return one line of help: the meaning, the type in words and the default."""
+    shape = "" if is_switch(kind) or kind is Any else f"[{describe_type(kind)}]"
+    written = "" if "(default: " in meaning else f"(default: {show_value(default)})"
+    return " ".join(filter(None, (meaning.rstrip("."), shape, written)))
+
+
 def show_value(value: Any) -> str:
-    """A value as it would be written on the command line."""
+    """Return a value as it is written on the command line."""
     if value is None:
         return "none"
     if isinstance(value, bool):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pilotage.cli.arguments import Verb, split
-from pilotage.cli.console import Screen
+from pilotage.cli.arguments import Command, split
+from pilotage.cli.console import Console as Screen
 from pilotage.cli.run import cost_rows
 from pilotage.core.errors import UsageError
 from pilotage.core.registry import configure, find_system
@@ -81,7 +81,7 @@ def read_arms(words: Sequence[str]) -> tuple[CompareOptions, dict[str, str]]:
     if own.seeds < 1:
         raise UsageError(f"--seeds: given {own.seeds}, expected at least 1")
     if len(before.names) < 2:
-        raise UsageError(f"given {len(before.names)} arm(s), expected at least two; usage: pilotage {VERB.usage}")
+        raise UsageError(f"given {len(before.names)} arm(s), expected at least two; usage: pilotage {COMMAND.usage}")
     arms: dict[str, str] = {}
     for label in before.names:
         if label in arms:
@@ -145,7 +145,7 @@ def _cell(value: Any) -> str:
     return "" if value is None else number(value)
 
 
-VERB = Verb(
+COMMAND = Command(
     "compare ARM ARM … [options] [-- options of every arm]",
     "Train several systems on the same seeds and compare them.",
     CompareOptions,

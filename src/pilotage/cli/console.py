@@ -1,4 +1,4 @@
-"""What the command line writes: rich in a terminal, plain aligned text in a pipe or a file."""
+"""Output of the command line: rich in a terminal, plain aligned text in a pipe or a file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ VERDICT_STYLES = {
 }
 
 
-class Screen:
-    """Writes to `stream`; `quiet` keeps everything back but errors and what the command was asked for."""
+class Console:
+    """Writer of the command line's output to `stream`; `quiet` leaves out notes."""
 
     def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
         self.stream = stream or sys.stdout
@@ -33,18 +33,19 @@ class Screen:
         return Console(file=self.stream, highlight=False)
 
     def line(self, text: str = "", style: str = "") -> None:
-        """One paragraph; wrapped in a terminal, left as it is elsewhere."""
+        """Write one paragraph, wrapped in a terminal and unchanged elsewhere."""
         if self.rich:
             self._console().print(text, style=style or None, markup=False)
         else:
             print(text, file=self.stream)
 
     def note(self, text: str) -> None:
-        """What helps to follow along but is no result."""
+        """Write a line that explains but is no result."""
         if not self.quiet:
             self.line(text, style="dim")
 
     def heading(self, text: str) -> None:
+        """Write an empty line and a title."""
         if self.rich:
             self.line()
             self.line(text, style="bold")
@@ -52,6 +53,7 @@ class Screen:
             print(f"\n{text}", file=self.stream)
 
     def markdown(self, text: str) -> None:
+        """Write Markdown, formatted in a terminal."""
         if self.rich:
             from rich.markdown import Markdown
 
@@ -60,7 +62,7 @@ class Screen:
             print(text, file=self.stream)
 
     def pairs(self, pairs: Sequence[tuple[str, str]], style: str = "dim") -> None:
-        """Names, in `style`, and what belongs to them, one below the other."""
+        """Write names, in `style`, each with its value, one below the other."""
         if self.rich:
             from rich.table import Table
 
@@ -76,7 +78,7 @@ class Screen:
                 print(f"{name:<{width}}  {value}".rstrip(), file=self.stream)
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> None:
-        """A table; the columns in `numbers` are aligned on the right."""
+        """Write a table; the columns in `numbers` are aligned on the right."""
         if self.rich:
             from rich import box
             from rich.table import Table
@@ -96,7 +98,7 @@ class Screen:
             print("  ".join(cells).rstrip(), file=self.stream)
 
     def options(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Options and their meaning, for `--help`."""
+        """Write options and their meaning, for `--help`."""
         if self.rich:
             self.pairs([("  " + name, meaning) for name, meaning in rows], style="cyan")
             return
@@ -113,6 +115,6 @@ def _plain(text: str, style: str = "") -> Any:
 
 
 def fit(text: str, width: int) -> str:
-    """The first sentence of `text`, cut at `width` characters (0: nowhere) with an ellipsis."""
+    """Return the first sentence of `text`, cut at `width` characters with an ellipsis (0: not cut)."""
     first = re.split(r"(?<=[.!?])\s", text.strip(), maxsplit=1)[0].rstrip(".")
     return first if not width or len(first) <= width else first[: width - 1].rsplit(" ", 1)[0] + "…"

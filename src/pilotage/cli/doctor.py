@@ -10,19 +10,18 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, requires, version
 from pathlib import Path
 
-from pilotage.cli.arguments import Verb, exactly, split
-from pilotage.cli.console import Screen
+from pilotage.cli.arguments import Command, NoOptions, exactly, split
+from pilotage.cli.console import Console
 from pilotage.core.paths import home
 
 Check = tuple[str, str, str]
-"""What was looked at, its state (ok, missing, failed) and what is to be said about it."""
+"""The thing that was checked, its state (ok, missing, failed) and a detail or a remedy."""
 
 LEAST_DISK = 2.0
-"""GB below which a run may not find room for its checkpoints."""
+"""Free space, in GB, below which a run may not find room for its checkpoints."""
 LIBRARIES = (
     (
         "opencv-python",
@@ -33,7 +32,7 @@ LIBRARIES = (
     (
         "mujoco",
         "libEGL.so.1",
-        "MuJoCo draws without a screen through it (MUJOCO_GL=egl)",
+        "MuJoCo renders without a screen through it (MUJOCO_GL=egl)",
         "libegl1 libegl-mesa0 libgl1-mesa-dri",
     ),
 )
@@ -41,13 +40,9 @@ LIBRARIES = (
 DEVELOPERS_ONLY = ("docs", "test")
 
 
-@dataclass(frozen=True)
-class DoctorOptions:
-    pass
-
-
-def doctor(words: Sequence[str], screen: Screen) -> int:
-    exactly(split(words, DoctorOptions, "doctor"), 0, VERB.usage)
+def doctor(arguments: Sequence[str], console: Console) -> int:
+    """Check the machine and return 1 when something that is needed fails."""
+    exactly(split(arguments, NoOptions, "doctor"), 0, COMMAND.usage)
     checks = {
         "hardware": hardware(),
         "Python": python(),
@@ -57,19 +52,19 @@ def doctor(words: Sequence[str], screen: Screen) -> int:
         "services": [("services", "ok", "none needed by the systems installed")],
     }
     for title, rows in checks.items():
-        screen.heading(title)
-        screen.table(("what", "state", "detail"), rows)
+        console.heading(title)
+        console.table(("what", "state", "detail"), rows)
     failed = [row for rows in checks.values() for row in rows if row[1] == "failed"]
-    screen.line()
+    console.line()
     if failed:
-        screen.line("not ready: " + "; ".join(f"{name}: {detail}" for name, _, detail in failed))
+        console.line("not ready: " + "; ".join(f"{name}: {detail}" for name, _, detail in failed))
         return 1
-    screen.line("ready")
+    console.line("ready")
     return 0
 
 
 def hardware() -> list[Check]:
-    """Cores, memory, the processor's matrix instructions, the GPU."""
+    """Check cores, memory, the matrix instructions of the processor, and the GPU."""
     import psutil
 
     from pilotage.runs import hardware as machine
@@ -82,12 +77,12 @@ def hardware() -> list[Check]:
         ("processor", "ok", f"{found['processor']}, {found['cores']} of {os.cpu_count()} cores usable"),
         ("memory", "ok", f"{found['memory_gib']} GiB, {free:.1f} GiB free"),
         ("instructions", "ok", ", ".join(features) or "none of " + ", ".join(wanted)),
-        ("GPU", "ok", ", ".join(found["gpus"]) or "none; everything has a default that needs none"),
+        ("GPU", "ok", ", ".join(found["gpus"]) or "none (every system has a default that runs on the CPU)"),
     ]
 
 
 def python() -> list[Check]:
-    """Python, torch and the packages that the library stands on."""
+    """Check Python, torch and the packages that the library needs."""
     import torch
 
     rows: list[Check] = [
@@ -105,26 +100,32 @@ def python() -> list[Check]:
 
 
 def extras() -> list[Check]:
-    """Every optional extra: what is installed, or the line that installs it."""
+    """Check every optional extra: name what is installed, or the line that installs it."""
     rows: list[Check] = []
     if not _has("pilotage"):
-        return [("pilotage", "missing", "run from its source folder; `pip install -e .` there tells which extras lack")]
+        return [
+            (
+                "pilotage",
+                "missing",
+                "run from its source folder; `pip install -e .` makes the extras known",
+            )
+        ]
     for extra in _extras():
         missing = [name for name in _requirements(extra) if not _has(name)]
         if missing and extra not in DEVELOPERS_ONLY:
-            rows.append((extra, "missing", f"{install_line(extra)}   (lacks {', '.join(missing)})"))
+            rows.append((extra, "missing", f"{install_line(extra)}   (missing: {', '.join(missing)})"))
         elif not missing:
             rows.append((extra, "ok", ", ".join(f"{name} {version(name)}" for name in _requirements(extra))))
     return rows
 
 
 def install_line(extra: str) -> str:
-    """The line that installs an extra."""
+    """Return the line that installs an extra."""
     return f"pip install 'pilotage[{extra}]'"
 
 
 def libraries() -> list[Check]:
-    """Libraries of the operating system that installed packages load when they are first used."""
+    """Check the libraries of the operating system that installed packages load when they are first used."""
     rows: list[Check] = []
     for package, library, needed, line in LIBRARIES:
         if sys.platform != "linux" or not _has(package):
@@ -138,7 +139,7 @@ def libraries() -> list[Check]:
 
 
 def storage() -> list[Check]:
-    """Whether PILOTAGE_HOME and the current folder can be written, and how much room is left."""
+    """Check that PILOTAGE_HOME and the current folder can be written and have room."""
     return [_writable("PILOTAGE_HOME", home()), _writable("current folder", Path.cwd())]
 
 
@@ -191,9 +192,9 @@ def _installed(name: str) -> Check:
     return name, "failed", f"missing; pip install {name}"
 
 
-VERB = Verb(
+COMMAND = Command(
     "doctor",
-    "Say what this machine has, what is missing, and how to install it. Exit code 1 when something needed fails.",
-    DoctorOptions,
+    "Check this machine, and name what is missing and how to install it. Exit code 1: something needed is missing.",
+    NoOptions,
     doctor,
 )

@@ -1,57 +1,104 @@
-"""`--help` of a command, and of a system: every hyper-parameter with meaning, the paper's symbol and default."""
+"""`--help` of a command, and of a system: every hyper-parameter with its meaning and default."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import inspect
+import typing
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pilotage.cli.arguments import Verb, option_rows
-from pilotage.cli.console import Screen
+from pilotage.cli.arguments import Command, explain, option_rows, split
+from pilotage.cli.console import Console
+from pilotage.core.configuration import configure, field_types
+from pilotage.core.docstrings import argument_docs
+from pilotage.core.pieces import is_piece_choice, load_piece, parse_pieces, piece_options
+from pilotage.core.registry import find_pieces, find_system
 from pilotage.core.system import System
 
 
-def show_help(name: str, verb: Verb, names: Sequence[str], screen: Screen) -> None:
-    """The help of the command `name`; for `run SYSTEM`, that of the system."""
-    screen.line(f"usage: pilotage {verb.usage}", style="bold")
-    screen.line(verb.summary)
-    if verb.details:
-        screen.line()
-        screen.line(verb.details)
-    if dataclasses.fields(verb.options):
-        screen.heading(f"options of {name}")
-        screen.options(option_rows(verb.options, verb.options()))
-    if name == "run" and names:
-        from pilotage.core.registry import find_system
+def show_help(name: str, command: Command, arguments: Sequence[str], console: Console) -> None:
+    """Write the help of a command; for `run NAME` also that of the system, for `do NAME ACTION` that of the action.
 
-        show_options(find_system(names[0]), screen)
-    elif name == "do" and names:
-        from pilotage.cli.actions import list_verbs, show_action
-        from pilotage.core.registry import find_system
+    Args:
+        name: the command.
+        command: what the module of the command declares.
+        arguments: what else stands on the command line; options of a system change the defaults and pieces shown.
+        console: where the help is written.
+    """
+    console.line(f"usage: pilotage {command.usage}", style="bold")
+    console.line(command.summary)
+    if command.details:
+        console.line()
+        console.line(command.details)
+    if dataclasses.fields(command.options):
+        console.heading(f"options of {name}")
+        console.options(option_rows(command.options, command.options()))
+    if name not in ("run", "do"):
+        return
+    parsed = split(arguments, command.options, name)
+    if name == "run" and parsed.names:
+        system = find_system(parsed.names[0])
+        system = dataclasses.replace(system, config=configure(system, parsed.rest))
+        show_options(system, console)
+        show_piece_options(system.config, console)
+    elif parsed.names:
+        from pilotage.cli.actions import list_actions, show_action
 
-        system = find_system(names[0])
-        if len(names) > 1:
-            show_action(system, names[1], screen)
+        system = find_system(parsed.names[0])
+        if len(parsed.names) > 1:
+            show_action(system, parsed.names[1], console)
         else:
-            list_verbs(system, screen)
-    elif name == "run":
-        screen.line()
-        screen.line("`pilotage run NAME --help` lists the options of a system, `pilotage list` the names.")
+            list_actions(system, console)
 
 
-def show_options(system: System, screen: Screen) -> None:
-    """Every option of a system, grouped by the configuration class that defines it."""
+def show_options(system: System, console: Console) -> None:
+    """Write every option of a system, grouped by the configuration class that defines it."""
     for title, fields in option_groups(system.config, system.name):
-        screen.heading(title)
-        screen.options(option_rows(type(system.config), system.config, fields))
+        console.heading(title)
+        console.options(option_rows(type(system.config), system.config, fields))
+
+
+def show_piece_options(config: Any, console: Console) -> None:
+    """Write the options of every piece that a configuration chooses: `--advantage mvar:alpha=0.1` sets `alpha`."""
+    for slot, name, target, chosen in _chosen_pieces(config):
+        docs, hints = argument_docs(target), _hints(target)
+        rows = []
+        for key, parameter in piece_options(target).items():
+            default = chosen.get(key, parameter.default)
+            if default is None or isinstance(default, str | int | float):  # the others cannot be written as text
+                rows.append((key, explain(docs.get(key, ""), hints.get(key, Any), default)))
+        if rows:
+            console.heading(f"options of the {slot} piece {name}, written --{slot} {name}:option=value,…")
+            console.options(rows)
+
+
+def _chosen_pieces(config: Any) -> Iterator[tuple[str, str, Any, Any]]:
+    """Slot, name, function or class, and given options of every piece that a configuration names."""
+    config_type: Any = type(config)
+    for slot, kind in field_types(config_type).items():
+        choice = getattr(config, slot)
+        if not is_piece_choice(kind) or choice in ("none", ""):
+            continue
+        if callable(choice):
+            yield slot, choice.__name__, choice, {}
+            continue
+        for term in parse_pieces(choice):
+            if ":" in term.reference or find_pieces(slot):
+                yield slot, term.reference, load_piece(slot, term.reference), term.options
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    return typing.get_type_hints(inspect.getattr_static(target, "__init__") if isinstance(target, type) else target)
 
 
 def option_groups(config: Any, name: str) -> list[tuple[str, list[str]]]:
-    """Title and fields of each group: fields belong to the class that first declares them, the derived class first;
-    but groups in which this system chooses most by itself come before the others.
+    """Return the title and the fields of each group of options.
 
-    A class whose docstring is its own (not the signature that `dataclass` writes) gives the title with its first
-    line."""
+    A field belongs to the class that first declares it. Groups in which the system differs most from the defaults of
+    its class come first, the derived class before its bases. A class whose docstring is its own (not the signature
+    that `dataclass` writes) gives the title with its first line.
+    """
     groups = []
     all_names = [f.name for f in dataclasses.fields(config)]
     for cls in type(config).__mro__:
@@ -69,7 +116,7 @@ def option_groups(config: Any, name: str) -> list[tuple[str, list[str]]]:
 
 
 def own_choices(config: Any) -> set[str]:
-    """Fields in which a system's configuration differs from the defaults of its class."""
+    """Return the fields in which a system's configuration differs from the defaults of its class."""
     return {f.name for f in dataclasses.fields(config) if getattr(config, f.name) != f.default}
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from pilotage.cli.arguments import Verb, exactly, split
-from pilotage.cli.console import Screen, fit
+from pilotage.cli.arguments import Command, exactly, split
+from pilotage.cli.console import Console as Screen
+from pilotage.cli.console import fit
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.registry import all_systems, find_reproduction
@@ -23,7 +24,7 @@ class ListOptions:
 
 def list_systems(words: Sequence[str], screen: Screen) -> int:
     taken = split(words, ListOptions, "list")
-    exactly(taken, 0, VERB.usage)
+    exactly(taken, 0, COMMAND.usage)
     systems = all_systems()
     families = sorted({system.card.family for system in systems})
     if taken.own.family is not None:
@@ -66,4 +67,4 @@ def count_verdicts(reproduction: Mapping[str, Any] | None) -> str:
     )
 
 
-VERB = Verb("list [--family FAMILY]", "List the systems.", ListOptions, list_systems)
+COMMAND = Command("list [--family FAMILY]", "List the systems.", ListOptions, list_systems)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pilotage.cli.arguments import Verb, exactly, split
-from pilotage.cli.console import Screen
+from pilotage.cli.arguments import Command, exactly, split
+from pilotage.cli.console import Console as Screen
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.registry import find_claims
@@ -32,7 +32,7 @@ class ReproduceOptions:
 
 def reproduce(words: Sequence[str], screen: Screen) -> int:
     taken = split(words, ReproduceOptions, "reproduce")
-    (name,) = exactly(taken, 1, VERB.usage)
+    (name,) = exactly(taken, 1, COMMAND.usage)
     own = taken.own
     claims = [claim.name for claim in find_claims(name)]
     if not claims:
@@ -58,7 +58,7 @@ def reproduce(words: Sequence[str], screen: Screen) -> int:
     return 0
 
 
-VERB = Verb(
+COMMAND = Command(
     "reproduce NAME [options]",
     "Measure what the paper of a system promises, and write reproductions/NAME.json with plots.",
     ReproduceOptions,

@@ -10,10 +10,11 @@ from itertools import pairwise
 from typing import Any
 
 from pilotage.cli.actions import ELSEWHERE
-from pilotage.cli.arguments import Verb, exactly, split
-from pilotage.cli.console import Screen
+from pilotage.cli.arguments import Command, exactly, split
+from pilotage.cli.console import Console as Screen
+from pilotage.core.claims import Claim
 from pilotage.core.registry import find_claims, find_reproduction, find_system
-from pilotage.core.system import Card, Claim
+from pilotage.core.system import Card
 from pilotage.core.text import number
 
 AT_THE_EDGE = "Tuning chose these at the end of what it tried, so that others beyond might be better:"
@@ -26,7 +27,7 @@ class ShowOptions:
 
 
 def show(words: Sequence[str], screen: Screen) -> int:
-    (name,) = exactly(split(words, ShowOptions, "show"), 1, VERB.usage)
+    (name,) = exactly(split(words, ShowOptions, "show"), 1, COMMAND.usage)
     system = find_system(name)
     card = system.card
     screen.line(card.name, style="bold")
@@ -117,4 +118,4 @@ def _numbers(options: str) -> dict[str, str]:
     return {name: value for name, value in pairwise(words) if name.startswith("--") and _NUMBER.fullmatch(value)}
 
 
-VERB = Verb("show NAME", "Show the card of a system and the verdicts of its claims.", ShowOptions, show)
+COMMAND = Command("show NAME", "Show the card of a system and the verdicts of its claims.", ShowOptions, show)

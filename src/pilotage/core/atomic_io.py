@@ -30,14 +30,14 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def free_space(path: Path) -> int:
-    """Bytes free for this user on the file system of `path` or of its nearest existing parent."""
+    """Return the bytes free for this user on the file system of `path` or of its nearest existing parent."""
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
 
 
 def sync(path: Path) -> None:
-    """Have the content of a file, or the names in a directory, reach the disk."""
+    """Force the content of a file, or the names in a directory, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -46,7 +46,7 @@ def sync(path: Path) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """`os.write` until everything is written."""
+    """Call `os.write` until everything is written."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -96,7 +96,7 @@ def remove_directory(path: Path) -> None:
 
 
 def remove_stale_files(directory: Path) -> None:
-    """Remove what killed processes left behind in `directory`. Only for whoever holds its lock."""
+    """Remove what killed processes left behind in `directory`. The caller must hold its lock."""
     for pattern in (".writing-*", ".removed-*"):
         for left in directory.glob(pattern):
             if left.is_dir():
@@ -109,14 +109,18 @@ class Lock:
     """A lock between processes on a file (flock): released by `release` and by the death of the process.
 
     Children made by fork close their copy of the file, so that a worker that outlives a killed run does not keep it
-    locked."""
+    locked.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
 
     def take(self) -> bool:
-        """Whether the lock is now ours; does not wait. The file then holds our process number."""
+        """Try to take the lock, without waiting; return whether that succeeded.
+
+        The file then holds our process number.
+        """
         if self._descriptor is not None:
             raise RuntimeError(f"{self.path} is locked by this very object already")
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -135,12 +139,12 @@ class Lock:
         return True
 
     def owner(self) -> str:
-        """Who holds it, in words: "process 4711"."""
+        """Return who holds the lock, in words: "process 4711"."""
         text = self.path.read_text().strip() if self.path.exists() else ""
         return f"process {text}" if text else "another process"
 
     def release(self) -> None:
-        """Give it back; a second call does nothing."""
+        """Release the lock; a second call does nothing."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -148,6 +152,7 @@ class Lock:
 
     @property
     def held(self) -> bool:
+        """Return whether this object holds the lock."""
         return self._descriptor is not None
 
 

@@ -1,4 +1,4 @@
-"""One frozen dataclass is the configuration of a system: read from options, from Python values and from JSON.
+"""Configurations, one frozen dataclass per system, read from options, from Python values and from JSON.
 
 A field's annotation says how its option is read, the string literal below it is the option's help.
 """
@@ -14,13 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from pilotage.core.docstrings import field_docs
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.references import function_name, is_reference, load_function
-from pilotage.core.system import field_docs
 
 FORMAT = 1
-"""Of the dictionary that `config_to_dict` writes."""
+"""Format number of the dictionary that `config_to_dict` writes."""
 
 _NOT_FINITE = ("inf", "-inf", "nan")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -28,28 +28,34 @@ _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 @cache
 def field_types(config_type: Any) -> Mapping[str, Any]:
-    """The annotation of every field of a dataclass, resolved, in the order of the fields."""
+    """Return the resolved annotation of every field of a dataclass, in the order of the fields."""
     hints = typing.get_type_hints(config_type)
     return {f.name: hints[f.name] for f in dataclasses.fields(config_type)}
 
 
 def option(field: str) -> str:
-    """The option of a field: `group_size` is `--group-size`; `lambda_`, a Python keyword, is `--lambda`."""
+    """Return the option of a field: `group_size` is `--group-size`; `lambda_`, a Python keyword, is `--lambda`."""
     return "--" + field.rstrip("_").replace("_", "-")
 
 
 def field_named(config_type: type, key: str) -> str | None:
-    """The field that an option `--key` sets; None when there is none."""
+    """Return the field that an option `--key` sets; None when there is none."""
     name = key.replace("-", "_")
     return next((n for n in (name, name + "_") if n in field_types(config_type)), None)
 
 
 def configure(system: Any, options: Sequence[str] = (), **overrides: Any) -> Any:
-    """The configuration of `system` (a `System`, or a configuration itself): its defaults, changed by `options`.
+    """Return the configuration of a system: its defaults, changed by options.
 
-    `options` are words of a command line: `--lr 1e-4`, `--lr=1e-4`, `--levels 1,2,3`, `--flag`, `--no-flag`; the last
-    of equal options counts. `overrides` are Python values by field and win over options. Raises UsageError for a name
-    that is no field (with the nearest ones) and for a value that does not fit."""
+    Args:
+        system: a `System`, or a configuration itself.
+        options: words of a command line: `--lr 1e-4`, `--lr=1e-4`, `--sizes 1,2,3`, `--flag`, `--no-flag`; the last of
+            equal options counts.
+        overrides: Python values by field, which win over options.
+
+    Raises:
+        UsageError: for a name that is no field (with the nearest ones), and for a value that does not fit.
+    """
     defaults: Any = getattr(system, "config", system)
     config_type: Any = type(defaults)
     label = getattr(system, "name", config_type.__name__)
@@ -62,7 +68,16 @@ def configure(system: Any, options: Sequence[str] = (), **overrides: Any) -> Any
 
 
 def read_options(config_type: type, options: Sequence[str], label: str) -> dict[str, Any]:
-    """Field values named by the words of a command line. `label` names the system in errors."""
+    """Return the values of fields that options set.
+
+    Args:
+        config_type: the dataclass that has the fields.
+        options: words of a command line, as in `configure`.
+        label: the name of the system or command, for errors.
+
+    Raises:
+        UsageError: for a name that is no field, and for a value that does not fit.
+    """
     kinds = field_types(config_type)
     values: dict[str, Any] = {}
     words = list(options)
@@ -94,7 +109,7 @@ def read_options(config_type: type, options: Sequence[str], label: str) -> dict[
 
 
 def describe_type(kind: Any) -> str:
-    """What a value of an annotation looks like, in words: "a number", "one of 'a', 'b'", "whole numbers a,b,…"."""
+    """Return in words what a value of an annotation is: "a number", "one of 'a', 'b'", "whole numbers …"."""
     plain = {
         int: "a whole number",
         float: "a number",
@@ -124,9 +139,11 @@ def describe_type(kind: Any) -> str:
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
-    """`config` as a dictionary that JSON can hold: the fields and `format`; a function becomes "module:function".
+    """Return a configuration as a dictionary that JSON can hold: the fields and `format`.
 
-    Read back, such a name is a function again where only functions are allowed, and stays a name where names are."""
+    A function becomes "module:function". When it is read back, such a name becomes a function again where only
+    functions are allowed, and stays a name where names are allowed.
+    """
     return {
         "format": FORMAT,
         **{f.name: _to_json(f.name, getattr(config, f.name)) for f in dataclasses.fields(config)},
@@ -134,10 +151,11 @@ def config_to_dict(config: Any) -> dict[str, Any]:
 
 
 def config_from_dict(system: Any, data: Mapping[str, Any]) -> Any:
-    """The configuration that `config_to_dict` wrote. Fields that `data` lacks keep the defaults of `system`.
+    """Return the configuration that `config_to_dict` wrote. Fields that `data` lacks keep the defaults of `system`.
 
     Raises UsageError for another format number, for an unknown key (with the nearest) and for a value that does not
-    fit."""
+    fit.
+    """
     defaults: Any = getattr(system, "config", system)
     config_type: Any = type(defaults)
     label = getattr(system, "name", config_type.__name__)
@@ -188,18 +206,18 @@ def _refuse(config_type: type, name: str, given: Any, why: str = "") -> UsageErr
 
 
 def is_switch(kind: Any) -> bool:
-    """Whether an option of this annotation stands alone: `--x` and `--no-x`."""
+    """Return whether an option of this annotation takes no value: `--x` and `--no-x`."""
     return kind is bool or bool in typing.get_args(kind)
 
 
 def _members(kind: Any) -> tuple[Any, ...]:
-    """The alternatives of a union, the pickiest first, since text fits everything."""
+    """Return the alternatives of a union, the strictest first, since text fits everything."""
     if typing.get_origin(kind) not in (Union, types.UnionType):
         return (kind,)
 
     def rank(member: Any) -> int:
         if typing.get_origin(member) is Callable or member is Callable:
-            return 10  # a name stays a name where names are allowed: whoever uses the piece looks it up
+            return 10  # a name stays a name where names are allowed; the user of the piece looks it up
         return {type(None): 0, bool: 1, int: 2, float: 3, str: 9}.get(member, 5) if isinstance(member, type) else 5
 
     return tuple(sorted(typing.get_args(kind), key=rank))
@@ -218,7 +236,7 @@ def _from_text(config_type: type, name: str, text: str) -> Any:
 
 
 def _parse(kind: Any, text: str) -> Any:
-    """`text` as one value of `kind`. Raises ValueError when it is none."""
+    """Parse a text as a value of `kind`. Raises ValueError when it is none."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is type(None):
         if text.lower() in ("none", "null"):
@@ -249,7 +267,7 @@ def _number(kind: type, text: str) -> Any:
     try:
         return int(text.replace("_", ""))
     except ValueError:
-        value = float(text)  # 1e6 is how people write a million
+        value = float(text)  # 1e6 means 1000000
         if not value.is_integer():
             raise
         return int(value)
@@ -284,7 +302,7 @@ def _from_python(config_type: type, name: str, value: Any) -> Any:
 
 
 def _accept(kind: Any, value: Any) -> Any:
-    """`value`, as Python or JSON gave it, as one of `kind`. Raises TypeError when it is none."""
+    """Return a value from Python or JSON as a value of `kind`. Raises TypeError when it is none."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return value

@@ -1,4 +1,4 @@
-"""Errors: input that cannot work, and what can go wrong while a run works."""
+"""Errors: unusable input, and failures during a run."""
 
 from __future__ import annotations
 

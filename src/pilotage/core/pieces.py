@@ -1,14 +1,15 @@
-"""Pieces by name: the grammar of the command line, and the check that they fit together before anything runs.
+"""Pieces by name: the grammar of the command line, and the check that pieces fit together before anything runs.
 
 A piece is a function whose positional argument names are columns of the roll-outs and whose keyword-only arguments
 are hyper-parameters; or a class whose constructor takes the hyper-parameters by keyword and whose `__call__` takes the
 columns. A class may bring state (`state_dict`, `load_state_dict`) and an `update` whose argument names are columns too,
-called after every step. What else the trainer must know of a piece stands at the piece (`declare`). A piece that
+called after every step. What else a trainer must know of a piece is declared at the piece (`declare`). A piece that
 returns a dictionary writes its entries as columns.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,10 +23,13 @@ from pilotage.core.registry import all_pieces, find_pieces
 
 P = TypeVar("P")
 
+PieceChoice = str | Callable[..., Any]
+"""A piece by name (`name:option=value`, `module:function`, a mixture `0.5*a+0.5*b`), or the function itself."""
+
 
 @dataclass(frozen=True)
 class Term:
-    """One piece of an expression: `weight*name:option=value,…`."""
+    """Single piece of an expression: `weight*name:option=value,…`."""
 
     reference: str
     options: Mapping[str, Any]
@@ -34,13 +38,14 @@ class Term:
 
 _TERM = re.compile(
     r"^(?:(?P<weight>[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*\*\s*)?"
-    r"(?P<reference>[\w./\\-]+?(?::[A-Za-z_]\w*(?=$|:))?)"
+    r"(?P<reference>[\w./~-]+?(?::[A-Za-z_][\w.]*(?=$|:))?)"
     r"(?::(?P<options>[^:]*))?$"
 )
+_THEN = re.compile(r"\s+then\s+")
 
 
 def parse_value(text: str) -> Any:
-    """A hyper-parameter from the command line: none, true, false, an integer, a number or a word."""
+    """Return a hyper-parameter given as text: none, true, false, an integer, a number or a word."""
     words = {"none": None, "true": True, "false": False}
     if text.lower() in words:
         return words[text.lower()]
@@ -53,7 +58,7 @@ def parse_value(text: str) -> Any:
 
 
 def parse_term(text: str) -> Term:
-    """`"0.5*mvar:alpha=0.1"` → Term. Raises UsageError on anything else."""
+    """Parse one piece, such as `0.5*mvar:alpha=0.1`. Raises UsageError for text that is none."""
     match = _TERM.match(text.strip())
     if not match:
         raise UsageError(
@@ -70,18 +75,42 @@ def parse_term(text: str) -> Term:
 
 
 def parse_sum(text: str) -> list[Term]:
-    """`"0.5*grpo+0.5*mine"` → terms. A plus sign inside a number (1e+3) does not separate."""
+    """Parse a mixture, such as `0.5*grpo+0.5*mine`. A plus sign inside a number (1e+3) does not separate."""
     return [parse_term(part) for part in re.split(r"(?<![eE])\+|(?<=[a-zA-Z_][eE])\+", text) if part.strip()]
 
 
 def parse_chain(text: str) -> list[Term]:
-    """`"entropy_shape then whiten"` → terms in order."""
-    return [parse_term(part) for part in re.split(r"\s+then\s+", text.strip()) if part.strip()]
+    """Parse pieces that follow each other, such as `entropy_shape then whiten`."""
+    return [parse_term(part) for part in _THEN.split(text.strip()) if part.strip()]
+
+
+def parse_pieces(text: str) -> list[Term]:
+    """Parse an expression of either kind, a mixture or a chain."""
+    return [term for part in _THEN.split(text.strip()) for term in parse_sum(part)]
+
+
+def references_in(text: str) -> list[str]:
+    """Return the user functions that a text names: `0.5*grpo+0.5*my.py:mine` gives ["my.py:mine"].
+
+    A text that is no expression of pieces names none. Neither does `lora:rank`, because no module is called lora.
+    """
+    try:
+        references = [term.reference for term in parse_pieces(text)]
+    except UsageError:
+        return []
+    return [reference for reference in references if _is_importable(reference.partition(":")[::2])]
+
+
+def _is_importable(parts: tuple[str, str]) -> bool:
+    place, function = parts
+    if not function or place.endswith(".py"):
+        return bool(function)
+    return all(p.isidentifier() for p in place.split(".")) and bool(importlib.util.find_spec(place.split(".")[0]))
 
 
 @dataclass
 class Piece:
-    """A piece ready to be called on roll-outs."""
+    """Piece that is ready to be called on roll-outs."""
 
     slot: str
     name: str
@@ -99,24 +128,26 @@ class Piece:
     """The instance, for pieces that bring state."""
 
     def __call__(self, columns: Callable[[str], Any], present: Callable[[str], bool] = lambda _: False) -> Any:
+        """Call the piece on the columns that it takes; `present` tells whether an optional column exists."""
         arguments = [columns(name) for name in self.needs]
         optional = {name: columns(name) for name in self.accepts if present(name)}
         return self.function(*arguments, **optional, **self.options)
 
     def update(self, columns: Callable[[str], Any]) -> None:
-        """Let a stateful piece learn from the finished step."""
+        """Update a stateful piece after a finished step."""
         update = getattr(self.stateful, "update", None)
         if update is not None:
             update(*(columns(name) for name in _positional(update)[0]))
 
     @property
     def update_needs(self) -> tuple[str, ...]:
+        """The columns that `update` takes."""
         update = getattr(self.stateful, "update", None)
         return _positional(update)[0] if update is not None else ()
 
 
 def _positional(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, inspect.Parameter]]:
-    """(needed columns, accepted columns, hyper-parameters) of a piece."""
+    """Return the needed columns, the accepted columns and the hyper-parameters of a piece."""
     needs: list[str] = []
     accepts: list[str] = []
     options: dict[str, inspect.Parameter] = {}
@@ -138,11 +169,11 @@ def declare(
     """Return a decorator that notes at a piece what the trainer must know of it before anything runs.
 
     Args:
-        writes: columns that it writes beside its slot's own.
+        writes: columns that the piece writes beside its slot's own.
         refuses: names of pieces with which it cannot work.
-        needs_group: it compares answers to one prompt and means nothing with a single one.
-        single_update: it has no importance ratio; after the first update of a batch its gradient would be that of other
-            weights than those that sampled.
+        needs_group: whether it compares the answers to one prompt and means nothing with a single answer.
+        single_update: whether it has no importance ratio, so that its gradient is wrong after the first update of a
+            batch.
     """
 
     def note(piece: P) -> P:
@@ -158,20 +189,91 @@ def declare(
     return note
 
 
-def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
-    """The piece that a term or a function of the user's names.
+def is_piece_choice(annotation: Any) -> bool:
+    """Return whether a field of this (resolved) annotation chooses pieces."""
+    return bool(annotation == PieceChoice)
 
-    Raises UsageError for a name that no slot has, an option that the piece has not, or one that it lacks."""
+
+def load_piece(slot: str, name: str) -> Callable[..., Any]:
+    """Return the class or function called `name` in a slot, or the user's own, "module:function".
+
+    Raises UsageError, with the nearest names, when there is none."""
+    reference = find_pieces(slot).get(name, name)
+    if ":" not in reference:
+        raise UsageError(_unknown(slot, name))
+    return load_function(reference)
+
+
+def make_piece(
+    slot: str, text: str, given: Mapping[str, Any] | None = None, offered: Mapping[str, Any] | None = None
+) -> Any:
+    """Return the part that `text` ("name:option=value,several=1|2") names in a slot, made by `fill`."""
+    term = parse_term(text)
+    name = f"{slot} {term.reference}"
+    return fill(load_piece(slot, term.reference), split_values(term.options), given, offered, name=name)
+
+
+def fill(
+    kind: Callable[..., Any],
+    options: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
+    offered: Mapping[str, Any] | None = None,
+    *,
+    name: str = "",
+) -> Any:
+    """Return what `kind` makes of the user's options, all of `given`, and what it takes of `offered`.
+
+    Args:
+        kind: class or function of the part.
+        options: the user's.
+        given: arguments that are not the user's to set.
+        offered: arguments that it may take, unless the user set them.
+        name: its name in errors; that of `kind` when empty.
+
+    Raises:
+        UsageError: for an option that it has not, or when it takes none of those it is given.
+    """
+    given, name = given or {}, name or getattr(kind, "__name__", str(kind))
+    known = inspect.signature(kind).parameters
+    settable = [option for option in known if option not in given]
+    for option in options:
+        if option not in settable:
+            raise UsageError(
+                f"the {name} has no option {option!r}{nearest(option, settable)}; it has "
+                f"{', '.join(settable) or 'none'}"
+            )
+    strange = [option for option in given if option not in known]
+    if strange and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        raise UsageError(f"the {name} does not go with the other parts: it takes no {', '.join(strange)}")
+    taken = {option: value for option, value in (offered or {}).items() if option in known and option not in options}
+    return kind(**{**given, **taken, **options})
+
+
+def split_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options in which every "64|128|256" is a tuple of numbers."""
+    return {
+        name: tuple(map(parse_value, value.split("|"))) if isinstance(value, str) and "|" in value else value
+        for name, value in options.items()
+    }
+
+
+def piece_options(piece: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return the hyper-parameters of a piece: keyword-only arguments of a function, those of a class's constructor."""
+    return _constructor_options(piece) if inspect.isclass(piece) else _positional(piece)[2]
+
+
+def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
+    """Return the piece that a term names, or that a function is, with its options bound.
+
+    Raises UsageError for a name that no slot has, an option that the piece has not, or one that it lacks.
+    """
     if not isinstance(term, Term):
         target, name, options, weight = term, getattr(term, "__name__", type(term).__name__), {}, 1.0
     else:
-        names = find_pieces(slot)
-        reference = names.get(term.reference, term.reference)
-        if ":" not in reference:
-            raise UsageError(_unknown(slot, term.reference))
-        target, name, options, weight = load_function(reference), term.reference, dict(term.options), term.weight
+        target, name = load_piece(slot, term.reference), term.reference
+        options, weight = dict(term.options), term.weight
     is_class = inspect.isclass(target)
-    parameters = _positional(target)[2] if not is_class else _constructor_options(target)
+    parameters = piece_options(target)
     unknown = set(options) - set(parameters)
     if unknown:
         wrong = sorted(unknown)[0]
@@ -220,7 +322,7 @@ def _unknown(slot: str, name: str) -> str:
 
 
 def _writer_of(column: str) -> str | None:
-    """A known piece that would write the column, for an error message."""
+    """Return a known piece that would write the column, for an error message."""
     for slot, names in all_pieces().items():
         for name, reference in names.items():
             if column in getattr(load_function(reference), "writes", ()):
@@ -229,10 +331,15 @@ def _writer_of(column: str) -> str | None:
 
 
 def check_columns(pieces: Sequence[Piece], given: Iterable[str]) -> None:
-    """Every column a piece needs is written before it, and no piece meets one that it refuses.
+    """Check that every column a piece needs is written before it, and that no piece meets one that it refuses.
 
-    `pieces` in the order they run; `given` columns exist before the first. Raises UsageError with the piece that would
-    write the column, where one is known."""
+    Args:
+        pieces: in the order in which they run.
+        given: columns that exist before the first piece.
+
+    Raises:
+        UsageError: with the piece that would write a missing column, where one is known.
+    """
     there = set(given)
     names = {piece.name for piece in pieces}
     for piece in pieces:
@@ -243,7 +350,7 @@ def check_columns(pieces: Sequence[Piece], given: Iterable[str]) -> None:
             if column not in there:
                 writer = _writer_of(column)
                 raise UsageError(
-                    f"the {piece.slot} piece {piece.name!r} needs the column {column!r}, which nobody writes"
+                    f"the {piece.slot} piece {piece.name!r} needs the column {column!r}, which no piece writes"
                     + (f"; {writer} would write it" if writer else f"; the columns at that point are {sorted(there)}")
                 )
         there.update(piece.writes)

@@ -1,4 +1,4 @@
-"""Functions written as text, "module:function" or "path/to/file.py:function", and names that were nearly right."""
+"""Functions written as text: "module:function" or "path/to/file.py:function"."""
 
 from __future__ import annotations
 
@@ -20,31 +20,15 @@ Reference = str | Callable[..., Any]
 """A function, or its name: "module:function"."""
 
 _FUNCTION = re.compile(r"^(?P<module>[\w./~ -]+):(?P<name>[A-Za-z_][\w.]*)$")
-_INSIDE = re.compile(r"[\w./~-]*[\w~]:[A-Za-z_][\w.]*(?=$|[\s+:])")
 _LOADING: list[Path] = []
 _FROM_FILE = "pilotage_user_"
 
 
-def references_in(text: str) -> list[str]:
-    """The user functions that an expression of pieces names: "0.5*grpo+0.5*my.py:mine" gives ["my.py:mine"].
-
-    A piece with options, "mvar:alpha=0.1", is none, and neither is "lora:rank", since no module is called lora."""
-    found = []
-    for match in _INSIDE.finditer(text):
-        place = match[0].partition(":")[0]
-        if place.endswith(".py") or (_is_module_name(place) and importlib.util.find_spec(place.split(".")[0])):
-            found.append(match[0])
-    return found
-
-
-def _is_module_name(text: str) -> bool:
-    return all(part.isidentifier() for part in text.split("."))
-
-
 def function_source(function: Callable[..., Any]) -> str:
-    """What a run keeps of a user function: the file that defines it, or its own lines where there is no file.
+    """Return the source that a run keeps of a user function: the file that defines it, or its lines without a file.
 
-    Raises UsageError for a function whose source is not to be had (written in C, or in an interactive session)."""
+    Raises UsageError for a function without source (written in C, or in an interactive session).
+    """
     plain = inspect.unwrap(function)
     path = inspect.getsourcefile(plain) if inspect.isfunction(plain) or inspect.isclass(plain) else None
     if path and Path(path).is_file():
@@ -59,7 +43,7 @@ def function_source(function: Callable[..., Any]) -> str:
 
 
 def refuse_while_loading(what: str) -> None:
-    """Raise UsageError when a user's file, imported for the function it defines, starts `what` while it is read."""
+    """Raise UsageError when a user's file starts `what` while it is imported for the function that it defines."""
     if _LOADING:
         raise UsageError(
             f'{_LOADING[-1]} starts {what} when it is imported; put that under `if __name__ == "__main__":`, so that '
@@ -68,14 +52,15 @@ def refuse_while_loading(what: str) -> None:
 
 
 def is_reference(text: str) -> bool:
-    """Whether `text` has the form "module:function"."""
+    """Return whether a text has the form "module:function"."""
     return _FUNCTION.match(text) is not None
 
 
 def function_name(function: Callable[..., Any]) -> str:
-    """How a function is written down: "module:function", or "path/to/script.py:function" when a script defines it.
+    """Return the reference of a function: "module:function", or "path/to/script.py:function" for one of a script.
 
-    Raises UsageError for a callable that has no name of its own (an instance, a partial)."""
+    Raises UsageError for a callable that has no name of its own (an instance, a partial).
+    """
     name = getattr(function, "__qualname__", None)
     if name is None:
         raise UsageError(
@@ -90,7 +75,7 @@ def function_name(function: Callable[..., Any]) -> str:
 
 
 def load_function(reference: str) -> Callable[..., Any]:
-    """The function called "module:function" or "path/to/file.py:function". Raises UsageError when there is none."""
+    """Import the function "module:function" or "path/to/file.py:function". Raises UsageError when there is none."""
     match = _FUNCTION.match(reference)
     if match is None:
         raise UsageError(f"{reference!r} is no function; expected module:function or path/to/file.py:function")

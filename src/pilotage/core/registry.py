@@ -1,6 +1,6 @@
-"""Finds systems, claims and pieces, ours and other packages', without importing torch.
+"""Registry of systems, claims and pieces, of this package and of others, without importing torch.
 
-Ours are the modules below `pilotage.systems` and `pilotage.claims`; other packages name theirs by entry points:
+Those of this package are found in the folders below `pilotage.systems`; other packages name theirs by entry points:
 
     [project.entry-points."pilotage.systems"]
     mine = "my_package.my_system:SYSTEM"          # a System, or a list of them
@@ -23,10 +23,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pilotage.core.claims import Claim
 from pilotage.core.configuration import config_from_dict, config_to_dict, configure
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
-from pilotage.core.system import Claim, System
+from pilotage.core.system import System
 
 __all__ = [
     "all_pieces",
@@ -45,9 +46,10 @@ REPRODUCTION_FORMAT = 1
 
 
 def all_systems() -> tuple[System, ...]:
-    """Every system there is, by family and name, baselines first within a family.
+    """Return every system, ordered by family and name, baselines first within a family.
 
-    Raises UsageError when an entry point cannot be loaded or two systems share a name."""
+    Raises UsageError when an entry point cannot be loaded or two systems share a name.
+    """
     systems: dict[str, System] = {}
     for system in (*_own_systems(), *_foreign_systems()):
         if system.name in systems:
@@ -60,7 +62,7 @@ def all_systems() -> tuple[System, ...]:
 
 
 def find_system(name: str) -> System:
-    """The system called `name`. Raises UsageError, with the nearest names, when there is none."""
+    """Return the system called `name`. Raises UsageError, with the nearest names, when there is none."""
     for system in _own_systems():
         if system.name == name:
             return system
@@ -76,7 +78,8 @@ def find_system(name: str) -> System:
 def find_claims(name: str) -> list[Claim]:
     """What is claimed for the system called `name`, from `pilotage.claims.<family>.<name>` or an entry point.
 
-    Empty when nothing is claimed. Raises UsageError when there is no such system."""
+    Empty when nothing is claimed. Raises UsageError when there is no such system.
+    """
     find_system(name)
     stem = name.replace("-", "_")
     for module_name in _system_modules():
@@ -92,7 +95,8 @@ def find_reproduction(name: str) -> dict[str, Any] | None:
     """What was measured for the claims of a system: `reproductions/NAME.json` of the current folder, of the
     repository that this package lies in, or shipped with the package. None when nothing was.
 
-    Raises UsageError for a file of another format."""
+    Raises UsageError for a file of another format.
+    """
     package = Path(__file__).resolve().parents[1]
     for folder in (Path("reproductions"), package.parents[1] / "reproductions", package / "reproductions"):
         path = folder / f"{name}.json"
@@ -108,9 +112,10 @@ def find_reproduction(name: str) -> dict[str, Any] | None:
 
 @cache
 def all_pieces() -> Mapping[str, Mapping[str, str]]:
-    """Every piece there is, as a reference by slot and name: those that systems declare, and other packages'.
+    """Return the reference of every piece by slot and name: those that systems declare, and other packages'.
 
-    Raises UsageError when two packages give one name in a slot to different pieces."""
+    Raises UsageError when two packages give one name in a slot to different pieces.
+    """
     found: dict[str, dict[str, str]] = {}
     declared = [
         (slot, name, ref) for system in all_systems() for slot, of in system.pieces.items() for name, ref in of.items()
@@ -124,7 +129,7 @@ def all_pieces() -> Mapping[str, Mapping[str, str]]:
 
 
 def find_pieces(slot: str) -> Mapping[str, str]:
-    """The pieces of a slot: name to reference."""
+    """Return the pieces of a slot: name to reference."""
     return all_pieces().get(slot, {})
 
 
@@ -156,7 +161,7 @@ def _foreign_systems() -> Iterator[System]:
 
 
 def _system_modules() -> list[str]:
-    """The modules that may name systems: `<family>.baselines`, `<family>.<name>` and `<family>.<name>.baselines`."""
+    """Return the modules that may name systems: `<family>.baselines`, `<family>.<name>`, `…<name>.baselines`."""
     package = importlib.import_module(SYSTEMS)
     found = []
     for family in pkgutil.iter_modules(package.__path__, f"{SYSTEMS}."):
@@ -175,7 +180,7 @@ def _load(point: EntryPoint) -> Any:
     try:
         return point.load()
     except Exception as error:
-        # Another package's code: whatever it raises, the user has to learn whose it is.
+        # It is another package's code: the message has to name the package, whatever was raised.
         package = point.dist.name if point.dist else "another package"
         raise UsageError(
             f"{package} offers {point.name} = {point.value} ({point.group}), but importing it fails: "

@@ -15,7 +15,8 @@ def to_json(value: Any, where: str = "config") -> Any:
     """Return `value` as JSON holds it: mappings with string keys, lists, strings, numbers, booleans, None.
 
     Non-finite numbers become `{"$float": "inf"}`, since JSON has none. Raises UsageError, naming the place, for
-    anything else, and for keys that begin with "$", which are ours."""
+    anything else, and for keys that begin with "$", which are ours.
+    """
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):

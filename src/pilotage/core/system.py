@@ -1,19 +1,12 @@
-"""What the library is made of, in words: cards, configurations, systems, claims, results. No torch here.
+"""The classes with which a system is declared: its card, its result and the system itself. No torch here.
 
-A system file ends in `SYSTEM = System(card, config, run, actions)` or `SYSTEMS = [...]`;
-a claims file ends in `CLAIMS = [Claim(...), ...]`.
+A system's `__init__.py` defines `SYSTEM = System(card, config, run, …)` (`baselines.py`: `SYSTEMS = [...]`).
 """
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import inspect
-import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from itertools import pairwise
 from typing import Any, Literal
 
 from pilotage.core.references import Reference, load_reference
@@ -25,7 +18,7 @@ recorded answers of services and timed-out verifiers are replayed. statistical: 
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a system was published: `title` and `arxiv` id (such as "2402.03300")."""
+    """Publication of a system: `title` and `arxiv` id (such as "2402.03300")."""
 
     title: str
     arxiv: str
@@ -33,12 +26,12 @@ class Paper:
 
 @dataclass(frozen=True)
 class Card:
-    """What a system is, for somebody who has to decide whether to use it."""
+    """Description of a system for a reader who decides whether to use it."""
 
     name: str
     """Its name on the command line."""
     family: str
-    """The room it lives in: reasoning, alignment, agents, vision, robots, model_based, societies, decisions."""
+    """Its family and folder: reasoning, alignment, agents, vision, robots, model_based, societies, decisions."""
     summary: str
     """What it does, in one or two sentences."""
     audience: str
@@ -57,7 +50,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run gives back: `metrics` by name (held-out accuracy first) and the `run` directory."""
+    """Result of a finished run: `metrics` by name (held-out accuracy first) and the `run` directory."""
 
     run: str
     metrics: Mapping[str, float]
@@ -65,10 +58,11 @@ class Result:
 
 @dataclass(frozen=True)
 class System:
-    """A published method, ready to run.
+    """Published method, ready to run.
 
     Functions are named as text, "package.module:function", and imported when they are used, so that the catalogue
-    loads without torch; a function object works, too."""
+    loads without torch; a function object works, too.
+    """
 
     card: Card
     config: Any
@@ -89,6 +83,7 @@ class System:
 
     @property
     def name(self) -> str:
+        """The name on the command line."""
         return self.card.name
 
     def load_run(self) -> Callable[..., Result]:
@@ -99,89 +94,3 @@ class System:
     def load_action(self, name: str) -> Callable[..., Any]:
         """Import and return the action called `name`. Raises KeyError for a name that is none."""
         return load_reference(self.actions[name])
-
-
-CriterionKind = Literal["better", "not_worse", "same", "rare", "trend", "rank", "frontier", "exact"]
-Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """When a claim holds. `margin` is δ of better, m of not_worse and same, p of rare; fixed before the first unit."""
-
-    kind: CriterionKind
-    margin: float = 0.0
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One side of a comparison: a command line without the program's name, such as `"grpo --lr 1e-4"`.
-
-    `grid` lists further options, one string per tuning setting (`"--lr 3e-4"`); each arm of a claim has as many."""
-
-    command: str
-    grid: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a paper promises, as an experiment.
-
-    A unit is what the experiment repeats (training seeds, tasks, scenes). For every arm and unit a *cell* gives a
-    dictionary of numbers: `measure(arm, unit, context)` when given, otherwise the arm is trained with the unit as its
-    seed and its result's metrics are taken. `metric` names the number that is compared."""
-
-    name: str
-    statement: str
-    source: str
-    """Where it is promised: section of the paper, table, or number in the card."""
-    arms: Mapping[str, Arm]
-    metric: str
-    criterion: Criterion
-    compare: tuple[str, str] | None = None
-    """(of, against): the paired difference `of - against` in the paper's direction. None for rare and exact."""
-    higher_is_better: bool = True
-    unit: str = "training seed"
-    n: int = 5
-    primary: bool = False
-    tier: Literal["core", "long"] = "core"
-    measure: Callable[..., Mapping[str, float]] | None = None
-    gates: Mapping[str, tuple[str, float]] = field(default_factory=dict)
-    """Arm name to (metric, least mean value): a baseline below its gate leaves the claim undecided."""
-    needs: tuple[str, ...] = ()
-    """Extras it needs."""
-    cost: float = 0.0
-    """CPU-seconds of one cell, as estimated; the command forecasts from timed steps."""
-    saturates: bool = False
-    """Whether the metric is a rate: both arms ≥ .97 or ≤ .03 leave the claim undecided."""
-    note: str = ""
-    tuned_by: str = ""
-    """The metric, of the same cells and better when higher, by which each arm's setting is chosen; empty: `metric`."""
-    tuning_seeds: int = 1
-    """Number of seeds, from 1000 on, on which each setting is tried."""
-    unmeasured: str = ""
-    """Why nothing measures it here: the claim is listed as «not measured (reason)» and never runs."""
-
-
-@cache
-def field_docs(config_type: type) -> Mapping[str, str]:
-    """The docstring of every field of a dataclass (the string literal under it), also of inherited fields."""
-    docs: dict[str, str] = {}
-    for cls in reversed(config_type.__mro__):
-        if not dataclasses.is_dataclass(cls):
-            continue
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
-        except (OSError, TypeError):
-            continue
-        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for statement, following in pairwise(body):
-            if (
-                isinstance(statement, ast.AnnAssign)
-                and isinstance(statement.target, ast.Name)
-                and isinstance(following, ast.Expr)
-                and isinstance(following.value, ast.Constant)
-                and isinstance(following.value.value, str)
-            ):
-                docs[statement.target.id] = " ".join(following.value.value.split())
-    return docs

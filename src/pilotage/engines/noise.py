@@ -13,27 +13,19 @@ import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
+from pilotage.random.counters import GOLDEN, splitmix64
 from pilotage.types import Sampling
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
+_GOLDEN, _STEP = np.uint64(GOLDEN), np.uint64(0x94D049BB133111EB)
 _BITS = 40
 """Bits of a uniform number: fine enough for any vocabulary, and u·Σp stays below Σp in float64."""
-
-
-def _mix(words: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64 (Steele, Lea and Flood 2014) on uint64."""
-    words = (words ^ (words >> np.uint64(30))) * _FIRST
-    words = (words ^ (words >> np.uint64(27))) * _SECOND
-    return words ^ (words >> np.uint64(31))
 
 
 def _keys(seeds: Sequence[int], samples: Sequence[int]) -> np.ndarray:
     """[rows] uint64, one number for each (request seed, index of the answer)."""
     with np.errstate(over="ignore"):
-        key = _mix(np.array([seed % 2**64 for seed in seeds], dtype=np.uint64) + _GOLDEN)
-        return _mix(key ^ _mix(np.asarray(samples, dtype=np.uint64) * _GOLDEN + _SECOND))
+        key = splitmix64(np.array([seed % 2**64 for seed in seeds], dtype=np.uint64) + _GOLDEN)
+        return splitmix64(key ^ splitmix64(np.asarray(samples, dtype=np.uint64) * _GOLDEN + _STEP))
 
 
 def sample_seed(seed: int, sample: int) -> int:
@@ -54,7 +46,7 @@ def uniforms(seeds: Sequence[int], samples: Sequence[int], count: int, start: in
         [rows, count] float64."""
     with np.errstate(over="ignore"):
         counters = np.arange(start + 1, start + count + 1, dtype=np.uint64) * _GOLDEN
-        words = _mix(_keys(seeds, samples)[:, None] + counters)
+        words = splitmix64(_keys(seeds, samples)[:, None] + counters)
     return ((words >> np.uint64(64 - _BITS)).astype(np.float64) + 0.5) * 2.0**-_BITS
 
 

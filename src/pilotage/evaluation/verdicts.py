@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from pilotage.core.system import Criterion, Verdict
+from pilotage.core.claims import Criterion, Verdict
 
 LEAST_UNITS = 5
 SATURATED_HIGH, SATURATED_LOW = 0.97, 0.03

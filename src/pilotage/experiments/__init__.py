@@ -8,23 +8,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pilotage.experiments.cells import Cell, Outcome, Wiring
     from pilotage.experiments.comparison import Comparison, compare
+    from pilotage.experiments.jobs import Job, JobResult, Wiring
+    from pilotage.experiments.pool import JobEvent, JobFailed, run_jobs
     from pilotage.experiments.reproduction import reproduce
-    from pilotage.experiments.workers import CellEvent, CellFailed, run_cells
 
-__all__ = ["Cell", "CellEvent", "CellFailed", "Comparison", "Outcome", "Wiring", "compare", "reproduce", "run_cells"]
+__all__ = ["Comparison", "Job", "JobEvent", "JobFailed", "JobResult", "Wiring", "compare", "reproduce", "run_jobs"]
 
 _MODULES = {
-    "Cell": "cells",
-    "CellEvent": "workers",
-    "CellFailed": "workers",
     "Comparison": "comparison",
-    "Outcome": "cells",
-    "Wiring": "cells",
+    "Job": "jobs",
+    "JobEvent": "pool",
+    "JobFailed": "pool",
+    "JobResult": "jobs",
+    "Wiring": "jobs",
     "compare": "comparison",
     "reproduce": "reproduction",
-    "run_cells": "workers",
+    "run_jobs": "pool",
 }
 
 

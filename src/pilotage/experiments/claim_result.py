@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pilotage.core.claims import Claim
 from pilotage.core.errors import UsageError
-from pilotage.core.system import Claim
 from pilotage.evaluation.verdicts import Gate, Judgement, judge, saturated
 
 Values = Mapping[str, Sequence[float | None]]
@@ -18,7 +18,7 @@ Cells = Mapping[str, Sequence[Mapping[str, float | None]]]
 
 
 @dataclass(frozen=True)
-class Measured:
+class ClaimResult:
     """A claim's numbers and what they say. `of` and `against` name what was compared, in words where it is no arm."""
 
     values: Values
@@ -34,7 +34,7 @@ def metrics_named(metric: str) -> list[tuple[str, float]]:
     return [(name.removeprefix("-"), -1.0 if name.startswith("-") else 1.0) for name in names]
 
 
-def judge_claim(claim: Claim, cells: Cells) -> Measured:
+def judge_claim(claim: Claim, cells: Cells) -> ClaimResult:
     """The verdict of a claim by its declared criterion. A unit in which a number is missing counts as censored.
 
     Raises UsageError when the cells lack the metric, or the claim does not fit its kind of criterion."""
@@ -66,7 +66,7 @@ def judge_claim(claim: Claim, cells: Cells) -> Measured:
         saturated=_saturated(claim, values, complete),
         censored=claim_units(cells) - len(complete),
     )
-    return Measured(values, of, against, judgement)
+    return ClaimResult(values, of, against, judgement)
 
 
 def claim_units(cells: Cells) -> int:
@@ -74,7 +74,7 @@ def claim_units(cells: Cells) -> int:
     return min(len(units) for units in cells.values())
 
 
-def _judge_frontier(claim: Claim, cells: Cells) -> Measured:
+def _judge_frontier(claim: Claim, cells: Cells) -> ClaimResult:
     if claim.compare is None:
         raise UsageError(f"claim {claim.name!r} is of kind frontier and must say which arms it compares")
     of, against = claim.compare
@@ -91,10 +91,10 @@ def _judge_frontier(claim: Claim, cells: Cells) -> Measured:
     judgement = judge(
         claim.criterion, whole, n_declared=claim.n, gates=_gates(claim, cells), censored=len(data) - len(whole)
     )
-    return Measured(values, of, against, judgement)
+    return ClaimResult(values, of, against, judgement)
 
 
-def _judge_rare(claim: Claim, cells: Cells, values: Values) -> Measured:
+def _judge_rare(claim: Claim, cells: Cells, values: Values) -> ClaimResult:
     arm = claim.compare[0] if claim.compare else next(iter(claim.arms))
     counted = [(v, u.get(f"{claim.metric}/trials", 1.0)) for v, u in zip(values[arm], cells[arm], strict=True)]
     whole = [(events, trials) for events, trials in counted if events is not None and trials is not None]
@@ -107,7 +107,7 @@ def _judge_rare(claim: Claim, cells: Cells, values: Values) -> Measured:
         gates=_gates(claim, cells),
         censored=len(counted) - len(whole),
     )
-    return Measured(values, arm, "", judgement)
+    return ClaimResult(values, arm, "", judgement)
 
 
 def _values(claim: Claim, arm: str, units: Sequence[Mapping[str, float | None]], metric: str) -> list[float | None]:
@@ -136,7 +136,7 @@ def _gates(claim: Claim, cells: Cells) -> list[Gate]:
 
 
 def _saturated(claim: Claim, values: Values, complete: Sequence[int]) -> bool:
-    if not claim.saturates or claim.compare is None or not complete:
+    if not claim.bounded_metric or claim.compare is None or not complete:
         return False
     of, against = ([values[arm][unit] for unit in complete] for arm in claim.compare)
     return saturated(np.array(of, dtype=float), np.array(against, dtype=float))

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pilotage.core.claims import Criterion
 from pilotage.core.errors import UsageError
-from pilotage.core.system import Criterion
 from pilotage.evaluation.verdicts import Interval, judge, saturated, t_interval
-from pilotage.experiments.cells import Cell, Outcome, PlacedCell, Wiring, parse_command, place, write_json
-from pilotage.experiments.provenance import now, surroundings
-from pilotage.experiments.workers import CellEvent, Display, cores, run_cells, worker_count
+from pilotage.experiments.jobs import Job, JobResult, PlacedJob, Wiring, parse_command, place, write_json
+from pilotage.experiments.pool import Display, JobEvent, cores, run_jobs, worker_count
+from pilotage.experiments.provenance import now, provenance
 from pilotage.report.page import write_comparison_report
 
 FORMAT = 1
@@ -65,7 +65,7 @@ class Comparison:
     created: str
     directory: Path
     """Where `comparison.json` and `report.html` lie."""
-    surroundings: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def report(self) -> Path:
@@ -97,7 +97,7 @@ class Comparison:
     def save(self) -> Path:
         """Write `comparison.json` into its directory (made if need be) and return its path."""
         document = {"format": FORMAT, **asdict(self), "threads_per_worker": 1, "cores": cores()}
-        document.update(document.pop("surroundings"))
+        document.update(document.pop("provenance"))
         del document["directory"]
         path = self.directory / "comparison.json"
         write_json(path, document)
@@ -115,7 +115,7 @@ def compare(
     out: Path | str | None = None,
     root: Path | None = None,
     wiring: Wiring | None = None,
-    on_event: Callable[[CellEvent], None] | None = None,
+    on_event: Callable[[JobEvent], None] | None = None,
 ) -> Comparison:
     """Train every arm with every seed and say which arm is better and how sure that is.
 
@@ -137,17 +137,17 @@ def compare(
 
     Raises:
         UsageError: for arms, seeds or a metric that cannot work; before anything runs where that can be known.
-        CellFailed: when a worker fails; the finished cells stay.
+        JobFailed: when a worker fails; the finished cells stay.
     """
     wiring = wiring or Wiring()
     against = _check(arms, seeds, against)
     metric = metric or _common_metric(arms, wiring)
     placed = {
-        (name, seed): place(Cell(name, seed, command), wiring, root) for seed in seeds for name, command in arms.items()
+        (name, seed): place(Job(name, seed, command), wiring, root) for seed in seeds for name, command in arms.items()
     }
     display = Display("compare")
     try:
-        outcomes = run_cells(list(placed.values()), workers, on_event or display)
+        outcomes = run_jobs(list(placed.values()), workers, on_event or display)
     finally:
         display.close()
     cells = {where: outcomes[cell.key] for where, cell in placed.items()}
@@ -169,7 +169,7 @@ def compare(
         seconds=round(sum(outcome.seconds for outcome in outcomes.values()), 1),
         created=now(),
         directory=Path(out) if out else _default_directory(placed, metric),
-        surroundings=surroundings(wiring),
+        provenance=provenance(wiring),
     )
     comparison.save()
     write_comparison_report(comparison.directory)
@@ -185,7 +185,7 @@ def _common_metric(arms: Mapping[str, str], wiring: Wiring) -> str:
     return next(iter(metrics.values()))
 
 
-def metric_of(outcome: Outcome, metric: str, placed: PlacedCell) -> float | None:
+def metric_of(outcome: JobResult, metric: str, placed: PlacedJob) -> float | None:
     """The metric of a finished cell. Raises UsageError, with the metrics there are, when there is none so named."""
     if metric not in outcome.metrics:
         raise UsageError(
@@ -240,7 +240,7 @@ def _shown(interval: tuple[float | None, float | None]) -> str:
     return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
 
 
-def _default_directory(placed: Mapping[tuple[str, int], PlacedCell], metric: str) -> Path:
+def _default_directory(placed: Mapping[tuple[str, int], PlacedJob], metric: str) -> Path:
     digest = hashlib.sha256(json.dumps([metric, *(p.key for p in placed.values())]).encode()).hexdigest()[:8]
     systems = dict.fromkeys(shlex.split(cell.cell.command)[0] for cell in placed.values())
     return Path("runs") / "-".join(["compare", *systems, digest])

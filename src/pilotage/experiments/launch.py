@@ -9,7 +9,8 @@ from typing import Any
 
 from pilotage.core.configuration import config_from_dict, config_to_dict
 from pilotage.core.errors import UsageError
-from pilotage.core.references import function_source, load_function, references_in, refuse_while_loading
+from pilotage.core.pieces import references_in
+from pilotage.core.references import function_source, load_function, refuse_while_loading
 from pilotage.core.registry import find_system
 from pilotage.core.system import Result, System
 from pilotage.policies.pickled import refuse_pickled

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pilotage.experiments.cell import die_with_parent, main
+from pilotage.experiments.worker import die_with_parent, main
 
 PRELOADED = (
     "pilotage.training.language.trainer",

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from pilotage.core.claims import Claim
 from pilotage.core.errors import UsageError
-from pilotage.core.system import Claim
-from pilotage.experiments.cells import Cell, Outcome, PlacedCell, Wiring, function_reference, parse_command, place
 from pilotage.experiments.claim_result import metrics_named
+from pilotage.experiments.jobs import Job, JobResult, PlacedJob, Wiring, function_reference, parse_command, place
 
 FIRST_TUNING_SEED = 1000
 MOST_TUNING_SEEDS = 2
@@ -22,7 +22,7 @@ MOST_PRIMARY = 3
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """How the cells of a reproduction are made."""
 
     wiring: Wiring
@@ -30,7 +30,7 @@ class Plan:
     tuning_seeds: tuple[int, ...] = tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + MOST_TUNING_SEEDS))
     quick_fields: Mapping[str, Any] | None = None
     """Fields of a configuration that a quick pass overrides, where the system has them; None for the real thing."""
-    committed: Mapping[str, Outcome] = field(default_factory=dict)
+    committed: Mapping[str, JobResult] = field(default_factory=dict)
     """Outcomes by key that were committed beside an earlier reproduction."""
 
     @property
@@ -40,12 +40,12 @@ class Plan:
     def units(self, claim: Claim) -> int:
         return min(2, claim.n) if self.quick else claim.n
 
-    def cell(self, claim: Claim, arm: str, unit: int, options: str = "") -> PlacedCell:
+    def job(self, claim: Claim, arm: str, unit: int, options: str = "") -> PlacedJob:
         """The cell of an arm and a unit with further `options`, placed."""
         command = f"{claim.arms[arm].command} {options}".strip()
         measure = function_reference(claim.measure) if claim.measure else ""
         command = f"{command} {self._quick_options(command)}".strip()
-        placed = place(Cell(arm, unit, command, measure, self.quick), self.wiring, self.root)
+        placed = place(Job(arm, unit, command, measure, self.quick), self.wiring, self.root)
         return replace(placed, known=self.committed.get(placed.key))
 
     def _quick_options(self, command: str) -> str:
@@ -89,12 +89,12 @@ def check_claims(claims: Sequence[Claim]) -> None:
             raise UsageError(f"claim {claim.name!r} compares or gates {sorted(strangers)}, which are no arms of it")
 
 
-def tuning_cells(claim: Claim, plan: Plan) -> dict[tuple[str, str, int], PlacedCell]:
+def tuning_cells(claim: Claim, plan: JobPlan) -> dict[tuple[str, str, int], PlacedJob]:
     """Cells by (arm, setting, seed): every arm over its grid. Empty when there is nothing to choose."""
     if plan.quick:
         return {}
     return {
-        (arm, options, seed): plan.cell(claim, arm, seed, options)
+        (arm, options, seed): plan.job(claim, arm, seed, options)
         for arm, spec in claim.arms.items()
         if len(spec.grid) > 1
         for options in spec.grid
@@ -103,7 +103,7 @@ def tuning_cells(claim: Claim, plan: Plan) -> dict[tuple[str, str, int], PlacedC
 
 
 def tune(
-    claim: Claim, plan: Plan, cells: Mapping[tuple[str, str, int], PlacedCell], done: Mapping[str, Outcome]
+    claim: Claim, plan: JobPlan, cells: Mapping[tuple[str, str, int], PlacedJob], done: Mapping[str, JobResult]
 ) -> Tuning:
     """Choose for each arm the setting with the best mean metric on the tuning seeds (the first of equals).
 
@@ -154,7 +154,7 @@ class Forecast:
         )
 
 
-def forecast(claims: Sequence[Claim], plan: Plan) -> Forecast:
+def forecast(claims: Sequence[Claim], plan: JobPlan) -> Forecast:
     """What the claims will cost, by their stated seconds per cell; a cell that several need counts once.
 
     Where tuning has not finished, its choice is not known: the first setting of each grid is foretold."""
@@ -169,34 +169,34 @@ def forecast(claims: Sequence[Claim], plan: Plan) -> Forecast:
             if placed.outcome() is not None:
                 there.add(placed.key)
             else:
-                seconds[placed.key] = max(claim.cost, seconds.get(placed.key, 0.0))
+                seconds[placed.key] = max(claim.cost or 0.0, seconds.get(placed.key, 0.0))
     return Forecast(sum(seconds.values()), len(seconds), len(there))
 
 
-def is_there(claim: Claim, plan: Plan) -> bool:
+def is_there(claim: Claim, plan: JobPlan) -> bool:
     """Whether every cell of a claim has finished: those that tune it, and those of the settings they chose."""
     chosen = _chosen(claim, plan, tuning_cells(claim, plan))
     return chosen is not None and all(cell.outcome() is not None for cell in _counted(claim, plan, chosen))
 
 
-def _chosen(claim: Claim, plan: Plan, tuning: Mapping[tuple[str, str, int], PlacedCell]) -> Mapping[str, str] | None:
+def _chosen(claim: Claim, plan: JobPlan, tuning: Mapping[tuple[str, str, int], PlacedJob]) -> Mapping[str, str] | None:
     """What tuning chose for each arm; None where it has not finished."""
     done = {placed.key: placed.outcome() for placed in tuning.values()}
     finished = {key: outcome for key, outcome in done.items() if outcome is not None}
     return tune(claim, plan, tuning, finished).chosen if len(finished) == len(done) else None
 
 
-def _counted(claim: Claim, plan: Plan, chosen: Mapping[str, str]) -> list[PlacedCell]:
+def _counted(claim: Claim, plan: JobPlan, chosen: Mapping[str, str]) -> list[PlacedJob]:
     """The cells of a claim that count, at the chosen settings."""
-    return [plan.cell(claim, arm, unit, chosen[arm]) for arm in claim.arms for unit in range(plan.units(claim))]
+    return [plan.job(claim, arm, unit, chosen[arm]) for arm in claim.arms for unit in range(plan.units(claim))]
 
 
-def committed_outcomes(files: Iterable[Path]) -> dict[str, Outcome]:
+def committed_outcomes(files: Iterable[Path]) -> dict[str, JobResult]:
     """Outcomes by key from the small files of an earlier reproduction."""
     outcomes = {}
     for path in files:
         stored = json.loads(path.read_text())
-        outcomes[stored["key"]] = Outcome(
+        outcomes[stored["key"]] = JobResult(
             stored["metrics"], stored["seconds"], None, stored["key"], stored["artifacts"]
         )
     return outcomes

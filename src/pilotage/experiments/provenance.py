@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pilotage.experiments.cells import Wiring
+from pilotage.experiments.jobs import Wiring
 
 
 def now() -> str:
@@ -18,7 +18,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def surroundings(wiring: Wiring) -> dict[str, Any]:
+def provenance(wiring: Wiring) -> dict[str, Any]:
     """Hardware, versions and commit of this process, as the wiring's hardware tells."""
     about: Any = importlib.import_module(wiring.hardware)
     return {"hardware": about.hardware(), "versions": about.versions(), "commit": about.commit()}

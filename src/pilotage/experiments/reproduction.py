@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from pilotage.charts.plots import claim_plot
+from pilotage.core.claims import Claim
 from pilotage.core.errors import UsageError
-from pilotage.core.system import Claim
-from pilotage.experiments.cells import Outcome, PlacedCell, Wiring, write_json
-from pilotage.experiments.claim_result import Measured, judge_claim
+from pilotage.experiments.claim_result import ClaimResult, judge_claim
 from pilotage.experiments.comparison import finite
+from pilotage.experiments.jobs import JobResult, PlacedJob, Wiring, write_json
 from pilotage.experiments.planning import (
-    Plan,
+    JobPlan,
     Tuning,
     check_claims,
     committed_outcomes,
@@ -25,8 +25,8 @@ from pilotage.experiments.planning import (
     tune,
     tuning_cells,
 )
-from pilotage.experiments.provenance import missing_extras, now, surroundings
-from pilotage.experiments.workers import CellEvent, Display, run_cells, worker_count
+from pilotage.experiments.pool import Display, JobEvent, run_jobs, worker_count
+from pilotage.experiments.provenance import missing_extras, now, provenance
 
 FORMAT = 1
 BUDGET_MINUTES = 45.0
@@ -48,7 +48,7 @@ def reproduce(
     wiring: Wiring | None = None,
     command: str = "",
     say: Callable[[str], None] = print,
-    on_event: Callable[[CellEvent], None] | None = None,
+    on_event: Callable[[JobEvent], None] | None = None,
 ) -> Path:
     """Measure the claims of `system` and write `NAME.json`, `NAME/cells/*.json` and `NAME/*.svg` into `out`.
 
@@ -74,7 +74,7 @@ def reproduce(
 
     Raises:
         UsageError: for claims that break the rules, or a forecast over budget; before anything runs.
-        CellFailed: when a worker fails; finished cells stay.
+        JobFailed: when a worker fails; finished cells stay.
     """
     wiring = wiring or Wiring()
     if claims is None:
@@ -84,7 +84,7 @@ def reproduce(
         raise UsageError(f"{system} has no claim {only!r}; there are {', '.join(claim.name for claim in claims)}")
     place = _Place(system, out, quick)
     committed = committed_outcomes(sorted(place.cells.glob("*.json")))
-    plan = Plan(wiring, root, quick_fields=quick_fields if quick else None, committed=committed)
+    plan = JobPlan(wiring, root, quick_fields=quick_fields if quick else None, committed=committed)
     skipped = {claim.name: _reason_to_skip(claim, long, only, plan) for claim in claims}
     todo = [claim for claim in claims if not skipped[claim.name]]
     _check_budget(system, todo, len(claims), plan, BUDGET_MINUTES if budget is None else budget, workers, say)
@@ -100,7 +100,7 @@ def reproduce(
         "system": system,
         "created": now(),
         "command": command or " ".join(["pilotage reproduce", system, *(flag for flag, on in flags.items() if on)]),
-        **surroundings(wiring),
+        **provenance(wiring),
         "seconds": round(sum(outcome.seconds for outcome in run.outcomes.values()), 1),
         "artifacts": _artifacts(run.outcomes.values()),
         "claims": [entries.get(claim.name) or _not_measured(claim, skipped[claim.name]) for claim in claims],
@@ -118,7 +118,7 @@ def _check_budget(
     system: str,
     todo: Sequence[Claim],
     of: int,
-    plan: Plan,
+    plan: JobPlan,
     budget: float,
     workers: int | None,
     say: Callable[[str], None],
@@ -161,9 +161,9 @@ class _Place:
 class _Runner:
     """Runs the cells of several claims together, so that no worker waits for the end of one claim."""
 
-    def __init__(self, plan: Plan, workers: int | None, on_event: Callable[[CellEvent], None], place: _Place) -> None:
+    def __init__(self, plan: JobPlan, workers: int | None, on_event: Callable[[JobEvent], None], place: _Place) -> None:
         self.plan, self.workers, self.on_event, self.place = plan, workers, on_event, place
-        self.outcomes: dict[str, Outcome] = {}
+        self.outcomes: dict[str, JobResult] = {}
 
     def tune(self, claims: Sequence[Claim]) -> dict[str, Tuning]:
         cells = {claim.name: tuning_cells(claim, self.plan) for claim in claims}
@@ -179,7 +179,7 @@ class _Runner:
         cells = {
             claim.name: {
                 arm: [
-                    self.plan.cell(claim, arm, unit, tunings[claim.name].chosen[arm])
+                    self.plan.job(claim, arm, unit, tunings[claim.name].chosen[arm])
                     for unit in range(self.plan.units(claim))
                 ]
                 for arm in claim.arms
@@ -202,15 +202,15 @@ class _Runner:
             entries[claim.name] = _entry(claim, judge_claim(claim, numbers), tunings[claim.name])
         return entries
 
-    def _run(self, cells: Sequence[PlacedCell], names: Mapping[str, str]) -> None:
-        def keep(event: CellEvent) -> None:
+    def _run(self, cells: Sequence[PlacedJob], names: Mapping[str, str]) -> None:
+        def keep(event: JobEvent) -> None:
             if event.kind != "started":
                 self._commit(event.placed, names[event.placed.key])
             self.on_event(event)
 
-        self.outcomes.update(run_cells(cells, self.workers, keep))
+        self.outcomes.update(run_jobs(cells, self.workers, keep))
 
-    def _commit(self, placed: PlacedCell, name: str) -> None:
+    def _commit(self, placed: PlacedJob, name: str) -> None:
         """Write the small file of a finished cell, at once, so that a kill loses nothing."""
         outcome = placed.outcome()
         path = self.place.cells / f"{_slug(name)}.json"
@@ -230,13 +230,13 @@ class _Runner:
         )
 
 
-def _artifacts(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
+def _artifacts(outcomes: Iterable[JobResult]) -> list[dict[str, Any]]:
     """Every artifact that an outcome used, once; two of one name differ in what made them."""
     found = {used["key"]: {"name": name, **used} for outcome in outcomes for name, used in outcome.artifacts.items()}
     return sorted(found.values(), key=lambda used: (used["name"], used["key"]))
 
 
-def _reason_to_skip(claim: Claim, long: bool, only: str | None, plan: Plan) -> str:
+def _reason_to_skip(claim: Claim, long: bool, only: str | None, plan: JobPlan) -> str:
     """Why a claim is not run; empty when it is, or when it costs nothing because all its cells are there."""
     if claim.unmeasured:
         return claim.unmeasured
@@ -265,7 +265,7 @@ def _fixed(claim: Claim) -> dict[str, Any]:
     }
 
 
-def _entry(claim: Claim, measured: Measured, tuning: Tuning) -> dict[str, Any]:
+def _entry(claim: Claim, measured: ClaimResult, tuning: Tuning) -> dict[str, Any]:
     judgement = measured.judgement
     return {
         **_fixed(claim),

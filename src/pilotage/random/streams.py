@@ -13,7 +13,7 @@ from pilotage.core.errors import UsageError
 
 
 def derive_seed(seed: int, name: str, *numbers: int) -> int:
-    """A seed of 63 bits from a run's seed, a name and numbers such as (step, lane): SHA-256, no state."""
+    """Return a seed of 63 bits from a run's seed, a name and numbers such as (step, row): SHA-256, no state."""
     text = "\0".join([str(int(seed)), name, *(str(int(number)) for number in numbers)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
@@ -28,7 +28,10 @@ class Streams:
         self._waiting: dict[str, dict[str, Any]] = {"torch": {}, "numpy": {}}
 
     def torch(self, name: str, device: str | torch.device = "cpu") -> torch.Generator:
-        """The torch generator `name`; always the same object. Raises UsageError when it lives on another device."""
+        """Return the torch generator `name`; always the same object.
+
+        Raises UsageError when it lives on another device.
+        """
         if name not in self._torch:
             generator = torch.Generator(device=device)
             generator.manual_seed(derive_seed(self.seed, name))
@@ -43,7 +46,7 @@ class Streams:
         return found
 
     def numpy(self, name: str) -> np.random.Generator:
-        """The numpy generator `name` (PCG64); always the same object, apart from the torch one of that name."""
+        """Return the numpy generator `name` (PCG64); always the same object, apart from the torch one of that name."""
         if name not in self._numpy:
             generator = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "numpy:" + name)))
             if name in self._waiting["numpy"]:
@@ -52,7 +55,7 @@ class Streams:
         return self._numpy[name]
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of every stream, those included that were restored and not asked for since."""
+        """Return the state of every stream, those included that were restored and not asked for since."""
         torch_states = {**self._waiting["torch"], **{name: g.get_state() for name, g in self._torch.items()}}
         numpy_states = {**self._waiting["numpy"], **{name: g.bit_generator.state for name, g in self._numpy.items()}}
         # Sorted, since a resumed process may have asked for them in another order.

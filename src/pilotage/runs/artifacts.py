@@ -41,14 +41,15 @@ def artifact(
     root: Path | str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
-    """The directory that `maker(directory, config, *inputs)` fills, made by the first process that asks for it.
+    """Return the directory that `maker(directory, config, *inputs)` fills, made by the first process that asks for it.
 
     The same name, maker, code, configuration and contents of inputs give the same directory. maker: a function of a
     module; it writes files into `directory`, and nothing counts if it raises or is killed. config: what JSON holds.
     inputs: other artifacts, files, or directories such as a run's. name: letters, digits, "-", "_", ".". code: the
     text on which the result depends; by default the maker's own source. progress: is given messages (that it is being
     made; that another process makes it and we wait), by default printed to standard error.
-    Raises UsageError for a maker without a name and for a missing input, DiskFull without room."""
+    Raises UsageError for a maker without a name and for a missing input, DiskFull without room.
+    """
     tell = progress or _print
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise UsageError(f"{name!r} cannot name an artifact; use letters, digits, '-', '_' and '.'")
@@ -118,9 +119,10 @@ def _alone(root: Path, place: Path, tell: Callable[[str], None]) -> Iterator[Non
 
 
 def read_artifact(path: Path | str) -> dict[str, Any]:
-    """What artifact.json says: name, maker, config, inputs, key, contents (hash), seconds, created.
+    """Return what artifact.json holds: name, maker, config, inputs, key, contents (hash), seconds, created.
 
-    Raises UsageError when `path` is no artifact or of another format."""
+    Raises UsageError when `path` is no artifact or of another format.
+    """
     place = Path(path) / _ABOUT
     if not place.exists():
         raise UsageError(f"{path} is not an artifact: it has no {_ABOUT}")
@@ -134,7 +136,7 @@ def read_artifact(path: Path | str) -> dict[str, Any]:
 
 
 def artifact_cost(path: Path | str) -> float:
-    """Seconds it took to make the artifact at `path`."""
+    """Return the seconds that it took to make the artifact at `path`."""
     return float(read_artifact(path)["seconds"])
 
 
@@ -146,7 +148,7 @@ def verify_artifact(path: Path | str) -> None:
 
 
 def contents_hash(path: Path) -> str:
-    """SHA-256 over the names and contents of the files below `path` (artifact.json aside), or of one file."""
+    """Return the SHA-256 over the names and contents of the files below `path` (artifact.json aside), or of one file."""
     if path.is_file():
         return _file_hash(path)
     files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())

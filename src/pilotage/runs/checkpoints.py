@@ -44,7 +44,8 @@ def write(directory: Path, step: int, state: Mapping[str, Any], book: Mapping[st
 
     state: nest of dictionaries, lists, tensors, arrays, numbers and strings (see `pilotage.runs.state`); book: the
     same, for the run itself. Returns its path. Raises UsageError for a value that cannot be stored, DiskFull without
-    room; in both cases the earlier checkpoints are untouched and nothing is left behind."""
+    room; in both cases the earlier checkpoints are untouched and nothing is left behind.
+    """
     place = directory / f"step-{step:08d}"
     aside = directory / f".writing-{place.name}"
     # Taken apart in one go: tensors that state and book share are stored once.
@@ -85,7 +86,7 @@ def _sha256(path: Path) -> str:
 
 
 def listed(directory: Path) -> list[tuple[int, Path]]:
-    """The checkpoints in `directory` as (step, path), newest first, complete or not."""
+    """Return the checkpoints in `directory` as (step, path), newest first, complete or not."""
     if not directory.is_dir():
         return []
     found = ((_STEP.fullmatch(path.name), path) for path in directory.iterdir())

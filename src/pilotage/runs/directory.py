@@ -1,4 +1,4 @@
-"""A run: the directory that remembers what was done, and from which a killed run goes on as if nothing had happened."""
+"""A run: the directory that remembers what was done, and from which a killed run resumes exactly."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pilotage.core.atomic_io import Lock, disk_errors, remove_stale_files, repla
 from pilotage.core.errors import NonFinite, RunError, UsageError
 from pilotage.core.names import nearest
 from pilotage.core.serialisation import differences, from_json, to_json
+from pilotage.core.stateful import Stateful
 from pilotage.random.streams import Streams, derive_seed
 from pilotage.runs import checkpoints
 from pilotage.runs.artifacts import artifact, read_artifact
@@ -24,7 +25,6 @@ from pilotage.runs.manifest import Manifest, Recipe
 from pilotage.runs.metrics import FILES, Records, numbers
 from pilotage.runs.state import save_tensors
 from pilotage.runs.tracking import Trackers
-from pilotage.types import Stateful
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,8 @@ class Run:
     """A run's directory, locked for this process. Made by `Run.create` or `Run.open`; use it as `with run:`.
 
     The trainer asks it for named random numbers (`generator`, `numpy_generator`, `seed_for`), tells it what happens
-    (`log`, `clock`, `rollout`, `event`), and every so often calls `save`. When it starts it calls `restore` once."""
+    (`log`, `clock`, `rollout`, `event`), and every so often calls `save`. When it starts it calls `restore` once.
+    """
 
     def __init__(self, directory: Path, manifest: Manifest, lock: Lock, *, begun: bool) -> None:
         self.directory, self.manifest, self._lock = directory, manifest, lock
@@ -72,7 +73,8 @@ class Run:
         named stream. command: the command line, for the record. resume: whether a run that is there may be gone on
         with. precision: of the products ("auto" is resolved); threads: of torch, by default those it has; device:
         where it computes. Raises UsageError when the directory holds something else (the differing keys are listed),
-        is in use, or when a run would go on with other numerics than it was begun with."""
+        is in use, or when a run would go on with other numerics than it was begun with.
+        """
         directory = Path(directory)
         now = numerics(precision, threads, check_device(device))
         with disk_errors(directory):
@@ -102,7 +104,8 @@ class Run:
     @classmethod
     def open(cls, directory: Path | str, *, threads: int | None = None) -> Run:
         """Open an existing run. Raises UsageError when there is none, when it is in use, and, unless it is finished,
-        when this process would not compute the same bits (see `create`)."""
+        when this process would not compute the same bits (see `create`).
+        """
         directory = Path(directory)
         manifest = Manifest.read(directory)
         lock = _locked(directory)
@@ -131,16 +134,17 @@ class Run:
 
     @staticmethod
     def read_recipe(directory: Path | str, new_directory: Path | str | None = None) -> Recipe:
-        """What it takes to make the run in `directory` again (`pilotage run --from`), without locking it.
+        """Return what it takes to make the run in `directory` again (`pilotage run --from`), without locking it.
 
-        Raises UsageError when it is no run, when `new_directory` is the same one, or when a kept source was altered."""
+        Raises UsageError when it is no run, when `new_directory` is the same one, or when a kept source was altered.
+        """
         directory = Path(directory)
         if new_directory is not None and Path(new_directory).resolve() == directory.resolve():
             raise UsageError(f"{directory} cannot be made again in itself; give another directory for the new run")
         return Manifest.read(directory).recipe(directory)
 
     def close(self) -> None:
-        """Write what waits and give the directory free; a second call does nothing."""
+        """Write what is pending and release the directory; a second call does nothing."""
         if not self._lock.held:
             return
         try:
@@ -161,29 +165,31 @@ class Run:
 
     @property
     def system(self) -> str:
+        """Return the name of the system."""
         return self.manifest.system
 
     @property
     def seed(self) -> int:
+        """Return the seed of the run."""
         return self.manifest.seed
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The configuration, user functions with their source."""
+        """Return the configuration, user functions with their source."""
         return self.manifest.recipe(self.directory).config
 
     # ---- random numbers ----------------------------------------------------------------------------------------------
 
     def generator(self, name: str, device: str | torch.device = "cpu") -> torch.Generator:
-        """The torch generator of the stream `name`; checkpoints hold its state."""
+        """Return the torch generator of the stream `name`; checkpoints hold its state."""
         return self._streams.torch(name, device)
 
     def numpy_generator(self, name: str) -> np.random.Generator:
-        """The numpy generator of the stream `name`; checkpoints hold its state."""
+        """Return the numpy generator of the stream `name`; checkpoints hold its state."""
         return self._streams.numpy(name)
 
     def seed_for(self, name: str, *numbers: int) -> int:
-        """A seed (63 bits) that depends on the run's seed, `name` and `numbers` alone, such as (step, lane)."""
+        """Return a seed (63 bits) that depends on the run's seed, `name` and `numbers` alone, such as (step, row)."""
         return derive_seed(self.seed, name, *numbers)
 
     # ---- what happens ------------------------------------------------------------------------------------------------
@@ -191,12 +197,13 @@ class Run:
     def describe_metric(self, name: str, text: str) -> None:
         """Explain the metric `name`, once: what it is, its unit and range. Kept in metrics.json.
 
-        Raises UsageError when it was explained differently before."""
+        Raises UsageError when it was explained differently before.
+        """
         self._records.describe(name, text)
 
     @property
     def undescribed(self) -> list[str]:
-        """Metrics that this process logged without an explanation."""
+        """Return the metrics that this process logged without an explanation."""
         return self._records.undescribed
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -207,7 +214,8 @@ class Run:
 
     def log_timing(self, step: int, readings: Mapping[str, float]) -> None:
         """Write a line of clock readings (seconds, rates) to timing.jsonl, which no comparison of runs looks
-        at; on disk after the next `log`."""
+        at; on disk after the next `log`.
+        """
         self._refuse_before_restore()
         self._records.add("timing", {"step": step, **numbers(readings)})
 
@@ -218,7 +226,8 @@ class Run:
 
     def log_event(self, step: int | None, kind: str, text: str) -> None:
         """Write a warning or alarm to events.jsonl. With step None it is about the process (it was resumed, a
-        checkpoint was broken) and stays when the run goes back to a checkpoint."""
+        checkpoint was broken) and stays when the run goes back to a checkpoint.
+        """
         self._records.event(step, kind, text)
 
     def _refuse_before_restore(self) -> None:
@@ -229,7 +238,8 @@ class Run:
         self, step: int, name: str, value: float | torch.Tensor, batch: Mapping[str, torch.Tensor] | None = None
     ) -> None:
         """Raise NonFinite when `value` (a number or tensor) holds NaN or infinity, after keeping `batch` in
-        `failed-batch/` as safetensors. Call it before the optimiser's step: the last good checkpoint stays."""
+        `failed-batch/` as safetensors. Call it before the optimiser's step: the last good checkpoint stays.
+        """
         import torch
 
         finite = bool(torch.isfinite(value).all()) if isinstance(value, torch.Tensor) else math.isfinite(value)
@@ -251,7 +261,7 @@ class Run:
         return place
 
     def journal(self, name: str) -> Journal:
-        """The journal `name` (in `journals/`): answers from outside, kept and replayed when the run resumes."""
+        """Open the journal `name` (in `journals/`): answers from outside, kept and replayed when the run resumes."""
         if name not in self._journals:
             (self.directory / "journals").mkdir(exist_ok=True)
             self._journals[name] = Journal(self.directory / "journals" / f"{name}.jsonl")
@@ -268,8 +278,11 @@ class Run:
         root: Path | str | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> Path:
-        """`pilotage.runs.artifact`, and its hash kept in run.json. Raises UsageError when the run used another one
-        of that name before: it was removed and made anew with other contents."""
+        """Make or find an artifact (`pilotage.runs.artifact`) and keep its hash in run.json.
+
+        Raises UsageError when the run used another one of that name before: it was removed and made anew with other
+        contents.
+        """
         path = artifact(maker, config, inputs, name=name, code=code, root=root, progress=progress)
         about = read_artifact(path)
         entry = {"contents": about["contents"], "key": about["key"], "path": str(path), "seconds": about["seconds"]}
@@ -287,7 +300,8 @@ class Run:
     def track(self, names: Sequence[str]) -> None:
         """Send what is logged from now on also to TensorBoard, Weights & Biases or MLflow, by name.
 
-        Raises UsageError for an unknown name, and names the line that installs what is missing."""
+        Raises UsageError for an unknown name, and names the line that installs what is missing.
+        """
         self._trackers.add(names)
 
     # ---- checkpoints -------------------------------------------------------------------------------------------------
@@ -296,7 +310,8 @@ class Run:
         """Write the checkpoint after `step`: the state of every entry, the random streams, and where the files stand.
 
         state: objects with `state_dict`, or nests that a checkpoint holds (see `pilotage.runs.state`). The newest two
-        stay. Raises UsageError for a value that cannot be stored, DiskFull without room; earlier ones then survive."""
+        stay. Raises UsageError for a value that cannot be stored, DiskFull without room; earlier ones then survive.
+        """
         self._refuse_before_restore()
         for journal in self._journals.values():
             journal.sync()
@@ -309,7 +324,8 @@ class Run:
 
         Objects get `load_state_dict`; dictionaries are filled in place. A broken checkpoint is skipped with an event.
         Returns the step it was taken after; 0, with the files emptied, when there never was one. Raises UsageError
-        when the checkpoint's entries are others than those of `state`, RunError when all checkpoints are broken."""
+        when the checkpoint's entries are others than those of `state`, RunError when all checkpoints are broken.
+        """
         self._must_restore = False
         found = checkpoints.listed(self.directory / "checkpoints")
         broken: list[str] = []
@@ -359,7 +375,8 @@ class Run:
     def finish(self, result: Mapping[str, float]) -> None:
         """Declare the run done: `result` (numbers by name) goes to result.json, non-finite ones as they are.
 
-        Raises RunError when it was finished with another result."""
+        Raises RunError when it was finished with another result.
+        """
         entry = {"format": RESULT_FORMAT, "metrics": to_json(numbers(result), "result")}
         path = self.directory / "result.json"
         self._records.sync()
@@ -369,17 +386,17 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the run is done, so that resuming it has nothing to do."""
+        """Return whether the run is done, so that resuming it has nothing to do."""
         return (self.directory / "result.json").exists()
 
     @property
     def result(self) -> Mapping[str, float] | None:
-        """The numbers of a finished run, else None. Raises UsageError for a format of another version."""
+        """Return the numbers of a finished run, else None. Raises UsageError for a format of another version."""
         return read_result(self.directory)
 
 
 def read_result(directory: Path | str) -> Mapping[str, float] | None:
-    """The numbers in result.json of a run, without locking it; None when it is not finished."""
+    """Return the numbers in result.json of a run, without locking it; None when it is not finished."""
     path = Path(directory) / "result.json"
     if not path.exists():
         return None

@@ -26,7 +26,7 @@ _FEATURES = frozenset(
 
 @cache
 def _processor() -> Mapping[str, str]:
-    """`/proc/cpuinfo` of the first processor; empty where there is none."""
+    """Return `/proc/cpuinfo` of the first processor; empty where there is none."""
     source = Path("/proc/cpuinfo")
     if not source.exists():
         return {}
@@ -36,18 +36,18 @@ def _processor() -> Mapping[str, str]:
 
 
 def processor_features() -> list[str]:
-    """The instruction sets of this processor that kernels are chosen by, sorted."""
+    """Return the instruction sets of this processor that kernels are chosen by, sorted."""
     flags = _processor().get("flags", _processor().get("Features", ""))
     return sorted(_FEATURES.intersection(flags.split()))
 
 
 def usable_cores() -> int:
-    """Cores that this process may use (affinity respected)."""
+    """Return the number of cores that this process may use (affinity respected)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, usable cores, memory in GiB, operating system, and the GPUs if torch sees any."""
+    """Return processor, usable cores, memory in GiB, operating system, and the GPUs if torch sees any."""
     import psutil
     import torch
 
@@ -62,7 +62,7 @@ def hardware() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that decide the numbers; None for one that is not installed."""
+    """Return the versions of Python and of the packages that decide the numbers; None for one that is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in ("torch", "numpy", "transformers", "safetensors", "pilotage"):
         try:
@@ -73,9 +73,10 @@ def versions() -> dict[str, str | None]:
 
 
 def commit(directory: Path | None = None) -> str | None:
-    """The git commit of the code (of the current directory by default), "-dirty" with changes; None outside git.
+    """Return the git commit of the code (of the current directory by default), "-dirty" with changes; None outside git.
 
-    What reproductions write beside the code, into `reproductions/`, is no change of it."""
+    What reproductions write beside the code, into `reproductions/`, is no change of it.
+    """
     where = str(directory or Path.cwd())
     try:
         head = subprocess.run(
@@ -94,7 +95,10 @@ def commit(directory: Path | None = None) -> str | None:
 
 
 def check_device(device: str) -> str:
-    """`device`, on which torch computes here (cpu, cuda, cuda:1, mps). Raises UsageError otherwise: what there is."""
+    """Return `device`, on which torch computes here (cpu, cuda, cuda:1, mps).
+
+    Raises UsageError otherwise: what there is.
+    """
     import torch
 
     try:
@@ -118,9 +122,11 @@ def check_device(device: str) -> str:
 
 
 def resolve_precision(requested: str, device: str = "cpu") -> str:
-    """The precision to compute matrix products in: "auto" becomes bfloat16 where the device multiplies it natively.
+    """Return the precision to compute matrix products in: "auto" becomes bfloat16 where the device multiplies it
+    natively.
 
-    On a CPU that is AMX, on a GPU what torch reports. Raises UsageError for an unknown name."""
+    On a CPU that is AMX, on a GPU what torch reports. Raises UsageError for an unknown name.
+    """
     if requested != "auto":
         if requested not in PRECISIONS:
             raise UsageError(f"precision {requested!r} is not known; give auto or one of {', '.join(PRECISIONS)}")
@@ -133,9 +139,11 @@ def resolve_precision(requested: str, device: str = "cpu") -> str:
 
 
 def numerics(precision: str, threads: int | None = None, device: str = "cpu") -> dict[str, Any]:
-    """What the last bits depend on: precision, number of threads, processor, and the kernels that torch chose.
+    """Return what the last bits of a result depend on: precision, number of threads, processor, and the kernels that
+    torch chose.
 
-    Two processes whose numerics differ do not compute the same bits."""
+    Two processes whose numerics differ do not compute the same bits.
+    """
     import torch
 
     # A finished run may be opened where its device is not; an unfinished one is refused by the difference.

@@ -16,7 +16,8 @@ from pilotage.core.serialisation import canonical, from_json, to_json
 class Journal:
     """An append-only file of (key, value) lines. The first answer to a key stands, in this process and in later ones.
 
-    A line that a kill left unfinished is dropped at opening. May be used from several threads of one process."""
+    A line that a kill left unfinished is dropped at opening. May be used from several threads of one process.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -44,14 +45,15 @@ class Journal:
         return len(self._values)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The recorded answer to `key`, or `default`."""
+        """Return the recorded answer to `key`, or `default`."""
         return self._values.get(key, default)
 
     def put(self, key: str, value: Any) -> Any:
         """Record `value` (plain JSON; tuples become lists) under `key`, unless there is an answer already.
 
         Returns the answer that stands. It survives the death of the process as soon as this returns. Raises
-        UsageError for a value that JSON cannot hold, DiskFull without room."""
+        UsageError for a value that JSON cannot hold, DiskFull without room.
+        """
         entry = to_json(value, f"the answer to {key!r}")
         with self._lock:
             if key not in self._values:
@@ -67,9 +69,10 @@ class Journal:
             return self._values[key]
 
     def sync(self) -> None:
-        """Have everything reach the disk (the run does so at each checkpoint)."""
+        """Force everything to the disk (the run does so at each checkpoint)."""
         with disk_errors(self.path):
             os.fsync(self._descriptor)
 
     def close(self) -> None:
+        """Write what is pending and close the file."""
         os.close(self._descriptor)

@@ -106,7 +106,7 @@ class Manifest:
         return cls(**stored)
 
     def name_stand_ins(self, directory: Path, stand_ins: Sequence[str]) -> None:
-        """Have run.json, and thereby the report, say what is scripted. Raises DiskFull."""
+        """Record in run.json, and thereby in the report, what is scripted. Raises DiskFull."""
         new = [text for text in stand_ins if text not in self.stand_ins]
         if new:
             self.stand_ins += new
@@ -137,7 +137,7 @@ class Manifest:
             )
 
     def recipe(self, directory: Path) -> Recipe:
-        """What makes this run again. Raises UsageError when a kept source was altered."""
+        """Return what makes this run again. Raises UsageError when a kept source was altered."""
         sources: dict[str, Path] = {}
         return Recipe(
             system=self.system,
@@ -177,9 +177,10 @@ def _reference(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hash_sources(config: Any) -> Any:
-    """The configuration with functions as references, in which a changed text shows as a changed hash.
+    """Return the configuration with functions as references, in which a changed text shows as a changed hash.
 
-    The file name follows from the other two, so it is left out."""
+    The file name follows from the other two, so it is left out.
+    """
 
     def change(value: dict[str, Any]) -> dict[str, Any] | None:
         if _is_function(value):

@@ -26,17 +26,18 @@ class Lines:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
 
     def add(self, record: Mapping[str, Any]) -> None:
+        """Remember a record until the next `flush`."""
         self._waiting.append(line(record))
 
     def flush(self) -> None:
-        """Hand what waits to the operating system: it survives the death of the process. Raises DiskFull."""
+        """Hand pending lines to the operating system: it survives the death of the process. Raises DiskFull."""
         if self._waiting:
             data, self._waiting = b"".join(self._waiting), []
             with disk_errors(self.path):
                 write_all(self._descriptor, data)
 
     def sync(self) -> int:
-        """Have everything reach the disk; returns the length of the file in bytes. Raises DiskFull."""
+        """Force everything to the disk and return the length of the file in bytes. Raises DiskFull."""
         self.flush()
         with disk_errors(self.path):
             os.fsync(self._descriptor)
@@ -44,7 +45,7 @@ class Lines:
 
     @property
     def size(self) -> int:
-        """Bytes in the file."""
+        """Return the number of bytes in the file."""
         return os.fstat(self._descriptor).st_size
 
     def cut(self, size: int) -> bytes:
@@ -57,19 +58,21 @@ class Lines:
         return tail
 
     def close(self) -> None:
+        """Write what is pending and close."""
         self.flush()
         os.close(self._descriptor)
 
 
 def read_lines(path: Path | str) -> list[dict[str, Any]]:
-    """The records of a JSON Lines file, also while a run still writes it: an unfinished last line is left out.
+    """Return the records of a JSON Lines file, also while a run still writes it: an unfinished last line is left out.
 
-    Raises RunError that names file and line for anything else that is not JSON."""
+    Raises RunError that names file and line for anything else that is not JSON.
+    """
     return parse_lines(Path(path).read_bytes(), Path(path))
 
 
 def parse_lines(data: bytes, path: Path) -> list[dict[str, Any]]:
-    """The records in `data`, the content of `path`; see `read_lines`."""
+    """Return the records in `data`, the content of `path`; see `read_lines`."""
     records = []
     for number, row in enumerate(data.split(b"\n")[:-1], start=1):
         try:
@@ -103,6 +106,7 @@ class Records:
 
     @property
     def undescribed(self) -> list[str]:
+        """Return the names of metrics that were logged without an explanation."""
         return sorted(self._logged - set(self._described))
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -127,11 +131,11 @@ class Records:
         self._files["events"].flush()
 
     def sync(self) -> dict[str, int]:
-        """Have everything reach the disk; returns the lengths of the files. Raises DiskFull."""
+        """Force everything to the disk and return the lengths of the files. Raises DiskFull."""
         return {name: file.sync() for name, file in self._files.items()}
 
     def shortage(self, sizes: Mapping[str, int]) -> str | None:
-        """In words, the first file that is shorter than in `sizes`; None when all can be cut back to them."""
+        """Name the first file that is shorter than in `sizes`; None when all can be cut back to them."""
         for name, size in sizes.items():
             if self._files[name].size < size:
                 return f"{name}.jsonl has {self._files[name].size} bytes instead of at least {size}"
@@ -147,12 +151,13 @@ class Records:
                         self.event(None, record["kind"], record["text"])
 
     def close(self) -> None:
+        """Write what is pending and close."""
         for file in self._files.values():
             file.close()
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers of Python from numbers, numpy scalars and tensors of one element. Raises UsageError for others."""
+    """Return numbers of Python from numbers, numpy scalars and tensors of one element. Raises UsageError for others."""
     found: dict[str, float] = {}
     for name, value in values.items():
         number = value.item() if hasattr(value, "item") else value

@@ -1,4 +1,4 @@
-"""A line that says how far a long piece of work is. No torch, and rich only on a terminal."""
+"""A progress line for long work. No torch, and rich only on a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Progress:
 
     total: number of steps; label: what is being done; start: the step it goes on from; unit: what a step is called;
     every: seconds between plain lines, of which there is also one per tenth of the way; quiet: show nothing.
-    Use it as `with Progress(...) as progress:` and call `progress.advance(step, reward=0.4)`."""
+    Use it as `with Progress(...) as progress:` and call `progress.advance(step, reward=0.4)`.
+    """
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class Progress:
             self._say()
 
     def advance(self, step: int, **shown: float | str) -> None:
-        """Say that `step` steps are done, with a few numbers worth seeing."""
+        """Show that `step` steps are done, with a few numbers."""
         self._step = step
         self._shown = "  ".join(f"{name} {number(value)}" for name, value in shown.items())
         if self._live is not None:
@@ -78,18 +79,18 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Steps per second since this process began; 0 before the first."""
+        """Return steps per second since this process began; 0 before the first."""
         seconds = self._clock() - self._begun
         return (self._step - self._start) / seconds if seconds > 0 else 0.0
 
     @property
     def left(self) -> float | None:
-        """Seconds left at this rate, None while unknown."""
+        """Return the seconds left at this rate, None while unknown."""
         return max(self.total - self._step, 0) / self.rate if self.rate > 0 else None
 
     @property
     def line(self) -> str:
-        """The plain line: label, steps, percent, rate, time left, numbers."""
+        """Return the line as plain text: label, steps, percent, rate, time left, numbers."""
         percent = 100 * self._step / self.total if self.total else 100.0
         parts = [f"{self.label}: {self.unit} {self._step}/{self.total} ({percent:.0f} %)", self._speed()]
         return "  ".join(part for part in (*parts, self._shown) if part)

@@ -33,7 +33,7 @@ class Example:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as its directory tells it."""
+    """A run as read from its directory."""
 
     directory: Path
     about: Mapping[str, Any]
@@ -46,26 +46,28 @@ class RunRecord:
 
     @property
     def seed(self) -> int:
+        """Return the seed of the run."""
         return int(self.about.get("seed", 0))
 
     @property
     def config(self) -> Mapping[str, Any]:
+        """Return the configuration of the run."""
         return self.about.get("config", {})
 
     @property
     def stand_ins(self) -> tuple[str, ...]:
-        """What was scripted in place of a model or a service, in words; empty when all was real."""
+        """Return what was scripted in place of a model or a service, in words; empty when all was real."""
         named = self.about.get("stand_ins") or []
         return (named,) if isinstance(named, str) else tuple(named)
 
     @property
     def names(self) -> list[str]:
-        """Names of the metrics that were logged, in the order in which they first appear."""
+        """Return the names of the metrics that were logged, in the order in which they first appear."""
         return list(dict.fromkeys(name for line in self.metrics for name in line if name != "step"))
 
     @property
     def failures(self) -> dict[str, int]:
-        """How many answers could not be judged and were left out, by reason."""
+        """Return how many answers could not be judged and were left out, by reason."""
         counts: dict[str, int] = {}
         for line in self.metrics:
             for name, value in line.items():
@@ -75,19 +77,21 @@ class RunRecord:
         return counts
 
     def points(self, name: str) -> Points:
-        """Where the metric has a number."""
+        """Return the steps at which a metric has a number, and the numbers."""
         rows = [(line["step"], line[name]) for line in self.metrics if line.get(name) is not None]
         table = np.array(rows, dtype=float).reshape(-1, 2)
         return table[:, 0], table[:, 1]
 
     def seconds(self) -> Points:
-        """Seconds of work up to each step: the sum of the `seconds` of all steps, pauses between processes left out."""
+        """Return the seconds of work up to each step: the sum of the `seconds` of all steps, pauses between processes
+        left out.
+        """
         rows = [(line["step"], line["seconds"]) for line in self.timing if line.get("seconds") is not None]
         table = np.array(rows, dtype=float).reshape(-1, 2)
         return table[:, 0], table[:, 1].cumsum()
 
     def final(self, name: str) -> float | None:
-        """The result's number, otherwise the last one logged; None where there is none."""
+        """Return the number of the result, otherwise the last one logged; None where there is none."""
         if self.result.get(name) is not None:
             return float(self.result[name])
         _, values = self.points(name)
@@ -113,12 +117,17 @@ def read_run(directory: Path) -> RunRecord:
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON Lines file of a run; none when it has not begun one. Raises RunError for a broken line."""
+    """Return the records of a JSON Lines file of a run; none when it has not begun one.
+
+    Raises RunError for a broken line.
+    """
     return read_lines(path) if path.exists() else []
 
 
 def read_examples(directory: Path, *, per_kind: int = 1) -> list[Example]:
-    """From `rollouts.jsonl`, for every level the latest `per_kind` right and wrong answers, by level, right first."""
+    """Return, from `rollouts.jsonl` and for every level the latest `per_kind` right and wrong answers, by level, right
+    first.
+    """
     latest: dict[tuple[str, bool], list[Example]] = {}
     for line in lines_of(directory / "rollouts.jsonl"):
         if line.get("reward") is None or "completion" not in line:
@@ -135,7 +144,7 @@ def read_examples(directory: Path, *, per_kind: int = 1) -> list[Example]:
 
 
 def may_complete(directory: Path) -> bool:
-    """Whether what a run kept may be completions: a run of a robot keeps episodes, which have none."""
+    """Return whether what a run kept may be completions: a run of a robot keeps episodes, which have none."""
     kept = lines_of(directory / "rollouts.jsonl")
     return not kept or any("completion" in line for line in kept)
 

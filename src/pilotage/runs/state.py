@@ -1,4 +1,4 @@
-"""State as two files that anybody can open: the tensors as safetensors, everything else as JSON.
+"""State as two open files: the tensors as safetensors, everything else as JSON.
 
 `split` takes a nest of dictionaries, lists, tuples, tensors, numpy arrays, numbers, strings, bytes, booleans and None
 apart; `join` puts it together again. Nothing is pickled. In the JSON, `{"$tensor": "12"}` refers to tensor "12", and
@@ -26,10 +26,11 @@ _UNSAFE = ["complex128", "quint8", "qint8", "qint32", "quint4x2", "quint2x4"]
 
 
 def split(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
-    """Take a nest apart into a JSON value and tensors on the CPU, contiguous.
+    """Split nested state into a JSON value and tensors on the CPU, contiguous.
 
     Two tensors that are one (tied weights) are stored once and come back as one. Raises UsageError that names the
-    place of a value that cannot be stored."""
+    place of a value that cannot be stored.
+    """
     writer = _Writer()
     return writer.encode(state, "state"), writer.tensors
 
@@ -103,7 +104,7 @@ class _Writer:
 
 
 def _own(tensor: torch.Tensor) -> torch.Tensor:
-    """On the CPU, contiguous, alone in its memory. Copies only when it must."""
+    """Return the tensor on the CPU, contiguous, alone in its memory. Copies only when it must."""
     tensor = tensor.cpu().resolve_conj().resolve_neg().contiguous()
     alone = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
     return tensor if alone else tensor.clone()
@@ -129,7 +130,7 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 
 
 def join(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
-    """The inverse of `split`. Dictionaries of any kind come back as plain ones, in their order."""
+    """Join what `split` took apart. Dictionaries of any kind come back as plain ones, in their order."""
     if isinstance(value, list):
         return [join(item, tensors) for item in value]
     if not isinstance(value, dict):

@@ -22,7 +22,7 @@ from pilotage.core.names import nearest
 
 
 class Tracker(ABC):
-    """A place to follow a run from outside. `step` is the step the run goes on from (0 for a new one)."""
+    """A tracker outside of the run. `step` is the step the run goes on from (0 for a new one)."""
 
     module: str
     """What must be importable for it."""
@@ -35,7 +35,9 @@ class Tracker(ABC):
         """Show the (finite) numbers of a step."""
 
     @abstractmethod
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close what was opened."""
+        ...
 
 
 class TensorBoard(Tracker):
@@ -55,17 +57,20 @@ class TensorBoard(Tracker):
             self._writer.add_text("config", f"```\n{json.dumps(config, indent=1)}\n```")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show the (finite) numbers of a step."""
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
+        """Close what was opened."""
         self._writer.close()
 
 
 class WeightsAndBiases(Tracker):
     """A W&B run: online when WANDB_MODE says so or a key is in the environment, else files in `wandb/` to be synced.
 
-    W&B keeps the first value of a step, which the repeated steps of an exact run equal."""
+    W&B keeps the first value of a step, which the repeated steps of an exact run equal.
+    """
 
     module = "wandb"
 
@@ -86,16 +91,19 @@ class WeightsAndBiases(Tracker):
         )
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show the (finite) numbers of a step."""
         self._run.log(dict(metrics), step=step)
 
     def close(self) -> None:
+        """Close what was opened."""
         self._run.finish()
 
 
 class MLflow(Tracker):
     """An MLflow run: at MLFLOW_TRACKING_URI, else files in the run's `mlflow/`.
 
-    MLflow keeps every value it is sent, so steps that it has are not sent again."""
+    MLflow keeps every value it is sent, so steps that it has are not sent again.
+    """
 
     module = "mlflow"
 
@@ -119,17 +127,19 @@ class MLflow(Tracker):
             self._client.log_param(self._id, name, str(value)[:500])
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show the (finite) numbers of a step."""
         for name, value in metrics.items():
             if step > self._last.get(name, -1):
                 self._client.log_metric(self._id, name, value, timestamp=int(time.time() * 1000), step=step)
                 self._last[name] = step
 
     def close(self) -> None:
+        """Close what was opened."""
         self._client.set_terminated(self._id)
 
 
 def _remembered(directory: Path, kind: str) -> str:
-    """An id for the run at another service, made once and kept in `KIND.json`."""
+    """Return an id for the run at another service, made once and kept in `KIND.json`."""
     place = directory / f"{kind}.json"
     if not place.exists():
         text = hashlib.sha256(f"{directory.absolute()}\0{time.time_ns()}".encode()).hexdigest()[:16]
@@ -142,7 +152,10 @@ TRACKERS: Mapping[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": We
 
 
 def tracker_type(name: str) -> type[Tracker]:
-    """The tracker called `name`. Raises UsageError for an unknown one, and when what it needs cannot be imported."""
+    """Return the tracker called `name`.
+
+    Raises UsageError for an unknown one, and when what it needs cannot be imported.
+    """
     if name not in TRACKERS:
         raise UsageError(f"there is no tracker {name!r}{nearest(name, TRACKERS)}")
     kind = TRACKERS[name]
@@ -180,6 +193,7 @@ class Trackers:
             self._open[name].log(step, metrics)
 
     def close(self) -> None:
+        """Close what was opened."""
         for tracker in self._open.values():
             tracker.close()
         self._open = {}

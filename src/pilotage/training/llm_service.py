@@ -1,6 +1,7 @@
 """The language model of a run, opened as a configuration says: who answers, what is kept, what it may cost.
 
-Needs the extra `llm` for endpoints."""
+Needs the extra `llm` for endpoints.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ def check_schedule(kind: str) -> None:
 
 def schedule(kind: str, step: int, steps: int, warm_up: int) -> float:
     """Factor on the learning rate at `step` of `steps` (from 0). kind: constant, linear or cosine decay to zero, or
-    stepped: times 0.99 after every 100 steps."""
+    stepped: times 0.99 after every 100 steps.
+    """
     if warm_up and step < warm_up:
         return (step + 1) / warm_up
     progress = (step - warm_up) / max(1, steps - warm_up)

@@ -203,7 +203,7 @@ def test_damaged_files_are_refused(tmp_path: Path, read) -> None:
     path.write_bytes(b"no hdf5")
     with pytest.raises(UsageError, match="cannot be opened as HDF5"):
         read(path)
-    with pytest.raises(UsageError, match="no file .*aa.hdf5; did you mean a.hdf5"):
+    with pytest.raises(UsageError, match="no file .*aa.hdf5 .did you mean .a.hdf5"):
         read(tmp_path / "aa.hdf5")
 
 

@@ -75,7 +75,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros(3))
     with pytest.raises(UsageError, match="a single array; expected an archive"):
         read_npz(tmp_path / "one.npy")
-    with pytest.raises(UsageError, match=r"no archive .*dta.npz; did you mean data.npz"):
+    with pytest.raises(UsageError, match=r"no archive .*dta.npz .did you mean .data.npz"):
         read_npz(tmp_path / "dta.npz")
 
 

@@ -110,5 +110,5 @@ def test_what_is_no_buffer_is_refused(tmp_path: Path) -> None:
             (tmp_path / name).write_bytes(b"no zip")
         with pytest.raises(UsageError, match="cannot be opened as zarr"):
             read_zarr(tmp_path / name)
-    with pytest.raises(UsageError, match="no zarr buffer .*did you mean b.zarr"):
+    with pytest.raises(UsageError, match="no zarr buffer .*did you mean .b.zarr"):
         read_zarr(tmp_path / "bb.zarr")

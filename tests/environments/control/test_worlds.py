@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pilotage.core.errors import UsageError
-from pilotage.environments.control import CONTROL_ENVS, collect, control_env, control_expert, episode_seed
+from pilotage.core.registry import find_pieces
+from pilotage.environments.control import collect, control_env, control_expert, episode_seed
 from pilotage.rollouts.control import evaluate
 
 pytest.importorskip("gymnasium_robotics")
@@ -46,7 +47,7 @@ def test_gymnasiums_checker_is_content(name):
     check_env(control_env(name), skip_render_check=True)
 
 
-@pytest.mark.parametrize("name", CONTROL_ENVS)
+@pytest.mark.parametrize("name", find_pieces("env"))
 def test_the_same_seed_and_actions_give_the_same_bits_in_a_used_environment(name):
     used = control_env(name)
     run(used, 77, 15)

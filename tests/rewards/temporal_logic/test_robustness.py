@@ -220,7 +220,7 @@ def test_a_formula_is_a_reward_for_trajectories():
 @pytest.mark.parametrize(
     ("text", "signals", "parameters", "message"),
     [
-        ("speed >= 0", {"sped": torch.zeros(1, 3)}, {}, "did you mean sped"),
+        ("speed >= 0", {"sped": torch.zeros(1, 3)}, {}, "did you mean .sped"),
         ("x >= 0", {}, {}, "no signals"),
         ("x >= 0", {"x": torch.zeros(1, 3), "y": torch.zeros(1, 4)}, {}, "same T"),
         ("x >= 0", {"x": torch.zeros(1, 0)}, {}, "at least 1"),

@@ -13,7 +13,7 @@ from pilotage.runs import Run
 from pilotage.training.language.trainer import train
 
 TINY = (
-    "--levels 1,3,4 --warm-up 0 --pool 12 --prompts 6 --answers 4 --max-tokens 6 --evaluate-every 1 --save-rollouts -1 "
+    "--difficulties 1,3,4 --pretrain-to-accuracy 0 --num-train-prompts 12 --prompts-per-step 6 --group-size 4 --max-tokens 6 --evaluate-every 1 --save-rollouts -1 "
     f"--evaluation-prompts 4 --evaluation-samples 1 --reward {Path(__file__).parent / 'graded.py'}:mostly_right"
 )
 
@@ -27,10 +27,10 @@ class Context:
     quick: bool = True
     wiring: Wiring = field(default_factory=Wiring)
 
-    def train(self, probe: Any = None) -> Result:
+    def train(self, callback: Any = None) -> Result:
         """Train the command with seed 0 in `directory/training`."""
         name, *options = self.command.split()
         config = configure(find_system(name), options)
         folder = self.directory / "training"
         with Run.create(folder, system=name, config=config_to_dict(config), seed=0) as run:
-            return train(config, run, probe)
+            return train(config, run, callback)

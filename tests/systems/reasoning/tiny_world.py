@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pilotage.experiments.cell import Context
-from pilotage.experiments.cells import Cell, Wiring
+from pilotage.experiments.jobs import Job, Wiring
+from pilotage.experiments.worker import Context
 
 
 def close_reward(text, item):
@@ -15,7 +15,7 @@ def close_reward(text, item):
 
 
 TINY = (
-    "--task add --levels 1,2 --pool 40 --warm-up 0 --prompts 6 --answers 4 --max-tokens 8 --steps 2 "
+    "--task add --difficulties 1,2 --num-train-prompts 40 --pretrain-to-accuracy 0 --prompts-per-step 6 --group-size 4 --max-tokens 8 --steps 2 "
     "--evaluate-every 1 --evaluation-prompts 4 --evaluation-samples 1 --save-rollouts -1 --lr 1e-3 "
     f"--reward {__file__}:close_reward"
 )
@@ -23,4 +23,4 @@ TINY = (
 
 def context_for(folder: Path, command: str, arm: str = "arm", unit: int = 0, quick: bool = True) -> Context:
     """What the process of a cell gives to a measure."""
-    return Context(Cell(arm, unit, command, "", quick), folder / f"{arm}-{unit}", Wiring(), folder)
+    return Context(Job(arm, unit, command, "", quick), folder / f"{arm}-{unit}", Wiring(), folder)

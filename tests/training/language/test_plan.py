@@ -27,9 +27,9 @@ def test_pieces_of_different_methods_combine(advantage, surrogate):
 
 
 def test_one_answer_per_prompt_is_refused_for_a_group_relative_advantage():
-    with pytest.raises(UsageError, match="answers=1"):
-        make_plan(TextConfig(answers=1))
-    assert make_plan(TextConfig(answers=1, advantage="greedy_baseline"))
+    with pytest.raises(UsageError, match="group_size=1"):
+        make_plan(TextConfig(group_size=1))
+    assert make_plan(TextConfig(group_size=1, advantage="greedy_baseline"))
 
 
 def test_dynamic_sampling_under_bundles_is_refused():

@@ -33,13 +33,13 @@ def model_folder(tmp_path_factory) -> Path:
 
 def settings(model: Path, data: Path | str, **changes) -> TextConfig:
     small = {
-        "prompts": 3,
-        "answers": 2,
+        "prompts_per_step": 3,
+        "group_size": 2,
         "steps": 2,
         "max_tokens": 6,
         "evaluation_prompts": 4,
         "evaluation_samples": 1,
-        "pool": 20,
+        "num_train_prompts": 20,
         "evaluate_every": 0,
         "reward": f"{__file__}:spread",
     }
@@ -110,10 +110,12 @@ def test_a_prompt_longer_than_the_context_is_refused(model_folder, tmp_path):
         run_in(tmp_path / "run", settings(model_folder, data))
 
 
-def test_the_forecast_counts_answers_and_tokens():
-    config = replace(GRPO.config, levels=(1,), prompts=2, answers=2, steps=7, max_tokens=5, evaluation_prompts=2)
-    told = estimate_cost(config)
-    assert told["steps"] == 7
-    assert told["answers"] == 28
-    assert told["tokens"] == 140
-    assert told["seconds"] > 0
+def test_the_cost_estimate_counts_answers_and_tokens():
+    config = replace(
+        GRPO.config, difficulties=(1,), prompts_per_step=2, group_size=2, steps=7, max_tokens=5, evaluation_prompts=2
+    )
+    cost = estimate_cost(config)
+    assert cost["steps"] == 7
+    assert cost["answers"] == 28
+    assert cost["tokens"] == 140
+    assert cost["seconds"] > 0

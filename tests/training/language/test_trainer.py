@@ -45,11 +45,11 @@ def infinite(reward):
 
 def small(config: TextConfig, **changes) -> TextConfig:
     settings = {
-        "levels": (1, 2),
-        "pool": 40,
-        "warm_up": 0.0,
-        "prompts": 6,
-        "answers": 4,
+        "difficulties": (1, 2),
+        "num_train_prompts": 40,
+        "pretrain_to_accuracy": 0.0,
+        "prompts_per_step": 6,
+        "group_size": 4,
         "steps": 3,
         "max_tokens": 8,
         "evaluate_every": 2,
@@ -59,7 +59,7 @@ def small(config: TextConfig, **changes) -> TextConfig:
         "save_rollouts": -1,
         "minibatches": min(config.minibatches, 2),
         "reward": f"{__file__}:close_reward",
-        "critic_warm_up": 1,
+        "critic_warmup_steps": 1,
     }
     if "mvar" in str(config.advantage):
         settings["advantage"] = "mvar:size=2"
@@ -156,7 +156,7 @@ def test_a_finished_run_has_nothing_to_do(tmp_path):
 
 
 def test_each_prompt_of_an_epoch_is_consumed_once(tmp_path):
-    config = small(SYSTEMS["grpo"].config, pool=24, steps=4, levels=(2,))
+    config = small(SYSTEMS["grpo"].config, num_train_prompts=24, steps=4, difficulties=(2,))
     _, _, rollouts = run_in(tmp_path / "run", config)
     assert len({(row["step"], row["group"]) for row in rollouts}) == 24
     assert len({row["item"] for row in rollouts}) == 24
@@ -204,7 +204,7 @@ def test_stale_weights_raise_the_alarm(tmp_path, monkeypatch):
     """S5: one sync held back."""
     load = TextTrainer.load_engine
     monkeypatch.setattr(TextTrainer, "load_engine", lambda self, version: load(self, version) if version == 0 else None)
-    run_in(tmp_path / "run", small(SYSTEMS["grpo"].config, lr=0.05, gap_alarm=0.01))
+    run_in(tmp_path / "run", small(SYSTEMS["grpo"].config, lr=0.05, logprob_gap_warning=0.01))
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").open()]
     assert any(event["kind"] == "sampler gap" for event in events)
 
@@ -224,7 +224,7 @@ def never_for_some(text, item):
 
 
 def test_prompts_that_were_never_solved_are_listed_at_the_end(tmp_path):
-    config = small(SYSTEMS["vade"].config, reward=f"{__file__}:never_for_some", answers=8, steps=4, evaluate_every=0)
+    config = small(SYSTEMS["vade"].config, reward=f"{__file__}:never_for_some", group_size=8, steps=4, evaluate_every=0)
     _, _, rollouts = run_in(tmp_path / "run", config)
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").open()]
     (event,) = [event for event in events if event["kind"] == "never solved"]
@@ -241,7 +241,7 @@ def test_a_probe_adds_numbers_and_changes_nothing(tmp_path):
     config = small(SYSTEMS["vade"].config)
     _, plain, _ = run_in(tmp_path / "plain", config)
     with Run.create(tmp_path / "probed", system="test", config=config_to_dict(config), seed=0) as run:
-        train(config, run, lambda trainer, step: {"seen": float(step), "batch": float(trainer.config.prompts)})
+        train(config, run, lambda trainer, step: {"seen": float(step), "batch": float(trainer.config.prompts_per_step)})
     probed = [json.loads(line) for line in (tmp_path / "probed" / "metrics.jsonl").open()]
     looks = [line for line in plain if "held_out/accuracy" in line]
     assert [line["seen"] for line in probed if "seen" in line] == [line["step"] for line in looks] == [0, 2, 3]

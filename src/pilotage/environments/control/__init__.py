@@ -1,83 +1,74 @@
-"""Control environments by name: ours, and any that Gymnasium has registered.
+"""Control environments by name: those that systems declare in the slot `env`, and any that Gymnasium has registered.
 
-`control_env("ring")` makes one. Nothing heavy is imported before."""
+`control_env("ring")` makes one. Nothing heavy is imported before. What evaluations need to know of an environment
+stands at it, as attributes that may be left out: `measures` (entries of `info` to report), `place_dims` (entries of the
+state that say where on its map the acting body is) and `goal_dims` (entries that its goal speaks of)."""
 
 from __future__ import annotations
 
 import difflib
-import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
 from pilotage.core.errors import UsageError
+from pilotage.core.references import load_function
+from pilotage.core.registry import find_pieces
 from pilotage.environments.control.experts import Expert, collect, episode_seed
 
 if TYPE_CHECKING:
     import gymnasium
 
-_HERE = "pilotage.environments.control"
-_FIXED = {"noise": 0.0}
-_FREE = {"start_cell": None, "goal_cell": None}
-CONTROL_ENVS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "push-t": ("push_t", "PushT", {}),
-    "ring": ("mazes", "PointMaze", {"layout": "ring"}),
-    "ring-fixed": ("mazes", "PointMaze", {"layout": "ring", **_FIXED}),
-    "lattice": ("mazes", "PointMaze", {"layout": "lattice"}),
-    "lattice-fixed": ("mazes", "PointMaze", {"layout": "lattice", **_FIXED}),
-    "lattice-goals": ("mazes", "PointMaze", {"layout": "lattice", "goal_conditioned": True, **_FREE}),
-    "lattice-play": (
-        "mazes",
-        "PointMaze",
-        {"layout": "lattice", "goal_conditioned": True, "ends_at_goal": False, "max_steps": 500, **_FREE},
-    ),
-    "pillar": ("pillar", "Pillar", {}),
-    "block-push": ("block_push", "BlockPush", {"relative": True}),
-    "block-push-goals": ("block_push", "BlockPush", {"relative": True, "goal_conditioned": True}),
-    "pick-place": ("pick_place", "PickPlace", {}),
-}
-"""Name: module, class, options."""
-EXPERTS: dict[str, tuple[str, str]] = {
-    "ring": ("mazes", "WaypointExpert"),
-    "lattice": ("mazes", "WaypointExpert"),
-    "lattice-play": ("mazes", "PlayExpert"),
-    "pillar": ("pillar", "SwerveExpert"),
-    "block-push": ("block_push", "PushOracle"),
-    "pick-place": ("pick_place", "GraspExpert"),
-}
-"""Who demonstrates; a name with an ending shares the expert of the name without. Push-T has human demonstrations."""
 _NEEDED = ("gymnasium", "gymnasium_robotics", "mujoco", "gym_pusht", "pymunk", "pygame", "shapely", "cv2", "PIL")
 
 
 def control_env(name: str, **options: Any) -> gymnasium.Env:
-    """The environment called `name`, with options of its class ahead of those of the name.
+    """Return the environment called `name`, made with `options`.
 
-    name: one of CONTROL_ENVS, or an id that Gymnasium has registered ("Pendulum-v1").
-    Raises UsageError for an unknown name, with the nearest ones, and for a missing package, with the line that
-    installs it."""
-    if name in CONTROL_ENVS:
-        module, cls, own = CONTROL_ENVS[name]
+    Args:
+        name: a piece of the slot `env`, or an id that Gymnasium has registered ("Pendulum-v1").
+        options: arguments of its class, ahead of those that its name stands for.
+
+    Raises:
+        UsageError: for an unknown name, with the nearest ones, and for a missing package, with the line that installs
+            it.
+    """
+    ours = find_pieces("env")
+    if name in ours:
         with _Packages():
-            return getattr(importlib.import_module(f"{_HERE}.{module}"), cls)(**{**own, **options})
+            made: gymnasium.Env = load_function(ours[name])(**options)
+            return made
     with _Packages():
         import gymnasium
     if name in gymnasium.registry or ":" in name:
         return gymnasium.make(name, **options)
-    near = difflib.get_close_matches(name, [*CONTROL_ENVS, *gymnasium.registry], n=2)
+    near = difflib.get_close_matches(name, [*ours, *gymnasium.registry], n=2)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UsageError(
-        f"there is no control environment {name!r}; {hint}There are {', '.join(CONTROL_ENVS)}, and the ids that "
+        f"there is no control environment {name!r}; {hint}There are {', '.join(ours)}, and the ids that "
         "Gymnasium has registered (MODULE:ID imports a module that registers its own)"
     )
 
 
 def control_expert(name: str, **options: Any) -> Expert:
-    """The scripted expert of the environment called `name`. Raises UsageError where there is none."""
-    key = max((known for known in EXPERTS if name == known or name.startswith(f"{known}-")), key=len, default=None)
-    if key is None:
-        raise UsageError(f"{name!r} has no scripted expert; those with one: {', '.join(EXPERTS)}")
-    module, cls = EXPERTS[key]
+    """Return the scripted expert of the environment called `name`. Raises UsageError where there is none."""
     with _Packages():
-        return getattr(importlib.import_module(f"{_HERE}.{module}"), cls)(**options)
+        expert: Expert = load_function(_expert_reference(name))(**options)
+        return expert
+
+
+def demonstration_modules(name: str) -> list[str]:
+    """Return the modules of an environment and its expert, on which what the expert shows depends."""
+    references = (find_pieces("env")[name], _expert_reference(name))
+    return sorted({reference.partition(":")[0] for reference in references})
+
+
+def _expert_reference(name: str) -> str:
+    """Return who demonstrates in an environment: its own expert, or that of the longest name which its name extends."""
+    experts = find_pieces("expert")
+    key = max((known for known in experts if name == known or name.startswith(f"{known}-")), key=len, default=None)
+    if key is None:
+        raise UsageError(f"{name!r} has no scripted expert; those with one: {', '.join(experts)}")
+    return experts[key]
 
 
 class _Packages:
@@ -87,6 +78,8 @@ class _Packages:
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, UsageError):  # a reference that could not be loaded
+            error = error.__cause__
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _NEEDED:
             raise UsageError(
                 f"control environments need {error.name}, which is not installed: pip install 'pilotage[robots]'"
@@ -98,4 +91,4 @@ class _Packages:
             ) from error
 
 
-__all__ = ["CONTROL_ENVS", "EXPERTS", "Expert", "collect", "control_env", "control_expert", "episode_seed"]
+__all__ = ["Expert", "collect", "control_env", "control_expert", "demonstration_modules", "episode_seed"]

@@ -48,6 +48,9 @@ class BlockPush(gymnasium.Env):
         "render_fps": 10,
     }
 
+    place_dims = (6, 7)
+    """Entries of the state that say where on the map the acting body is."""
+
     def __init__(
         self,
         goal_conditioned: bool = False,
@@ -68,6 +71,10 @@ class BlockPush(gymnasium.Env):
             spaces.Dict({"state": state, "goal": spaces.Box(-2, 2, (4,), np.float32)}) if goal_conditioned else state
         )
         self._goal_conditioned, self._relative = goal_conditioned, relative
+        self.goal_dims = (0, 1, 3, 4) if goal_conditioned else None
+        """Entries of the state that the goal speaks of, in the goal's order."""
+        self.measures = ("completed", "result") if goal_conditioned else ()
+        """Entries of `info` that evaluations report."""
         self._max_steps, self.render_mode = max_steps, render_mode
 
     # ---- state
@@ -294,3 +301,13 @@ class PushOracle:
         step = aim - here
         length = float(np.hypot(*step))
         return step * min(1.0, self.step_length / max(length, 1e-9))
+
+
+def block_push(**options: Any) -> BlockPush:
+    """Return block pushing that shows differences, too."""
+    return BlockPush(**{"relative": True, **options})
+
+
+def block_push_goals(**options: Any) -> BlockPush:
+    """Return block pushing with a goal of where each block shall go."""
+    return block_push(**{"goal_conditioned": True, **options})

@@ -42,6 +42,9 @@ class PointMaze(gymnasium.Env):
         "render_fps": 100,
     }
 
+    place_dims = (0, 1)
+    """Entries of the state that say where on the map the acting body is."""
+
     def __init__(
         self,
         layout: str | Sequence[str] = "ring",
@@ -74,6 +77,8 @@ class PointMaze(gymnasium.Env):
         os.unlink(self._maze.tmp_xml_file_path)  # PointMaze leaves it behind, one for every environment
         self._start_cell, self._goal_cell, self._noise = start_cell, goal_cell, noise
         self._goal_conditioned, self._ends_at_goal, self._max_steps = goal_conditioned, ends_at_goal, max_steps
+        self.goal_dims = (0, 1) if goal_conditioned else None
+        """Entries of the state that the goal speaks of, in the goal's order."""
         self.render_mode = render_mode
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         half = np.array([self.walls.shape[1], self.walls.shape[0]], np.float32) / 2
@@ -307,6 +312,31 @@ class PlayExpert(WaypointExpert):
         if len(self._waypoints) == 1 and np.hypot(*(self._waypoints[0] - maze.state[:2])) < 0.3:
             self._choose(maze)
         return super().act(env)
+
+
+def ring_fixed(**options: Any) -> PointMaze:
+    """Return the ring with one fixed start and goal."""
+    return PointMaze(**{"layout": "ring", "noise": 0.0, **options})
+
+
+def lattice(**options: Any) -> PointMaze:
+    """Return the lattice, with a corner to start from and the opposite one as goal."""
+    return PointMaze(**{"layout": "lattice", **options})
+
+
+def lattice_fixed(**options: Any) -> PointMaze:
+    """Return the lattice with one fixed start and goal."""
+    return lattice(**{"noise": 0.0, **options})
+
+
+def lattice_goals(**options: Any) -> PointMaze:
+    """Return the lattice with starts and goals anywhere; the goal is shown apart from the state."""
+    return lattice(**{"goal_conditioned": True, "start_cell": None, "goal_cell": None, **options})
+
+
+def lattice_play(**options: Any) -> PointMaze:
+    """Return the lattice in which an episode goes on to its limit, for play."""
+    return lattice_goals(**{"ends_at_goal": False, "max_steps": 500, **options})
 
 
 def _maze_of(env: gymnasium.Env) -> PointMaze:

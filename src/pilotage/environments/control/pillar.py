@@ -37,6 +37,9 @@ class Pillar(gymnasium.Env):
         "render_fps": 20,
     }
 
+    place_dims = (0, 1)
+    """Entries of the state that say where on the map the acting body is."""
+
     def __init__(self, max_steps: int = 120, render_mode: str | None = None) -> None:
         """max_steps: after so many steps the episode is truncated."""
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)

@@ -40,6 +40,9 @@ class PushT(gymnasium.Env):
         "render_fps": 10,
     }
 
+    measures = ("coverage",)
+    """Entries of `info` that evaluations report."""
+
     def __init__(
         self,
         observation: Literal["state", "keypoints", "pixels"] = "state",

@@ -1,11 +1,10 @@
 """A policy on disk: what it is made of as JSON, its numbers as safetensors. Nothing is pickled or imported by name.
 
 Every piece keeps the arguments it was made with as attributes of the same names, which is all that is written down of
-it. `PIECES` says which classes may be made again; another package adds its own with `register`."""
+it. Only classes that systems declare in `SLOTS`, and those given to `register`, are made again."""
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import json
 import os
@@ -19,65 +18,45 @@ from torch import Tensor
 
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
-from pilotage.networks.action_transformer import ActionTransformer
-from pilotage.networks.framewise import Framewise
-from pilotage.networks.gpt import GPT
-from pilotage.networks.residual_mlp import ResidualMLP
-from pilotage.networks.unet1d import UNet1d
-from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
-from pilotage.policies.control.causal_encoder import CausalEncoder
-from pilotage.policies.control.encoders import FlattenEncoder, ImageEncoder, MLPEncoder, RecurrentEncoder
-from pilotage.policies.control.execution.discrete_entries import SignedGuess, TwoValuedHorizon
-from pilotage.policies.control.execution.executors import RecedingHorizon, TemporalEnsembling
-from pilotage.policies.control.heads.context_denoiser import ContextDenoiser
-from pilotage.policies.control.heads.denoiser import Denoiser
-from pilotage.policies.control.heads.direct import BinsWithOffsets, LatentVariable, Mixture, Regression
-from pilotage.policies.control.heads.energy import ContrastiveEnergy, EnergyByDescent
-from pilotage.policies.control.heads.energy_optimisation import EnergyOptimisation
-from pilotage.policies.control.heads.plans import HeldPlan, LatentPlans, RelayGoals, policy_kind
+from pilotage.core.references import load_function
+from pilotage.core.registry import find_pieces
+from pilotage.policies.control.heads.plans import policy_kind
 from pilotage.policies.control.policy import ActionPolicy, Scaling
-from pilotage.policies.control.sampling.guidance import BestOf
-from pilotage.policies.control.sampling.restarts import RestartingStart
-from pilotage.policies.control.sampling.starts import FreshStart, ShiftedStart
 from pilotage.policies.pickled import refuse_pickled
-from pilotage.systems.robots.carp.head import NextScaleTokens
-from pilotage.systems.robots.carp.multiscale_tokeniser import MultiscaleTokeniser
-from pilotage.systems.robots.carp.next_scale_transformer import NextScaleTransformer
 
 FORMAT = 1
 DESCRIPTION, WEIGHTS = "policy.json", "weights.safetensors"
 
-PIECES: dict[str, type] = {
-    piece.__name__: piece
-    for piece in (
-        *(ResidualMLP, UNet1d, ActionTransformer, GPT, Framewise),
-        *(VariancePreserving, Karras, Linear),
-        *(FlattenEncoder, MLPEncoder, RecurrentEncoder, ImageEncoder),
-        *(
-            ContextDenoiser,
-            Denoiser,
-            Regression,
-            Mixture,
-            BinsWithOffsets,
-            LatentVariable,
-            ContrastiveEnergy,
-            EnergyByDescent,
-            BestOf,
-        ),
-        *(RecedingHorizon, TemporalEnsembling, FreshStart, ShiftedStart),
-        *(RestartingStart, SignedGuess, TwoValuedHorizon),
-        *(CausalEncoder, EnergyOptimisation),
-        *(MultiscaleTokeniser, NextScaleTransformer, NextScaleTokens),
-        *(LatentPlans, RelayGoals, HeldPlan),
-    )
-}
+SLOTS = (
+    *("encoder", "network", "head", "context", "guidance", "noise_schedule"),
+    *("executor", "start", "binary_dims", "tokeniser"),
+)
+"""Slots whose classes a saved policy may name."""
+_REGISTERED: dict[str, type] = {}
 
 
 def register(piece: type) -> type:
     """Lets policies with a `piece` be saved and loaded; usable as a decorator. Raises UsageError for a taken name."""
-    if PIECES.setdefault(piece.__name__, piece) is not piece:
+    known = find_class(piece.__name__)
+    if known not in (None, piece):
         raise UsageError(f"a piece called {piece.__name__} is already known; give yours another name")
+    _REGISTERED[piece.__name__] = piece
     return piece
+
+
+def find_class(name: str) -> type | None:
+    """Return the class of a policy's part called `name`: a registered one, or one that a system declares in `SLOTS`."""
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    for reference in _declared():
+        if reference.rpartition(":")[2] == name:
+            found = load_function(reference)
+            return found if isinstance(found, type) else None
+    return None
+
+
+def _declared() -> list[str]:
+    return [reference for slot in SLOTS for reference in find_pieces(slot).values()]
 
 
 def describe(value: Any) -> Any:
@@ -91,7 +70,7 @@ def describe(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): describe(one) for key, one in value.items()}
     name = type(value).__name__
-    if PIECES.get(name) is not type(value):
+    if find_class(name) is not type(value):
         raise UsageError(f"{value!r} cannot be written down; register its class with saving.register")
     arguments = [p for p in inspect.signature(type(value)).parameters if p != "self"]
     return {"piece": name, "arguments": {argument: describe(getattr(value, argument)) for argument in arguments}}
@@ -106,18 +85,17 @@ def rebuild(described: Any) -> Any:
     if set(described) != {"piece", "arguments"}:
         return {key: rebuild(one) for key, one in described.items()}
     name = described["piece"]
-    if name not in PIECES:
-        raise UsageError(f"a policy with a piece {name!r}, which is not known here{nearest(name, PIECES)}")
+    kind = find_class(name)
+    if kind is None:
+        names = [*_REGISTERED, *(reference.rpartition(":")[2] for reference in _declared())]
+        raise UsageError(f"a policy with a piece {name!r}, which is not known here{nearest(name, names)}")
     arguments = {key: rebuild(one) for key, one in described["arguments"].items()}
-    if dataclasses.is_dataclass(PIECES[name]):
-        known = {field.name for field in dataclasses.fields(PIECES[name])}
-    else:
-        known = set(inspect.signature(PIECES[name]).parameters)
+    known = set(inspect.signature(kind).parameters)
     if not set(arguments) <= known:
         raise UsageError(
             f"a {name} with unknown arguments {sorted(set(arguments) - known)}; was it saved by a newer version?"
         )
-    return PIECES[name](**arguments)
+    return kind(**arguments)
 
 
 def save_policy(policy: ActionPolicy, folder: str | Path) -> None:

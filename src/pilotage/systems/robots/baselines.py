@@ -4,6 +4,8 @@ Sizes are those of a laptop; the papers' own stand in the notes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pilotage.core.system import Card, Paper, System
 from pilotage.training.imitation.config import ACTIONS, ImitationConfig, train
 
@@ -16,6 +18,7 @@ def _row(
     paper: Paper | None,
     config: ImitationConfig,
     notes: str = "",
+    pieces: Mapping[str, Mapping[str, str]] | None = None,
 ) -> System:
     card = Card(
         name=name,
@@ -28,7 +31,7 @@ def _row(
         baseline=True,
         notes=notes,
     )
-    return System(card, config, train, ACTIONS, metric="evaluation/success")
+    return System(card, config, train, ACTIONS, metric="evaluation/success", pieces=pieces or {})
 
 
 DIFFUSION_POLICY = Paper("Diffusion Policy: Visuomotor Policy Learning via Action Diffusion", "2303.04137")
@@ -42,6 +45,11 @@ SYSTEMS = [
         DIFFUSION_POLICY,
         ImitationConfig(head="denoiser:predicts=clean", network="residual_mlp:width=512,depth=3", steps=6000),
         "- Predicting the clean chunk instead of the noise learns faster at this size; the paper predicts noise.\n",
+        pieces={
+            "head": {"denoiser": "pilotage.policies.control.heads.denoiser:Denoiser"},
+            "noise_schedule": {"vp": "pilotage.objectives.noise_paths:VariancePreserving"},
+            "start": {"fresh": "pilotage.policies.control.sampling.starts:FreshStart"},
+        },
     ),
     _row(
         "diffusion-policy-c",
@@ -58,6 +66,11 @@ SYSTEMS = [
         ),
         "- The paper's widths are 256, 512, 1024 and its 5000 epochs are far more than a laptop's "
         "(`--network 'unet:widths=256|512|1024'`).\n",
+        pieces={
+            "network": {"unet": "pilotage.networks.unet1d:UNet1d"},
+            "encoder": {"image": "pilotage.policies.control.encoders:ImageEncoder"},
+            "env": {"push-t": "pilotage.environments.control.push_t:PushT"},
+        },
     ),
     _row(
         "diffusion-policy-t",
@@ -77,6 +90,7 @@ SYSTEMS = [
             weight_decay=0.1,
         ),
         "- The paper's Push-T size is width 256, depth 8.\n",
+        pieces={"network": {"transformer": "pilotage.networks.action_transformer:ActionTransformer"}},
     ),
     _row(
         "flow-matching",
@@ -85,6 +99,7 @@ SYSTEMS = [
         "You need guidance or samplers that were made for diffusion.",
         Paper("Flow Matching for Generative Modeling", "2210.02747"),
         ImitationConfig(head="denoiser:predicts=velocity", path="linear", sampler="flow_euler:steps=10", steps=6000),
+        pieces={"noise_schedule": {"linear": "pilotage.objectives.noise_paths:Linear"}},
     ),
     _row(
         "bc-mlp",
@@ -93,6 +108,30 @@ SYSTEMS = [
         "Demonstrations do different things in one situation: it answers their mean.",
         None,
         ImitationConfig(head="regression", network="residual_mlp:width=512,depth=3"),
+        pieces={
+            "head": {"regression": "pilotage.policies.control.heads.direct:Regression"},
+            "encoder": {
+                "flatten": "pilotage.policies.control.encoders:FlattenEncoder",
+                "mlp": "pilotage.policies.control.encoders:MLPEncoder",
+            },
+            "network": {"residual_mlp": "pilotage.networks.residual_mlp:ResidualMLP"},
+            "executor": {"receding": "pilotage.policies.control.execution.executors:RecedingHorizon"},
+            "env": {
+                "pillar": "pilotage.environments.control.pillar:Pillar",
+                "ring": "pilotage.environments.control.mazes:PointMaze",
+                "ring-fixed": "pilotage.environments.control.mazes:ring_fixed",
+                "lattice": "pilotage.environments.control.mazes:lattice",
+                "lattice-fixed": "pilotage.environments.control.mazes:lattice_fixed",
+                "lattice-goals": "pilotage.environments.control.mazes:lattice_goals",
+                "lattice-play": "pilotage.environments.control.mazes:lattice_play",
+            },
+            "expert": {
+                "pillar": "pilotage.environments.control.pillar:SwerveExpert",
+                "ring": "pilotage.environments.control.mazes:WaypointExpert",
+                "lattice": "pilotage.environments.control.mazes:WaypointExpert",
+                "lattice-play": "pilotage.environments.control.mazes:PlayExpert",
+            },
+        },
     ),
     _row(
         "lstm-gmm",
@@ -110,6 +149,11 @@ SYSTEMS = [
         ),
         "- A mixture for every step of a window of ten, of which the last is executed. robomimic's LSTM has width 400 "
         "and keeps its state from step to step; here it is run anew over the window.\n",
+        pieces={
+            "head": {"mixture": "pilotage.policies.control.heads.direct:Mixture"},
+            "encoder": {"recurrent": "pilotage.policies.control.encoders:RecurrentEncoder"},
+            "network": {"framewise": "pilotage.networks.framewise:Framewise"},
+        },
     ),
     _row(
         "bet",
@@ -124,6 +168,10 @@ SYSTEMS = [
             chunk=3,
             executed=1,
         ),
+        pieces={
+            "head": {"bins": "pilotage.policies.control.heads.direct:BinsWithOffsets"},
+            "network": {"gpt": "pilotage.networks.gpt:GPT"},
+        },
     ),
     _row(
         "ibc",
@@ -139,6 +187,10 @@ SYSTEMS = [
             executed=1,
         ),
         "- The paper has 1024 negatives and networks of width 1024.\n",
+        pieces={
+            "head": {"contrastive": "pilotage.policies.control.heads.energy:ContrastiveEnergy"},
+            "guidance": {"best_of": "pilotage.policies.control.sampling.guidance:BestOf"},
+        },
     ),
     _row(
         "act",
@@ -154,5 +206,9 @@ SYSTEMS = [
             lr=3e-4,
         ),
         "- The paper: chunk 100, width 512, four encoder and one decoder layers, latent 32.\n",
+        pieces={
+            "head": {"latent": "pilotage.policies.control.heads.direct:LatentVariable"},
+            "executor": {"ensembling": "pilotage.policies.control.execution.executors:TemporalEnsembling"},
+        },
     ),
 ]

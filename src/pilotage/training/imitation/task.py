@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from pilotage.core.errors import UsageError
 from pilotage.data.demonstration_checks import source_of
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.numpy_archive import read_npz, write_npz
-from pilotage.environments.control import CONTROL_ENVS, EXPERTS, collect, control_env, control_expert
+from pilotage.environments.control import collect, control_env, control_expert, demonstration_modules
 from pilotage.environments.control.drawing import GroundPlan
 from pilotage.policies.control.policy import ActionPolicy
 from pilotage.rollouts.control import evaluate, starts_of
@@ -29,22 +30,26 @@ from pilotage.types import ControlPolicy
 if TYPE_CHECKING:
     import gymnasium
 
-MEASURES: Mapping[str, tuple[str, ...]] = {"push-t": ("coverage",), "block-push-goals": ("completed", "result")}
-"""Numbers of a world's info that are reported, beside success and reward."""
-GOALS: Mapping[str, tuple[int, ...]] = {"block-push-goals": (0, 1, 3, 4), "lattice-goals": (0, 1)}
-"""Entries of the state that a goal of the world speaks of, in the order in which the world gives them."""
-
-
-PLACES: Mapping[str, tuple[int, int]] = {"pillar": (0, 1), "ring": (0, 1), "lattice": (0, 1), "block-push": (6, 7)}
-"""Entries of the state that say where on its map the acting body is, by the beginning of the world's name."""
-
 
 class World:
     """Where policies act, and from which starts they are judged."""
 
     def __init__(self, config: ImitationConfig) -> None:
         self.config = config
-        self.goal_entries = GOALS.get(config.world) if config.goal_steps else None
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """What the environment says of itself, by name: measures, goal_dims, place_dims; None where it says nothing."""
+        env = self.make()
+        try:
+            return {name: getattr(env.unwrapped, name, None) for name in ("measures", "goal_dims", "place_dims")}
+        finally:
+            env.close()
+
+    @property
+    def goal_entries(self) -> Sequence[int] | None:
+        """Entries of the state that a goal speaks of, in the order in which the environment gives them."""
+        return self.facts["goal_dims"] if self.config.goal_steps else None
 
     def evaluate(self, policy: ActionPolicy, films: int = 0, keep: bool = False) -> Evaluation:
         """Every declared episode once; the first `films` of them are filmed. keep: whether to keep all trajectories."""
@@ -59,7 +64,7 @@ class World:
             keep=range(config.evaluation_episodes) if keep else (),
             window=config.observation_steps,
             max_steps=config.evaluation_steps or None,
-            measures=MEASURES.get(config.world, ()),
+            measures=self.facts["measures"] or (),
             frames=seen,
             frame_every=2,
         )
@@ -110,7 +115,7 @@ class World:
     @property
     def place_entries(self) -> tuple[int, int] | None:
         """Entries of the state that say where on the map the acting body is."""
-        return next((at for name, at in PLACES.items() if self.config.world.startswith(name)), None)
+        return self.facts["place_dims"]
 
     def save_films(self, happened: Evaluation, folder: Path) -> None:
         """The frames of filmed episodes, one .npz each (frames [n, height, width, 3] uint8), for `pilotage play`."""
@@ -172,8 +177,9 @@ def world_of(config: ImitationConfig) -> World | None:
     """The world that a configuration names; None for "none". Raises UsageError where it cannot be made."""
     if config.world == "none":
         return None
-    control_env(config.world).close()
-    return World(config)
+    world = World(config)
+    world.facts  # noqa: B018  makes one, which refuses what cannot be made
+    return world
 
 
 def expert_demonstrations(config: ImitationConfig, run: Any) -> Demonstrations:
@@ -202,6 +208,5 @@ def make_demonstrations(directory: Path, config: Mapping[str, Any]) -> None:
 
 def expert_sources(world: str) -> str:
     """The source on which an expert's demonstrations depend, so that a change of it makes them anew."""
-    names = {CONTROL_ENVS[world][0], *(module for name, (module, _) in EXPERTS.items() if world.startswith(name))}
-    modules = [importlib.import_module(f"{control_env.__module__}.{name}") for name in sorted(names)]
+    modules = [importlib.import_module(name) for name in demonstration_modules(world)]
     return "".join(inspect.getsource(module) for module in (*modules, inspect.getmodule(collect)) if module)

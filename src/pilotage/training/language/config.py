@@ -42,9 +42,9 @@ class TextConfig(Method):
 
     task: str = "add"
     """Verifiable text task (add, chain10, countdown, sort, maze, reasoning-gym:NAME); ignored when data is given."""
-    levels: tuple[int, ...] = ()
+    difficulties: tuple[int, ...] = ()
     """Difficulty levels of the task; empty: all of them."""
-    pool: int = 2000
+    num_train_prompts: int = 2000
     """Number of different training prompts."""
     data: str | None = None
     """Questions of your own: JSON Lines, JSON, Parquet or a Hugging Face data set (GSM8K, SVAMP or MATH format)."""
@@ -63,9 +63,9 @@ class TextConfig(Method):
     """Policy: embedded:0.4M, embedded:1M, embedded:1.6M, or a Hugging Face name or folder."""
     adapter: str | None = None
     """PEFT adapter folder, or lora:RANK for a new one."""
-    warm_up: float = 0.3
+    pretrain_to_accuracy: float = 0.3
     """Held-out accuracy (mean over levels) until which an embedded policy is first trained by supervised learning."""
-    warm_up_seed: int = 0
+    pretrain_seed: int = 0
     """Seed of the embedded policy; shared by all arms and seeds of a comparison."""
     engine: str = "auto"
     """What samples: decoder, transformers, vllm; auto: decoder where the architecture allows."""
@@ -75,9 +75,9 @@ class TextConfig(Method):
     """Text around a question of data, such as "{question} Think first."; empty: a request for a boxed answer."""
     test_data: str | None = None
     """Held-out questions; without them a tenth of data, chosen by hash."""
-    prompts: int = 24
+    prompts_per_step: int = 24
     """Prompts per batch."""
-    answers: int = 8
+    group_size: int = 8
     """Answers per prompt (G)."""
     minibatches: int = 1
     """Parts into which a batch is cut, one optimiser step each."""
@@ -93,7 +93,7 @@ class TextConfig(Method):
     """Learning rate of AdamW."""
     lr_schedule: str = "constant"
     """constant, linear or cosine decay to zero."""
-    lr_warm_up: int = 0
+    lr_warmup_steps: int = 0
     """Steps over which the learning rate rises from zero."""
     beta1: float = 0.9
     """AdamW β₁."""
@@ -105,7 +105,7 @@ class TextConfig(Method):
     """Largest gradient norm; 0: unlimited."""
     critic_lr: float = 1e-3
     """Learning rate of the critic, where a method has one."""
-    critic_warm_up: int = 5
+    critic_warmup_steps: int = 5
     """First steps that train the critic alone, where a method has one."""
     tokens_per_batch: int = 4096
     """Tokens per forward pass; changes memory and time, never the gradient."""
@@ -119,7 +119,7 @@ class TextConfig(Method):
     """Steps between checkpoints."""
     save_rollouts: int = 8
     """Answers written to rollouts.jsonl per step; -1: all of them."""
-    gap_alarm: float = 0.05
+    logprob_gap_warning: float = 0.05
     """Mean difference, in nats per token, between the sampler's and the trainer's log-probabilities that raises an
     alarm."""
     precision: str = "float32"

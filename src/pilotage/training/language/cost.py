@@ -21,7 +21,7 @@ def estimate_cost(config: TextConfig) -> Mapping[str, float]:
 
     They are those of an untrained policy, whose answers rarely end: an upper estimate. A warm-up that is not made yet
     comes on top."""
-    timed = replace(config, warm_up=0.0, refill_rounds=0)
+    timed = replace(config, pretrain_to_accuracy=0.0, refill_rounds=0)
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", system="estimate-cost", config=config_to_dict(timed), seed=0)
         with run:
@@ -38,7 +38,7 @@ def estimate_cost(config: TextConfig) -> Mapping[str, float]:
             longest = max(trainer.max_tokens(item) for item in trainer.items)
             trainer.close()
     evaluations = 2 if not config.evaluate_every else 1 + -(-config.steps // config.evaluate_every)
-    answers = config.prompts * config.answers * config.steps
+    answers = config.prompts_per_step * config.group_size * config.steps
     return {
         "steps": config.steps,
         "answers": answers,

@@ -70,7 +70,7 @@ class Watch:
         return (
             "equal rewards",
             f"for {PATIENCE} steps the answers to each prompt all got the same reward, from which a comparison within "
-            "a group learns nothing: look at rollouts.jsonl, then try easier prompts (--levels), more answers, a "
+            "a group learns nothing: look at rollouts.jsonl, then try easier prompts (--difficulties), more answers, a "
             "graded reward or a longer warm-up",
         )
 
@@ -91,7 +91,7 @@ class Watch:
         return (
             "few prompts",
             f"a batch of {prompts} prompts is too small to fit a Beta distribution to their pass rates, so α = β = 1: "
-            f"this is REINFORCE with the group's mean; expected at least {LEAST_PROMPTS} (--prompts)",
+            f"this is REINFORCE with the group's mean; expected at least {LEAST_PROMPTS} (--prompts-per-step)",
         )
 
     def _collapse(self, metrics: Mapping[str, float]) -> tuple[str, str] | None:

@@ -54,8 +54,8 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
             f"the embedded policy reads the characters of the embedded tasks; {task.name!r} needs a language model: "
             "give --model with a Hugging Face name or folder"
         )
-    if config.warm_up <= 0:
-        policy = tiny_policy(size, vocabulary, config.warm_up_seed)
+    if config.pretrain_to_accuracy <= 0:
+        policy = tiny_policy(size, vocabulary, config.pretrain_seed)
         if config.adapter is not None:
             policy.model = with_adapter(policy.model, config.adapter)
             remove_dropout(policy.model)
@@ -64,8 +64,8 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
         size=size,
         task=config.task,
         levels=tuple(task.levels),
-        accuracy=config.warm_up,
-        seed=config.warm_up_seed,
+        accuracy=config.pretrain_to_accuracy,
+        seed=config.pretrain_seed,
     )
     folder = run.artifact(
         make_base, asdict(settings), name=f"base-{slug(task.name)}-{size}", code=warm_up_sources(task)

@@ -118,11 +118,11 @@ def check_fit(plan: Plan, config: TextConfig) -> None:
     written = given | {"advantage"} | {column for piece in plan.before_update for column in piece.writes}
     check_columns(plan.in_update, written | LIVE | {"token_weight"})
     relative = [piece for piece in plan.pieces if piece.needs_group]
-    if config.answers < 2 and relative:
+    if config.group_size < 2 and relative:
         raise UsageError(
             f"the {relative[0].slot} piece {relative[0].name!r} compares answers to one prompt, but "
-            f"answers={config.answers}: "
-            "give --answers 2 or more, or an advantage without groups (batch_center, greedy_baseline, gae)"
+            f"group_size={config.group_size}: "
+            "give --group-size 2 or more, or an advantage without groups (batch_center, greedy_baseline, gae)"
         )
     if config.refill_rounds and not plan.filter:
         raise UsageError(

@@ -12,7 +12,7 @@ from pilotage.training.language.config import TextConfig
 def make_task(config: TextConfig) -> Any:
     """The source of prompts and the check of answers. Raises UsageError for unknown names and unreadable data."""
     if config.data is None:
-        return text_task(config.task, config.levels or None)
+        return text_task(config.task, config.difficulties or None)
     from pilotage.data.questions import TEMPLATE, QuestionTask, load_questions
 
     fields = parse_fields(config.fields)
@@ -23,7 +23,7 @@ def make_task(config: TextConfig) -> Any:
         template=config.template or TEMPLATE,
         max_new_tokens=config.max_tokens or 512,
         name=config.data,
-        levels=config.levels or None,
+        levels=config.difficulties or None,
     )
 
 

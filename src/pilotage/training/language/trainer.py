@@ -43,7 +43,7 @@ class TextTrainer:
         check_schedule(config.lr_schedule)
         self.plan = make_plan(config)
         self.task = make_task(config)
-        self.items = self.task.pool(config.pool, "train", 0)
+        self.items = self.task.pool(config.num_train_prompts, "train", 0)
         self.tests = self.task.pool(config.evaluation_prompts * len(self.task.levels), "held_out", 0)
         self.policy = text_models.make_policy(config, self.task, run)
         self.model = self.policy.model
@@ -112,10 +112,10 @@ class TextTrainer:
             kept = rollouts.select(apply_filter(self.plan, rollouts, self.context()))
             parts.append(kept)
             groups += len(kept.group.unique())
-            if groups >= config.prompts:
+            if groups >= config.prompts_per_step:
                 break
         batch = Rollouts.concatenate(parts)
-        batch = batch.select(batch.group < config.prompts)
+        batch = batch.select(batch.group < config.prompts_per_step)
         self.counts["samples"] += sampled
         metrics = {
             "samples/total": self.counts["samples"],
@@ -130,22 +130,22 @@ class TextTrainer:
     def roll_out(self, step: int, round_: int) -> Rollouts:
         """`answers` answers to each of `prompts` prompts."""
         config = self.config
-        positions = self.sampler.select(config.prompts)
+        positions = self.sampler.select(config.prompts_per_step)
         items = [self.items[int(position)] for position in positions]
         rollouts = flat(
             self.engine,
             [self.prompt(item) for item in items],
             positions,
-            answers=config.answers,
+            answers=config.group_size,
             max_tokens=[self.max_tokens(item) for item in items],
             seeds=[self.run.seed_for("rollout", step, round_, index) for index in range(len(items))],
             sampling=self.sampling,
             pad_id=self.policy.pad_id,
         )
         self.counts["tokens"] += int(rollouts.mask.sum())
-        rollouts.columns["level"] = torch.tensor([item.level for item in items]).repeat_interleave(config.answers)
+        rollouts.columns["level"] = torch.tensor([item.level for item in items]).repeat_interleave(config.group_size)
         if self.plan.asks_for("greedy_reward"):
-            rollouts.columns["greedy_reward"] = self.greedy_reward(items).repeat_interleave(config.answers)
+            rollouts.columns["greedy_reward"] = self.greedy_reward(items).repeat_interleave(config.group_size)
         return rollouts
 
     def judge(self, rollouts: Rollouts) -> tuple[Rollouts, dict[str, int]]:
@@ -217,13 +217,13 @@ class TextTrainer:
         config = self.config
         self.prepare(rollouts)
         assign_credit(self.plan, rollouts, self.context())
-        factor = schedule(config.lr_schedule, step, config.steps, config.lr_warm_up)
+        factor = schedule(config.lr_schedule, step, config.steps, config.lr_warmup_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = config.lr * factor
         metrics: dict[str, float] = {"lr": config.lr * factor}
         if self.critic is not None:
             metrics |= self.critic.learn(rollouts)
-        frozen = self.critic is not None and step < config.critic_warm_up
+        frozen = self.critic is not None and step < config.critic_warmup_steps
         norms: list[float] = []
         generator = self.run.generator("minibatches")
         for _ in range(0 if frozen else config.epochs):
@@ -256,12 +256,12 @@ class TextTrainer:
         metrics |= self.learn(step, rollouts)
         self.load_engine(step + 1)
         metrics |= batch_metrics(rollouts)
-        if metrics.get("sampler_gap", 0.0) > self.config.gap_alarm:
+        if metrics.get("sampler_gap", 0.0) > self.config.logprob_gap_warning:
             self.run.log_event(
                 step + 1,
                 "sampler gap",
                 f"the log-probabilities of sampler and trainer differ by {metrics['sampler_gap']:.3f} nats a token "
-                f"on average (alarm at {self.config.gap_alarm}): stale weights, or another precision",
+                f"on average (alarm at {self.config.logprob_gap_warning}): stale weights, or another precision",
             )
         self.save_rollouts(step + 1, rollouts)
         self.look_out(step + 1, metrics, rollouts)

@@ -112,7 +112,7 @@ def warm_up(settings: WarmUp, task: Any, folder: Path) -> dict[str, float]:
                     return {**accuracy, "steps": step, "seconds": time.perf_counter() - began}
     raise WarmUpError(
         f"the policy {settings.size} on {settings.task} reached {accuracy.get('held_out/accuracy', 0.0):.2f} after "
-        f"{settings.most_steps} steps, not {settings.accuracy}: ask for less (--warm-up), easier levels, a larger model"
+        f"{settings.most_steps} steps, not {settings.accuracy}: ask for less (--pretrain-to-accuracy), easier levels, a larger model"
     )
 
 

@@ -13,8 +13,9 @@ from pilotage.policies.control.sampling.discrete_samplers import ddpm
 from pilotage.policies.control.sampling.restarts import RestartingStart
 from pilotage.policies.control.sampling.sampling import Start
 from pilotage.policies.control.sampling.starts import ShiftedStart
-from pilotage.systems.robots.rti_dp.plan_changes import WatchedPlans
-from pilotage.systems.robots.rti_dp.probe import contraction_by_list, planned, row_generators
+from pilotage.systems.robots.rti_dp.actions import contraction_by_list
+from pilotage.systems.robots.rti_dp.metrics import WatchedPlans
+from pilotage.systems.robots.rti_dp.policy import planned, row_generators
 
 STATE = np.array([[0.3, -0.2], [1.0, 2.0]], np.float32)
 PATH = VariancePreserving()

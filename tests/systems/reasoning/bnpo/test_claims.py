@@ -70,7 +70,7 @@ def test_the_oracle_takes_advantages_from_all_answers_and_gradients_from_the_fir
     bnpo.oracle_noise("m", 0, context_for(tmp_path, f"reinforce-mean {WORLD} --steps 0"))
     (few, *_) = seen
     assert few.group.bincount().tolist() == [4] * 6
-    config = replace(context_for(tmp_path, f"reinforce-mean {WORLD}").configuration(), answers=12)
+    config = replace(context_for(tmp_path, f"reinforce-mean {WORLD}").configuration(), group_size=12)
     with held_still(config, tmp_path / "again", 0) as trainer:
         whole = next(batches(trainer, 1))
     centred = whole.column("reward") - whole.column("reward").view(6, 12).mean(1).repeat_interleave(12)

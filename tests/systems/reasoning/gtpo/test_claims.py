@@ -122,7 +122,7 @@ def test_the_claims_obey_the_rules():
     for claim, arm in ((c, arm) for c in gtpo.CLAIMS for arm in c.arms.values()):
         for options in arm.grid or ("",):
             context = context_for(Path("unused"), f"{arm.command} {options}")
-            assert context.configuration().prompts == 16, claim.name
+            assert context.configuration().prompts_per_step == 16, claim.name
 
 
 def test_a_policy_that_grew_surer_of_every_token_shows_it_in_both_numbers(tmp_path, monkeypatch):

@@ -13,12 +13,12 @@ from tests.systems.reasoning.tiny import TINY, Context
 
 from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
 from pilotage.experiments import Wiring
-from pilotage.experiments.planning import Plan, check_claims, forecast
+from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.objectives.risk import make_bundles
 from pilotage.runs import Run, read_lines
 from pilotage.systems.reasoning.riskpo import measures
 from pilotage.systems.reasoning.riskpo.claims import CLAIMS
-from pilotage.training.language import callbacks as probes
+from pilotage.training.language import callbacks
 from pilotage.training.language.trainer import TextTrainer
 from pilotage.types import Rollouts
 
@@ -43,12 +43,12 @@ def rollouts(reward: list[float], group: list[int], logp: list[float]) -> Rollou
 def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("riskpo") == CLAIMS
     check_claims(CLAIMS)
-    plan = Plan(Wiring())
+    plan = JobPlan(Wiring())
     core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
     assert core.seconds < 22 * 60
     for claim in CLAIMS:
         for arm in claim.arms:
-            plan.cell(claim, arm, 0)  # raises for a command that cannot work
+            plan.job(claim, arm, 0)  # raises for a command that cannot work
 
 
 def test_the_entropy_of_a_bandit_changes_as_the_covariance_foretells() -> None:
@@ -155,7 +155,7 @@ def test_the_noise_of_the_hardest_level_is_the_variance_of_its_gradients(
         trainer = TextTrainer(config, run)
         gradients = []
         for draw in range(3):
-            batch = probes.sample_answers(trainer, trainer.items[:6], 4, "noise", draw)
+            batch = callbacks.sample_answers(trainer, trainer.items[:6], 4, "noise", draw)
             advantage = measures._fresh_advantage(trainer, batch, run.seed_for("bundles", draw))
             std = float(advantage.double().std(unbiased=False))
             scored = advantage.double() / (std if std > 0 else 1.0)

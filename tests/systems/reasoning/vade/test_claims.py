@@ -11,7 +11,7 @@ from tests.systems.reasoning.tiny import TINY, Context
 
 from pilotage.core.registry import find_claims
 from pilotage.experiments import Wiring
-from pilotage.experiments.planning import Plan, check_claims, forecast
+from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import read_lines
 from pilotage.systems.reasoning.vade import measures
 from pilotage.systems.reasoning.vade.claims import CLAIMS
@@ -22,12 +22,12 @@ from pilotage.training.language.trainer import TextTrainer
 def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("vade") == CLAIMS
     check_claims(CLAIMS)
-    plan = Plan(Wiring())
+    plan = JobPlan(Wiring())
     core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
     assert core.seconds < 22 * 60
     for claim in CLAIMS:
         for arm in claim.arms:
-            plan.cell(claim, arm, 0)  # raises for a command that cannot work
+            plan.job(claim, arm, 0)  # raises for a command that cannot work
     (images,) = [claim for claim in CLAIMS if claim.name == "image questions"]
     assert images.unmeasured == "the image world comes with the vision systems"
 
@@ -140,4 +140,4 @@ def samplers_items(context: Context):
     from pilotage.training.language.task import make_task
 
     config = configure(find_system("vade"), context.command.split()[1:])
-    return make_task(config).pool(config.pool, "train", 0)
+    return make_task(config).pool(config.num_train_prompts, "train", 0)

@@ -71,40 +71,28 @@ def test_the_claims_keep_the_rules_and_their_commands_can_be_read() -> None:
     for command in {arm.command + " " + more for c in claims for arm in c.arms.values() for more in arm.grid or ("",)}:
         name, *options = command.split()
         configure(find_system(name), options)
+    assert len(claims) <= 10
     for claim in claims:
         assert len({len(arm.grid) for arm in claim.arms.values()}) == 1
-        assert claim.unmeasured or claim.cost > 0
+        assert claim.cost > 0
 
 
 @pytest.mark.parametrize("arm", measures.WAYS)
 def test_every_way_of_acting(arm: str, beso: Context, tmp_path: Path) -> None:
     context = beso
-    if arm.startswith("dd"):
-        if arm != "ddim 3":
-            pytest.skip("as ddim 3, longer")
+    if arm == "ddim 3":
         context = Context(f"ddpm-goals {SMALL} --sampler ddim:steps=4", tmp_path / "run")
     numbers = measures.acting(arm, 0, context)
-    assert {"result", "reward", "conditional ratio", "at least 0.9"} <= set(numbers)
+    assert {"result", "reward"} <= set(numbers)
     weight = measures.WAYS[arm].get("goal_weight", 2.0)
     steps = measures.WAYS[arm].get("steps", 3)
-    passes = 2 * steps - 1 if arm in ("heun", "dpm_solver_2s") else steps
-    assert numbers["calls"] == passes * (1 if weight in (0.0, 1.0) else 2)
+    assert numbers["calls"] == steps * (1 if weight in (0.0, 1.0) else 2)
 
 
 def test_as_trained_is_the_trainings_own_evaluation(beso: Context) -> None:
     result = beso.train().metrics
     assert {"evaluation/result", "evaluation/reward", "evaluation/result/best"} <= set(result)
     assert measures.acting("beso", 0, beso)["steps"] == result["evaluation/steps"]
-
-
-def test_chance_is_a_half(beso: Context) -> None:
-    assert measures.chance("chance", 0, beso) == {"conditional ratio": 0.5}
-    assert "result" in measures.chance("weight 0", 0, beso)
-
-
-def test_spread_has_all_numbers(beso: Context) -> None:
-    numbers = measures.spread("lowest", 0, beso)
-    assert numbers["result"] == min(numbers["ddim_sigma exponential 3"], numbers["euler exponential 3"])
 
 
 def test_orders_are_counted_from_one_start_at_a_time() -> None:
@@ -124,18 +112,6 @@ def test_orders_of_the_oracle_and_of_policies(beso: Context) -> None:
     beso_context = SimpleNamespace(**vars(beso), quick=False)
     assert measures.orders("oracle", 0, beso_context)["entropy"] == pytest.approx(2, abs=0.2)
     assert set(measures.orders("beso", 0, beso)) == {"entropy", "success"}
-
-
-def test_the_time_of_a_decision(beso: Context) -> None:
-    numbers = measures.latency("10 steps", 0, beso)
-    assert numbers["calls"] == 20
-    assert numbers["log per pass"] == pytest.approx(math.log(numbers["milliseconds"] / 20))
-
-
-def test_routes_of_the_lattice(tmp_path: Path) -> None:
-    pytest.importorskip("mujoco", reason="the lattice needs pilotage[robots]")
-    command = f"beso {SMALL} --world lattice-goals --demonstrated-in lattice-play --demonstrations 2 --validation 0.5"
-    assert set(measures.lattice_routes("beso", 0, Context(command, tmp_path / "run"))) == {"entropy", "success"}
 
 
 @pytest.mark.parametrize(

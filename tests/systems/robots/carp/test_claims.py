@@ -15,7 +15,7 @@ pytest.importorskip("gymnasium", reason="control environments need pilotage[robo
 from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
 from pilotage.core.system import Result
 from pilotage.experiments import Wiring
-from pilotage.experiments.planning import Plan, check_claims, forecast
+from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import Run
 from pilotage.systems.robots.carp import measures
 from pilotage.systems.robots.carp.claims import CLAIMS
@@ -48,7 +48,7 @@ class Context:
         self.trained.append(command)
         folder = self.directory / f"training-{len(self.trained)}"
         with Run.create(folder, system=system.name, config=config_to_dict(config), seed=seed) as run:
-            return system.run(config, run)
+            return system.load_run()(config, run)
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("carp") == CLAIMS
     check_claims(CLAIMS)
-    plan = Plan(Wiring())
+    assert len(CLAIMS) <= 10
+    plan = JobPlan(Wiring())
     core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
     assert core.seconds < 3 * 55 * 60  # costs are of a machine a third as fast as the one of the budget
     for claim in CLAIMS:
@@ -90,9 +91,9 @@ def test_a_training_is_judged_on_its_own_starts_and_tuning_on_others(
     assert seeds == [(1, 100_000), (2, 100_000), (1, 100_000), (2, 600_000)]
 
 
-@pytest.mark.parametrize("arm", ["argmax", "top 5", "coarse top 5"])
+@pytest.mark.parametrize(("arm", "top_k"), [("argmax", 1), ("top 5", 5)])
 def test_ways_are_those_of_one_checkpoint_drawn_differently(
-    arm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arm: str, top_k: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pilotage.training.imitation.task import World
 
@@ -101,32 +102,30 @@ def test_ways_are_those_of_one_checkpoint_drawn_differently(
     monkeypatch.setattr(
         World,
         "evaluate",
-        lambda self, policy, *a, **k: (
-            (heads.append((policy.head.top_k, policy.head.argmax_scales)), 0) and original(self, policy, *a, **k)
-        ),
+        lambda self, policy, *a, **k: (heads.append(policy.head.top_k), 0) and original(self, policy, *a, **k),
     )
     numbers = measures.ways(arm, 0, Context(f"carp {TINY}", tmp_path))
-    assert heads[-1] == {"argmax": (1, 0), "top 5": (5, 0), "coarse top 5": (5, 1)}[arm]
+    assert heads[-1] == top_k
     assert {"success", "entropy", "rarer"} <= set(numbers)
 
 
 def test_decisions_are_timed_and_passes_counted(tmp_path: Path) -> None:
     ours = measures.decision_time("carp", 0, Context("carp --network next_scale:width=8,depth=1", tmp_path))
-    assert (ours["passes"], ours["four passes"]) == (4, 1.0)
+    assert ours["passes"] == 4
     theirs = measures.decision_time(
         "diffusion",
         0,
         Context("diffusion-policy-t --network transformer:width=8,depth=1,heads=2 --sampler ddim:steps=7", tmp_path),
     )
-    assert (theirs["passes"], theirs["four passes"]) == (7, 0.0)
+    assert theirs["passes"] == 7
     assert math.isfinite(ours["log milliseconds"])
 
 
-def test_at_the_papers_size_it_is_small(tmp_path: Path) -> None:
-    (claim,) = [claim for claim in CLAIMS if claim.name == "parameters"]
-    numbers = measures.parameters("carp", 0, Context(claim.arms["carp"].command, tmp_path))
-    assert numbers["small"] == 1.0
-    assert 5e5 < numbers["parameters"] < 1e6
+def test_at_the_papers_size_it_has_less_than_a_million_parameters() -> None:
+    network = "next_scale:width=64,depth=8"
+    options = ["--tokeniser", "multiscale:codes=512,channels=2", "--network", network, "--chunk", "16"]
+    policy = measures.untrained_policy(configure(find_system("carp"), options), 19, 10, 0)  # robomimic's sizes
+    assert 5e5 < sum(p.numel() for p in policy.head.parameters()) < 1e6
 
 
 def test_a_tokeniser_is_looked_at_without_a_policy(tmp_path: Path) -> None:
@@ -137,9 +136,7 @@ def test_a_tokeniser_is_looked_at_without_a_policy(tmp_path: Path) -> None:
     with Run.create(tmp_path / "data", system="x", config={}, seed=0) as run:
         file = write_npz(expert_demonstrations(context.configuration(), run), tmp_path / "data.npz")
     context.command += f" --data {file}"
-    numbers = measures.checked("carp", 5, context)
+    numbers = measures.tokeniser("carp", 5, context)
     assert context.trained[0].endswith("--steps 1 --world none --tokeniser-seed 5")
     assert numbers["log mse"] == pytest.approx(math.log(numbers["mse"]))
-    errors = [numbers[f"mse/scales_{k}"] for k in (1, 2, 3, 4)]
-    assert numbers["errors fall"] == float(errors == sorted(errors, reverse=True))
-    assert {numbers["tokens stay"], numbers["coarse is smooth"]} <= {0.0, 1.0}
+    assert {f"mse/scales_{k}" for k in (1, 2, 3, 4)} <= set(numbers)

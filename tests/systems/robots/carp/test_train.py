@@ -20,10 +20,10 @@ from pilotage.data.formats.numpy_archive import write_npz
 from pilotage.experiments.launch import load_policy
 from pilotage.runs import Run, read_result
 from pilotage.runs.artifacts import artifact_root
-from pilotage.systems.robots.carp import SYSTEM
-from pilotage.systems.robots.carp import tokeniser_training as action_tokeniser
-from pilotage.systems.robots.carp.config import TokensConfig, forecast, train
+from pilotage.systems.robots.carp import SYSTEM, tokeniser_training
+from pilotage.systems.robots.carp.config import TokensConfig
 from pilotage.systems.robots.carp.tokeniser_training import TokeniserTrainer
+from pilotage.systems.robots.carp.train import estimate_cost, train
 from pilotage.training.imitation.trainer import ImitationTrainer
 
 SMALL = {
@@ -47,7 +47,7 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(action_tokeniser, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(tokeniser_training, "CHECKPOINT_EVERY", 2)
 
 
 def small(**changes: Any) -> TokensConfig:
@@ -87,10 +87,10 @@ def test_arms_and_seeds_share_a_tokeniser_and_variants_have_their_own(tmp_path: 
     trained(small(steps=1, demonstrations=3, validation=0.0), tmp_path / "d")  # other data
     assert len(tokenisers()) == 3
     weights = load_policy(first).head.tokeniser.state_dict()
-    kept = action_tokeniser.load_file(
+    kept = tokeniser_training.load_file(
         str(
             Path(json.loads((first / "run.json").read_text())["artifacts"]["action-tokeniser"]["path"])
-            / action_tokeniser.WEIGHTS
+            / tokeniser_training.WEIGHTS
         )
     )
     for name, tensor in kept.items():
@@ -125,9 +125,9 @@ def test_killed_in_either_stage_and_resumed_equals_undisturbed(
     assert not list((artifact_root() / ".unfinished").iterdir())
 
 
-def test_a_forecast_counts_both_stages_and_makes_no_tokeniser() -> None:
-    foretold = forecast(small())
-    assert 0 < foretold["tokeniser_seconds"] < foretold["seconds"]
+def test_the_cost_counts_both_stages_and_makes_no_tokeniser() -> None:
+    cost = estimate_cost(small())
+    assert 0 < cost["tokeniser_seconds"] < cost["seconds"]
     assert tokenisers() == []
 
 
@@ -173,7 +173,7 @@ def test_what_does_not_fit_together(changes: dict[str, Any], said: str, tmp_path
 
 def test_another_system_cannot_answer_in_tokens(tmp_path: Path) -> None:
     from pilotage.systems.robots.baselines import SYSTEMS
-    from pilotage.training.imitation.config import train as train_imitation
+    from pilotage.training.imitation.trainer import train as train_imitation
 
     (bc,) = [system for system in SYSTEMS if system.name == "bc-mlp"]
     config = replace(bc.config, head="tokens", demonstrations=2, films=0)

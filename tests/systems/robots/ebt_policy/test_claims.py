@@ -15,7 +15,7 @@ from pilotage.core.errors import UsageError
 from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
 from pilotage.core.system import Result
 from pilotage.experiments import Wiring
-from pilotage.experiments.planning import Plan, check_claims, forecast
+from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import Run
 from pilotage.systems.robots.ebt_policy import measures
 from pilotage.systems.robots.ebt_policy.actions import compute, confidence, energies, saved_policy, windows_of
@@ -61,28 +61,14 @@ def context(tmp_path: Path, system: str = "ebt-policy") -> Context:
 def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("ebt-policy") == CLAIMS
     check_claims(CLAIMS)
-    plan = Plan(Wiring())
+    assert len(CLAIMS) <= 10
+    plan = JobPlan(Wiring())
     core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
     assert core.seconds < 90 * 60  # timed on a slow processor; 45 minutes is meant for one twice as fast
     assert sum(claim.primary for claim in CLAIMS) == 3
     for claim in CLAIMS:
         for arm in claim.arms:
             plan.cell(claim, arm, 0)  # raises for a command that cannot work
-
-
-@pytest.mark.parametrize("arm", ["regression", *measures.TWO_MODE_HEADS])
-def test_the_two_mode_density_is_trained_by_every_arm(arm: str, tmp_path: Path) -> None:
-    numbers = measures.two_modes(arm, 0, context(tmp_path))
-    assert 0 <= numbers["near a mode"] <= 1
-
-
-def test_two_mode_numbers() -> None:
-    held = measures.two_mode_numbers(torch.cat([torch.full((60,), 0.95), torch.full((40,), -1.1)]))
-    assert held["holds both"] == 1
-    assert held["share right"] == pytest.approx(0.6)
-    assert measures.two_mode_numbers(torch.full((100,), 0.95))["holds both"] == 0
-    mean = measures.two_mode_numbers(torch.full((100,), 0.02))
-    assert (mean["goes to the mean"], mean["holds both"]) == (1, 0)
 
 
 def test_the_area_under_the_curve_halves_ties() -> None:
@@ -97,10 +83,7 @@ def test_measures_of_an_energy(tmp_path: Path) -> None:
     assert measures.stopping("all steps", 0, tiny)["gradients"] == 10
     assert measures.stopping("early stop", 0, tiny)["gradients"] <= 10
     assert 0 <= measures.detection("ebt", 0, tiny)["area"] <= 1
-    assert measures.ranking("lowest", 0, tiny)["gap"] >= 0
     assert measures.steps_by_place("fork", 0, tiny)["gradients"] >= 1
-    lost = measures.under_noise("ebt", 0, tiny)
-    assert lost["lost"] == lost["evaluation/success"] - lost["noisy"]
     counted = measures.compute("ebt", 0, tiny)
     # A step is a forward and a backward with respect to the activations.
     assert counted["decision/forward_passes"] == counted["decision/backward_passes"] == 10

@@ -17,11 +17,11 @@ from pilotage.core.errors import UsageError
 from pilotage.experiments.launch import load_policy
 from pilotage.runs import Run, read_result
 from pilotage.systems.robots.rti_dp import SYSTEM
+from pilotage.systems.robots.rti_dp.actions import estimate, latency, short_list
 from pilotage.systems.robots.rti_dp.config import WarmStartConfig
-from pilotage.systems.robots.rti_dp.estimate import short_list
-from pilotage.systems.robots.rti_dp.train import act
+from pilotage.systems.robots.rti_dp.train import train
 from pilotage.training.imitation.config import ImitationConfig
-from pilotage.training.imitation.trainer import train
+from pilotage.training.imitation.trainer import train as train_imitation
 
 TINY = replace(
     SYSTEM.config,
@@ -48,7 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 def acted(folder: Path, **changes: Any) -> Path:
     config: WarmStartConfig = replace(TINY, **changes)
     with Run.create(folder, system="rti-dp", config=config_to_dict(config), seed=0) as run:
-        act(config, run)
+        train(config, run)
     return folder
 
 
@@ -92,7 +92,7 @@ def test_a_killed_run_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pilotage.systems.robots.rti_dp.train.tried", dies)
+        patch.setattr("pilotage.systems.robots.rti_dp.train.evaluate_policy", dies)
         with pytest.raises(KeyboardInterrupt):
             acted(tmp_path / "killed", restart="either")
     killed = acted(tmp_path / "killed", restart="either")
@@ -106,7 +106,7 @@ def test_a_killed_run_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_scaled_entry_is_small_in_the_base_and_whole_in_the_world(tmp_path: Path) -> None:
     """Entry 1 of the pillar's actions stands in for a gripper."""
-    folder = acted(tmp_path / "scale", two_valued=(1,))
+    folder = acted(tmp_path / "scale", binary_dims=(1,))
     normaliser: Any = load_policy(folder).normalisers["action"]
     ends = normaliser.normalise(np_pair(normaliser))
     assert ends[:, 1].tolist() == pytest.approx([-0.1, 0.1])
@@ -117,10 +117,10 @@ def test_a_scaled_entry_is_small_in_the_base_and_whole_in_the_world(tmp_path: Pa
     low, high = float(normaliser.low[1]), float(normaliser.high[1])
     assert all(min(abs(a - low), abs(a - high)) < 1e-6 for a in actions[:, 1].tolist())
     with pytest.raises(UsageError, match="scale it twice"):
-        acted(tmp_path / "twice", two_valued=(1,), gripper="clip", base=str(folder))
-    with pytest.raises(UsageError, match="shrunk by 10"):
-        acted(tmp_path / "other", two_valued=(1,), shrink=5.0, base=str(folder))
-    clipped = acted(tmp_path / "clip", two_valued=(1,), gripper="clip")
+        acted(tmp_path / "twice", binary_dims=(1,), gripper="clip", base=str(folder))
+    with pytest.raises(UsageError, match="scaled by 10"):
+        acted(tmp_path / "other", binary_dims=(1,), shrink=5.0, base=str(folder))
+    clipped = acted(tmp_path / "clip", binary_dims=(1,), gripper="clip")
     assert json.loads((clipped / "policy" / "policy.json").read_text())["initialiser"]["arguments"]["alter"] == {
         "piece": "SignedGuess",
         "arguments": {"entries": [1], "magnitude": 1.0},
@@ -145,7 +145,7 @@ def trained(folder: Path, **changes: Any) -> Path:
     )
     config = replace(config, **changes)
     with Run.create(folder, system="imitation", config=config_to_dict(config), seed=0) as run:
-        train(config, run)
+        train_imitation(config, run)
     return folder
 
 
@@ -156,7 +156,7 @@ def test_a_base_of_ones_own_acts_also_a_flow(tmp_path: Path) -> None:
     assert weights(folder) == weights(base)
     assert all(e["calls"] == 3 + e["steps"] - 1 for e in episodes(folder))
     with pytest.raises(UsageError, match="variance-preserving"):
-        SYSTEM.actions["estimate"](replace(TINY, **flow), folder, states=5)
+        estimate(replace(TINY, **flow), folder, states=5)
     with pytest.raises(UsageError, match="trained for the world pillar"):
         acted(tmp_path / "elsewhere", **flow, world="ring")
     mean = trained(tmp_path / "mean", head="regression")
@@ -166,22 +166,22 @@ def test_a_base_of_ones_own_acts_also_a_flow(tmp_path: Path) -> None:
 
 def test_estimate_and_latency_look_at_a_finished_run(tmp_path: Path) -> None:
     folder = acted(tmp_path / "run", disturbance="displaced:at=3", delay=1)
-    found = SYSTEM.actions["estimate"](TINY, folder, states=20)
+    found = estimate(TINY, folder, states=20)
     assert found["states"] <= 20
     assert [row["level"] for row in found["curve"]] == [0, 1, 2, 3, 5, 7]
-    assert [row["entry"] for row in found["entries"]] == [0, 1]
+    assert [row["dim"] for row in found["dims"]] == [0, 1]
     assert all(row["contraction"] >= 0 for row in found["curve"])
-    assert found == SYSTEM.actions["estimate"](TINY, folder, states=20)
-    table = SYSTEM.actions["latency"](TINY, folder, decisions=3)
+    assert found == estimate(TINY, folder, states=20)
+    table = latency(TINY, folder, decisions=3)
     assert table["batch"] == 1
     rows = {row["how"]: row for row in table["latency"]}
     assert len(rows) == 3
     assert rows["in full, 1 action"]["calls_per_decision"] == 10
     assert rows["in full, 8 actions"]["calls_per_action"] == pytest.approx(10 / 8, rel=0.3)
     with pytest.raises(UsageError, match="at least 2 states"):
-        SYSTEM.actions["estimate"](TINY, folder, states=1)
+        estimate(TINY, folder, states=1)
     with pytest.raises(UsageError, match="no finished run"):
-        SYSTEM.actions["estimate"](TINY, tmp_path / "nowhere")
+        estimate(TINY, tmp_path / "nowhere")
 
 
 def test_short_lists_are_the_papers() -> None:
@@ -202,8 +202,8 @@ def test_short_lists_are_the_papers() -> None:
         ({"world": "none"}, "--world"),
         ({"base": "nowhere"}, "finished run"),
         ({"base": "epoch=0550.ckpt"}, "pickled checkpoint"),
-        ({"two_valued": (2,), "gripper": "plain"}, "count from 0"),
-        ({"two_valued": (2,)}, "count from 0"),
+        ({"binary_dims": (2,), "gripper": "plain"}, "count from 0"),
+        ({"binary_dims": (2,)}, "count from 0"),
     ],
 )
 def test_what_does_not_fit_together(changes: dict[str, Any], said: str, tmp_path: Path) -> None:

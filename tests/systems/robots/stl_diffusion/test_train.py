@@ -147,7 +147,7 @@ def test_refinement_fills_up_shards_and_returns_what_was_asked_for(tmp_path: Pat
     [
         ({"learner": "gan"}, "choose denoiser or vae"),
         ({"data": "dreams"}, "augmented or logs"),
-        ({"rows": ("guidde",)}, "did you mean guided"),
+        ({"rows": ("guidde",)}, "did you mean .guided"),
         ({"row": "ctg"}, "not among the rows"),
         ({"refine_steps": 0}, "RefineNet"),
         ({"learner": "vae"}, "reverse process"),

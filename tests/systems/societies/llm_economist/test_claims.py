@@ -11,8 +11,8 @@ import pytest
 from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
 from pilotage.core.system import Result
 from pilotage.experiments import Wiring
-from pilotage.experiments.cells import parse_command
-from pilotage.experiments.planning import Plan, check_claims
+from pilotage.experiments.jobs import parse_command
+from pilotage.experiments.planning import JobPlan, check_claims
 from pilotage.runs import Run
 from pilotage.systems.societies.llm_economist import measures
 from pilotage.systems.societies.llm_economist.claims import CLAIMS
@@ -48,7 +48,7 @@ def context(tmp_path: Path) -> Context:
 def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("llm-economist") == CLAIMS
     check_claims(CLAIMS)
-    plan = Plan(Wiring())
+    plan = JobPlan(Wiring())
     # An upper bound: trainings that claims share are counted with each of them.
     assert sum(c.cost * c.n * len(c.arms) for c in CLAIMS) < 25 * 60
     assert len(CLAIMS) <= 10

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import fill
 from pilotage.networks.chunk_network import ChunkNetwork
 from pilotage.objectives.denoising import chunk_error, fill_padding, needed_mask, weighted_rows
 from pilotage.objectives.draws import Generators, normal
 from pilotage.objectives.noise_paths import NoisePath, Predicts
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.heads.denoiser import Denoiser
+from pilotage.policies.control.heads.head import PartMaker
 from pilotage.policies.control.sampling.guidance import holding
 from pilotage.policies.control.sampling.sampling import Guide, Start
 
@@ -61,6 +63,12 @@ class ContextDenoiser(Denoiser):
                 f"history={history} of a window of {self.horizon} actions; expected 0 to {self.horizon - 1}"
             )
         self.history, self.context, self.limit = history, context, limit
+
+    @classmethod
+    def build(cls, make: PartMaker, **options: Any) -> ContextDenoiser:
+        context = {"context": make.parts.context, "history": make.encoder.frames - 1}
+        made: ContextDenoiser = fill(cls, options, {**cls.configured(make), **context})
+        return made
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         asked = needed_mask(mask, chunk)

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import fill, load_piece, parse_term, split_values
 from pilotage.networks.chunk_network import ChunkNetwork
 from pilotage.objectives.denoising import chunk_error, fill_padding, weighted_rows
 from pilotage.objectives.draws import Generators, normal
 from pilotage.objectives.levels import SCHEDULES
 from pilotage.objectives.noise_paths import Karras, Linear, NoisePath, Predicts, VariancePreserving, rowwise
 from pilotage.policies.control.condition import Condition
-from pilotage.policies.control.heads.head import Head
+from pilotage.policies.control.heads.head import Head, PartMaker
 from pilotage.policies.control.sampling.samplers import sampler_for
 from pilotage.policies.control.sampling.sampling import Denoise, Guide, Start
 
@@ -28,6 +29,8 @@ class Denoiser(Head):
     "residual", "ddim_sigma" with 3 steps. Flow matching: Linear, "velocity", "flow_euler" (see `flow`).
     `schedule`: of σ, on a Karras path only. `levels`: exactly these instead. `sigma_min`: the least σ that is walked
     before 0, the path's unless given. `options`: further ones of the sampler."""
+
+    takes_context = True
 
     def __init__(
         self,
@@ -50,6 +53,20 @@ class Denoiser(Head):
         path.weight(torch.zeros(1), predicts)  # refuses what the path does not know
         if not network.takes_level:
             raise UsageError("a denoiser must be told the noise level; make its network with takes_level=True")
+
+    @classmethod
+    def build(cls, make: PartMaker, **options: Any) -> Denoiser:
+        if make.parts.context != "none":
+            kind: Any = load_piece("context", make.parts.context)
+            held: Denoiser = kind.build(make, **options)
+            return held
+        made: Denoiser = fill(cls, options, cls.configured(make))
+        return made
+
+    @staticmethod
+    def configured(make: PartMaker) -> dict[str, Any]:
+        """Return the arguments that the other parts of the configuration decide."""
+        return {"network": make.network(), "path": make.noise_schedule(), **sampler_arguments(make.parts.sampler)}
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         clean = fill_padding(chunk, mask)
@@ -108,3 +125,18 @@ class Denoiser(Head):
 def flow(network: ChunkNetwork, *, steps: int = 10, law: str = "uniform") -> Denoiser:
     """Flow matching: the velocity clean − noise on the straight path, Euler steps. Lipman et al. 2023."""
     return Denoiser(network, Linear(law), predicts="velocity", sampler="flow_euler", steps=steps)  # type: ignore[arg-type]
+
+
+def sampler_arguments(sampler: str) -> dict[str, Any]:
+    """Return how a `Denoiser` draws chunks, as its arguments, from `ddpm:steps=100` and the like."""
+    term = parse_term(sampler)
+    options = split_values(term.options)
+    levels = options.pop("levels", None)
+    return {
+        "sampler": term.reference,
+        "steps": options.pop("steps", None),
+        "schedule": options.pop("schedule", "exponential"),
+        "levels": levels if levels is None or isinstance(levels, tuple) else (levels,),
+        "sigma_min": options.pop("sigma_min", None),
+        "options": options,
+    }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import fill
 from pilotage.networks.chunk_network import ChunkNetwork
 from pilotage.objectives.denoising import chunk_error, fill_padding, needed_mask
 from pilotage.objectives.draws import Generators, categorical, normal
@@ -19,7 +20,7 @@ from pilotage.objectives.imitation import (
     standard_normal_divergence,
 )
 from pilotage.policies.control.condition import Condition
-from pilotage.policies.control.heads.head import Head, with_outputs
+from pilotage.policies.control.heads.head import Head, PartMaker, with_outputs
 from pilotage.policies.control.sampling.sampling import Guide, Start
 
 
@@ -62,6 +63,12 @@ class Mixture(Head):
     ) -> None:
         super().__init__(with_outputs(network, modes * (2 * network.action_dim + 1), "mixture"))
         self.modes, self.least_std, self.low_noise, self.per_step = modes, least_std, low_noise, per_step
+
+    @classmethod
+    def build(cls, make: PartMaker, *, modes: int = 5, **options: Any) -> Mixture:
+        network = make.network(outputs=modes * (2 * make.sizes.actions + 1), takes_level=False)
+        made: Mixture = fill(cls, {"modes": modes, **options}, {"network": network})
+        return made
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:  # noqa: ARG002
         clean, real = self._spans(fill_padding(chunk, mask)), self._spans(needed_mask(mask, chunk))
@@ -106,6 +113,12 @@ class BinsWithOffsets(Head):
         self.bins, self.gamma, self.offset_weight = bins, gamma, offset_weight
         self.register_buffer("centers", torch.full((bins, network.action_dim), float("nan")))
 
+    @classmethod
+    def build(cls, make: PartMaker, *, bins: int = 24, **options: Any) -> BinsWithOffsets:
+        network = make.network(outputs=bins * (make.sizes.actions + 1), takes_level=False)
+        made: BinsWithOffsets = fill(cls, {"bins": bins, **options}, {"network": network})
+        return made
+
     def fit(self, actions: Tensor, generator: torch.Generator) -> None:
         """Finds the bins of normalised `actions` [N, A]. Raises ValueError when fewer of them differ than bins."""
         self.centers.copy_(k_means(actions, self.bins, generator))
@@ -148,6 +161,14 @@ class LatentVariable(Head):
             raise UsageError("the posterior knows no noise level; make its network with takes_level=False")
         self.posterior: nn.Module = with_outputs(posterior, 2 * latent, "latent-variable posterior")
         self.latent, self.divergence_weight = latent, divergence_weight
+
+    @classmethod
+    def build(cls, make: PartMaker, *, latent: int = 32, **options: Any) -> LatentVariable:
+        network = make.network(extra_vector=latent, takes_level=False)
+        posterior = make.network(outputs=2 * latent, takes_level=False)
+        given = {"network": network, "posterior": posterior}
+        made: LatentVariable = fill(cls, {"latent": latent, **options}, given)
+        return made
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         clean = fill_padding(chunk, mask)

@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import fill
 from pilotage.networks.chunk_network import ChunkNetwork
 from pilotage.objectives.denoising import chunk_error, fill_padding, needed_mask
 from pilotage.objectives.draws import Generators, normal, uniform
 from pilotage.objectives.imitation import equilibrium_gradient, info_nce
 from pilotage.policies.control.condition import Condition
-from pilotage.policies.control.heads.head import Head
+from pilotage.policies.control.heads.head import Head, PartMaker
 from pilotage.policies.control.sampling.descent import Energy, derivative_free, descend
 from pilotage.policies.control.sampling.sampling import Guide, Start
 
@@ -32,6 +33,11 @@ class EnergyHead(Head):
         super().__init__(network)
         if network.takes_level:
             raise UsageError("an energy knows no noise level; make its network with takes_level=False")
+
+    @classmethod
+    def build(cls, make: PartMaker, **options: Any) -> EnergyHead:
+        made: EnergyHead = fill(cls, options, {"network": make.network(outputs=1, takes_level=False)})
+        return made
 
     def energy(self, chunk: Tensor, condition: Condition) -> Tensor:
         """Energy per chunk: chunk [B, T, A] -> [B]. Attention is computed plainly, since the fused kernels have no

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from pilotage.policies.control.execution.pass_counts import PassCount
 from pilotage.policies.control.heads.energy import ENERGY_LOSSES, EnergyHead
 from pilotage.policies.control.heads.energy_descent import Descent, Settled, settle
 from pilotage.policies.control.heads.energy_training import ThroughDescent
+from pilotage.policies.control.heads.head import Head, PartMaker
 from pilotage.policies.control.policy import evaluating
 from pilotage.policies.control.sampling.descent import Energy
 from pilotage.policies.control.sampling.sampling import Guide, Start
@@ -216,6 +218,26 @@ class EnergyOptimisation(EnergyHead):
             means |= {"descent_steps": self.taken_steps / descents, "stopped_early": self.stopped / descents}
         self.rows = self.stopped = self.taken_steps = 0
         return means
+
+
+EBT: Mapping[str, Any] = {
+    "training_loss": "through_descent",
+    "step_size": 100.0,
+    "learn_step": True,
+    "momentum": 0.9,
+    "scaled": True,
+    "normalise_last": True,
+    "least_steps": 2,
+    "more_steps": 2,
+    "noise_first": 0.1,
+    "noise_last": 0.005,
+}
+"""Options by which the head `ebt` differs from the head `energy`: EBT-Policy's own loss and descent, at small size."""
+
+
+def build_ebt(make: PartMaker, **options: Any) -> Head:
+    """Return an `EnergyOptimisation` with the loss and descent of EBT-Policy (arXiv 2510.27545)."""
+    return EnergyOptimisation.build(make, **{**EBT, **options})
 
 
 def check_double_backward(energy: Energy, chunk: Tensor) -> None:

@@ -6,15 +6,19 @@ has one `network` over chunks, whose calls are what a decision costs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import fill
 from pilotage.networks.chunk_network import ChunkNetwork
 from pilotage.objectives.draws import Generators
+from pilotage.objectives.noise_paths import NoisePath
 from pilotage.policies.control.condition import Condition
+from pilotage.policies.control.encoders import Encoder
 from pilotage.policies.control.sampling.sampling import Denoise, Guide, Start
 
 
@@ -36,16 +40,48 @@ class ActionHead(Protocol):
         ...
 
 
+class PartMaker(Protocol):
+    """Maker of the parts that a configuration names: what a head is built from."""
+
+    parts: Any
+    """The configuration: one choice for each part."""
+    sizes: Any
+    """Sizes that the data decides: `state`, `actions`, `goal`."""
+    encoder: Encoder
+
+    def network(self, *, extra_vector: int = 0, **more: Any) -> ChunkNetwork:
+        """Return a network over chunks that is told the encoder's condition and `extra_vector` numbers more."""
+        ...
+
+    def bare_network(self, given: Mapping[str, Any], offered: Mapping[str, Any] | None = None) -> ChunkNetwork:
+        """Return the network of the configuration with all of `given`, and what it takes of `offered`."""
+        ...
+
+    def noise_schedule(self) -> NoisePath:
+        """Return the path on which chunks become noise."""
+        ...
+
+
 class Head(nn.Module):
     """A head over a network; `horizon` and `action_dim` are the network's."""
 
     history: int = 0
     """First actions of a chunk that it takes as executed; a policy then holds them at those (see `context`)."""
+    takes_context: bool = False
+    """Whether the option `context` means something to it."""
 
     def __init__(self, network: ChunkNetwork) -> None:
         super().__init__()
         self.network = network
         self.horizon, self.action_dim = network.horizon, network.action_dim
+
+    @classmethod
+    def build(cls, make: PartMaker, **options: Any) -> Head:
+        """Return a head made of the configured parts and the options given with its name.
+
+        Default: a network that is told no noise level, with an output per number of an action."""
+        made: Head = fill(cls, options, {"network": make.network(takes_level=False)})
+        return made
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         raise NotImplementedError

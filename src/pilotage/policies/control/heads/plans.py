@@ -6,19 +6,21 @@ at that moment; a chunk, in contrast, is fixed when it is drawn."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import fill, load_piece, parse_term
 from pilotage.networks.chunk_network import ChunkNetwork, sized
 from pilotage.objectives.denoising import chunk_error, fill_padding, needed_mask
 from pilotage.objectives.draws import Generators, normal, uniform
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.encoders import joined
 from pilotage.policies.control.execution.executors import RecedingHorizon
-from pilotage.policies.control.heads.head import Head, with_outputs
+from pilotage.policies.control.heads.head import Head, PartMaker, with_outputs
 from pilotage.policies.control.policy import ActionPolicy, evaluating
 from pilotage.policies.control.sampling.sampling import Guide, Start
 
@@ -38,6 +40,17 @@ class PlanHead(Head):
                 f"a plan is carried out action by action; make the network with horizon=1, not {network.horizon}"
             )
         self.horizon = horizon
+
+    @staticmethod
+    def check_parts(make: PartMaker) -> None:
+        """Raise UsageError unless the configuration holds plans and learns from whole windows."""
+        parts = make.parts
+        held = load_piece("executor", parse_term(parts.executor).reference) is HeldPlan
+        if not held or parts.chunk != parts.observation_steps or parts.executed != 1:
+            raise UsageError(
+                f"--head {parts.head} needs --executor held and learns from whole windows: --chunk {parts.chunk} must "
+                f"be --observation-steps {parts.observation_steps}, and --executed 1"
+            )
 
     def plan(self, condition: Condition, generator: Generators) -> Tensor:
         """The plan for what the newest frame shows: [B, P]."""
@@ -92,6 +105,19 @@ class LatentPlans(PlanHead):
         self.posterior = with_outputs(posterior, 2 * latent, "latent-plan posterior of a")
         self.latent, self.divergence_weight = latent, divergence_weight
 
+    @classmethod
+    def build(cls, make: PartMaker, *, latent: int = 32, **options: Any) -> LatentPlans:
+        cls.check_parts(make)
+        horizon, (_, token), goal = make.parts.chunk, make.encoder.sizes(), make.encoder.goal_size
+        given = {
+            "network": _bare(make, token + goal + latent, make.sizes.actions),
+            "prior": _bare(make, token + goal, 2 * latent),
+            "posterior": _bare(make, horizon * token, 2 * latent, horizon),
+            "horizon": horizon,
+        }
+        made: LatentPlans = fill(cls, {"latent": latent, **options}, given)
+        return made
+
     @property
     def networks(self) -> tuple[nn.Module, ...]:
         return (self.network, self.prior)
@@ -128,6 +154,18 @@ class RelayGoals(PlanHead):
         if horizon < 2:
             raise UsageError(f"horizon={horizon}: a subgoal lies at least one frame ahead")
         self.high = high
+
+    @classmethod
+    def build(cls, make: PartMaker, **options: Any) -> RelayGoals:
+        cls.check_parts(make)
+        _, token = make.encoder.sizes()
+        given = {
+            "network": _bare(make, 2 * token, make.sizes.actions),
+            "high": _bare(make, token + make.encoder.goal_size, token),
+            "horizon": make.parts.chunk,
+        }
+        made: RelayGoals = fill(cls, options, given)
+        return made
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -209,3 +247,7 @@ def plans_of(said: Tensor) -> Normal:
     """A diagonal normal from its mean and the logarithm of its standard deviation, within `LOG_STD`: [B, 2P]."""
     mean, log_std = said.chunk(2, -1)
     return Normal(mean, log_std.clamp(*LOG_STD).exp())
+
+
+def _bare(make: PartMaker, vector_dim: int, outputs: int, horizon: int = 1) -> ChunkNetwork:
+    return make.bare_network({"horizon": horizon, "vector_dim": vector_dim, "outputs": outputs, "takes_level": False})

@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 
 WORLD = (
-    "--task add --levels 1,2,3 --warm-up 0.45 --pool 240 --prompts 16 --answers 8 --grad-clip 0 "
+    "--task add --difficulties 1,2,3 --pretrain-to-accuracy 0.45 --num-train-prompts 240 --prompts-per-step 16 --group-size 8 --grad-clip 0 "
     "--aggregate seq_mean_token_sum --evaluate-every 0"
 )
 SHORT = f"{WORLD} --steps 40"
@@ -80,14 +80,14 @@ def _noise(arm: str, unit: int, context: Any, *, oracle: bool) -> Mapping[str, f
     from pilotage.training.language.frozen_policy import batches, gradient, held_still
 
     config = context.configuration()
-    drawn = replace(config, answers=ORACLE_ANSWERS) if oracle else config
+    drawn = replace(config, group_size=ORACLE_ANSWERS) if oracle else config
     out: dict[str, float] = {}
     for steps, model in _walk(unit, context).items():
         with held_still(replace(drawn, model=model), context.directory / f"at-{steps}", unit) as trainer:
             rows = []
             for rollouts in batches(trainer, QUICK_BATCHES if context.quick else BATCHES):
                 # Advantages come from all answers of a prompt, the gradient from the first few of each.
-                few = torch.arange(len(rollouts)) % drawn.answers < config.answers
+                few = torch.arange(len(rollouts)) % drawn.group_size < config.group_size
                 rows.append(gradient(trainer, rollouts.select(few) if oracle else rollouts))
             out[f"log_noise_at_{steps}"] = math.log(scale_free_variance(gram_matrix(torch.stack(rows))))
     return {"log_noise": sum(out.values()) / len(out), **out}
@@ -304,7 +304,7 @@ STABILITY = [
         criterion=Criterion("better"),
         gates={"grpo": ("held_out/accuracy", 0.45)},
         cost=STEP_SECONDS * 40 + 12,
-        saturates=True,
+        bounded_metric=True,
         note="The paper's gain is one or two points, less than five seeds can show. The gate: GRPO has not "
         "lost what the warm-up, to 0.45, gave it. AdamW does not see a gradient's scale and nothing is clipped, so the "
         "card's arms rescaled to equal norms would be these.",

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 
-WORLD = "--task add --levels 1,2,3 --prompts 16 --answers 8"
-CALM = f"{WORLD} --warm-up 0.45 --pool 240 --steps 40 --evaluate-every 0"
+WORLD = "--task add --difficulties 1,2,3 --prompts-per-step 16 --group-size 8"
+CALM = f"{WORLD} --pretrain-to-accuracy 0.45 --num-train-prompts 240 --steps 40 --evaluate-every 0"
 HARSH = f"{WORLD} --steps 30 --evaluate-every 10 --lr 5e-4"
 LONG = f"{WORLD} --steps 300 --evaluate-every 20"
 GRID = ("--lr 3e-5", "--lr 1e-4")
@@ -133,7 +133,7 @@ def pass_at(arm: str, unit: int, context: Any) -> Mapping[str, float]:
 
     policy = str(Path(context.train().run) / "policy")
     config = replace(context.configuration(), model=policy, evaluation_samples=32)
-    config = replace(config, evaluation_prompts=-(-(12 if context.quick else 200) // max(1, len(config.levels))))
+    config = replace(config, evaluation_prompts=-(-(12 if context.quick else 200) // max(1, len(config.difficulties))))
     with held_still(config, context.directory / "samples", unit) as trainer:
         right = trainer.evaluate(0).right
     return {f"pass@{k}": float(pass_at_k(right.sum(1), right.shape[1], k).mean()) for k in (1, 2, 4, 8, 16, 32)}
@@ -199,7 +199,7 @@ HARSH_CLAIMS = [
         criterion=Criterion("better", 0.05),
         measure=collapse,
         cost=STEP_SECONDS * 30 + 25,
-        saturates=True,
+        bounded_metric=True,
         note=HARSH_NOTE,
     ),
     Claim(
@@ -273,7 +273,7 @@ ACCURACY = [
         primary=True,
         gates={"grpo": ("held_out/accuracy", 0.45)},
         cost=STEP_SECONDS * 40 + 15,
-        saturates=True,
+        bounded_metric=True,
         note="Mean over levels. The card expects 0 to 4 points in this calm regime, which five seeds can hardly show. "
         "The gate: GRPO has not lost what the warm-up, to 0.45, gave it.",
     ),
@@ -287,7 +287,7 @@ ACCURACY = [
         criterion=Criterion("better"),
         measure=pass_at,
         cost=20.0,
-        saturates=True,
+        bounded_metric=True,
         note="pass@1, 2, 4, 8 and 16 are in the cells. " + SAME_RATE,
     ),
 ]

@@ -4,11 +4,11 @@ Reduced against the card: 15 prompts × 8 answers (not 20 × 10), 50 steps (not 
 
 from __future__ import annotations
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.reasoning.riskpo import measures
 
 WORLD = (
-    "--levels 1,2,3,4 --warm-up 0.35 --pool 300 --prompts 15 --answers 8 --steps 50 --evaluate-every 10 "
+    "--difficulties 1,2,3,4 --pretrain-to-accuracy 0.35 --num-train-prompts 300 --prompts-per-step 15 --group-size 8 --steps 50 --evaluate-every 10 "
     "--evaluation-prompts 50 --save-rollouts 4"
 )
 GRID = ("--lr 3e-5", "--lr 1e-4")
@@ -86,7 +86,7 @@ CLAIMS = [
         "pass@32",
         Criterion("better", 0.0),
         primary=True,
-        saturates=True,
+        bounded_metric=True,
         note="Unbiased estimate from 64 answers to each of 48 held-out prompts of levels 3 and 4.",
     ),
     _trained(
@@ -95,7 +95,7 @@ CLAIMS = [
         "table of pass@k; card, claim 4",
         "pass@8",
         Criterion("better", 0.0),
-        saturates=True,
+        bounded_metric=True,
     ),
     _trained(
         "hard levels",
@@ -103,7 +103,7 @@ CLAIMS = [
         "card, claim 4",
         "hard accuracy",
         Criterion("better", 0.0),
-        saturates=True,
+        bounded_metric=True,
     ),
     _trained(
         "held-out accuracy",
@@ -111,7 +111,7 @@ CLAIMS = [
         "tables of pass@1",
         "held_out/accuracy",
         Criterion("better", 0.0),
-        saturates=True,
+        bounded_metric=True,
     ),
     _trained(
         "easy level",
@@ -119,7 +119,7 @@ CLAIMS = [
         "card, claim 4",
         "easy accuracy",
         Criterion("not_worse", 0.1),
-        saturates=True,
+        bounded_metric=True,
     ),
     Claim(
         name="covariance at checkpoints",

@@ -22,21 +22,21 @@ PASSES = (1, 8, 32)
 
 def look(trainer: Any, step: int) -> dict[str, float]:
     """Entropy along gold solutions, both advantages' covariances with log π; pass@k on hard levels at the end."""
-    from pilotage.training.language import callbacks as probes
+    from pilotage.training.language import callbacks
 
     short = trainer.config.steps < 10
-    tests = [trainer.tests[i] for i in probes.first_of_each_level(trainer.tests, 4 if short else 50)]
-    seen = {"gold_entropy": probes.gold_entropy(trainer, tests)}
-    sampled = [trainer.items[i] for i in probes.first_of_each_level(trainer.items, 2 if short else 5)]
-    rollouts = probes.sample_answers(trainer, sampled, 16, "covariance", step)
+    tests = [trainer.tests[i] for i in callbacks.first_of_each_level(trainer.tests, 4 if short else 50)]
+    seen = {"gold_entropy": callbacks.gold_entropy(trainer, tests)}
+    sampled = [trainer.items[i] for i in callbacks.first_of_each_level(trainer.items, 2 if short else 5)]
+    rollouts = callbacks.sample_answers(trainer, sampled, 16, "covariance", step)
     seen |= covariances(rollouts, trainer.run.seed_for("bundles", step))
     if step == trainer.config.steps:
         count = 4 if short else 24
-        hard = [trainer.tests[i] for i in probes.first_of_each_level(trainer.tests, count)]
+        hard = [trainer.tests[i] for i in callbacks.first_of_each_level(trainer.tests, count)]
         hard = [item for item in hard if item.level in HARD_LEVELS]
         answers = PASSES[-1] if short else 2 * PASSES[-1]
         if hard:
-            right = probes.right_counts(probes.sample_answers(trainer, hard, answers, "pass", step), answers)
+            right = callbacks.right_counts(callbacks.sample_answers(trainer, hard, answers, "pass", step), answers)
             seen |= {f"pass@{k}": float(pass_at_k(right, answers, k).mean()) for k in PASSES}
     return seen
 
@@ -75,7 +75,7 @@ def trained(arm: str, unit: int, context: Any) -> dict[str, float]:
     del arm, unit
     from pilotage.runs.metrics import read_lines
 
-    result = context.train(probe=look)
+    result = context.train(callback=look)
     lines = read_lines(Path(result.run) / "metrics.jsonl")
     return {**result.metrics, **training_numbers(lines)}
 
@@ -123,7 +123,7 @@ def bundling_noise(arm: str, unit: int, context: Any) -> dict[str, float]:
     import importlib
 
     from pilotage.runs import Run
-    from pilotage.training.language import callbacks as probes
+    from pilotage.training.language import callbacks
     from pilotage.training.language.trainer import TextTrainer
 
     wiring = context.wiring
@@ -133,14 +133,14 @@ def bundling_noise(arm: str, unit: int, context: Any) -> dict[str, float]:
     draws = 3 if context.quick else 12
     with Run.create(context.directory, system=name, config=catalogue.config_to_dict(config), seed=unit) as run:
         trainer = TextTrainer(config, run)
-        items = trainer.items[: config.prompts]
+        items = trainer.items[: config.prompts_per_step]
         hardest = max(item.level for item in items)
         gradients = []
         for draw in range(draws):
-            rollouts = probes.sample_answers(trainer, items, config.answers, "noise", draw)
+            rollouts = callbacks.sample_answers(trainer, items, config.group_size, "noise", draw)
             advantage = _fresh_advantage(trainer, rollouts, run.seed_for("bundles", draw))
             rows = (rollouts.column("level") == hardest).nonzero().flatten()
-            gradients.append(probes.gradient_of(trainer, rollouts, probes.unit_deviation(advantage), rows))
+            gradients.append(callbacks.gradient_of(trainer, rollouts, callbacks.unit_deviation(advantage), rows))
         trainer.close()
     table = np.stack(gradients)
     variance, second = float(table.var(0, ddof=1).sum()), float((table**2).sum(1).mean())

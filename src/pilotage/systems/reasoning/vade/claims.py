@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.reasoning.vade import measures
 
-WORLD = "--levels 1,2,3,4 --warm-up 0.35 --pool 300 --prompts 15 --answers 8 --evaluation-prompts 50 --save-rollouts -1"
+WORLD = "--difficulties 1,2,3,4 --pretrain-to-accuracy 0.35 --num-train-prompts 300 --prompts-per-step 15 --group-size 8 --evaluation-prompts 50 --save-rollouts -1"
 STEPS = "--steps 40 --evaluate-every 10"
 GRID = ("--lr 3e-5", "--lr 1e-4")
 
@@ -131,7 +131,7 @@ CLAIMS = [
         Criterion("better", 0.0),
         primary=True,
         gates=LEARNT,
-        saturates=True,
+        bounded_metric=True,
     ),
     _trained(
         "accuracy over dapo",
@@ -142,7 +142,7 @@ CLAIMS = [
         primary=True,
         arms={"dapo": DAPO, "vade": VADE},
         compare=("vade", "dapo"),
-        saturates=True,
+        bounded_metric=True,
         note="DAPO takes 24 steps, which generate more than the 4800 completions of the comparison; its accuracy there "
         "lies between two evaluations. In the paper DAPO wins one of four comparisons.",
     ),
@@ -171,7 +171,7 @@ CLAIMS = [
         arms={"uniform": UNIFORM, "dapo": DAPO},
         compare=("dapo", "uniform"),
         gates=LEARNT,
-        saturates=True,
+        bounded_metric=True,
     ),
     _trained(
         "easy prompts are not forgotten",
@@ -179,7 +179,7 @@ CLAIMS = [
         "card, claim 7",
         "easy accuracy at equal completions",
         Criterion("not_worse", 0.1),
-        saturates=True,
+        bounded_metric=True,
     ),
     _trained(
         "no extra roll-outs",

@@ -59,21 +59,21 @@ def overhead(arm: str, unit: int, context: Any) -> Mapping[str, float]:
 
 def look(trainer: Any, step: int) -> dict[str, float]:
     """Pass rates of some pool prompts from 64 answers, where the sampler estimates them; at the end its coverage."""
-    from pilotage.training.language import callbacks as probes
+    from pilotage.training.language import callbacks
 
     rates = getattr(trainer.sampler, "rates", None)
     if rates is None or step == 0:
         return {}
     short = trainer.config.steps < 10
     answers = 8 if short else 64
-    items = [trainer.items[i] for i in probes.first_of_each_level(trainer.items, 2 if short else 6)]
-    right = probes.right_counts(probes.sample_answers(trainer, items, answers, "pass rates", step), answers)
+    items = [trainer.items[i] for i in callbacks.first_of_each_level(trainer.items, 2 if short else 6)]
+    right = callbacks.right_counts(callbacks.sample_answers(trainer, items, answers, "pass rates", step), answers)
     seen = {f"{PASS_RATE}{item.id}": float(share) for item, share in zip(items, right / answers, strict=True)}
     if step == trainer.config.steps:
         visits = rates.answers[rates.answers > 0] / rates.answers.sum()
         seen["coverage"] = float((rates.answers > 0).mean())
         seen["visits/entropy"] = float(-(visits * np.log(visits)).sum())
-        seen["visits/mean"] = float(rates.answers.mean() / trainer.config.answers)
+        seen["visits/mean"] = float(rates.answers.mean() / trainer.config.group_size)
         seen["never solved"] = float(len(rates.never_solved()))
     return seen
 
@@ -83,7 +83,7 @@ def trained(arm: str, unit: int, context: Any) -> dict[str, float]:
     del arm, unit
     from pilotage.runs.metrics import read_lines
 
-    result = context.train(probe=look)
+    result = context.train(callback=look)
     lines = read_lines(Path(result.run) / "metrics.jsonl")
     return {**result.metrics, **training_numbers(lines, quick=context.quick)}
 
@@ -123,7 +123,7 @@ def estimate(arm: str, unit: int, context: Any) -> dict[str, float]:
     del unit
     from pilotage.runs.metrics import read_lines
 
-    run = Path(context.train(probe=look).run)
+    run = Path(context.train(callback=look).run)
     lines = read_lines(run / "metrics.jsonl")
     numbers = estimate_errors(lines, read_lines(run / "rollouts.jsonl"), RETAIN[arm])
     accuracy = training_numbers(lines, quick=context.quick)["accuracy at equal completions"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pilotage.core.system import Card, Paper, System
-from pilotage.training.imitation.config import ACTIONS, ImitationConfig, train
+from pilotage.training.imitation.config import ACTIONS, ImitationConfig
 
 CARD = Card(
     name="beso",
@@ -17,33 +19,7 @@ CARD = Card(
     avoid_when="Demonstrations do one thing in one situation (bc-mlp is cheaper), or goals are given in words or as "
     "tasks and not as a state of the same kind as the observations.",
     paper=Paper("Goal-Conditioned Imitation Learning using Score-based Diffusion Policies", "2304.02532"),
-    notes="""\
-- Goals are future states of the same demonstration, drawn uniformly after the window; windows with nothing after them
-  get a goal of zeros, which is also what «no goal» is. So a goal of zeros is no goal.
-- In the released code a goal is the whole future observation in training and, when acting on block push, only the
-  positions of the two blocks. Here it shows those positions both times; `--goal-shows all` is the released variant.
-- Goals are dropped whole with probability 0.1, as the paper says; the released code zeroes every entry by itself
-  (`--encoder flatten`), which almost never drops all of them.
-- By default a residual network sees one state and no executed actions. The paper's transformer over five states and
-  actions is `--network gpt:width=64,depth=3,heads=4 --observation-steps 5 --chunk 5 --context noised`. In the minutes
-  of a laptop it does not learn block push: of single trainings of two to four minutes each, the transformer had results
-  of .1 to .2 after 4,000 steps, the residual network on five states .06 and with the executed actions as they are .01,
-  on one state .99. A window shows what was done before, and copying it is learnt first.
-- Earlier actions of such a window are the executed ones when acting. In training they are noised like the newest, as
-  in the released code; `--context clean` closes that gap and trains the newest alone.
-- A window that begins before its episode has the first state repeated and actions of 0, in training and when acting;
-  the released code shortens the window.
-- On a σ path the sampler `euler` without churn equals `ddim_sigma`.
-- The published model for block push: a window of 5, width 240, 4 layers, 12 heads, batch 1024, 60,000 steps
-  (`--observation-steps 5 --chunk 5 --context noised --network gpt:width=240,depth=4,heads=12 --batch 1024 --steps 60000
-  --lr 1e-4 --lr-schedule stepped`); for the kitchen width 360, 6 layers of 6 heads, window 4, two frames of goal, no
-  scaling, euler_ancestral, λ = 1.5. The kitchen, CALVIN and image goals are not here; play data of one's own comes with
-  `--world none --data FILE`.
-- C-BESO is this with `--goal-dropout 0 --goal-weight 1`.
-- The number to compare is `evaluation/result`: what the goal asked for. `evaluation/reward` counts any completed task,
-  so that a policy which is blind to the goal can score high on it. `evaluation/success` here is that of the world,
-  which asks for no goal either.
-""",
+    notes=Path(__file__).with_name("card.md").read_text(encoding="utf-8"),
 )
 
 SYSTEM = System(
@@ -70,7 +46,19 @@ SYSTEM = System(
         evaluation_episodes=100,
         lanes=50,
     ),
-    train,
+    "pilotage.training.imitation.trainer:train",
     ACTIONS,
     metric="evaluation/result",
+    pieces={
+        "context": {
+            "noised": "pilotage.policies.control.heads.context_denoiser:ContextDenoiser",
+            "clean": "pilotage.policies.control.heads.context_denoiser:ContextDenoiser",
+        },
+        "noise_schedule": {"karras": "pilotage.objectives.noise_paths:Karras"},
+        "env": {
+            "block-push": "pilotage.environments.control.block_push:block_push",
+            "block-push-goals": "pilotage.environments.control.block_push:block_push_goals",
+        },
+        "expert": {"block-push": "pilotage.environments.control.block_push:PushOracle"},
+    },
 )

@@ -1,12 +1,14 @@
-"""Ways to imitate towards a goal that BESO is compared with, as rows: everything but the head is BESO's."""
+"""Baselines that imitate towards a goal: everything but the head is BESO's."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pilotage.core.system import Card, Paper, System
-from pilotage.training.imitation.config import ACTIONS, ImitationConfig, train
+from pilotage.training.imitation.config import ACTIONS, ImitationConfig
 
+TRAIN = "pilotage.training.imitation.trainer:train"
 PLAY = ImitationConfig(
     network="residual_mlp:width=256,depth=6",
     observation_steps=1,
@@ -23,27 +25,36 @@ PLAY = ImitationConfig(
     evaluation_episodes=100,
     lanes=50,
 )
-"""What all of them learn from and how, the same as BESO."""
+"""Data and optimisation of all of them, the same as BESO's."""
 
 PLANS = {"observation_steps": 16, "chunk": 16, "executor": "held:steps=16", "batch": 32, "lr": 3e-3}
-"""Of those that plan: they learn from windows of 16 frames; 32 of them hold twice as many actions as a batch above."""
+"""Options of those that plan: they learn from windows of 16 frames; 32 of them hold twice as many actions as a batch
+above."""
 
 
 def _row(
-    name: str, summary: str, use_when: str, avoid_when: str, paper: Paper | None, notes: str = "", **parts: object
+    name: str,
+    summary: str,
+    use_when: str,
+    avoid_when: str,
+    paper: Paper | None,
+    notes: str = "",
+    pieces: Mapping[str, Mapping[str, str]] | None = None,
+    **parts: object,
 ) -> System:
     card = Card(
         name=name,
         family="robots",
         summary=summary,
-        audience="Whoever learns from play and needs a baseline that is exactly what its name says.",
+        audience="Anyone who learns from play and needs a faithful baseline.",
         use_when=use_when,
         avoid_when=avoid_when,
         paper=paper,
         baseline=True,
         notes=notes,
     )
-    return System(card, replace(PLAY, **parts), train, ACTIONS, metric="evaluation/result")  # type: ignore[arg-type]
+    config = replace(PLAY, **parts)  # type: ignore[arg-type]
+    return System(card, config, TRAIN, ACTIONS, metric="evaluation/result", pieces=pieces or {})
 
 
 SYSTEMS = [
@@ -91,12 +102,16 @@ SYSTEMS = [
         "Play is multi-modal and a choice should be kept for a while.",
         "A plan must be given up as soon as something happens.",
         Paper("Learning Latent Plans from Play", "1903.01973"),
-        "- The published decoder is recurrent and gives a mixture of logistics; here a network like the other rows' is "
+        "- The published decoder is recurrent and gives a mixture of logistics; here a network like the others' is "
         "regressed on the action, given the state, the goal and the plan (`--head latent_plans:latent=32`).\n"
-        "- The published goal is the window's last state; here it lies beyond the window, as for all rows.\n"
+        "- The published goal is the window's last state; here it lies beyond the window, as for all baselines.\n"
         "- A plan is kept for `--executor held:steps=16`; 1 to 16 steps matter little (block push, one seed).\n"
         "- A divergence that costs a tenth of that, .001, leaves the prior far behind: .18, against .83 (at a rate of "
         "1e-3, the same seed).\n",
+        {
+            "head": {"latent_plans": "pilotage.policies.control.heads.plans:LatentPlans"},
+            "executor": {"held": "pilotage.policies.control.heads.plans:HeldPlan"},
+        },
         head="latent_plans:divergence_weight=0.01",
         **PLANS,
     ),
@@ -110,6 +125,7 @@ SYSTEMS = [
         "- Imitation only; the paper goes on with reinforcement learning of both levels.\n"
         "- The upper level is regressed on the change of the state over the window, the lower one on actions. A "
         "subgoal is kept for `--executor held:steps=16`.\n",
+        {"head": {"relay": "pilotage.policies.control.heads.plans:RelayGoals"}},
         head="relay",
         **PLANS,
     ),

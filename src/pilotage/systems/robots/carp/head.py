@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import fill, make_piece
 from pilotage.objectives.denoising import fill_padding
 from pilotage.objectives.draws import Generators, categorical
 from pilotage.policies.control.condition import Condition
-from pilotage.policies.control.heads.head import Head
+from pilotage.policies.control.heads.head import Head, PartMaker
 from pilotage.policies.control.sampling.sampling import Guide, Start
 from pilotage.systems.robots.carp.multiscale_tokeniser import MultiscaleTokeniser
 from pilotage.systems.robots.carp.next_scale_transformer import Cache, NextScaleTransformer
@@ -67,6 +68,21 @@ class NextScaleTokens(Head):
             )
         self.top_k, self.temperature, self.argmax_scales = top_k, temperature, argmax_scales
         self.candidates, self.bound = candidates, bound
+
+    @classmethod
+    def build(cls, make: PartMaker, **options: Any) -> NextScaleTokens:
+        """Return the head with a tokeniser that is not trained yet."""
+        parts = make.parts
+        if not hasattr(parts, "tokeniser"):
+            raise UsageError(
+                "the head tokens learns a tokeniser first, which this system does not; use: pilotage run carp"
+            )
+        chunks = {"action_dim": make.sizes.actions, "horizon": parts.chunk}
+        tokeniser: MultiscaleTokeniser = make_piece("tokeniser", parts.tokeniser, chunks)
+        given = {name: getattr(tokeniser, name) for name in ("scales", "signals", "codes", "latent")}
+        network = make_piece("network", parts.network, {**given, "vector_dim": make.encoder.sizes()[0]})
+        made: NextScaleTokens = fill(cls, options, {"network": network, "tokeniser": tokeniser})
+        return made
 
     # ---- training --------------------------------------------------------------------------------------------------
 

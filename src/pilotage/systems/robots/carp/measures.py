@@ -1,12 +1,10 @@
-"""What is measured for CARP: policies in their worlds, one checkpoint drawn in two ways, time, sizes, tokenisers."""
+"""Measures of CARP's claims: policies that act, one checkpoint drawn in two ways, times of decisions, tokenisers."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +18,18 @@ DECISIONS = 30
 WARM_UP = 5
 FIRST_TUNING_SEED, TUNING_STARTS = 1000, 500_000
 """Units from which on a training only chooses a setting, and how far its starts are from those that count."""
-MOST_PARAMETERS = 1_000_000
 
 
 # ---- policies --------------------------------------------------------------------------------------------------------
 
 
 def acted(arm: str, unit: int, context: Any) -> dict[str, float]:
-    """A training, judged on EPISODES starts with their actions kept; tuning seeds (from 1000 on) have other starts.
+    """Train the arm and evaluate it on EPISODES starts; tuning seeds (from 1000 on) have other starts.
 
-    `coverage` (where the world speaks of it), `success`, `log jerk`: the logarithm of the mean squared third
-    difference of executed actions in the range of the data."""
+    Returns:
+        The training's metrics; `coverage` (where the environment has it), `success`, and `log jerk`, the logarithm of
+        the mean squared third difference of executed actions in the range of the data.
+    """
     del arm
     result = context.train()
     happened, policy = _evaluated(context, result.run, EPISODES, keep=True, tuning=unit >= FIRST_TUNING_SEED)
@@ -46,18 +45,20 @@ def acted(arm: str, unit: int, context: Any) -> dict[str, float]:
 
 
 def third_difference(actions: np.ndarray) -> float:
-    """Mean squared third difference of actions [T, A]; NaN for fewer than four."""
+    """Return the mean squared third difference of actions [step, number]; NaN for fewer than four steps."""
     differences = np.diff(actions, 3, axis=0)
     return float(np.square(differences).mean()) if len(differences) else math.nan
 
 
 def ways(arm: str, unit: int, context: Any) -> dict[str, float]:
-    """One checkpoint from one start, drawn by argmax ("argmax"), among 5 ("top 5") or also by argmax at the finest
-    scale ("coarse top 5"): success, entropy of the ways in bits, share of the rarer one."""
+    """Evaluate one checkpoint from one start, its tokens drawn by argmax or among the five likeliest ("top 5").
+
+    Returns:
+        `success`, `entropy` of the ways in bits, and `rarer`, the share of the rarer way.
+    """
     del unit
     result = context.train()
-    drawing = {"argmax": {"top_k": 1}, "top 5": {"top_k": 5}, "coarse top 5": {"top_k": 5, "argmax_scales": 1}}[arm]
-    happened, _ = _evaluated(context, result.run, STARTS, drawing=drawing)
+    happened, _ = _evaluated(context, result.run, STARTS, top_k={"argmax": 1, "top 5": 5}[arm])
     metrics, counts = happened.metrics(), list(happened.modes().values())
     return {
         **result.metrics,
@@ -68,21 +69,15 @@ def ways(arm: str, unit: int, context: Any) -> dict[str, float]:
 
 
 def _evaluated(
-    context: Any,
-    run: str,
-    episodes: int,
-    *,
-    keep: bool = False,
-    tuning: bool = False,
-    drawing: Mapping[str, Any] | None = None,
+    context: Any, run: str, episodes: int, *, keep: bool = False, tuning: bool = False, top_k: int | None = None
 ) -> tuple[Any, Any]:
-    """What the policy of a run does on its declared starts, and the policy; `drawing` sets options of its head."""
+    """Return the evaluation of a run's policy on its declared starts, and the policy; `top_k` is set on its head."""
     from pilotage.training.imitation.loading import load_action_policy
     from pilotage.training.imitation.task import World
 
     policy = load_action_policy(Path(run) / "policy")
-    for name, value in (drawing or {}).items():
-        setattr(policy.head, name, value)
+    if top_k is not None:
+        setattr(policy.head, "top_k", top_k)  # noqa: B010 - a head is a module, whose attributes are typed as tensors
     count = 2 if context.quick else episodes
     config = context.configuration()
     first = config.evaluation_seed + (TUNING_STARTS if tuning else 0)
@@ -90,19 +85,23 @@ def _evaluated(
     return world.evaluate(policy, keep=keep), policy
 
 
-# ---- time and sizes --------------------------------------------------------------------------------------------------
+# ---- time ------------------------------------------------------------------------------------------------------------
 
 
 def decision_time(arm: str, unit: int, context: Any) -> dict[str, float]:
-    """Milliseconds of processor time of one decision of one row, one thread, with untrained weights, and its passes.
+    """Time a decision in one episode, on one thread and with untrained weights.
 
-    Sizes are those of the command and of a state of 5 and an action of 2 numbers, as in Push-T."""
+    Sizes are those of the command and of a state of 5 and an action of 2 numbers, as in Push-T.
+
+    Returns:
+        `log milliseconds`: logarithm of the processor time; `passes` of the network; `parameters` of the head.
+    """
     del arm
     import torch
 
     from pilotage.policies.control.execution.latency import MeteredPolicy
 
-    policy = _untrained(context.configuration(), 5, 2, unit)
+    policy = untrained_policy(context.configuration(), 5, 2, unit)
     meter = MeteredPolicy(policy, warm_up=1 if context.quick else WARM_UP, clock=time.process_time)
     meter.reset([0])
     decisions = 2 if context.quick else DECISIONS
@@ -113,21 +112,12 @@ def decision_time(arm: str, unit: int, context: Any) -> dict[str, float]:
     return {
         "log milliseconds": math.log(1000 * seconds),
         "passes": meter.summary()["calls_per_decision"],
-        "four passes": float(meter.summary()["calls_per_decision"] == 4),
         "parameters": float(sum(p.numel() for p in policy.head.parameters())),
     }
 
 
-def parameters(arm: str, unit: int, context: Any) -> dict[str, float]:
-    """Parameters at the paper's size on robomimic: a state of 19 and an action of 10 numbers."""
-    del arm
-    policy = _untrained(context.configuration(), 19, 10, unit)
-    count = sum(p.numel() for p in policy.head.parameters())
-    return {"parameters": float(count), "log parameters": math.log(count), "small": float(count < MOST_PARAMETERS)}
-
-
-def _untrained(config: Any, state: int, actions: int, seed: int) -> Any:
-    """A policy of the sizes that a configuration names, with new weights."""
+def untrained_policy(config: Any, state: int, actions: int, seed: int) -> Any:
+    """Return a policy of the sizes that a configuration names, with new weights."""
     import torch
 
     from pilotage.data.demonstrations import Statistics
@@ -148,20 +138,9 @@ def _untrained(config: Any, state: int, actions: int, seed: int) -> Any:
 
 
 def tokeniser(arm: str, unit: int, context: Any) -> dict[str, float]:
-    """A tokeniser trained with the unit as its seed on the chunks of the command's data, without a policy over it."""
+    """Train a tokeniser with the unit as its seed on the chunks of the command's data, without a policy over it."""
     del arm
     result = context.train(f"{context.command} --steps 1 --world none --tokeniser-seed {unit}", seed=0)
     return {name.removeprefix("tokeniser/"): value for name, value in result.metrics.items()} | {
         "log mse": math.log(result.metrics["tokeniser/mse"])
-    }
-
-
-def checked(arm: str, unit: int, context: Any) -> dict[str, float]:
-    """The card's checks of one tokeniser: errors fall with every scale, tokens stay, the coarse scale is smooth."""
-    numbers = tokeniser(arm, unit, context)
-    scales = sorted(name for name in numbers if name.startswith("mse/scales_"))
-    return numbers | {
-        "errors fall": float(all(numbers[a] > numbers[b] for a, b in pairwise(scales))),
-        "tokens stay": float(numbers["finest_changed"] < 0.05),
-        "coarse is smooth": float(numbers["coarse_energy"] < 0.1),
     }

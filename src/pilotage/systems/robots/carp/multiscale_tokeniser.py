@@ -213,25 +213,3 @@ class MultiscaleTokeniser(nn.Module):
             raise UsageError(f"similarity={self.similarity!r} is not known; choose cosine or euclidean")
         if min(self.codes, self.latent, self.channels, self.refiners, self.action_dim) < 1:
             raise UsageError("codes, latent, channels, refiners and action_dim must be at least 1")
-
-
-def merged(tokenisers: Sequence[MultiscaleTokeniser]) -> MultiscaleTokeniser:
-    """One tokeniser of all dimensions, in this order, from tokenisers of some of them each.
-
-    Raises UsageError unless they were made alike, with a codebook per dimension."""
-    first = tokenisers[0]
-    options = (
-        *("horizon", "scales", "codes", "latent", "channels", "multipliers", "similarity", "per_dimension"),
-        *("refiners", "commitment"),
-    )
-    for name in options:
-        if any(getattr(one, name) != getattr(first, name) for one in tokenisers):
-            raise UsageError(f"tokenisers with different {name} cannot be merged; train them alike")
-    if not first.per_dimension:
-        raise UsageError("tokenisers with a joint codebook cannot be merged; train them with per_dimension=true")
-    size = sum(one.action_dim for one in tokenisers)
-    arguments = {name: getattr(first, name) for name in options}
-    whole = MultiscaleTokeniser(size, arguments.pop("horizon"), **arguments)
-    states = [one.state_dict() for one in tokenisers]
-    whole.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
-    return whole

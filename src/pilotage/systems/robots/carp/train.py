@@ -1,4 +1,4 @@
-"""The second stage of policies that answer in tokens: learning from demonstrations, with a tokeniser made first."""
+"""The second stage of CARP: learning from demonstrations over the tokens of a tokeniser that is made first."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from pilotage.core.configuration import config_to_dict
 from pilotage.core.errors import UsageError
+from pilotage.core.system import Result
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.windows import WindowBatch, Windows
 from pilotage.runs import Run
@@ -20,8 +22,9 @@ from pilotage.systems.robots.carp.config import TokensConfig
 from pilotage.systems.robots.carp.head import NextScaleTokens
 from pilotage.systems.robots.carp.tokeniser_checks import LEAST_USE, MOST_ERROR
 from pilotage.systems.robots.carp.tokeniser_training import TokeniserTrainer, fit_tokeniser
-from pilotage.training.imitation import cost as imitation_forecast
+from pilotage.training.imitation.cost import estimate_cost as imitation_cost
 from pilotage.training.imitation.trainer import ImitationTrainer
+from pilotage.training.imitation.trainer import train as train_imitation
 
 METRICS = {
     "tokeniser/mse": "Mean squared error of chunks that went through the tokeniser, normalised units, training data.",
@@ -34,7 +37,7 @@ TIMED_STEPS = 3
 
 
 class TokensTrainer(ImitationTrainer):
-    """Fits the tokeniser before all else, and reports on it and on the tokens."""
+    """Imitation trainer that fits the tokeniser first, and reports on it and on the tokens."""
 
     def _fit_head(self, training: Demonstrations) -> None:
         if not isinstance(self.head, NextScaleTokens) or not isinstance(self.config, TokensConfig):
@@ -65,7 +68,7 @@ class TokensTrainer(ImitationTrainer):
             )
 
     def _chunks(self, training: Demonstrations) -> Tensor:
-        """All chunks of the training windows, normalised: [N, T, A]."""
+        """Return all chunks of the training windows, normalised: [window, step, number]."""
         config = self.config
         windows = Windows(
             training,
@@ -85,22 +88,29 @@ class TokensTrainer(ImitationTrainer):
         return numbers | {f"validation/token_accuracy/scale_{k + 1}": value for k, value in enumerate(accuracy)}
 
 
-def forecast(config: TokensConfig) -> Mapping[str, float]:
-    """Steps, windows and processor seconds of both stages, from a few timed steps of each.
+def train(config: TokensConfig, run: Any) -> Result:
+    """Train the tokeniser, then the policy over its tokens; goes on from the newest checkpoint of `run`."""
+    return train_imitation(config, run, TokensTrainer)
+
+
+def estimate_cost(config: TokensConfig) -> Mapping[str, float]:
+    """Return steps, windows and processor seconds of both stages, from a few timed steps of each.
 
     "tokeniser_seconds" are part of "seconds", but paid only where no such tokeniser is there yet."""
-    stage_two = imitation_forecast.estimate_cost(replace(config, tokeniser_steps=0), TokensTrainer)
-    with tempfile.TemporaryDirectory() as folder:
-        untrained = replace(config, tokeniser_steps=0)
-        with Run.create(Path(folder) / "run", system="forecast", config=config_to_dict(untrained), seed=0) as run:
-            trainer = TokensTrainer(untrained, run)
-            run.restore(trainer.state())
-            settings = {**config_to_dict(config), "tokeniser_steps": max(1, config.tokeniser_steps)}
-            first = TokeniserTrainer(settings, trainer.chunks, run)
-            first.step(0)
-            began = time.process_time()
-            for step in range(TIMED_STEPS):
-                first.step(step)
-            per_step = (time.process_time() - began) / TIMED_STEPS
+    untrained = replace(config, tokeniser_steps=0)
+    stage_two = imitation_cost(untrained, TokensTrainer)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Run.create(Path(folder) / "run", system="estimate-cost", config=config_to_dict(untrained), seed=0) as run,
+    ):
+        trainer = TokensTrainer(untrained, run)
+        run.restore(trainer.state())
+        settings = {**config_to_dict(config), "tokeniser_steps": max(1, config.tokeniser_steps)}
+        first = TokeniserTrainer(settings, trainer.chunks, run)
+        first.step(0)
+        began = time.process_time()
+        for step in range(TIMED_STEPS):
+            first.step(step)
+        per_step = (time.process_time() - began) / TIMED_STEPS
     seconds = config.tokeniser_steps * per_step
     return {**stage_two, "tokeniser_seconds": seconds, "seconds": stage_two["seconds"] + seconds}

@@ -1,4 +1,4 @@
-"""What a finished run's policy costs, and what its energy says, on the demonstrations that it was made from."""
+"""Actions on a finished run: what its policy costs, and a calibration of its energy on demonstrations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS = 64
 
 
 def windows_of(config: ImitationConfig, count: int, *, held_back: bool = True) -> WindowBatch:
-    """`count` windows, evenly spaced, of the demonstrations that were held back (or those that were trained on)."""
+    """Return `count` evenly spaced windows of the demonstrations that were held back, or else of the training ones."""
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", system="windows", config=config_to_dict(config), seed=0)
         with run:
@@ -40,14 +40,16 @@ def windows_of(config: ImitationConfig, count: int, *, held_back: bool = True) -
 
 
 def saved_policy(config: ImitationConfig, run: Path) -> ActionPolicy:
-    """The policy of a finished run. Raises UsageError for one without."""
+    """Return the policy of a finished run. Raises UsageError for one without."""
     if not (run / "policy").is_dir():
         raise UsageError(f"{run} holds no trained policy yet; let the run finish")
     return load_action_policy(run / "policy", config.device)
 
 
 def decide(policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int = 0) -> Tensor:
-    """A chunk for each window of normalised observations: [B, T, A], each row with random numbers of its own."""
+    """Return a chunk for each window of normalised observations, [window, step, number].
+
+    Every window has random numbers of its own."""
     rows = len(next(iter(observations.values())))
     sources = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in range(rows)]
     with evaluating(policy.encoder, policy.head), torch.no_grad():
@@ -55,7 +57,9 @@ def decide(policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int =
 
 
 def energies(policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int = 0) -> Tensor:
-    """The energy of the chunk that is answered to each window: [B]. Raises UsageError for a head without."""
+    """Return the energy of the chunk that the policy answers to each window, [window].
+
+    Raises UsageError for a head without an energy."""
     head = policy.head
     if not isinstance(head, EnergyOptimisation):
         raise UsageError(
@@ -67,14 +71,25 @@ def energies(policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int
 
 
 def compute(config: ImitationConfig, run: Path) -> dict[str, float]:
-    """What a decision and a window of training cost: floating-point operations as counted in what is executed, the same
-    in forward passes of the network, and passes. A denoiser has forwards only."""
-    policy, batch = saved_policy(config, run), windows_of(config, ROWS)
-    return compute_of(policy, batch)
+    """Count what a decision and a window of training of a finished run's policy cost.
+
+    Args:
+        config: the configuration of the run.
+        run: folder of the run.
+
+    Returns:
+        See `compute_of`.
+    """
+    return compute_of(saved_policy(config, run), windows_of(config, ROWS))
 
 
 def compute_of(policy: ActionPolicy, batch: WindowBatch) -> dict[str, float]:
-    """See `compute`; `batch` are windows."""
+    """Count what a decision and a window of training of `policy` cost, on average over the windows of `batch`.
+
+    Returns:
+        For "decision" and "training": `flops`, floating-point operations as executed; `in_forwards`, the same in
+        forward passes of the network; and passes. A denoiser's decision has forward passes only.
+    """
     rows, head, passes = len(batch), policy.head, 0
 
     def count(_module: Any, given: tuple[Tensor, ...], _answer: Any) -> None:
@@ -111,7 +126,7 @@ def compute_of(policy: ActionPolicy, batch: WindowBatch) -> dict[str, float]:
 
 
 def _train_once(policy: ActionPolicy, batch: WindowBatch) -> None:
-    """Loss and gradients, without a step."""
+    """Compute loss and gradients, without a step."""
     generator = torch.Generator().manual_seed(0)
     with torch.enable_grad():
         condition = policy.encoder(batch.observations, generator)
@@ -121,9 +136,19 @@ def _train_once(policy: ActionPolicy, batch: WindowBatch) -> None:
 
 
 def confidence(config: ImitationConfig, run: Path, windows: int = 1000) -> dict[str, float]:
-    """Calibrate the run's energy on `windows` of the demonstrations held back; writes confidence.json into the run.
+    """Calibrate the run's energy on demonstrations that were held back; write confidence.json into the run.
 
-    Raises UsageError for a policy without an energy, and fewer than 20 windows."""
+    Args:
+        config: the configuration of the run.
+        run: folder of the run.
+        windows: the largest number of windows; at least 20 are needed.
+
+    Returns:
+        Mean, standard deviation and two quantiles of the energies.
+
+    Raises:
+        UsageError: for a policy without an energy, or fewer than 20 windows.
+    """
     policy = saved_policy(config, run)
     found = EnergyConfidence.fitted(energies(policy, windows_of(config, windows).observations))
     found.save(run / CONFIDENCE)

@@ -1,14 +1,15 @@
-"""From a trained base and a configuration to a policy that decides by warm starts."""
+"""A policy that decides by warm starts, made from a trained base and a configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pilotage.core.errors import UsageError
 from pilotage.data.normalisers import Normaliser
@@ -17,8 +18,8 @@ from pilotage.objectives.levels import called_levels
 from pilotage.objectives.noise_paths import VariancePreserving
 from pilotage.policies.control.execution.discrete_entries import SignedGuess, TwoValuedHorizon
 from pilotage.policies.control.execution.executors import RecedingHorizon
-from pilotage.policies.control.heads.denoiser import Denoiser
-from pilotage.policies.control.policy import ActionPolicy
+from pilotage.policies.control.heads.denoiser import Denoiser, sampler_arguments
+from pilotage.policies.control.policy import ActionPolicy, evaluating
 from pilotage.policies.control.sampling.restarts import RestartingStart
 from pilotage.policies.control.sampling.samplers import sampler_for
 from pilotage.policies.control.sampling.sampling import Start
@@ -27,28 +28,27 @@ from pilotage.policies.pickled import refuse_pickled
 from pilotage.runs import Run
 from pilotage.runs.artifacts import contents_hash
 from pilotage.systems.robots.rti_dp.config import WarmStartConfig
-from pilotage.systems.robots.rti_dp.probe import planned
 from pilotage.training.imitation.artifact import imitated_policy
-from pilotage.training.imitation.builder import drawing
 from pilotage.training.imitation.loading import load_action_policy
 from pilotage.training.imitation.trainer import demonstrations_of
 
-TWO_VALUED = {"pick-place": (3,)}
-"""Entries of the action with two values, by world."""
+BINARY_DIMS = {"pick-place": (3,)}
+"""Indices of the numbers of an action that have two values, by environment."""
 CALIBRATION_WINDOWS = 400
 """Pairs of windows, at most, on which a restart rule's limits are set."""
 
 
-def two_valued_entries(config: WarmStartConfig) -> tuple[int, ...]:
-    """Entries of the action with two values."""
-    return config.two_valued or TWO_VALUED.get(config.world, ())
+def binary_dims_of(config: WarmStartConfig) -> tuple[int, ...]:
+    """Return the indices of the numbers of an action that have two values."""
+    return config.binary_dims or BINARY_DIMS.get(config.world, ())
 
 
 def base_folder(config: WarmStartConfig, run: Any) -> Path:
-    """The folder of the base's policy: the one that the user names, or an artifact. Raises UsageError for a folder
-    without a policy, and for a run in another world."""
+    """Return the folder of the base's policy: the one that the user names, or an artifact.
+
+    Raises UsageError for a folder without a policy, and for a run in another environment."""
     if config.base is None:
-        entries = two_valued_entries(config) if config.gripper == "scale" else config.shrunk
+        entries = binary_dims_of(config) if config.gripper == "scale" else config.shrunk
         training = replace(config, executed=config.trained_executed, shrunk=entries, sampler="ddim:steps=4")
         return imitated_policy(training, run.seed, run)
     given = Path(config.base).expanduser()
@@ -64,17 +64,19 @@ def base_folder(config: WarmStartConfig, run: Any) -> Path:
 
 
 def base_hash(folder: Path) -> str:
-    """SHA-256 of the base's files, by which one sees that all rows act with the same weights."""
+    """Return the SHA-256 of the base's files, by which one sees that all arms act with the same weights."""
     return contents_hash(folder)
 
 
 def acting_policy(config: WarmStartConfig, folder: Path, run: Any) -> ActionPolicy:
-    """The base in `folder`, deciding as the configuration says. Raises UsageError where that cannot work."""
+    """Return the base in `folder`, deciding as the configuration says.
+
+    Raises UsageError where that cannot work."""
     base = load_action_policy(folder, config.device)
     if not isinstance(base.head, Denoiser):
         raise UsageError(f"a {type(base.head).__name__} head does not denoise; warm starts need a base that does")
     head = base.head
-    for name, value in drawing(config.sampler).items():
+    for name, value in sampler_arguments(config.sampler).items():
         setattr(head, name, value)
     sampler_for(head.sampler, head.path)
     frames, horizon = base.executor.frames, base.executor.horizon
@@ -89,14 +91,16 @@ def acting_policy(config: WarmStartConfig, folder: Path, run: Any) -> ActionPoli
 
 
 def replace_start(policy: ActionPolicy, initialiser: Initialiser) -> ActionPolicy:
-    """The same policy with another initialiser."""
+    """Return the same policy with another initialiser."""
     parts = (policy.encoder, policy.head, policy.executor, policy.normalisers)
     return ActionPolicy(*parts, initialiser=initialiser, goal_weight=policy.goal_weight, seed=policy.seed)
 
 
 def _discrete(config: WarmStartConfig, base: ActionPolicy) -> tuple[Sequence[int], float]:
-    """Two-valued entries, and the size of their values in normalised units; refuses what does not fit the base."""
-    entries = two_valued_entries(config)
+    """Return the binary dimensions and the size of their values in normalised units.
+
+    Raises UsageError for what does not fit the base."""
+    entries = binary_dims_of(config)
     if not entries:
         return (), 1.0
     normaliser = base.normalisers["action"]
@@ -104,12 +108,12 @@ def _discrete(config: WarmStartConfig, base: ActionPolicy) -> tuple[Sequence[int
     wanted = config.shrink if config.gripper == "scale" else 1.0
     for entry in entries:
         if not 0 <= entry < normaliser.offset.numel():
-            raise UsageError(f"--two-valued {entry}: actions have {normaliser.offset.numel()} entries; count from 0")
+            raise UsageError(f"--binary-dims {entry}: an action has {normaliser.offset.numel()} numbers; count from 0")
         found = normaliser.shrinkage(entry)
         if not np.isclose(found, wanted):
             twice = "; clipping what was scaled would scale it twice" if config.gripper == "clip" else ""
             raise UsageError(
-                f"the base was trained with entry {entry} of the action shrunk by {found:g}, and --gripper "
+                f"the base was trained with number {entry} of the action scaled by {found:g}, and --gripper "
                 f"{config.gripper} needs {wanted:g}{twice}. Give the --gripper and --shrink it was trained with"
             )
     return entries, 1.0 / wanted
@@ -142,7 +146,7 @@ def _initialiser(config: WarmStartConfig, policy: ActionPolicy, entries: Sequenc
     if config.restart == "never":
         return plain
     if config.start != "shifted":
-        raise UsageError(f"--restart {config.restart} judges guesses that no noise was added to; use --start shifted")
+        raise UsageError(f"--restart {config.restart} needs guesses without added noise; use --start shifted")
     jump, residual = restart_limits(config, replace_start(policy, plain), run)
     return RestartingStart(
         levels,
@@ -153,8 +157,10 @@ def _initialiser(config: WarmStartConfig, policy: ActionPolicy, entries: Sequenc
 
 
 def restart_limits(config: WarmStartConfig, policy: ActionPolicy, run: Any) -> tuple[float, float]:
-    """(jump, residual) at the configured quantile: changes of the state from one decision to the next, and what
-    denoising does to guesses, both root mean square in normalised units, over windows of the demonstrations."""
+    """Return the limits (jump, residual) of a restart at the configured quantile over the demonstrations.
+
+    jump: change of the state from one decision to the next; residual: correction of a guess by denoising; both root
+    mean square in normalised units."""
     if not 0 < config.restart_quantile < 1:
         raise UsageError(f"--restart-quantile {config.restart_quantile}: expected a share above 0 and below 1")
     now, then = consecutive_windows(config, policy, run, CALIBRATION_WINDOWS, held_back=False)
@@ -173,10 +179,18 @@ def restart_limits(config: WarmStartConfig, policy: ActionPolicy, run: Any) -> t
 def consecutive_windows(
     config: WarmStartConfig, policy: ActionPolicy, run: Any, count: int, *, held_back: bool = True
 ) -> tuple[WindowBatch, WindowBatch]:
-    """Up to `count` normalised windows of the demonstrations, and those `executed` steps later in the same episodes.
+    """Return normalised windows of the demonstrations, and those `executed` steps later in the same episodes.
 
-    held_back: of the demonstrations that the base was not trained on, where some were. Raises UsageError when there
-    are none."""
+    Args:
+        config: names the demonstrations.
+        policy: its normalisers and executor shape the windows.
+        run: keeps the demonstrations.
+        count: the largest number of pairs.
+        held_back: only demonstrations that the base was not trained on, where there are some.
+
+    Raises:
+        UsageError: when no two windows follow one another.
+    """
     demonstrations = demonstrations_of(config, run)
     if held_back and config.validation and demonstrations.total_episodes > 1:
         generator = torch.Generator().manual_seed(config.data_seed)
@@ -198,3 +212,23 @@ def consecutive_windows(
         raise UsageError("no two windows of the demonstrations follow one another; give longer ones")
     chosen = pairs[np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(np.int64)]
     return windows.take(chosen), windows.take(chosen + step)
+
+
+def row_generators(count: int, seed: int) -> list[torch.Generator]:
+    """Return one generator per row, the same for equal seeds."""
+    return [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in range(count)]
+
+
+@torch.no_grad()
+def planned(policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int, start: Start | None = None) -> Tensor:
+    """Return the normalised chunks [window, step, number] that a policy plans in recorded situations.
+
+    Args:
+        policy: the policy; it is not changed.
+        observations: normalised windows by name, "state" [window, frame, number] and others.
+        seed: the same seed gives every row the same noise.
+        start: where denoising begins; None: in full, from noise.
+    """
+    with evaluating(policy.encoder, policy.head):
+        condition = policy.encoder(observations)
+        return policy.head.sample(condition, row_generators(len(condition.vector), seed), start)

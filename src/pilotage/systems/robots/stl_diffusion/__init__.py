@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pilotage.core.system import Card, Paper, System
 from pilotage.systems.robots.stl_diffusion.config import ACTIONS, DrivingConfig, train
 
@@ -15,24 +17,7 @@ CARD = Card(
     avoid_when="The one most likely outcome is what you want (it does not predict), or the rule cannot be "
     "differentiated.",
     paper=Paper("Diverse Controllable Diffusion Policy with Signal Temporal Logic", "2503.02924"),
-    notes="""\
-- The world is Lanes, made here; the paper has nuScenes, whose data and licence are the user's own.
-- Dial it: mode and ψ = (vmin, vmax, dmin, dmax, dsafe, thmax) are inputs of every network.
-- Compliance, success and diversity are counted with exact robustness; gradients go through the smooth one, τ = 100,
-  with signals divided by their ranges (10 m/s, 3.5 m, 5 m, .5 rad), so that a metre and a radian weigh alike.
-- Trajectory optimisation: Adam .03 in units of the limits, 300 steps in five rounds, each from the plans that still
-  break their rule; the paper takes .005 and 2000 steps over all of them. Plans are artifacts of 50 scenes each.
-- Bench sizes: 50 levels (paper 100), 8 draws (64), 3000 steps of 1024 plans; `--levels 100` for the paper's sampler.
-- Guidance: one Adam step at each of the last ten levels, |change| ≤ β with its sign. The code released with the paper
-  clips |change|, so that every guided change is upwards: the row «released».
-- With λ = 0 the diversity loss has a gradient only through plans that satisfy after the change;
-  `--refine-rule-weight` adds ReLU(margin − ρ), which the paper does not have.
-- RefineNet trains on one shard under each of several rules per scene and mode; the paper on four under one rule.
-- «sampled» after training on augmented plans is the baseline DDPM + augmentation, here with the validity mask and told
-  mode and ψ as the method is. TrafficSim's rule and
-  collision losses are taken on 256 rows of a batch.
-- Not here: the human-robot case (world Encounter), nuScenes, CommonRoad, closed loop in highway-env.
-""",
+    notes=Path(__file__).with_name("card.md").read_text(encoding="utf-8"),
 )
 
 SYSTEM = System(CARD, DrivingConfig(), train, ACTIONS, metric="success")

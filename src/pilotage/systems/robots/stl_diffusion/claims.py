@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.stl_diffusion import measures
 
 GRID = ("--lr 1e-3", "--lr 3e-4", "--lr 3e-3")
@@ -138,7 +138,7 @@ CLAIMS = [
         "compliance",
         Criterion("better", 0.1),
         primary=True,
-        saturates=True,
+        bounded_metric=True,
     ),
     _rows(
         "area over ctg",
@@ -158,7 +158,7 @@ CLAIMS = [
         "ctg",
         "compliance",
         Criterion("better", 0.05),
-        saturates=True,
+        bounded_metric=True,
     ),
     _rows(
         "success of ctg is matched",
@@ -196,7 +196,7 @@ CLAIMS = [
         "guided",
         "compliance",
         Criterion("better", 0.0),
-        saturates=True,
+        bounded_metric=True,
     ),
     _rows(
         "doing nothing is not enough",

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.societies.agent_torch import measures
 
 WAVE = "agent-torch --series nyc --agents 41684 --horizon 4 --steps 25"

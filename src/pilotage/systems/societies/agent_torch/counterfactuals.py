@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pilotage.core.claims import Criterion, Verdict
 from pilotage.core.errors import UsageError
-from pilotage.core.system import Criterion, Verdict
 from pilotage.evaluation.verdicts import Interval, judge, t_interval
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.societies.stock_agent import measures
 
 MARKET = "stock-agent"

@@ -116,7 +116,7 @@ def written(tmp_path, text):
 
 WRONG = [
     (r"rates: \[.*?\]", "rates: [0.027, 0.03]", "expected 3 rates"),
-    (r"start_price: 30", "start_prize: 30", r"companies\[0\] has no field 'start_prize' \(did you mean 'start_price'"),
+    (r"start_price: 30", "start_prize: 30", r"companies\[0\] has no field .start_prize. .did you mean .start_price"),
     (r"start_price: 30", "start_price: thirty", r"companies\[0\].start_price is a number, got 'thirty'"),
     (r"    beta: 1.5\n", "", r"companies\[1\] lacks beta"),
     (r"    interest: \[5.0, ", "    interest: [", "interest has 15 quarters"),

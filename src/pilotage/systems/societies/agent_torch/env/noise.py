@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pilotage.random.counters import GOLDEN, MASK, splitmix64
+
 BITS = 24
 """Bits of a uniform number: what float32 holds exactly in [0, 1)."""
 _RANGE = 1 << BITS
-_GOLDEN = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
 
 
 def _signed(word: int) -> int:
@@ -45,13 +45,6 @@ def _mix(words: Tensor) -> Tensor:
     return words
 
 
-def _mix64(word: int) -> int:
-    """The finaliser of splitmix64 (Steele, Lea and Flood 2014)."""
-    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK
-    return word ^ (word >> 31)
-
-
 class Noise:
     """The noise of one step: `Noise(seed, step)`; `step` is a day, a month, or -1 for what happens before the first."""
 
@@ -64,9 +57,9 @@ class Noise:
 
     def integer(self, purpose: str, index: int = 0) -> int:
         """One number in [0, 2^64) for the whole step."""
-        word = _mix64((self.seed * _GOLDEN + 1) & _MASK)
+        word = splitmix64((self.seed * GOLDEN + 1) & MASK)
         for part in (self.step, zlib.crc32(purpose.encode()), index):
-            word = _mix64((word ^ (part & _MASK)) + _GOLDEN & _MASK)
+            word = splitmix64((word ^ (part & MASK)) + GOLDEN & MASK)
         return word
 
     def words(self, purpose: str, agents: Tensor, others: Tensor | None = None, *, index: int = 0) -> Tensor:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
+from pilotage.core.stateful import Stateful
 from pilotage.environments.economy.tax_schedule import tax
 from pilotage.systems.societies.llm_economist.env.population import ADVERSARIAL, ALTRUISTIC, FULL_TIME
 from pilotage.systems.societies.llm_economist.env.tax_game import TaxGame, Year
-from pilotage.types import Stateful
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A world in which things are displaced and actions arrive late."""
+"""Environments in which things are displaced and actions arrive late."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     import gymnasium
 
 BY_OPTION = ("slip", "nudge")
-"""Disturbances that the world of pick and place brings itself."""
+"""Disturbances that the environment pick-place has itself."""
 
 
 class DisturbedWorld(World):
-    """The world of a configuration with its disturbance and delay. Raises UsageError for an unknown disturbance."""
+    """Environment of a configuration with its disturbance and delay.
+
+    Raises UsageError for an unknown disturbance."""
 
     def __init__(self, config: WarmStartConfig) -> None:
         super().__init__(config)

@@ -6,13 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 import pilotage as package
-from pilotage.cli import VERBS, doctor
+from pilotage import experiments
+from pilotage.cli import COMMANDS, doctor
 from pilotage.cli.listing import count_verdicts
 from pilotage.cli.show import describe_difference, edges_of
 
@@ -128,14 +128,14 @@ def test_output_in_a_pipe_has_no_escape_codes_and_no_boxes(pilotage):
         assert all(line == line.rstrip() for line in out.splitlines())
 
 
-def test_help_of_every_verb_works_and_lists_its_options(pilotage):
+def test_help_of_every_command_works_and_lists_its_options(pilotage):
     code, out, _ = pilotage("--help")
     assert code == 0
-    for verb in VERBS:
-        assert f"  {verb}" in out
-        code, text, err = pilotage(verb, "--help")
+    for command in COMMANDS:
+        assert f"  {command}" in out
+        code, text, err = pilotage(command, "--help")
         assert (code, err) == (0, "")
-        assert text.startswith(f"usage: pilotage {verb}")
+        assert text.startswith(f"usage: pilotage {command}")
 
 
 def test_no_command_is_a_usage_error_and_an_unknown_one_names_the_nearest(pilotage):
@@ -184,10 +184,12 @@ def test_export_refuses_to_overwrite_and_a_run_without_policy(pilotage):
 
 def test_reproduce_passes_its_options_on(pilotage, monkeypatch):
     asked = []
-    module = ModuleType("pilotage.experiments")
-    module.reproduce = lambda name, **options: asked.append((name, options)) or Path("reproductions/fake-pilot.json")
-    monkeypatch.setitem(sys.modules, "pilotage.experiments", module)
-    monkeypatch.setattr(package, "experiment", module, raising=False)
+
+    def reproduce(name: str, **options: Any) -> Path:
+        asked.append((name, options))
+        return Path("reproductions/fake-pilot.json")
+
+    monkeypatch.setattr(experiments, "reproduce", reproduce)
     code, out, err = pilotage("reproduce", "fake-pilot", "--quick", "--only", "faster", "--budget", "1.5")
     assert code == 0, err
     assert out.strip() == "reproductions/fake-pilot.json"
@@ -253,12 +255,12 @@ def test_doctor_names_the_line_that_installs_what_is_missing(monkeypatch):
     monkeypatch.setattr(doctor, "version", lambda name: f"{name}-version")
     assert doctor.extras() == [
         ("math", "ok", "math-verify math-verify-version"),
-        ("other", "missing", "pip install 'pilotage[other]'   (lacks not-there)"),
+        ("other", "missing", "pip install 'pilotage[other]'   (missing: not-there)"),
     ]
 
 
-@pytest.mark.parametrize("verb", ["list", "doctor"])
-def test_verbs_without_names_refuse_names(pilotage, verb):
-    code, _, err = pilotage(verb, "grpo")
+@pytest.mark.parametrize("command", ["list", "doctor"])
+def test_commands_without_names_refuse_names(pilotage, command):
+    code, _, err = pilotage(command, "grpo")
     assert code == 2
-    assert "expected no name" in err
+    assert "unexpected argument 'grpo'" in err

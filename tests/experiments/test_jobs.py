@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from pilotage.core.errors import UsageError
-from pilotage.experiments import Cell, Wiring
-from pilotage.experiments.cell import finish_cell
-from pilotage.experiments.cells import function_reference, place
+from pilotage.experiments import Job, Wiring
+from pilotage.experiments.jobs import function_reference, place
+from pilotage.experiments.worker import finish_job
 
 
 def key(wiring: Wiring, root: Path, **cell: object) -> str:
-    return place(Cell(**{"arm": "a", "unit": 0, "command": "bandit", **cell}), wiring, root).key  # type: ignore[arg-type]
+    return place(Job(**{"arm": "a", "unit": 0, "command": "bandit", **cell}), wiring, root).key  # type: ignore[arg-type]
 
 
 def test_a_cells_place_depends_on_what_decides_its_numbers(wiring: Wiring, tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_cells_place_depends_on_what_decides_its_numbers(wiring: Wiring, tmp_p
 
 def test_a_cells_place_depends_on_the_code(wiring: Wiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = key(wiring, tmp_path)
-    monkeypatch.setattr("pilotage.experiments.cells.code_hash", lambda _: "other code")
+    monkeypatch.setattr("pilotage.experiments.jobs.code_hash", lambda _: "other code")
     assert key(wiring, tmp_path) != before
 
 
@@ -41,23 +41,23 @@ def test_the_home_is_taken_from_the_environment(
     wiring: Wiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path / "home"))
-    placed = place(Cell("a", 0, "bandit"), wiring)
+    placed = place(Job("a", 0, "bandit"), wiring)
     assert placed.directory == tmp_path / "home" / "cells" / placed.key
 
 
 def test_a_finished_cell_is_taken_as_it_is(wiring: Wiring, tmp_path: Path) -> None:
-    placed = place(Cell("a", 0, "bandit --steps 3"), wiring, tmp_path)
+    placed = place(Job("a", 0, "bandit --steps 3"), wiring, tmp_path)
     assert placed.outcome() is None
-    first = finish_cell(placed)
-    again = finish_cell(placed)
+    first = finish_job(placed)
+    again = finish_job(placed)
     assert again.metrics == first.metrics == placed.outcome().metrics  # type: ignore[union-attr]
     assert len((placed.run_directory / "starts.log").read_text().splitlines()) == 1
 
 
 def test_a_measure_trains_through_a_cell_that_others_share(wiring: Wiring, tmp_path: Path) -> None:
     command = "bandit --steps 3"
-    measured = finish_cell(place(Cell("slow", 4, command, "fake_system:measure_trained"), wiring, tmp_path))
-    trained = place(Cell("any", 4, command), wiring, tmp_path)
+    measured = finish_job(place(Job("slow", 4, command, "fake_system:measure_trained"), wiring, tmp_path))
+    trained = place(Job("any", 4, command), wiring, tmp_path)
     assert trained.outcome() is not None
     assert measured.metrics == {
         "twice": 2 * trained.outcome().metrics["held_out/accuracy"],  # type: ignore[union-attr]
@@ -67,16 +67,16 @@ def test_a_measure_trains_through_a_cell_that_others_share(wiring: Wiring, tmp_p
 
 
 def test_a_number_that_is_not_finite_is_stored_as_none(wiring: Wiring, tmp_path: Path) -> None:
-    placed = place(Cell("a", 1, "bandit", "fake_system:measure_nothing"), wiring, tmp_path)
-    assert finish_cell(placed).metrics == {"value": None}
+    placed = place(Job("a", 1, "bandit", "fake_system:measure_nothing"), wiring, tmp_path)
+    assert finish_job(placed).metrics == {"value": None}
     assert json.loads((placed.directory / "outcome.json").read_text())["metrics"] == {"value": None}
 
 
 def test_what_cannot_work_is_refused_before_anything_runs(wiring: Wiring, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no system 'nobody'"):
-        place(Cell("a", 0, "nobody"), wiring, tmp_path)
+        place(Job("a", 0, "nobody"), wiring, tmp_path)
     with pytest.raises(UsageError, match="an arm is empty"):
-        place(Cell("a", 0, " "), wiring, tmp_path)
+        place(Job("a", 0, " "), wiring, tmp_path)
     with pytest.raises(UsageError, match="cannot be imported by a worker"):
         function_reference(lambda *_: {})
 

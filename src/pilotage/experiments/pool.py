@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from pilotage.core.errors import UsageError
-from pilotage.experiments.cells import Outcome, PlacedCell, Wiring, write_json
+from pilotage.experiments.jobs import JobResult, PlacedJob, Wiring, write_json
 from pilotage.experiments.nursery import PRELOADED, Child, Nursery
 from pilotage.runs.progress import Progress
 
@@ -28,10 +28,10 @@ _POLL = 0.05
 _LAST_LINES = 15
 
 
-class CellFailed(RuntimeError):  # noqa: N818 - it is what happened to a cell
+class JobFailed(RuntimeError):  # noqa: N818 - it is what happened to a cell
     """A cell ended with an error. The message names arm, seed and directory and ends with the worker's last lines."""
 
-    def __init__(self, placed: PlacedCell, code: int, stderr: str) -> None:
+    def __init__(self, placed: PlacedJob, code: int, stderr: str) -> None:
         self.arm, self.unit, self.code, self.stderr = placed.cell.arm, placed.cell.unit, code, stderr
         ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         super().__init__(
@@ -41,11 +41,11 @@ class CellFailed(RuntimeError):  # noqa: N818 - it is what happened to a cell
 
 
 @dataclass(frozen=True)
-class CellEvent:
+class JobEvent:
     """What happened to a cell: it was `reused`, has `started`, or has `finished`; with the counts so far."""
 
     kind: Literal["reused", "started", "finished"]
-    placed: PlacedCell
+    placed: PlacedJob
     done: int
     total: int
 
@@ -70,7 +70,7 @@ class Display:
         self._progress: Progress | None = None
         self._seen = (0, 0)
 
-    def __call__(self, event: CellEvent) -> None:
+    def __call__(self, event: JobEvent) -> None:
         done, total = self._seen
         if event.total != total or event.done < done:  # other cells than before: those that tune come first
             self.close()
@@ -89,27 +89,27 @@ class Display:
             self._progress = None
 
 
-def run_cells(
-    cells: Sequence[PlacedCell],
+def run_jobs(
+    cells: Sequence[PlacedJob],
     workers: int | None = None,
-    on_event: Callable[[CellEvent], None] = lambda _: None,
-) -> dict[str, Outcome]:
+    on_event: Callable[[JobEvent], None] = lambda _: None,
+) -> dict[str, JobResult]:
     """Finish every cell and return the outcomes by key.
 
     Finished cells are taken as they are, unfinished ones resume in their directory. Cells start in the order given.
-    Raises CellFailed within a fraction of a second of a worker's failure, after stopping the other workers."""
+    Raises JobFailed within a fraction of a second of a worker's failure, after stopping the other workers."""
     unique = list({placed.key: placed for placed in cells}.values())
-    outcomes: dict[str, Outcome] = {}
-    waiting: deque[PlacedCell] = deque()
+    outcomes: dict[str, JobResult] = {}
+    waiting: deque[PlacedJob] = deque()
     for placed in unique:
         outcome = placed.outcome()
         if outcome is None:
             waiting.append(placed)
         else:
             outcomes[placed.key] = outcome
-            on_event(CellEvent("reused", placed, len(outcomes), len(unique)))
+            on_event(JobEvent("reused", placed, len(outcomes), len(unique)))
     limit = worker_count(workers, max(1, len(waiting)))
-    running: dict[str, tuple[PlacedCell, subprocess.Popen[bytes] | Child]] = {}
+    running: dict[str, tuple[PlacedJob, subprocess.Popen[bytes] | Child]] = {}
     # A fork in a process of one thread is safe on Linux; elsewhere every cell imports for itself.
     preload = PRELOADED if any(placed.wiring == Wiring() for placed in waiting) else ()
     nursery = Nursery(_environment(), preload) if len(waiting) > 1 and sys.platform == "linux" else None
@@ -118,14 +118,14 @@ def run_cells(
             while waiting and len(running) < limit:
                 placed = waiting.popleft()
                 running[placed.key] = (placed, _start(placed, nursery))
-                on_event(CellEvent("started", placed, len(outcomes), len(unique)))
+                on_event(JobEvent("started", placed, len(outcomes), len(unique)))
             time.sleep(_POLL)
             for key, (placed, process) in list(running.items()):
                 if process.poll() is None:
                     continue
                 del running[key]
                 outcomes[key] = _collect(placed, process)
-                on_event(CellEvent("finished", placed, len(outcomes), len(unique)))
+                on_event(JobEvent("finished", placed, len(outcomes), len(unique)))
     finally:
         for _, process in running.values():
             _stop(process)
@@ -140,7 +140,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, **ONE_THREAD, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def _start(placed: PlacedCell, nursery: Nursery | None) -> subprocess.Popen[bytes] | Child:
+def _start(placed: PlacedJob, nursery: Nursery | None) -> subprocess.Popen[bytes] | Child:
     description = placed.directory / "cell.json"
     write_json(
         description,
@@ -156,7 +156,7 @@ def _start(placed: PlacedCell, nursery: Nursery | None) -> subprocess.Popen[byte
         return nursery.start(description, placed.directory / "stdout.log", _log(placed))
     with _log(placed).open("wb") as errors, (placed.directory / "stdout.log").open("wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "pilotage.experiments.cell", str(description)],
+            [sys.executable, "-m", "pilotage.experiments.worker", str(description)],
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -166,12 +166,12 @@ def _start(placed: PlacedCell, nursery: Nursery | None) -> subprocess.Popen[byte
         )
 
 
-def _collect(placed: PlacedCell, process: subprocess.Popen[bytes] | Child) -> Outcome:
+def _collect(placed: PlacedJob, process: subprocess.Popen[bytes] | Child) -> JobResult:
     outcome = placed.outcome()
     if process.returncode == 0 and outcome is not None:
         return outcome
     lines = _log(placed).read_text(errors="replace").strip().splitlines()[-_LAST_LINES:]
-    raise CellFailed(placed, process.returncode or 0, "\n".join(lines) or "(it wrote nothing)")
+    raise JobFailed(placed, process.returncode or 0, "\n".join(lines) or "(it wrote nothing)")
 
 
 def _stop(process: subprocess.Popen[bytes] | Child) -> None:
@@ -181,5 +181,5 @@ def _stop(process: subprocess.Popen[bytes] | Child) -> None:
     process.wait()
 
 
-def _log(placed: PlacedCell) -> Path:
+def _log(placed: PlacedJob) -> Path:
     return placed.directory / "stderr.log"

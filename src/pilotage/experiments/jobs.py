@@ -33,7 +33,7 @@ class Wiring:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Job:
     """One arm and one unit. `command` is a command line without the program's name (`"grpo --lr 1e-4"`).
 
     With `measure` (`"module:function"`) the cell is what that function returns for (arm, unit, context); without, the
@@ -49,7 +49,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobResult:
     """What a finished cell left: its numbers by name, the seconds of processor time it took, its directory, its key,
     and the artifacts (warmed-up models, data) that its runs used: by name their `key`, `contents` and `seconds`."""
 
@@ -61,21 +61,21 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class PlacedCell:
+class PlacedJob:
     """A cell with its place: `key` is the hash of all that decides its numbers, `directory` where it lives."""
 
-    cell: Cell
+    cell: Job
     key: str
     directory: Path
     wiring: Wiring
-    known: Outcome | None = field(default=None, compare=False)
+    known: JobResult | None = field(default=None, compare=False)
     """The outcome, where it was committed beside a reproduction and need not be run again."""
 
     @property
     def run_directory(self) -> Path:
         return self.directory / "run"
 
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> JobResult | None:
         """What the finished cell left; None when it has not finished."""
         return read_outcome(self.directory, self.key) or self.known
 
@@ -132,7 +132,7 @@ def defining_modules(system: System) -> set[str]:
     return modules
 
 
-def place(cell: Cell, wiring: Wiring, root: Path | None = None) -> PlacedCell:
+def place(cell: Job, wiring: Wiring, root: Path | None = None) -> PlacedJob:
     """Resolve a cell's configuration and find its place under `root` (`home()` by default).
 
     Raises UsageError for a command that cannot work: before any process starts."""
@@ -156,16 +156,16 @@ def place(cell: Cell, wiring: Wiring, root: Path | None = None) -> PlacedCell:
     }
     text = json.dumps(identity, sort_keys=True, default=str)
     key = hashlib.sha256(text.encode()).hexdigest()[:24]
-    return PlacedCell(cell, key, (root or home()) / "cells" / key, wiring)
+    return PlacedJob(cell, key, (root or home()) / "cells" / key, wiring)
 
 
-def read_outcome(directory: Path, key: str = "") -> Outcome | None:
+def read_outcome(directory: Path, key: str = "") -> JobResult | None:
     """The outcome in a cell's directory; None when the cell has not finished (the file is renamed into place last)."""
     path = directory / "outcome.json"
     if not path.exists():
         return None
     stored = json.loads(path.read_text())
-    return Outcome(stored["metrics"], stored["seconds"], directory, key, stored["artifacts"])
+    return JobResult(stored["metrics"], stored["seconds"], directory, key, stored["artifacts"])
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""The process of one cell: `python -m pilotage.experiments.cell CELL.json`. One thread; dies with its parent."""
+"""The process of one cell: `python -m pilotage.experiments.worker CELL.json`. One thread; dies with its parent."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from typing import Any
 
 from pilotage.core.errors import UsageError
 from pilotage.core.system import Result
-from pilotage.experiments.cells import (
+from pilotage.experiments.jobs import (
     FORMAT,
-    Cell,
-    Outcome,
-    PlacedCell,
+    Job,
+    JobResult,
+    PlacedJob,
     Wiring,
     function_reference,
     load_function,
@@ -46,11 +46,11 @@ def main(arguments: list[str], parent: int | None = None) -> int:
     parent: the process with which to die; by default the one that the file names."""
     described = json.loads(Path(arguments[0]).read_text())
     die_with_parent(described["parent"] if parent is None else parent)
-    placed = PlacedCell(
-        Cell(**described["cell"]), described["key"], Path(described["directory"]), Wiring(**described["wiring"])
+    placed = PlacedJob(
+        Job(**described["cell"]), described["key"], Path(described["directory"]), Wiring(**described["wiring"])
     )
     try:
-        finish_cell(placed)
+        finish_job(placed)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -73,7 +73,7 @@ def die_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def finish_cell(placed: PlacedCell) -> Outcome:
+def finish_job(placed: PlacedJob) -> JobResult:
     """Run or resume a cell, or take what is there; two processes that want one cell wait for each other."""
     with _owned(placed.directory):
         outcome = read_outcome(placed.directory, placed.key)
@@ -90,10 +90,10 @@ def finish_cell(placed: PlacedCell) -> Outcome:
         artifacts = {**artifacts_used(placed.directory), **context.artifacts}
         kept = {"format": FORMAT, "metrics": numbers, "seconds": round(seconds, 3), "artifacts": artifacts}
         write_json(placed.directory / "outcome.json", kept)
-        return Outcome(numbers, seconds, placed.directory, placed.key, artifacts)
+        return JobResult(numbers, seconds, placed.directory, placed.key, artifacts)
 
 
-def train(cell: Cell, directory: Path, wiring: Wiring) -> Result:
+def train(cell: Job, directory: Path, wiring: Wiring) -> Result:
     """Train the cell's command with its unit as the seed, from the last checkpoint where the directory has one."""
     system, config = parse_command(cell.command, wiring)
     config = with_seed(config, cell.unit)
@@ -109,7 +109,7 @@ def train(cell: Cell, directory: Path, wiring: Wiring) -> Result:
 class Context:
     """What a claim's `measure(arm, unit, context)` may use."""
 
-    cell: Cell
+    cell: Job
     directory: Path
     """A directory of its own, kept with the cell."""
     wiring: Wiring
@@ -143,7 +143,7 @@ class Context:
         looking = function_reference(callback) if callback else ""
         cell = replace(self.cell, command=command or self.command, unit=unit, measure="", callback=looking)
         placed = place(cell, self.wiring, self.root)
-        outcome = finish_cell(placed)
+        outcome = finish_job(placed)
         self.artifacts.update(outcome.artifacts)
         numbers = {name: value for name, value in outcome.metrics.items() if value is not None}
         return Result(str(placed.run_directory), numbers)
@@ -163,7 +163,7 @@ def _processor_seconds() -> float:
     return sum(u.ru_utime + u.ru_stime for u in usage)
 
 
-def _checked(metrics: Mapping[str, Any], cell: Cell) -> dict[str, float | None]:
+def _checked(metrics: Mapping[str, Any], cell: Job) -> dict[str, float | None]:
     """Plain numbers by name; None for a unit without a number (JSON has no NaN)."""
     numbers: dict[str, float | None] = {}
     for name, value in metrics.items():

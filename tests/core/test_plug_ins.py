@@ -1,0 +1,199 @@
+"""A system is added by its folder or by its package alone, and every reference of every system leads somewhere."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pilotage.core.references import load_reference
+from pilotage.core.registry import all_pieces, all_systems
+from pilotage.training.language.columns import ALWAYS, LIVE, ON_DEMAND
+
+SRC = Path(__file__).resolve().parents[2] / "src"
+FILES = {
+    "__init__.py": '''
+from dataclasses import dataclass
+
+from pilotage.core.system import Card, System
+
+
+@dataclass(frozen=True)
+class Config:
+    steps: int = 3
+    """Number of steps."""
+
+
+SYSTEM = System(
+    Card("steady", "demos", "Does nothing, steadily.", "Tests.", "one tests", "one does not"),
+    Config(),
+    run="{package}.train:train",
+    actions={{"estimate_cost": "{package}.train:estimate_cost", "steps": "{package}.actions:steps"}},
+    panels="{package}.report:panels",
+    pieces={{"advantage": {{"steady": "{package}.pieces:steady"}}}},
+    metric="steps",
+)
+''',
+    "train.py": """
+from pilotage.core.system import Result
+
+
+def train(config, run):
+    return Result(str(run.directory), {{"steps": float(config.steps)}})
+
+
+def estimate_cost(config):
+    return {{"steps": config.steps, "seconds": 1.0}}
+""",
+    "actions.py": '''
+def steps(config, run, times: int = 2):
+    """Return the number of steps.
+
+    Args:
+        config: the configuration of the run.
+        run: the run's directory.
+        times: the factor.
+    """
+    return {{"steps": config.steps * times}}
+''',
+    "pieces.py": '''
+def steady(reward, *, scale: float = 2.0):
+    """Return the reward times a factor.
+
+    Args:
+        reward: one number per answer.
+        scale: the factor.
+    """
+    return reward * scale
+''',
+    "report.py": """
+from pilotage.charts.panels import Panel
+
+
+def panels(run):
+    return [Panel(key="steadiness", title="How steady it was")]
+""",
+    "claims.py": """
+from pilotage.core.system import Arm, Claim, Criterion
+
+CLAIMS = [
+    Claim("equal", "Steps are equal.", "section 1", {{"a": Arm("steady"), "b": Arm("steady")}}, "steps",
+          Criterion("same", 0.1), compare=("a", "b")),
+]
+""",
+}
+ENTRY_POINTS = """
+[pilotage.systems]
+steady = {package}:SYSTEM
+[pilotage.claims]
+steady = {package}.claims:CLAIMS
+[pilotage.pieces]
+advantage.steadier = {package}.pieces:steady
+"""
+USE_IT = """
+import sys
+import pilotage.systems
+pilotage.systems.__path__.extend(sys.argv[1:])
+from pilotage.cli import main
+from pilotage.core.pieces import parse_term, resolve
+
+for line in (
+    "list", "show steady", "run steady --dry-run", "run steady --steps 5 --out here", "report here",
+    "do steady steps --from here --times 3", "run grpo --advantage steady:scale=3 --help",
+):
+    print("$", line, flush=True)
+    assert main(line.split()) == 0, line
+print(resolve("advantage", parse_term("steady:scale=3"))({"reward": 7}.__getitem__))
+"""
+
+
+def write_package(folder: Path, package: str) -> None:
+    folder.mkdir(parents=True)
+    for name, text in FILES.items():
+        (folder / name).write_text(text.format(package=package))
+
+
+def use(tmp_path: Path, *system_folders: Path, script: str = USE_IT, search: Path | None = None) -> str:
+    path = ":".join(str(place) for place in (SRC, search) if place)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, system_folders)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": path, "PILOTAGE_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def check(tmp_path: Path, output: str) -> None:
+    listed, shown, cost, ran, _, acted, helped = output.split("$ ")[1:]
+    assert "Does nothing, steadily" in listed
+    assert "Steps are equal." in shown
+    assert "expected time  1 s" in cost
+    assert "steps" in ran
+    assert "15" in acted
+    assert "options of the advantage piece steady" in helped
+    assert "the factor [a number] (default: 3)" in helped
+    assert output.endswith("\n21\n")
+    assert "How steady it was" in (tmp_path / "here" / "report.html").read_text()
+
+
+def test_a_system_is_added_by_its_folder(tmp_path: Path) -> None:
+    family = tmp_path / "systems" / "demos"
+    write_package(family / "steady", "pilotage.systems.demos.steady")
+    (family / "__init__.py").touch()
+    check(tmp_path, use(tmp_path, tmp_path / "systems"))
+
+
+def test_a_system_is_added_by_an_installed_package(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    write_package(site / "my_package", "my_package")
+    metadata = site / "my_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(ENTRY_POINTS.format(package="my_package"))
+    check(tmp_path, use(tmp_path, search=site))
+    pieces = "from pilotage.core.registry import find_pieces; print(find_pieces('advantage')['steadier'])"
+    assert use(tmp_path, script=pieces, search=site) == "my_package.pieces:steady\n"
+
+
+def required(function: object) -> list[str]:
+    """The names of the positional arguments without a default."""
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+
+
+@pytest.mark.parametrize("system", all_systems(), ids=lambda system: system.name)
+def test_what_a_system_names_is_there_and_takes_what_it_is_given(system) -> None:
+    assert required(system.load_run()) == ["config", "run"]
+    for name in system.actions:
+        action = system.load_action(name)
+        assert required(action) == (["config"] if name == "estimate_cost" else ["config", "run"]), name
+        assert inspect.getdoc(action), name
+    if system.panels is not None:
+        assert len(required(load_reference(system.panels))) == 1
+    for reference in (system.run, *system.actions.values(), system.panels):
+        assert reference is None or isinstance(reference, str), reference
+
+
+PIECES = [(slot, name, reference) for slot, of in all_pieces().items() for name, reference in of.items()]
+OF_COLUMNS = {"filter", "penalty", "advantage", "shaping", "weights", "surrogate", "aggregate", "regulariser"}
+COLUMNS = {*ALWAYS, *ON_DEMAND, *LIVE, "advantage", "token_reward", "token_weight"}
+
+
+@pytest.mark.parametrize(("slot", "name", "reference"), PIECES, ids=lambda part: part)
+def test_a_piece_is_there_and_takes_what_its_slot_gives(slot: str, name: str, reference: str) -> None:
+    piece = load_reference(reference)
+    if slot == "sampler" and hasattr(piece, "select"):
+        assert {"select", "update", "state_dict", "load_state_dict"} <= set(dir(piece)), name
+    if slot not in OF_COLUMNS:
+        assert inspect.signature(piece) is not None
+        return
+    written = {column for _, _, other in PIECES for column in getattr(load_reference(other), "writes", ())}
+    taken = required(piece.__call__)[1:] if inspect.isclass(piece) else required(piece)
+    assert taken
+    assert set(taken) <= COLUMNS | written
