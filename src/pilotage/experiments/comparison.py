@@ -13,11 +13,11 @@ from typing import Any
 
 from pilotage.core.claims import Criterion
 from pilotage.core.errors import UsageError
+from pilotage.core.references import load_reference
 from pilotage.evaluation.verdicts import Interval, judge, saturated, t_interval
 from pilotage.experiments.jobs import Job, JobResult, PlacedJob, Wiring, parse_command, place, write_json
 from pilotage.experiments.pool import Display, JobEvent, cores, run_jobs, worker_count
 from pilotage.experiments.provenance import now, provenance
-from pilotage.report.page import write_comparison_report
 
 FORMAT = 1
 _RATES = ("accuracy", "rate", "success")
@@ -172,7 +172,7 @@ def compare(
         provenance=provenance(wiring),
     )
     comparison.save()
-    write_comparison_report(comparison.directory)
+    load_reference("pilotage.report:write_report")(comparison.directory)
     return comparison
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pilotage.charts.curves import curve, final_interval, levels_of
 from pilotage.evaluation.verdicts import t_interval
+from pilotage.report.curves import curve, final_interval, levels_of
 from pilotage.runs.reader import RunRecord, read_examples, read_run
 
 
@@ -44,9 +44,10 @@ def test_a_curve_is_mean_and_t_interval_over_seeds(runs: list[RunRecord]) -> Non
     found = curve("arm", runs, "y")
     assert found is not None
     np.testing.assert_allclose(found.x, [0, 2, 4, 6, 8])
-    np.testing.assert_allclose(found.mean, [0, 4, 8, 12, 16])
+    np.testing.assert_allclose(found.y, [0, 4, 8, 12, 16])
     expected = t_interval([8.0, 24.0])
-    assert (found.low[-1], found.high[-1]) == pytest.approx((expected.low, expected.high))
+    assert found.band is not None
+    assert (found.band[0][-1], found.band[1][-1]) == pytest.approx((expected.low, expected.high))
 
 
 @pytest.mark.parametrize(("axis", "unit"), [("tokens", 100), ("samples", 10), ("seconds", 1)])
@@ -55,7 +56,7 @@ def test_other_axes_interpolate_each_seed_up_to_the_shortest(runs: list[RunRecor
     assert found is not None
     assert (found.x[0], found.x[-1]) == (0, 8 * unit)
     # At cost c the first seed stands at step c, the second at step c/2.
-    np.testing.assert_allclose(found.mean, (found.x / unit + 3 * found.x / unit / 2) / 2)
+    np.testing.assert_allclose(found.y, (found.x / unit + 3 * found.x / unit / 2) / 2)
 
 
 def test_only_steps_that_all_seeds_have_count(tmp_path: Path) -> None:
