@@ -45,7 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(name: str, data: Path, **changes: Any) -> ImitationConfig:
-    settings: dict[str, Any] = {"world": "none", "data": str(data), "validation": 0.34, "steps": 4, "batch": 8}
+    settings: dict[str, Any] = {"env": "none", "data": str(data), "validation": 0.34, "steps": 4, "batch": 8}
     settings |= {"log_every": 1, "checkpoint_every": 2, **PARTS[name], **changes}
     return replace(ROWS[name], **settings)
 
@@ -117,7 +117,7 @@ def test_a_precision_that_it_does_not_train_in_is_refused(precision: str, data: 
 def test_a_gpu_that_is_not_there_is_refused_before_anything_starts(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["run", "bc-mlp", "--world", "none", "--data", str(data), "--steps", "2", "--device", "cuda"]
+    words = ["run", "bc-mlp", "--env", "none", "--data", str(data), "--steps", "2", "--device", "cuda"]
     assert main([*words, "--out", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
     assert "finds no GPU here; give --device cpu" in said

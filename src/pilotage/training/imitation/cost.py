@@ -21,7 +21,7 @@ def estimate_cost(config: ImitationConfig, maker: type[ImitationTrainer] = Imita
     """Steps, windows and processor seconds, from a few timed steps and episodes of an untrained policy.
 
     maker: the trainer. Demonstrations that are not made yet are made on the way, once."""
-    timed = replace(config, evaluation_episodes=min(TIMED_EPISODES, config.evaluation_episodes), films=0)
+    timed = replace(config, evaluation_episodes=min(TIMED_EPISODES, config.evaluation_episodes), videos=0)
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", system="estimate-cost", config=config_to_dict(timed), seed=0)
         with run:

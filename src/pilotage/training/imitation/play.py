@@ -38,7 +38,7 @@ def play(
     """Film `episodes` episodes of the policy in `run`, from the seeds `first_seed` on (by default those of its
     evaluations), in the world that `make_world` makes of the configuration. Raises UsageError for a run without a
     policy, and one that was trained on data alone."""
-    if config.world == "none":
+    if config.env == "none":
         raise UsageError(f"{run} was trained on data alone; there is no world to play in")
     if not (run / "policy").is_dir():
         raise UsageError(f"{run} holds no trained policy yet; let the run finish")
@@ -46,7 +46,7 @@ def play(
         raise UsageError(f"episodes must be 1 or more, {episodes} was given")
     seed = config.evaluation_seed if first_seed is None else first_seed
     world = make_world(replace(config, evaluation_episodes=episodes, evaluation_seed=seed))
-    happened = world.evaluate(load_action_policy(run / "policy", config.device), films=episodes, keep=True)
+    happened = world.evaluate(load_action_policy(run / "policy", config.device), videos=episodes, keep=True)
     at = world.place_entries
     paths = (
         [] if at is None else [happened.trajectories[row].observations["state"][:, list(at)] for row in range(episodes)]

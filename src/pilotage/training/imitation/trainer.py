@@ -58,8 +58,8 @@ class ImitationTrainer:
         if not self.cameras or "state" in demonstrations.observations:
             scalings["state"] = config.state_scaling  # type: ignore[assignment]
         self.normalisers: dict[str, Normaliser] = fit_normalisers(training, scalings)
-        if config.shrunk:
-            self.normalisers["action"].shrink(config.shrunk, config.shrink)
+        if config.scaled_dims:
+            self.normalisers["action"].shrink(config.scaled_dims, config.scale_dims_by)
         self.windows = self._windows(training)
         self.validation = None if validating is None else self._windows(validating)
         with torch.random.fork_rng(devices=[]):
@@ -78,7 +78,7 @@ class ImitationTrainer:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.average = AveragedWeights(self.model, decay=config.average_decay or None, power=config.average_power)
+        self.average = AveragedWeights(self.model, decay=config.ema_decay or None, power=config.ema_power)
         self.sums = RunningMeans()
         self._report_data(demonstrations)
 
@@ -102,7 +102,7 @@ class ImitationTrainer:
         """One optimiser step."""
         config = self.config
         for group in self.optimiser.param_groups:
-            group["lr"] = config.lr * schedule(config.lr_schedule, step, config.steps, config.lr_warm_up)
+            group["lr"] = config.lr * schedule(config.lr_schedule, step, config.steps, config.lr_warmup_steps)
         batch = self.batches.draw()
         loss = self.loss(batch, self.noise).mean()
         self.run.check_finite(step + 1, "loss", loss, {"actions": batch.actions, **batch.observations})
@@ -136,7 +136,7 @@ class ImitationTrainer:
             seed=seed,
         ).to(self.config.device)
 
-    def evaluate(self, step: int, films: int = 0) -> tuple[dict[str, float], Evaluation | None]:
+    def evaluate(self, step: int, videos: int = 0) -> tuple[dict[str, float], Evaluation | None]:
         """Metrics with the averaged weights: on held-back demonstrations and in the world, and what happened there."""
         with self.average.swapped_in(self.model):
             self.model.eval()
@@ -146,7 +146,7 @@ class ImitationTrainer:
                 policy = self.policy(self.run.seed_for("evaluation", step))
                 self.head.taken()  # what the validation did is not the world's
                 began = time.perf_counter()
-                happened = self.world.evaluate(policy, films)
+                happened = self.world.evaluate(policy, videos)
                 metrics |= happened.metrics() | judged(happened)
                 metrics["evaluation/calls"] = sum(policy.calls.values()) / max(1, policy.decisions)
                 metrics["evaluation/decisions"] = policy.decisions / sum(e.steps for e in happened.episodes)
@@ -183,21 +183,21 @@ class ImitationTrainer:
         for record in happened.records():
             self.run.log_rollout(step, record)
         if happened.frames and self.world is not None:
-            self.world.save_films(happened, Path(self.run.directory) / "films")
+            self.world.save_videos(happened, Path(self.run.directory) / "films")
 
     # ---- data ------------------------------------------------------------------------------------------------------
 
     def _windows(self, demonstrations: Demonstrations) -> Windows:
         config = self.config
         names = [*(["state"] if "state" in self.normalisers else []), *(f"image/{camera}" for camera in self.cameras)]
-        if config.goal_shows not in ("asked", "all"):
-            raise UsageError(f"goal_shows={config.goal_shows!r} is not known; choose asked or all")
-        keep = None if self.world is None or config.goal_shows == "all" else self.world.goal_entries
+        if config.goal_mask not in ("asked", "all"):
+            raise UsageError(f"goal_mask={config.goal_mask!r} is not known; choose asked or all")
+        keep = None if self.world is None or config.goal_mask == "all" else self.world.goal_entries
         return Windows(
             demonstrations,
-            observation_steps=config.observation_steps,
-            chunk=config.chunk,
-            executed=config.executed,
+            n_obs_steps=config.n_obs_steps,
+            chunk_size=config.chunk_size,
+            n_action_steps=config.n_action_steps,
             names=names,
             goals=Goals(steps=config.goal_steps, keep=keep) if config.goal_steps else None,
             normalisers=self.normalisers,
@@ -234,14 +234,14 @@ class ImitationTrainer:
                     None,
                     "small actions",
                     f"entries {drowned} of the normalised action vary less than the least noise, {path.sigma_min}, and "
-                    "drown in it: scale actions (--action-scaling min_max) or lower sigma_min of --path karras",
+                    "drown in it: scale actions (--action-scaling min_max) or lower sigma_min of --noise-schedule",
                 )
         if self.windows.short_episodes:
             self.run.log_event(
                 None,
                 "short episodes",
                 f"{self.windows.short_episodes} of {demonstrations.total_episodes} demonstrations are shorter than a "
-                f"chunk of {self.config.chunk} actions and were padded",
+                f"chunk of {self.config.chunk_size} actions and were padded",
             )
 
 
@@ -250,14 +250,14 @@ def demonstrations_of(config: ImitationConfig, run: Any) -> Demonstrations:
     if config.demonstrations < 1:
         raise UsageError(f"demonstrations={config.demonstrations}: at least 1 is needed")
     if config.data is None:
-        if config.world == "none":
+        if config.env == "none":
             raise UsageError("without a world there is no expert to demonstrate; give --data")
         found = expert_demonstrations(config, run)
     else:
         found = open_demonstrations(config.data)
         if found.total_episodes > config.demonstrations:
             found = found.subset(range(config.demonstrations))
-    names: Sequence[str] = [name for name in config.state.split("+") if name]
+    names: Sequence[str] = [name for name in config.state_keys.split("+") if name]
     return found.with_state(names) if names else found
 
 
@@ -294,7 +294,7 @@ def train(config: ImitationConfig, run: Any, maker: type[ImitationTrainer] = Imi
             shown = {"loss": metrics["loss"]}
             run.log_timing(done, {"seconds": time.perf_counter() - began})
             if looks:
-                final, happened = trainer.evaluate(done, config.films if last else 0)
+                final, happened = trainer.evaluate(done, config.videos if last else 0)
                 metrics |= final
                 if "evaluation/success" in final:
                     shown["success"] = final["evaluation/success"]

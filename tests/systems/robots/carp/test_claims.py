@@ -21,7 +21,7 @@ from pilotage.systems.robots.carp import measures
 from pilotage.systems.robots.carp.claims import CLAIMS
 
 TINY = (
-    "--demonstrations 4 --validation 0.25 --steps 2 --batch 4 --evaluation-episodes 1 --evaluation-steps 10 --films 0 "
+    "--demonstrations 4 --validation 0.25 --steps 2 --batch 4 --evaluation-episodes 1 --evaluation-steps 10 --videos 0 "
     "--tokeniser multiscale:codes=8,channels=1 --tokeniser-steps 2 --tokeniser-batch 4 "
     "--network next_scale:width=8,depth=1"
 )
@@ -65,7 +65,7 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert core.seconds < 3 * 55 * 60  # costs are of a machine a third as fast as the one of the budget
     for claim in CLAIMS:
         for arm in claim.arms:
-            plan.cell(claim, arm, 0)  # raises for a command that cannot work
+            plan.job(claim, arm, 0)  # raises for a command that cannot work
     assert sum(claim.primary for claim in CLAIMS) == 3
 
 
@@ -123,7 +123,7 @@ def test_decisions_are_timed_and_passes_counted(tmp_path: Path) -> None:
 
 def test_at_the_papers_size_it_has_less_than_a_million_parameters() -> None:
     network = "next_scale:width=64,depth=8"
-    options = ["--tokeniser", "multiscale:codes=512,channels=2", "--network", network, "--chunk", "16"]
+    options = ["--tokeniser", "multiscale:codes=512,channels=2", "--network", network, "--chunk-size", "16"]
     policy = measures.untrained_policy(configure(find_system("carp"), options), 19, 10, 0)  # robomimic's sizes
     assert 5e5 < sum(p.numel() for p in policy.head.parameters()) < 1e6
 
@@ -137,6 +137,6 @@ def test_a_tokeniser_is_looked_at_without_a_policy(tmp_path: Path) -> None:
         file = write_npz(expert_demonstrations(context.configuration(), run), tmp_path / "data.npz")
     context.command += f" --data {file}"
     numbers = measures.tokeniser("carp", 5, context)
-    assert context.trained[0].endswith("--steps 1 --world none --tokeniser-seed 5")
+    assert context.trained[0].endswith("--steps 1 --env none --tokeniser-seed 5")
     assert numbers["log mse"] == pytest.approx(math.log(numbers["mse"]))
     assert {f"mse/scales_{k}" for k in (1, 2, 3, 4)} <= set(numbers)

@@ -46,10 +46,10 @@ class PlanHead(Head):
         """Raise UsageError unless the configuration holds plans and learns from whole windows."""
         parts = make.parts
         held = load_piece("executor", parse_term(parts.executor).reference) is HeldPlan
-        if not held or parts.chunk != parts.observation_steps or parts.executed != 1:
+        if not held or parts.chunk_size != parts.n_obs_steps or parts.n_action_steps != 1:
             raise UsageError(
-                f"--head {parts.head} needs --executor held and learns from whole windows: --chunk {parts.chunk} must "
-                f"be --observation-steps {parts.observation_steps}, and --executed 1"
+                f"--head {parts.head} needs --executor held and learns from whole windows: "
+                f"--chunk-size {parts.chunk_size} must be --n-obs-steps {parts.n_obs_steps}, and --n-action-steps 1"
             )
 
     def plan(self, condition: Condition, generator: Generators) -> Tensor:
@@ -108,7 +108,7 @@ class LatentPlans(PlanHead):
     @classmethod
     def build(cls, make: PartMaker, *, latent: int = 32, **options: Any) -> LatentPlans:
         cls.check_parts(make)
-        horizon, (_, token), goal = make.parts.chunk, make.encoder.sizes(), make.encoder.goal_size
+        horizon, (_, token), goal = make.parts.chunk_size, make.encoder.sizes(), make.encoder.goal_size
         given = {
             "network": _bare(make, token + goal + latent, make.sizes.actions),
             "prior": _bare(make, token + goal, 2 * latent),
@@ -162,7 +162,7 @@ class RelayGoals(PlanHead):
         given = {
             "network": _bare(make, 2 * token, make.sizes.actions),
             "high": _bare(make, token + make.encoder.goal_size, token),
-            "horizon": make.parts.chunk,
+            "horizon": make.parts.chunk_size,
         }
         made: RelayGoals = fill(cls, options, given)
         return made

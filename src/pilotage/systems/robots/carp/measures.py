@@ -140,7 +140,7 @@ def untrained_policy(config: Any, state: int, actions: int, seed: int) -> Any:
 def tokeniser(arm: str, unit: int, context: Any) -> dict[str, float]:
     """Train a tokeniser with the unit as its seed on the chunks of the command's data, without a policy over it."""
     del arm
-    result = context.train(f"{context.command} --steps 1 --world none --tokeniser-seed {unit}", seed=0)
+    result = context.train(f"{context.command} --steps 1 --env none --tokeniser-seed {unit}", seed=0)
     return {name.removeprefix("tokeniser/"): value for name, value in result.metrics.items()} | {
         "log mse": math.log(result.metrics["tokeniser/mse"])
     }

@@ -83,7 +83,7 @@ def _estimated(
     sampler = start.sampler if isinstance(start, ShiftedStart) else "ddpm"
     now, then = consecutive_windows(config, policy, run, states)
     full = replace_start(policy, FreshStart())
-    guess = shifted(planned(full, now.observations, seed), config.executed)
+    guess = shifted(planned(full, now.observations, seed), config.n_action_steps)
     errors = shift_errors(guess, planned(full, then.observations, seed), path)
     level = errors.first_level()
     listed = [k for k in SHOWN if k < path.steps]
@@ -176,8 +176,8 @@ def timed(config: WarmStartConfig, policy: ActionPolicy, decisions: int) -> dict
     world = DisturbedWorld(replace(config, disturbance="", delay=0))
     seed = config.evaluation_seed
     while len(metered.seconds) < decisions:
-        missing = (WARM_UP + decisions) * config.executed
-        evaluate(world.make, metered, [seed], lanes=1, window=policy.executor.frames, max_steps=missing)
+        missing = (WARM_UP + decisions) * config.n_action_steps
+        evaluate(world.make, metered, [seed], num_envs=1, window=policy.executor.frames, max_steps=missing)
         seed += 1
     return metered.summary()
 
@@ -190,7 +190,7 @@ def latency(config: WarmStartConfig, run: Path, decisions: int = 50) -> Mapping[
         run: folder of a finished run.
         decisions: how many are timed, after 20 to warm up.
     """
-    if config.world == "none" or not (run / "policy").is_dir():
+    if config.env == "none" or not (run / "policy").is_dir():
         raise UsageError(f"{run} holds no finished run in an environment")
     rows = []
     for name in ("as it acts", "in full, 1 action", "in full, 8 actions"):
@@ -199,9 +199,9 @@ def latency(config: WarmStartConfig, run: Path, decisions: int = 50) -> Mapping[
         if name != "as it acts":
             executed = 1 if name.endswith("1 action") else min(8, policy.executor.horizon - policy.executor.frames + 1)
             policy.executor.executed = executed
-            policy.initialiser, settings = FreshStart(), replace(config, executed=executed)
+            policy.initialiser, settings = FreshStart(), replace(config, n_action_steps=executed)
         summary = timed(settings, policy, decisions)
-        rows.append({"how": name, **summary, "ms_per_action": summary["p50_ms"] / settings.executed})
+        rows.append({"how": name, **summary, "ms_per_action": summary["p50_ms"] / settings.n_action_steps})
     return {"batch": 1, "threads": torch.get_num_threads(), "latency": rows}
 
 

@@ -244,7 +244,7 @@ def estimate_advantages(network: TraderNetwork, batch: Batch) -> tuple[Tensor, T
     ended = batch.last | ~batch.mask
     reward, known = batch.reward, torch.where(batch.mask, value, 0.0)
     advantage = gae(
-        reward, known, following, batch.terminated | ~batch.mask, ended, discount=DISCOUNT, trace=GAE_LAMBDA
+        reward, known, following, batch.terminated | ~batch.mask, ended, discount=DISCOUNT, gae_lambda=GAE_LAMBDA
     )
     # What all learned traders of a session gain or lose does not depend on the choice of one.
     apart = torch.zeros_like(advantage)
