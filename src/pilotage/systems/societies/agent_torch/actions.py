@@ -120,9 +120,9 @@ def counterfactual(
     Args:
         config: configuration of the run.
         run: directory of the run.
-        change: frozen: behaviour at its mean over the weeks; no_isolation: no agent isolates; earlier: isolation starts `by`
-            weeks earlier; transmission: R times `by`; pathogen: fatality times `by` and a constant R at its mean,
-            behaviour unchanged.
+        change: frozen: behaviour at its mean over the weeks; no_isolation: no agent isolates; earlier: isolation
+            starts `by` weeks earlier; transmission: R times `by`; pathogen: fatality times `by` and a constant R at its
+            mean, behaviour unchanged.
         by: size of the change.
         seeds: number of pairs; five or more for a verdict.
     """
