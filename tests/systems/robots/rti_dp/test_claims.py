@@ -11,11 +11,10 @@ import pytest
 
 pytest.importorskip("gymnasium", reason="control environments need pilotage[robots]")
 
-from pilotage.experiments.cells import parse_command
-
 from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
 from pilotage.core.system import Result
 from pilotage.experiments import Wiring
+from pilotage.experiments.jobs import parse_command
 from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import Run
 from pilotage.systems.robots.rti_dp import measures
@@ -75,7 +74,7 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
 def test_a_run_and_its_milliseconds(context: Context) -> None:
     assert "evaluation/plan_change" in measures.acted("rti", 0, context)
     time = measures.latency("rti", 0, context)
-    assert time["log ms"] == pytest.approx(math.log(time["p50_ms"]))
+    assert time["log_ms"] == pytest.approx(math.log(time["p50_ms"]))
 
 
 def test_the_estimate_of_a_run(context: Context) -> None:

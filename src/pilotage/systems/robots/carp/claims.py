@@ -6,7 +6,8 @@ more than one of the residual network, so that both take about the same processo
 
 Seen before, on a seed that does not count: coverage .62 with batch 128, 5.6 minutes; half the batch is half of that.
 The core was read once with the rates 1e-3 and 3e-4 alone: CARP .40, one scale .65, diffusion .81, all at the larger
-rate. With four times the training CARP was then much better at 3e-3, so that this rate was added for all arms."""
+rate. With four times the training CARP was then much better at 3e-3, so that this rate was added for all arms.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +66,7 @@ def _tokenised(name: str, statement: str, simpler: str, note: str = "") -> Claim
         source="ablation table",
         arms={"simpler": Arm(f"{short} {simpler}"), "carp": Arm(f"{short} multiscale:scales=1|2|3|4,channels=8")},
         compare=("carp", "simpler"),
-        metric="log mse",
+        metric="log_mse",
         criterion=Criterion("better", 0.0),
         higher_is_better=False,
         unit="seed of the tokeniser",
@@ -83,7 +84,7 @@ def _timed(name: str, statement: str, against: Arm, criterion: Criterion, **opti
         source="abstract; main tables",
         arms={"diffusion": against, "carp": Arm(f"carp {PUSH}")},
         compare=("carp", "diffusion"),
-        metric="log milliseconds",
+        metric="log_milliseconds",
         criterion=criterion,
         higher_is_better=False,
         unit="initial weights",
@@ -145,7 +146,7 @@ CLAIMS = [
         "figure of trajectories",
         {"diffusion": DIFFUSION, "carp": CARP},
         ("carp", "diffusion"),
-        metric="log jerk",
+        metric="log_jerk",
         criterion=Criterion("better", 0.0),
         higher_is_better=False,
         gates={"carp": READY},

@@ -20,8 +20,7 @@ from pilotage.data.windows import WindowBatch, Windows
 from pilotage.runs import Run
 from pilotage.systems.robots.carp.config import TokensConfig
 from pilotage.systems.robots.carp.head import NextScaleTokens
-from pilotage.systems.robots.carp.tokeniser_checks import LEAST_USE, MOST_ERROR
-from pilotage.systems.robots.carp.tokeniser_training import TokeniserTrainer, fit_tokeniser
+from pilotage.systems.robots.carp.tokeniser_training import LEAST_USE, MOST_ERROR, TokeniserTrainer, fit_tokeniser
 from pilotage.training.imitation.cost import estimate_cost as imitation_cost
 from pilotage.training.imitation.trainer import ImitationTrainer
 from pilotage.training.imitation.trainer import train as train_imitation
@@ -96,7 +95,8 @@ def train(config: TokensConfig, run: Any) -> Result:
 def estimate_cost(config: TokensConfig) -> Mapping[str, float]:
     """Return steps, windows and processor seconds of both stages, from a few timed steps of each.
 
-    "tokeniser_seconds" are part of "seconds", but paid only where no such tokeniser is there yet."""
+    "tokeniser_seconds" are part of "seconds", but paid only where no such tokeniser is there yet.
+    """
     untrained = replace(config, tokeniser_steps=0)
     stage_two = imitation_cost(untrained, TokensTrainer)
     with (

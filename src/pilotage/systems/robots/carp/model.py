@@ -1,6 +1,7 @@
-"""A transformer that predicts the tokens of a chunk group by group, each group at once: CARP's second stage.
+"""Transformer that predicts the tokens of a chunk group by group, each group at once: CARP's second stage.
 
-Gong et al. 2024 (arXiv 2412.06782), section 3.3, after VAR (Tian et al. 2024)."""
+Gong et al. 2024 (arXiv 2412.06782), section 3.3, after VAR (Tian et al. 2024).
+"""
 
 from __future__ import annotations
 
@@ -17,13 +18,13 @@ from pilotage.core.errors import UsageError
 from pilotage.objectives.draws import Generators, uniform
 
 Cache = list[tuple[Tensor, Tensor]]
-"""Keys and values [B, heads, n, d] of every block, of the tokens so far."""
+"""Keys and values [batch, head, token, number] of every block, of the tokens so far."""
 HIGHEST_SCALE = math.log(100)
-"""Of the logarithm of what attention's cosines are multiplied by."""
+"""Largest logarithm of the factor of attention's cosines."""
 
 
 class ModulatedBlock(nn.Module):
-    """Attention and a GELU MLP, both scaled, shifted and gated by the condition; cosines with a learned scale."""
+    """Block of attention and a GELU MLP, both scaled, shifted and gated by the condition."""
 
     def __init__(self, width: int, heads: int, drop_path: float) -> None:
         super().__init__()
@@ -32,7 +33,7 @@ class ModulatedBlock(nn.Module):
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.query_key_value, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(4)))
-        self.enter, self.leave = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.input_proj, self.output_proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(
         self,
@@ -42,7 +43,15 @@ class ModulatedBlock(nn.Module):
         past: tuple[Tensor, Tensor] | None,
         generator: Generators | None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """x [B, n, C], condition [B, C], mask [n, n] bool -> the same shape, and keys and values with the past's."""
+        """Return the block's output, and keys and values together with the past's.
+
+        Args:
+            x: [batch, token, width].
+            condition: [batch, width].
+            mask: which token sees which, [token, token] bool; None: all.
+            past: keys and values of earlier tokens.
+            generator: of dropped branches, needed in training.
+        """
         gate_a, gate_m, scale_a, scale_m, shift_a, shift_m = self.of_condition(functional.silu(condition))[
             :, None
         ].chunk(6, -1)
@@ -59,20 +68,20 @@ class ModulatedBlock(nn.Module):
 
     @torch.no_grad()
     def soften(self, depth: int) -> None:
-        """Small effects at first: of the condition, and of each of `depth` blocks; gates begin at 1."""
+        """Make the effects of the condition and of each of `depth` blocks small; gates begin at 1."""
         width = self.merge.in_features
         self.of_condition.weight[: 2 * width] *= 1e-5
         self.of_condition.weight[2 * width :] *= 0.5
         self.of_condition.bias[: 2 * width] = 1.0
         self.merge.weight /= (2 * depth) ** 0.5
-        self.leave.weight /= (2 * depth) ** 0.5
+        self.output_proj.weight /= (2 * depth) ** 0.5
 
     def _mlp(self, x: Tensor) -> Tensor:
-        leaving: Tensor = self.leave(functional.gelu(self.enter(x), approximate="tanh"))
-        return leaving
+        changed: Tensor = self.output_proj(functional.gelu(self.input_proj(x), approximate="tanh"))
+        return changed
 
     def _kept(self, branch: Tensor, generator: Generators | None) -> Tensor:
-        """The branch, left out in training for a row with probability `drop_path`, and raised for the others."""
+        """Return the branch, dropped in training for a row with probability `drop_path`, else scaled up."""
         if not (self.training and self.drop_path):
             return branch
         if generator is None:
@@ -82,15 +91,23 @@ class ModulatedBlock(nn.Module):
 
 
 class NextScaleTransformer(nn.Module):
-    """Logits of the tokens of a `MultiscaleTokeniser`, given what came before and a condition.
+    """Transformer that gives logits of the tokens of a `MultiscaleTokeniser`, given earlier tokens and a condition.
 
-    With order "scale" all tokens of a scale are one group: Σ of K passes. With "token" each token is a group of its
-    own, in the same sequence: as many passes as tokens. A token attends to its own group and the earlier ones.
+    With order "scale" all tokens of a scale are one group: as many passes as scales. With "token" each token is a group
+    of its own, in the same sequence: as many passes as tokens. A token attends to its own group and the earlier ones.
 
     Args:
-        scales: tokens of a signal at each scale. signals: G. codes: V. latent: z, numbers of a token's input.
-        vector_dim: d of the condition. width: C, a multiple of heads. heads: None: as many as blocks (the paper).
-        drop_path: rate d; block i of a network of `depth` drops branches with up to d·depth/24 (the paper: .1)."""
+        scales: tokens of a signal at each scale.
+        signals: number of signals.
+        codes: codes of a signal.
+        latent: numbers of a token's input.
+        vector_dim: numbers of the condition.
+        width: a multiple of heads.
+        depth: number of blocks.
+        heads: None: as many as blocks (the paper).
+        order: "scale" or "token".
+        drop_path: rate d; block i of a network of `depth` drops branches with up to d·depth/24 (the paper: .1).
+    """
 
     def __init__(
         self,
@@ -131,7 +148,7 @@ class NextScaleTransformer(nn.Module):
         self.blocks = nn.ModuleList(ModulatedBlock(width, self.heads, rate) for rate in rates)
         self.modulate = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
-        self.leave = nn.Linear(width, codes)
+        self.output_proj = nn.Linear(width, codes)
         self.scale_of: Tensor
         self.may_see: Tensor
         self.register_buffer(
@@ -150,11 +167,16 @@ class NextScaleTransformer(nn.Module):
         cache: Cache | None = None,
         generator: Generators | None = None,
     ) -> Tensor:
-        """inputs [B, n, z], vector [B, d] -> logits [B, n, V] of the tokens from `first` on.
+        """Return logits [batch, token, code] of the tokens from `first` on.
 
-        The inputs of the first group are not looked at. cache: takes in the keys and values of this pass; then the n
-        tokens are one whole group, and those before it were seen in earlier passes with the same cache. generator:
-        needed in training mode where branches are dropped."""
+        Args:
+            inputs: [batch, token, z]; those of the first group are not used.
+            vector: condition, [batch, number].
+            first: index of the first token.
+            cache: receives the keys and values of this pass; then the tokens are one whole group, and those before it
+                were seen in earlier passes with the same cache.
+            generator: of dropped branches, needed in training.
+        """
         condition = self.of_condition(vector)
         count, starts = inputs.shape[1], max(0, self.groups[0] - first)
         x = self.of_code(inputs[:, starts:])
@@ -170,11 +192,11 @@ class NextScaleTransformer(nn.Module):
         if cache is not None:
             cache[:] = kept
         scale, shift = self.modulate(condition)[:, None].chunk(2, -1)
-        logits: Tensor = self.leave(self.norm(x) * (1 + scale) + shift)
+        logits: Tensor = self.output_proj(self.norm(x) * (1 + scale) + shift)
         return logits
 
     def _initialise(self) -> None:
-        """As VAR: weights N(0, 1/(3C)), the condition's effect halved, logits small; but gates begin at 1, not at 0."""
+        """Initialise as VAR, but with gates at 1, not at 0: weights N(0, 1/(3·width)), logits small."""
         std = (1 / (3 * self.width)) ** 0.5
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -186,4 +208,4 @@ class NextScaleTransformer(nn.Module):
             for block in self.blocks:
                 assert isinstance(block, ModulatedBlock)
                 block.soften(self.depth)
-            self.leave.weight *= 0.02
+            self.output_proj.weight *= 0.02

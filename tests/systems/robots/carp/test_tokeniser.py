@@ -8,9 +8,20 @@ import torch
 from torch.nn import functional
 
 from pilotage.core.errors import UsageError
-from pilotage.systems.robots.carp.multiscale_tokeniser import MultiscaleTokeniser, nearest_codes
-from pilotage.systems.robots.carp.scale_resizing import area_matrix, cosine_basis, cubic_matrix, resized
-from pilotage.systems.robots.carp.tokeniser_checks import code_use, high_frequency_share, scale_errors, tokeniser_report
+from pilotage.systems.robots.carp.tokeniser import (
+    MultiscaleTokeniser,
+    area_matrix,
+    cubic_matrix,
+    nearest_codes,
+    resized,
+)
+from pilotage.systems.robots.carp.tokeniser_training import (
+    code_use,
+    cosine_basis,
+    high_frequency_share,
+    scale_errors,
+    tokeniser_report,
+)
 
 
 def smooth_chunks(count: int, dimensions: int = 2, seed: int = 0) -> torch.Tensor:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilotage.core.errors import UsageError
-from pilotage.systems.robots.stl_diffusion.diversity import (
+from pilotage.systems.robots.stl_diffusion.metrics import (
     compliance,
     covered_area,
     entropy,

@@ -1,4 +1,4 @@
-"""Lanes in closed loop, as a Gymnasium environment: twenty seconds among cars that follow one another by IDM."""
+"""The highway in closed loop, as a Gymnasium environment: twenty seconds among cars that follow one another by IDM."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ except ModuleNotFoundError as missing:
     raise UsageError("environments need gymnasium: pip install 'pilotage[robots]'") from missing
 
 OBSERVATION = {"ego": (6,), "neighbours": (NEIGHBOURS, 7), "lanes": (3, WAY_POINTS, 3)}
-"""What an observation holds, one after another, flattened; see `lanes.in_ego_frame`."""
-_SEEN_APART = 3.0
-"""m between the way-points that the driver sees."""
+"""What an observation holds, one after another, flattened; see `highway.in_ego_frame`."""
+_SPACING = 3.0
+"""Distance in m between the way-points that the driver sees."""
 _RANK = torch.tensor([0, 1, -1])
-"""How far to the left the lanes of the scene numbering lie, in lanes."""
+"""Offsets to the left of the lanes in the scene's numbering, in lanes."""
 
 
 def unpack(observation: Tensor) -> dict[str, Tensor]:
-    """An observation [..., 197] by name, each [..., *shape of OBSERVATION]."""
+    """Return an observation [..., 197] by name, each with the shape of `OBSERVATION`."""
     sizes = [int(np.prod(shape)) for shape in OBSERVATION.values()]
     parts = observation.split(sizes, -1)
     return {
@@ -50,15 +50,16 @@ def unpack(observation: Tensor) -> dict[str, Tensor]:
     }
 
 
-class LanesDrive(gym.Env[np.ndarray, np.ndarray]):
-    """One car on a winding road with the one to three lanes of a scene.
+class HighwayDrive(gym.Env[np.ndarray, np.ndarray]):
+    """Environment of one car on a winding road with the one to three lanes of a scene.
 
     action [2] in ±1: turn rate and acceleration in units of their limits, held for half a second.
     observation [197]: `OBSERVATION`, of what is around the car now; `unpack` takes it apart, and `scenes()` is the same
     for a planner.
     reward: progress along the road in units of 6 m (a step at 12 m/s), −1 while outside of every lane, −10 for a
     collision, which ends the episode.
-    info: progress in m since the start, clearance in m, collision, out_of_lane."""
+    info: progress in m since the start, clearance in m, collision, out_of_lane.
+    """
 
     metadata = {"render_modes": []}  # noqa: RUF012
 
@@ -71,6 +72,7 @@ class LanesDrive(gym.Env[np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Draw a new road with its traffic from the seed."""
         super().reset(seed=seed, options=options)
         generator = torch.Generator().manual_seed(int(self.np_random.integers(2**31)))
         self._scene = draw_scenes(1, generator, bends=self.bends)
@@ -81,6 +83,7 @@ class LanesDrive(gym.Env[np.ndarray, np.ndarray]):
         return self._observed(), self._information()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Advance car and traffic by half a second."""
         limits = torch.tensor([TURN_LIMIT, ACCELERATION_LIMIT])
         control = torch.as_tensor(np.clip(action, -1.0, 1.0), dtype=torch.float32) * limits
         before = float(self._station[0, 0])
@@ -94,10 +97,13 @@ class LanesDrive(gym.Env[np.ndarray, np.ndarray]):
         return self._observed(), reward, info["collision"], self._time >= self.steps, info
 
     def scenes(self) -> Scenes:
-        """What is around the car now, as a batch of one; the current lane is the one whose centre is nearest. Its road
-        is sampled every 3 m and goes straight on after 87 m."""
+        """Return what is around the car now, as a batch of one.
+
+        The current lane is the one whose centre is nearest. Its road is sampled every 3 m and goes straight on after
+        87 m.
+        """
         mine = int(self._offset[0].abs().masked_fill(~self._scene.lane_valid[0], torch.inf).argmin())
-        way = self._station[:, mine, None] + _SEEN_APART * torch.arange(2 * WAY_POINTS)
+        way = self._station[:, mine, None] + _SPACING * torch.arange(2 * WAY_POINTS)
         road = poses_along(self._chains[:, mine], way)
         apart = _RANK - _RANK[mine]
         relative = torch.stack([(apart == rank) & self._scene.lane_valid[0] for rank in (0, 1, -1)])

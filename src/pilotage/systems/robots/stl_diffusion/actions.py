@@ -1,9 +1,8 @@
-"""What a run's plans look like: all of them over the map of a test scene, as films and as paths."""
+"""The action `play`, and videos of a run's plans: all of them over the map of a test scene."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,47 +16,47 @@ from pilotage.systems.robots.stl_diffusion.config import DrivingConfig
 from pilotage.systems.robots.stl_diffusion.data import Drives, make_drives, test_seed
 from pilotage.systems.robots.stl_diffusion.env.geometry import beside
 from pilotage.systems.robots.stl_diffusion.env.highway import CAR, LANE_WIDTH
-from pilotage.systems.robots.stl_diffusion.planners import Request, plans_by
-from pilotage.systems.robots.stl_diffusion.rules import RuleSets
-from pilotage.systems.robots.stl_diffusion.signals import MODES
-from pilotage.systems.robots.stl_diffusion.train import DrivingTrainer, load_planner
+from pilotage.systems.robots.stl_diffusion.model import load_planner
+from pilotage.systems.robots.stl_diffusion.planners import PlanRequest, plans_by
+from pilotage.systems.robots.stl_diffusion.rules import MODES, RuleSets
+from pilotage.training.imitation.play import Played
 
-FILMS = 2
+VIDEOS = 2
 """Test scenes whose plans a run films."""
 EVERY = 2
 """Steps of a plan between two frames."""
 _GREY = "#9a948a"
 
 
-@dataclass(frozen=True)
-class Played:
-    """What there is to see; one film per scene, and the plans of the first scene as paths."""
-
-    evaluation: Evaluation
-    plan: GroundPlan | None
-    paths: Sequence[np.ndarray]
-
-
 def play(config: DrivingConfig, run: Path, episodes: int = 2, first_seed: int | None = None) -> Played:
-    """All plans of the run's own row for `episodes` test scenes from number `first_seed` on (0 by default).
+    """Film the plans of the run's own planner on test scenes.
 
-    The film of a scene shows its plans, those that break their rule in grey, and where the neighbours go. Paths are
-    those of the first scene; the plans that break their rule count as failures. Raises UsageError for a run that is not
-    finished, scenes that there are not, and the row trajopt."""
+    The video of a scene shows its plans, those that break their rule in grey, and where the neighbours go. Paths are
+    those of the first scene; the plans that break their rule count as failures.
+
+    Args:
+        config: the configuration of the run.
+        run: folder of a finished run.
+        episodes: how many test scenes.
+        first_seed: number of the first one; None: 0.
+
+    Raises:
+        UsageError: for a run that is not finished, scenes that there are not, and the planner trajopt.
+    """
     first = first_seed or 0
     if episodes < 1 or not 0 <= first < config.test_scenes:
         raise UsageError(
             f"expected at least one scene and a first one from 0 to {config.test_scenes - 1}, got {episodes}, {first}"
         )
-    if config.row == "trajopt":
-        raise UsageError("plans of the row trajopt are kept as an artifact, not made by a run; play another row")
+    if config.planner == "trajopt":
+        raise UsageError("plans of trajopt are kept as an artifact, not made by a run; play another planner")
     planner = load_planner(config, run)
     drives = make_drives(config.test_scenes, 1, test_seed(config))
     count = min(episodes, config.test_scenes - first)
     sets = drives.sets()
     sets = sets[(sets.scene >= first) & (sets.scene < first + count)]
     generator = torch.Generator().manual_seed(first)
-    plans = plans_by(config.row, Request(planner, sets, config.samples, generator, config.guidance_rate))
+    plans = plans_by(config.planner, PlanRequest(planner, sets, config.samples, generator, config.guidance_lr))
     with torch.no_grad():
         states = sets.states(plans)
         kept = sets.robustness_of(states) > 0
@@ -67,18 +66,23 @@ def play(config: DrivingConfig, run: Path, episodes: int = 2, first_seed: int | 
         for k in range(plans.shape[1]):
             paths.append(states[n, k, :, :2].numpy())
             listed.append(_episode(len(listed), first, MODES[int(sets.mode[n])], bool(kept[n, k]), states.shape[2] - 1))
-    # A film is of a scene, and stands at the row of one of its plans; the record there is the scene's own.
-    films = {first_row: film(drives, sets, states, kept, first + first_row) for first_row in range(count)}
-    return Played(Evaluation(listed, {"row": config.row}, [], {}, films), ground_plan(drives, first), paths)
+    # A video is of a scene, and stands at the number of one of its plans; the record there is the scene's own.
+    videos = {number: video(drives, sets, states, kept, first + number) for number in range(count)}
+    return Played(Evaluation(listed, {"planner": config.planner}, [], {}, videos), ground_plan(drives, first), paths)
 
 
-def save_films(trainer: DrivingTrainer, folder: Path) -> None:
-    """The first test scenes with the plans of the run's own row: films for the report, and plans.npz with the places
-    [N, K, T+1, 2], whether each keeps its rule [N, K], mode and scene [N]."""
-    config = trainer.config
+def save_videos(config: DrivingConfig, plans: Tensor, folder: Path) -> None:
+    """Write the plans of the run's own planner, and videos of them on the first test scenes for the report.
+
+    plans.npz has the places [set, plan, step + 1, 2], whether each plan keeps its rule [set, plan], mode and scene.
+
+    Args:
+        config: the configuration of the run.
+        plans: for all test sets, in units of the limits, [set, plan, step, 2].
+        folder: of the run.
+    """
     drives = make_drives(config.test_scenes, 1, test_seed(config))
     sets = drives.sets()
-    plans = trainer.test_plans(config.row)
     with torch.no_grad():
         states = sets.states(plans)
         kept = sets.robustness_of(states) > 0
@@ -86,14 +90,14 @@ def save_films(trainer: DrivingTrainer, folder: Path) -> None:
     places = states[..., :2].numpy().astype(np.float32)
     mode, scene = sets.mode.numpy(), sets.scene.numpy()
     np.savez_compressed(folder / "plans.npz", places=places, kept=kept.numpy(), mode=mode, scene=scene)
-    for number in range(min(FILMS, config.test_scenes)):
-        frames = np.stack(film(drives, sets, states, kept, number))
+    for number in range(min(VIDEOS, config.test_scenes)):
+        frames = np.stack(video(drives, sets, states, kept, number))
         every = bool(kept[sets.scene == number].any(1).all())
         np.savez_compressed(folder / "films" / f"episode-{number}.npz", frames=frames, seed=number, success=int(every))
 
 
 def ground_plan(drives: Drives, scene: int) -> GroundPlan:
-    """The lanes of a scene that there are, as their edges, and where the ego starts."""
+    """Return the lanes of a scene that there are, as their edges, and where the ego starts."""
     edges = _edges(drives, scene)
     every = np.concatenate(edges)
     low, high = every.min(0) - 6, every.max(0) + 6
@@ -102,8 +106,16 @@ def ground_plan(drives: Drives, scene: int) -> GroundPlan:
     return GroundPlan(extent, starts=[(start[0], start[1])], lines=edges)
 
 
-def film(drives: Drives, sets: RuleSets, states: Tensor, kept: Tensor, scene: int) -> list[np.ndarray]:
-    """Frames [height, width, 3] uint8 of one scene: all plans, and who is where at every second step."""
+def video(drives: Drives, sets: RuleSets, states: Tensor, kept: Tensor, scene: int) -> list[np.ndarray]:
+    """Return frames [height, width, 3] uint8 of one scene: all plans, and all cars at every second step.
+
+    Args:
+        drives: the test scenes.
+        sets: their rule sets.
+        states: states of the plans, [set, plan, step + 1, 4].
+        kept: whether each plan keeps its rule, [set, plan].
+        scene: number of the scene.
+    """
     rows = (sets.scene == scene).nonzero()[:, 0].tolist()
     there = drives.scenes.neighbours[scene, :, 0] > 0
     places = states[rows][..., :2].flatten(0, 2).numpy()
@@ -128,7 +140,7 @@ def film(drives: Drives, sets: RuleSets, states: Tensor, kept: Tensor, scene: in
 
 
 def _edges(drives: Drives, scene: int) -> list[np.ndarray]:
-    """The edges of the lanes that there are, each [P, 2]."""
+    """Return the edges of the lanes that there are, each [way-point, 2]."""
     valid = drives.scenes.lane_valid[scene].tolist()
     ranks = [rank for rank, there in zip((0, 1, -1), valid, strict=True) if there]
     laterals = sorted({LANE_WIDTH * (rank + side) for rank in ranks for side in (-0.5, 0.5)})

@@ -10,8 +10,7 @@ from pilotage.core.errors import UsageError
 from pilotage.objectives.noise_paths import VariancePreserving
 from pilotage.policies.control.sampling.discrete_samplers import ddpm
 from pilotage.policies.control.sampling.reverse import best_candidate, bounded, reverse_iterates, rule_guidance
-from pilotage.systems.robots.stl_diffusion.plan_network import PlanAutoEncoder, PlanDenoiser
-from pilotage.systems.robots.stl_diffusion.refine_net import RefineNet, into_the_room
+from pilotage.systems.robots.stl_diffusion.networks import PlanAutoEncoder, PlanDenoiser, RefineNet, moved_within_limits
 
 PATH = VariancePreserving(8, beta_scale=0.2)
 
@@ -37,9 +36,9 @@ def test_plans_that_keep_their_rule_pass_bit_for_bit_and_others_change() -> None
 
 def test_changes_fill_the_room_to_the_limits_and_no_more() -> None:
     plan = torch.tensor([-1.0, -0.5, 0.0, 0.9])[:, None, None]
-    torch.testing.assert_close(into_the_room(plan, torch.ones_like(plan)), torch.ones_like(plan))
-    torch.testing.assert_close(into_the_room(plan, -torch.ones_like(plan)), -torch.ones_like(plan))
-    torch.testing.assert_close(into_the_room(plan, torch.zeros_like(plan)), plan)
+    torch.testing.assert_close(moved_within_limits(plan, torch.ones_like(plan)), torch.ones_like(plan))
+    torch.testing.assert_close(moved_within_limits(plan, -torch.ones_like(plan)), -torch.ones_like(plan))
+    torch.testing.assert_close(moved_within_limits(plan, torch.zeros_like(plan)), plan)
 
 
 def test_a_shard_shares_what_its_siblings_look_like_and_others_do_not() -> None:
