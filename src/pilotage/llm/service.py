@@ -238,7 +238,7 @@ class Service:
     async def _try(self, key: str, request: ChatRequest) -> ChatAnswer:
         """Send one call, reserved before and settled after. Raises Refused."""
         async with self._semaphore:
-            # Where one call was told to wait, the others wait as well.
+            # Where the endpoint asked one call to wait, the others wait as well.
             while (pause := self._paused_until - self._now()) > 0:
                 await asyncio.sleep(pause)
             opening = getattr(self.provider, "open", None)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from cmaes import CMA
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
@@ -209,8 +210,6 @@ def cma_es(
     Raises:
         UsageError: the spread is not above 0, or there are too few evaluations for a generation.
     """
-    from cmaes import CMA
-
     size = population or 4 + int(3 * math.log(len(start)))
     if spread <= 0 or size < 2 or evaluations < size:
         raise UsageError(

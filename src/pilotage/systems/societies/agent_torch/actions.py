@@ -22,7 +22,7 @@ from pilotage.systems.societies.agent_torch.forecast import simulations
 from pilotage.systems.societies.agent_torch.model import LARGEST_R, Epidemic
 from pilotage.systems.societies.agent_torch.train import make_calibrator, open_epidemic, read_calibration
 
-Change = Literal["frozen", "nobody", "earlier", "transmission", "pathogen"]
+Change = Literal["frozen", "no_isolation", "earlier", "transmission", "pathogen"]
 
 
 def estimate_cost(config: EpidemicConfig) -> Mapping[str, Any]:
@@ -120,9 +120,9 @@ def counterfactual(
     Args:
         config: configuration of the run.
         run: directory of the run.
-        change: frozen: behaviour at its mean over the weeks; nobody: no agent isolates; earlier: isolation starts `by`
-            weeks earlier; transmission: R times `by`; pathogen: fatality times `by` and a constant R at its mean,
-            behaviour unchanged.
+        change: frozen: behaviour at its mean over the weeks; no_isolation: no agent isolates; earlier: isolation
+            starts `by` weeks earlier; transmission: R times `by`; pathogen: fatality times `by` and a constant R at its
+            mean, behaviour unchanged.
         by: size of the change.
         seeds: number of pairs; five or more for a verdict.
     """
@@ -149,7 +149,7 @@ def _changed(
     """Return values, behaviour and fatality of the changed side, and the change in words."""
     if change == "frozen":
         return parts, done.mean(0, keepdim=True).expand_as(done), None, "behaviour at its mean over the weeks"
-    if change == "nobody":
+    if change == "no_isolation":
         return parts, torch.zeros_like(done), None, "no agent isolates"
     if change == "earlier":
         weeks = round(by)
@@ -167,7 +167,7 @@ def _changed(
         fatality = (by * torch.tensor(Disease().fatality)).clamp(max=1.0)
         flat = rates.mean().expand_as(rates)
         return {**parts, "transmission": flat}, done, fatality, f"a constant R_w and fatality times {by:g}"
-    raise UsageError(f"no change {change!r}; choose frozen, nobody, earlier, transmission or pathogen")
+    raise UsageError(f"no change {change!r}; choose frozen, no_isolation, earlier, transmission or pathogen")
 
 
 def _loss(epidemic: Epidemic, values: Tensor, stated: Tensor, seed: int) -> float:

@@ -279,7 +279,7 @@ class _EachAgent(Archetypes):
         return f"{super()._prompt(place, week, history)} (Person {place + 1}.)"
 
 
-# ---- who answers -----------------------------------------------------------------------------------------------------
+# ---- the service ---------------------------------------------------------------------------------------------------
 
 
 def scripted_provider(seed: int) -> Provider:

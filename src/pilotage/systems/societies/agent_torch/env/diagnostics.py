@@ -31,8 +31,8 @@ def tests(world: World) -> Substep:
         ill = active[state["infected_at"].index_select(0, local) == noise.step - world.disease.exposed_days]
         tested = ill[noise.random_bits("comply", ill) < complies]
         if settings.screening:
-            everybody = world.owned()
-            tested = torch.cat([tested, everybody[noise.random_bits("screen", everybody) < screened]]).unique()
+            agents = world.owned()
+            tested = torch.cat([tested, agents[noise.random_bits("screen", agents) < screened]]).unique()
         place = (tested - world.begin).long()
         carries = (state["stage"][place] == EXPOSED) | (state["stage"][place] == INFECTED)
         # A result that is on its way is not replaced by another.

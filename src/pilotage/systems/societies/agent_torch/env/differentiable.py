@@ -8,10 +8,10 @@ gradients pass from day to day.
 Which gradient a draw has is the choice of an estimator (`objectives.discrete_gradients`):
 
 * left: through what happened, as it might not have happened. Only those who were ever infected carry gradients, which
-  makes it cheap; somebody whose infection is taken away may be infected later by somebody outside the household.
-* straight_through: through what might have happened to everybody. Households make it far too large: it lets a disease
-  that is not there go back and forth between their members.
-* smoothed: the mean of left and right perturbations. Too small, since nobody is at risk in most places.
+  makes it cheap; an agent whose infection is taken away may be infected later from outside the household.
+* straight_through: through what might have happened to every agent. Households make it far too large: an absent
+  disease passes back and forth between their members.
+* smoothed: the mean of left and right perturbations. Too small, since most agents are not at risk.
 * score: no path at all, only the log-probability of what was drawn.
 """
 
@@ -38,17 +38,21 @@ _SLOPES = {"left": discrete_gradients.left_bernoulli, "smoothed": discrete_gradi
 
 
 class Relaxation:
-    """Makes a state differentiable and gives the substeps that keep it so.
+    """Relaxation that makes a state differentiable, with the substeps that keep it so.
 
-    Relaxed columns are of the agents `present` [n] (ids): everybody, or with "left" those ever infected.
+    Relaxed columns hold the agents `present` [n] (ids): all agents, or with "left" those ever infected.
+
+    Args:
+        world: the whole population.
+        estimator: see the module.
+        cross_day: whether gradients pass from day to day; the authors' code has earlier days constant.
+        recompute: whether contacts and probabilities are made again in the backward pass instead of being kept.
+
+    Raises:
+        UsageError: the estimator is unknown, or the world is a shard.
     """
 
     def __init__(self, world: World, estimator: Estimator, *, cross_day: bool, recompute: bool) -> None:
-        """cross_day: False: what happened on earlier days is a constant, as in the authors' code; gradients then see a
-        day alone. recompute: contacts and probabilities are made again in the backward pass instead of being kept.
-
-        Raises UsageError for an unknown estimator or a shard: an agent's gradient needs all its contacts.
-        """
         if estimator not in get_args(Estimator):
             raise UsageError(f"the estimator is one of {', '.join(get_args(Estimator))}; got {estimator!r}")
         if estimator == "score" and world.disease.decision_days > 1:
@@ -138,7 +142,7 @@ class Relaxation:
         return state | {
             "present": torch.cat([state["present"], new]),
             "susceptible": pad(state["susceptible"], (0, len(new)), value=1.0),
-            # Today's column is written below; nobody new was exposed before.
+            # Today's column is written below; new agents were not exposed before.
             f"exposed@{day % self._span}": torch.zeros(0),
         }
 
@@ -154,7 +158,7 @@ class Relaxation:
     ) -> tuple[Tensor, Tensor]:
         """Return the probability of being exposed today if susceptible, and the same without the household.
 
-        free, meets [n]: 1 − isolate of the agent as somebody contagious and as somebody susceptible.
+        free, meets [n]: 1 − isolate of the agent when contagious and when susceptible.
         """
         world = self._world
         home = torch.zeros_like(contagious)
@@ -179,8 +183,9 @@ class Relaxation:
         return 1 - spared_at_home * (1 - meets * (1 - spared)), again
 
     def _free(self, alone: Tensor, state: State, action: Action, noise: Noise) -> tuple[Tensor, Tensor]:
-        """[n] 1 − isolate, with the gradient of the probability except for those in quarantine; [n] the same for
-        those who are susceptible, of whom the score function needs the probability and not the draw.
+        """Return 1 − isolate [n] of the contagious and of the susceptible, with the gradient of the probability.
+
+        Agents in quarantine have no gradient; for the susceptible the score function needs the probability.
         """
         present = state["present"]
         chance = action["isolation"].float().index_select(0, self._world.group.index_select(0, present).to(torch.int32))
@@ -209,7 +214,7 @@ class Relaxation:
     ) -> tuple[Tensor, Tensor]:
         """Return draws [n] with mean at_risk · chance and gradients, and (score function) their log-probability.
 
-        again: with "left", what the chance is once more for somebody whose earlier infection is taken away.
+        again: with "left", the chance of a later infection for an agent whose earlier infection is taken away.
         through: the mean of the draw, not the draw, is what `at_risk` passes on.
         """
         if self._estimator == "score":

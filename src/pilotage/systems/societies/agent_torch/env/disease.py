@@ -124,7 +124,7 @@ class Diagnostics:
     compliance: float = 0.95
     """Share of those falling ill who take a test."""
     screening: float = 0.0
-    """Share of everybody tested on any day, ill or not."""
+    """Share of all people tested on any day, ill or not."""
     delay: int = 3
     """Days from test to result."""
     quarantine_start: float = 0.7

@@ -223,7 +223,7 @@ class LabourOutcome:
     imbalance: Tensor
     """[months] (demand − supply) / the larger."""
     income: Tensor
-    """[months] dollars before tax, mean over everybody."""
+    """[months] dollars before tax, mean over all agents."""
     consumption: Tensor
-    """[months] dollars spent, mean over everybody."""
+    """[months] dollars spent, mean over all agents."""
     state: State | None = None
