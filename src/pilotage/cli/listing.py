@@ -54,16 +54,32 @@ def list_systems(words: Sequence[str], screen: Screen) -> int:
     return 0
 
 
-def count_verdicts(reproduction: Mapping[str, Any] | None) -> str:
-    """ "2 hold, 1 undecided": how many claims of a reproduction got which verdict."""
-    if reproduction is None or not reproduction["claims"]:
+def count_verdicts(reproduction: Mapping[str, Any] | None, of: int = 0) -> str:
+    """Return how many claims got which verdict: "primary: 2 hold; others: 1 undecided; 3 not measured".
+
+    Args:
+        reproduction: what was measured; None when nothing was.
+        of: number of claims that the system makes, of which some may stand in no reproduction yet.
+    """
+    entries = reproduction["claims"] if reproduction else []
+    measured = [entry for entry in entries if not entry["verdict"].startswith("not measured")]
+    if not measured:
         return "not measured"
-    counts = Counter(claim["verdict"] for claim in reproduction["claims"])
-    words = {"holds": "hold", "does not hold": "do not hold"}
-    order = ["holds", "does not hold", "undecided", "not measured"]
-    known = [verdict for verdict in order if counts[verdict]]
+    primary = _counts([entry["verdict"] for entry in measured if entry.get("primary")])
+    others = _counts([entry["verdict"] for entry in measured if not entry.get("primary")])
+    missing = max(of, len(entries)) - len(measured)
+    parts = [f"primary: {primary}" if primary else "", f"others: {others}" if primary and others else others]
+    return "; ".join(filter(None, [*parts, f"{missing} not measured" if missing else ""]))
+
+
+def _counts(verdicts: Sequence[str]) -> str:
+    """Return "2 hold, 1 undecided"."""
+    counts = Counter(verdicts)
+    plural = {"holds": "hold", "does not hold": "do not hold"}
     return ", ".join(
-        f"{counts[verdict]} {words.get(verdict, verdict) if counts[verdict] > 1 else verdict}" for verdict in known
+        f"{counts[verdict]} {plural.get(verdict, verdict) if counts[verdict] > 1 else verdict}"
+        for verdict in ("holds", "does not hold", "undecided")
+        if counts[verdict]
     )
 
 

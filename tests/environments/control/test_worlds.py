@@ -193,7 +193,7 @@ def test_episode_seeds_do_not_repeat():
 
 
 def test_names_that_do_not_exist_are_refused_with_the_nearest():
-    with pytest.raises(UsageError, match="did you mean block-push"):
+    with pytest.raises(UsageError, match="did you mean 'block-push'"):
         control_env("blockpush")
     with pytest.raises(UsageError, match="no scripted expert"):
         control_expert("push-t")

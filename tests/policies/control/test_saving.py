@@ -34,8 +34,8 @@ from pilotage.policies.control.sampling.restarts import RestartingStart
 from pilotage.policies.control.sampling.starts import FreshStart, ShiftedStart
 from pilotage.policies.control.saving import SLOTS, describe, rebuild, register
 from pilotage.systems.robots.carp.head import NextScaleTokens
-from pilotage.systems.robots.carp.multiscale_tokeniser import MultiscaleTokeniser
-from pilotage.systems.robots.carp.next_scale_transformer import NextScaleTransformer
+from pilotage.systems.robots.carp.model import NextScaleTransformer
+from pilotage.systems.robots.carp.tokeniser import MultiscaleTokeniser
 
 STATE = np.array([[0.3, -0.2], [1.0, 2.0]])
 

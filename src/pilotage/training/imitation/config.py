@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pilotage.training.options import OptimiserOptions
+
 
 @dataclass(frozen=True)
 class Imitation:
@@ -43,7 +45,7 @@ class Imitation:
 
 
 @dataclass(frozen=True)
-class ImitationConfig(Imitation):
+class ImitationConfig(Imitation, OptimiserOptions):
     """What a method learns from, and for how long."""
 
     env: str = "pillar"
@@ -71,19 +73,11 @@ class ImitationConfig(Imitation):
     batch: int = 256
     """Windows per step."""
     lr: float = 1e-3
-    """Learning rate of AdamW."""
     lr_schedule: str = "cosine"
-    """constant, linear or cosine decay to zero; stepped: times 0.99 after every 100 steps."""
     lr_warmup_steps: int = 100
-    """Steps over which the learning rate rises from zero."""
     beta1: float = 0.95
-    """AdamW β₁."""
-    beta2: float = 0.999
-    """AdamW β₂."""
     weight_decay: float = 1e-6
-    """AdamW decoupled weight decay."""
     grad_clip: float = 0.0
-    """Largest gradient norm; 0: unlimited."""
     ema_power: float = 0.75
     """Power of the running average of weights that is evaluated, 1 - (1 + k)^-power."""
     ema_decay: float = 0.0

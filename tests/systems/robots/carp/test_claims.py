@@ -65,7 +65,7 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert core.seconds < 3 * 55 * 60  # costs are of a machine a third as fast as the one of the budget
     for claim in CLAIMS:
         for arm in claim.arms:
-            plan.cell(claim, arm, 0)  # raises for a command that cannot work
+            plan.job(claim, arm, 0)  # raises for a command that cannot work
     assert sum(claim.primary for claim in CLAIMS) == 3
 
 

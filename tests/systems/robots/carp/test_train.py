@@ -147,7 +147,7 @@ def test_grippers_and_constant_numbers(tmp_path: Path) -> None:
     actions = np.stack([rng.uniform(-1, 1, 40), rng.choice([0.0, 0.04], 40), np.full(40, 0.25)], 1)
     folder = trained(small(env="none", data=data(actions, tmp_path), validation=0.0), tmp_path / "run")
     policy = load_policy(folder)
-    assert policy.head.tokeniser.two_valued.tolist() == [False, True, False]
+    assert policy.head.tokeniser.binary_dims.tolist() == [False, True, False]
     policy.reset([0])
     action = policy.act({"state": np.zeros((1, 4), np.float32)}, [0])
     assert min(abs(float(action[0, 1]) - end) for end in (0.0, 0.04)) < 1e-6

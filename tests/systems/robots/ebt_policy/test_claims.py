@@ -68,7 +68,7 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert sum(claim.primary for claim in CLAIMS) == 3
     for claim in CLAIMS:
         for arm in claim.arms:
-            plan.cell(claim, arm, 0)  # raises for a command that cannot work
+            plan.job(claim, arm, 0)  # raises for a command that cannot work
 
 
 def test_the_area_under_the_curve_halves_ties() -> None:

@@ -11,11 +11,10 @@ import pytest
 
 pytest.importorskip("gymnasium", reason="control environments need pilotage[robots]")
 
-from pilotage.experiments.cells import parse_command
-
 from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
 from pilotage.core.system import Result
 from pilotage.experiments import Wiring
+from pilotage.experiments.jobs import parse_command
 from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import Run
 from pilotage.systems.robots.rti_dp import measures

@@ -159,7 +159,7 @@ def test_a_base_of_ones_own_acts_also_a_flow(tmp_path: Path) -> None:
     assert all(e["calls"] == 3 + e["steps"] - 1 for e in episodes(folder))
     with pytest.raises(UsageError, match="variance-preserving"):
         estimate(replace(TINY, **flow), folder, states=5)
-    with pytest.raises(UsageError, match="trained for the world pillar"):
+    with pytest.raises(UsageError, match="trained in pillar"):
         acted(tmp_path / "elsewhere", **flow, env="ring")
     mean = trained(tmp_path / "mean", head="regression")
     with pytest.raises(UsageError, match="does not denoise"):

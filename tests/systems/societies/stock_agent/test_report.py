@@ -47,8 +47,8 @@ def test_transcripts_of_a_stand_in_say_that_they_are_scripted(tmp_path: Path) ->
     pytest.importorskip("pydantic", reason="traders played by a model need pilotage[llm]")
     folder = played(tmp_path / "run", traders="llm")
     said = {panel.key: panel for panel in panels(read_run(folder))}["said"]
-    assert {exchange.who.rpartition(", ")[2] for exchange in said.exchanges} == {"loan", "order", "forecast", "post"}
-    assert all("scripted stand-in" in exchange.answer for exchange in said.exchanges)
+    assert {one.who.rpartition(", ")[2] for one in said.transcripts} == {"loan", "order", "forecast", "post"}
+    assert all("scripted stand-in" in one.answer for one in said.transcripts)
     assert "scripted stand-in" in write_run_report(folder).read_text()
 
 

@@ -144,9 +144,7 @@ class BinsWithOffsets(Head):
     def _bins(self, condition: Condition) -> tuple[Tensor, Tensor]:
         """Logits [B, T, K] and offsets [B, T, K, A]."""
         if bool(self.centers.isnan().any()):
-            raise UsageError(
-                "the bins were not found yet; call find_bins(actions, generator) first"
-            )
+            raise UsageError("the bins were not found yet; call find_bins(actions, generator) first")
         parts = self._answer(condition).unflatten(-1, (self.bins, self.action_dim + 1))
         return parts[..., 0], parts[..., 1:]
 

@@ -1,7 +1,8 @@
 """BESO's claims (arXiv 2304.02532) at the scale of a laptop: block push with goals, 1,000 demonstrations.
 
 All arms have a residual network, 6 blocks of 256, that sees one state, and 5,000 steps of batch 256; the paper has a
-transformer over five states and more steps. Five training seeds, 100 goals each."""
+transformer over five states and more steps. Five training seeds, 100 goals each.
+"""
 
 from __future__ import annotations
 

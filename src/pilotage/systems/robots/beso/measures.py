@@ -59,7 +59,8 @@ def orders(arm: str, unit: int, context: Any) -> dict[str, float]:
     """Return the entropy in bits of the orders in which the blocks were brought home from one and the same start.
 
     25 tries from each of 8 starts without a goal, mean over starts; over different starts even one fixed way gives
-    several orders. The arm "oracle" draws as many times from the four orders, as the demonstrations were made."""
+    several orders. The arm "oracle" draws as many times from the four orders, as the demonstrations were made.
+    """
     from pilotage.environments.control import control_env
     from pilotage.rollouts.control import evaluate
     from pilotage.training.imitation.task import World
@@ -86,7 +87,8 @@ def orders(arm: str, unit: int, context: Any) -> dict[str, float]:
 def order_numbers(episodes: Any) -> dict[str, float]:
     """Return the entropy of the ways of each seed's successful episodes, mean over seeds, and the share of successes.
 
-    A seed without success counts as 0 bits."""
+    A seed without success counts as 0 bits.
+    """
     ways: dict[int, Counter[str]] = {episode.seed: Counter() for episode in episodes}
     for episode in episodes:
         if episode.success and episode.mode:

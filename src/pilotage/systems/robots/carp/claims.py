@@ -6,7 +6,8 @@ more than one of the residual network, so that both take about the same processo
 
 Seen before, on a seed that does not count: coverage .62 with batch 128, 5.6 minutes; half the batch is half of that.
 The core was read once with the rates 1e-3 and 3e-4 alone: CARP .40, one scale .65, diffusion .81, all at the larger
-rate. With four times the training CARP was then much better at 3e-3, so that this rate was added for all arms."""
+rate. With four times the training CARP was then much better at 3e-3, so that this rate was added for all arms.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A head that answers in tokens, coarse before fine: CARP (Gong et al. 2024, arXiv 2412.06782)."""
+"""Action head over tokens, coarse before fine: CARP (Gong et al. 2024, arXiv 2412.06782)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from pilotage.objectives.draws import Generators, categorical
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.heads.head import Head, PartMaker, TrainingData
 from pilotage.policies.control.sampling.sampling import Guide, Start
-from pilotage.systems.robots.carp.multiscale_tokeniser import MultiscaleTokeniser
-from pilotage.systems.robots.carp.next_scale_transformer import Cache, NextScaleTransformer
-from pilotage.systems.robots.carp.tokeniser_checks import LEAST_USE, MOST_ERROR
-from pilotage.systems.robots.carp.tokeniser_training import fit_tokeniser
+from pilotage.systems.robots.carp.model import Cache, NextScaleTransformer
+from pilotage.systems.robots.carp.tokeniser import MultiscaleTokeniser
+from pilotage.systems.robots.carp.tokeniser_training import LEAST_USE, MOST_ERROR, fit_tokeniser
 
 METRICS = {
     "tokeniser/mse": "Mean squared error of chunks that went through the tokeniser, normalised units, training data.",
@@ -31,25 +30,28 @@ METRICS = {
 
 
 class Drawn(NamedTuple):
-    """Tokens [B·candidates, N] and their total log-probability [B·candidates], at temperature 1, in nats."""
+    """Tokens [batch × candidate, token] and their log-probability [batch × candidate] at temperature 1, in nats."""
 
     tokens: Tensor
     log_probability: Tensor
 
 
 class NextScaleTokens(Head):
-    """The network predicts the tokens of a trained, frozen tokeniser; a decision takes a pass per group of tokens.
+    """Head that predicts the tokens of a trained, frozen tokeniser; a decision takes a pass per group of tokens.
 
     The tokens stand for the whole chunk, so the repeated actions of its padding are learned like real ones.
 
     Args:
         network: made for the tokeniser's scales, signals, codes and latent.
-        top_k: tokens are drawn among the k likeliest; 1: the likeliest (the paper's default, 5 for several modes).
+        tokeniser: trained; it is frozen.
+        top_k: tokens are drawn among so many likeliest ones; 1: the likeliest (the paper's default, 5 for several
+            modes).
         temperature: of the draws.
-        argmax_scales: so many of the finest scales take the likeliest token whatever top_k, which keeps modes without
+        argmax_scales: so many of the finest scales take the likeliest token in any case, which keeps modes without
             jitter.
         candidates: chunks drawn per decision, of which the likeliest is taken.
-        bound: actions are brought within ±bound; None: left as they are."""
+        bound: actions are brought within ±bound; None: left as they are.
+    """
 
     def __init__(
         self,
@@ -128,26 +130,26 @@ class NextScaleTokens(Head):
         return texts
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
-        """Mean cross-entropy of the chunk's tokens, in nats, the true coarser ones given."""
+        """Return the mean cross-entropy of the chunk's tokens in nats, the true coarser ones given, [batch]."""
         tokens, logits = self._taught(chunk, condition, mask, generator)
         spread = functional.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten(), reduction="none")
         return spread.view_as(tokens).mean(1)
 
     @torch.no_grad()
     def token_accuracy(self, chunk: Tensor, condition: Condition, mask: Tensor | None) -> list[float]:
-        """For each scale the share of tokens that are the likeliest, the true coarser ones given. In eval mode."""
+        """Return, for each scale, the share of tokens that are the likeliest, the true coarser ones given."""
         tokens, logits = self._taught(chunk, condition, mask, None)
         right = (logits.argmax(-1) == tokens).double().mean(0)
         return [float(part.mean()) for part in right.split(list(self.tokeniser.per_scale))]
 
     def teacher_inputs(self, chunk: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [B, N] of a chunk [B, T, A], and what the network is shown at each of them: [B, N, z]."""
+        """Return the tokens [batch, token] of a chunk, and the network's input at each of them, [batch, token, z]."""
         with torch.no_grad():
             found = self.tokeniser.quantise(self.tokeniser.encode(chunk))
             if self.network.order == "token":
                 before = self.tokeniser.vectors(found.tokens)[:, :-1]
                 return found.tokens, functional.pad(before, (0, 0, 1, 0))
-            shown = [self.tokeniser.shrunk(total, k + 1) for k, total in enumerate(found.sums[:-1])]
+            shown = [self.tokeniser.downsampled(total, k + 1) for k, total in enumerate(found.sums[:-1])]
             empty = chunk.new_zeros(len(chunk), self.network.groups[0], self.network.latent)
             return found.tokens, torch.cat([empty, *shown], 1)
 
@@ -162,6 +164,7 @@ class NextScaleTokens(Head):
     def sample(
         self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
     ) -> Tensor:
+        """Draw chunks [batch, step, number], of `candidates` the likeliest; starts and guides are refused."""
         self._only(start, guide)
         drawn = self.draw(condition, generator)
         best = drawn.log_probability.view(-1, self.candidates).argmax(1)
@@ -169,10 +172,10 @@ class NextScaleTokens(Head):
         chunk = self.tokeniser.chunk_of(tokens)
         if self.bound is not None:
             chunk = chunk.clamp(-self.bound, self.bound)
-        return torch.where(self.tokeniser.two_valued, torch.where(chunk >= 0, 1.0, -1.0), chunk)
+        return torch.where(self.tokeniser.binary_dims, torch.where(chunk >= 0, 1.0, -1.0), chunk)
 
     def draw(self, condition: Condition, generator: Generators) -> Drawn:
-        """`candidates` answers per row, before the best is chosen: a pass of the network for every group."""
+        """Draw `candidates` answers per row, before the best is chosen, with a pass of the network for every group."""
         vector = condition.repeated(self.candidates).vector
         network, cache = self.network, Cache()
         tokens = torch.empty(len(vector), 0, dtype=torch.int64, device=vector.device)
@@ -191,11 +194,11 @@ class NextScaleTokens(Head):
                 inputs = self.tokeniser.codebook[signal][chosen]
             else:
                 latent = latent + self.tokeniser.refined(chosen, number)
-                inputs = self.tokeniser.shrunk(latent, number + 1)
+                inputs = self.tokeniser.downsampled(latent, number + 1)
         return Drawn(tokens, total)
 
     def _choose(self, logits: Tensor, scale: int, generator: Generators) -> Tensor:
-        """logits [B·candidates, n, V] of tokens of one scale -> [B·candidates, n]."""
+        """Draw tokens [batch × candidate, token] of one scale by their logits [batch × candidate, token, code]."""
         if self.top_k == 1 or scale >= len(self.network.scales) - self.argmax_scales:
             return logits.argmax(-1)
         best = logits.topk(self.top_k, -1)

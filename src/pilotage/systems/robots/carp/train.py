@@ -21,7 +21,8 @@ TIMED_STEPS = 3
 def estimate_cost(config: TokensConfig) -> Mapping[str, float]:
     """Return steps, windows and processor seconds of both stages, from a few timed steps of each.
 
-    "tokeniser_seconds" are part of "seconds", but paid only where no such tokeniser is there yet."""
+    "tokeniser_seconds" are part of "seconds", but paid only where no such tokeniser is there yet.
+    """
     untrained = replace(config, tokeniser_steps=0)
     stage_two = imitation_cost(untrained)
     with (

@@ -48,7 +48,8 @@ def saved_policy(config: ImitationConfig, run: Path) -> ActionPolicy:
 def decide(policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int = 0) -> Tensor:
     """Return a chunk for each window of normalised observations, [window, step, number].
 
-    Every window has random numbers of its own."""
+    Every window has random numbers of its own.
+    """
     rows = len(next(iter(observations.values())))
     sources = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in range(rows)]
     with evaluating(policy.encoder, policy.head), torch.no_grad():
@@ -58,7 +59,8 @@ def decide(policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int =
 def energies(policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int = 0) -> Tensor:
     """Return the energy of the chunk that the policy answers to each window, [window].
 
-    Raises UsageError for a head without an energy."""
+    Raises UsageError for a head without an energy.
+    """
     head = policy.head
     if not isinstance(head, EnergyOptimisation):
         raise UsageError(

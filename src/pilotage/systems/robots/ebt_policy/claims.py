@@ -5,7 +5,8 @@ either side: on the ring, success does not separate the methods.
 
 Seen before on a tuning seed, Push-T at 1e-3: diffusion .64, regression .66, matching .34 (30 steps: .14), the paper's
 loss .27 (at 3e-4 .19; no unit scale .31; two, four or ten steps or the best of 16 starts: less than .04 of change).
-1e-2 was added for all arms after a first reading, in which nearly all had chosen 3e-3, the larger of two rates."""
+1e-2 was added for all arms after a first reading, in which nearly all had chosen 3e-3, the larger of two rates.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def _claim(
 ) -> Claim:
     """Return a claim about tuned trainings in `world`, which all such claims share.
 
-    The arms of `compare` are heads, or two ways to act with the same weights of `head`."""
+    The arms of `compare` are heads, or two ways to act with the same weights of `head`.
+    """
     settings: dict[str, object] = {"measure": measures.trained, "cost": COST[world], **options}
     return Claim(
         name=name,

@@ -3,7 +3,8 @@
 One base per environment and training seed, an artifact: a residual network that predicts clean chunks, 3×512 and 6,000
 steps on Push-T with human demonstrations, 3×256 and 3,000 steps on the ring maze from one fixed start and on pick and
 place with a gripper. Each arm has 60 starts and five seeds. «Within 3 points» cannot be shown with 60 starts, so the
-margin is 5. Levels and the baselines' samplers are chosen on tuning seeds."""
+margin is 5. Levels and the baselines' samplers are chosen on tuning seeds.
+"""
 
 from __future__ import annotations
 

@@ -46,7 +46,8 @@ def binary_dims_of(config: WarmStartConfig) -> tuple[int, ...]:
 def base_folder(config: WarmStartConfig, run: Any) -> Path:
     """Return the folder of the base's policy: the one that the user names, or an artifact.
 
-    Raises UsageError for a folder without a policy, and for a run in another environment."""
+    Raises UsageError for a folder without a policy, and for a run in another environment.
+    """
     if config.base is None:
         entries = binary_dims_of(config) if config.gripper == "scale" else config.scaled_dims
         training = replace(
@@ -59,7 +60,7 @@ def base_folder(config: WarmStartConfig, run: Any) -> Path:
     if (given / "run.json").is_file():
         world = Run.read_recipe(given).config.get("env")
         if world is not None and world != config.env:
-            raise UsageError(f"--base {given} was trained for the world {world}, and --env is {config.env}")
+            raise UsageError(f"--base {given} was trained in {world}, and --env is {config.env}")
     if not is_action_policy(folder):
         raise UsageError(f"--base {given}: expected a finished run of a policy, or the folder of a saved one")
     return folder
@@ -73,7 +74,8 @@ def base_hash(folder: Path) -> str:
 def acting_policy(config: WarmStartConfig, folder: Path, run: Any) -> ActionPolicy:
     """Return the base in `folder`, deciding as the configuration says.
 
-    Raises UsageError where that cannot work."""
+    Raises UsageError where that cannot work.
+    """
     base = ActionPolicy.from_pretrained(folder, device=check_device(config.device))
     if not isinstance(base.head, Denoiser):
         raise UsageError(f"a {type(base.head).__name__} head does not denoise; warm starts need a base that does")
@@ -101,7 +103,8 @@ def replace_start(policy: ActionPolicy, initialiser: Initialiser) -> ActionPolic
 def _discrete(config: WarmStartConfig, base: ActionPolicy) -> tuple[Sequence[int], float]:
     """Return the binary dimensions and the size of their values in normalised units.
 
-    Raises UsageError for what does not fit the base."""
+    Raises UsageError for what does not fit the base.
+    """
     entries = binary_dims_of(config)
     if not entries:
         return (), 1.0
@@ -162,7 +165,8 @@ def restart_limits(config: WarmStartConfig, policy: ActionPolicy, run: Any) -> t
     """Return the limits (jump, residual) of a restart at the configured quantile over the demonstrations.
 
     jump: change of the state from one decision to the next; residual: correction of a guess by denoising; both root
-    mean square in normalised units."""
+    mean square in normalised units.
+    """
     if not 0 < config.restart_quantile < 1:
         raise UsageError(f"--restart-quantile {config.restart_quantile}: expected a share above 0 and below 1")
     now, then = consecutive_windows(config, policy, run, CALIBRATION_WINDOWS, held_back=False)

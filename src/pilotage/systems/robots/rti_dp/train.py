@@ -26,7 +26,8 @@ from pilotage.training.imitation.metrics import METRICS
 def train(config: WarmStartConfig, run: Any) -> Result:
     """Take or train the base, give it its initialiser, and evaluate it.
 
-    A killed run begins again with the base it has."""
+    A killed run begins again with the base it has.
+    """
     if run.finished:
         return Result(run=str(run.directory), metrics=run.result)
     if config.env == "none":

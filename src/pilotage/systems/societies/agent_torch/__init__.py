@@ -23,4 +23,11 @@ CARD = Card(
     notes=Path(__file__).with_name("card.md").read_text(encoding="utf-8"),
 )
 
-SYSTEM = System(CARD, EpidemicConfig(), run, ACTIONS, metric="forecast/wis")
+SYSTEM = System(
+    CARD,
+    EpidemicConfig(),
+    run,
+    ACTIONS,
+    metric="forecast/wis",
+    panels="pilotage.systems.societies.agent_torch.report:panels",
+)

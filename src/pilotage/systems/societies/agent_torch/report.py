@@ -1,4 +1,4 @@
-"""What the page of a calibrated epidemic shows: simulated against reported cases, for the city and its boroughs."""
+"""Panels of a calibrated epidemic: simulated against reported cases, for the city and its boroughs."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from pilotage.charts.charts import line_chart
-from pilotage.charts.curves import Curve
-from pilotage.charts.panels import Exchange, Panel
+from pilotage.charts.charts import Line, line_chart
+from pilotage.charts.panels import Panel, Transcript
 from pilotage.core.errors import UsageError
-from pilotage.runs.reader import RunRecord, lines_of
+from pilotage.runs.reader import RunRecord, read_log
 from pilotage.systems.societies.agent_torch import report_unemployment as unemployment
 
 CURVES = "curves.json"
 FORMAT = 1
 REPORTED, CALIBRATED, FORECAST = 0, 1, 2
-"""Colours and dashes of the three lines."""
-MOST_EXCHANGES = 6
+"""Series of the three lines."""
+MOST_TRANSCRIPTS = 6
 
 
 def panels(run: RunRecord) -> list[Panel]:
-    """Nothing before the run has written its curves. Raises UsageError for curves of another format."""
+    """Return the panels of a run; none before it has written its curves. Raises UsageError for another format."""
     path = run.directory / CURVES
     if not path.is_file():
         return []
@@ -56,9 +55,14 @@ def panels(run: RunRecord) -> list[Panel]:
     ]
     if (rates := unemployment.panel(run.directory)) is not None:
         found.append(rates)
-    if exchanges := _exchanges(run):
+    if transcripts := _transcripts(run):
         found.append(
-            Panel("answers", "What was answered", "One of the answers to each question of a kind.", exchanges=exchanges)
+            Panel(
+                "answers",
+                "What was answered",
+                "One of the answers to each question of a kind.",
+                transcripts=transcripts,
+            )
         )
     return found
 
@@ -66,20 +70,20 @@ def panels(run: RunRecord) -> list[Panel]:
 def _chart(reported: NDArray[Any], simulated: dict[str, NDArray[Any]], known: int, place: str) -> Markup:
     """Weeks count from 1."""
     x = np.arange(1, len(reported) + 1, dtype=float)
-    none = np.full(len(x), np.nan)
 
-    def part(name: str, weeks: slice) -> Curve:
-        return Curve(name, x[weeks], *(simulated[end][weeks] for end in ("median", "low", "high")))
+    def part(name: str, weeks: slice, series: int) -> Line:
+        median, low, high = (simulated[end][weeks] for end in ("median", "low", "high"))
+        return Line(name, x[weeks], median, (low, high), series)
 
-    lines = [(REPORTED, Curve("reported", x, reported, none, none)), (CALIBRATED, part("known weeks", slice(0, known)))]
+    lines = [Line("reported", x, reported, series=REPORTED), part("known weeks", slice(0, known), CALIBRATED)]
     if known < len(x):
-        lines.append((FORECAST, part("forecast", slice(known, None))))
+        lines.append(part("forecast", slice(known, None), FORECAST))
     return line_chart(lines, x_label="week", y_label=f"weekly cases, {place}")
 
 
-def _exchanges(run: RunRecord) -> tuple[Exchange, ...]:
-    lines = [line for line in lines_of(run.directory / "rollouts.jsonl") if "completion" in line and "who" in line]
+def _transcripts(run: RunRecord) -> tuple[Transcript, ...]:
+    lines = [line for line in read_log(run.directory / "rollouts.jsonl") if "completion" in line and "who" in line]
     return tuple(
-        Exchange(str(e["who"]), int(e["step"]), str(e["prompt"]), str(e["completion"]), str(e.get("model", "")))
-        for e in lines[:MOST_EXCHANGES]
+        Transcript(str(e["who"]), int(e["step"]), str(e["prompt"]), str(e["completion"]), str(e.get("model", "")))
+        for e in lines[:MOST_TRANSCRIPTS]
     )

@@ -1,4 +1,4 @@
-"""What the page of an epidemic shows of unemployment, once it was asked for: published and fitted rates by borough."""
+"""Panel of unemployment in an epidemic, once it was asked for: published and fitted rates by borough."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from pilotage.charts.charts import line_chart
-from pilotage.charts.curves import Curve
+from pilotage.charts.charts import Line, line_chart
 from pilotage.charts.panels import Panel
 from pilotage.core.errors import UsageError
 
 FILE, FORMAT = "unemployment.json", 1
 PUBLISHED, FITTED, FORECAST, CONSTANT = 0, 1, 2, 3
-"""Colours and dashes of the lines."""
+"""Series of the lines."""
 
 
 def panel(directory: Path) -> Panel | None:
-    """Nothing before the action wrote its file. Raises UsageError for a file of another format."""
+    """Return the panel; None before the action wrote its file. Raises UsageError for a file of another format."""
     path = directory / FILE
     if not path.is_file():
         return None
@@ -48,12 +47,12 @@ def panel(directory: Path) -> Panel | None:
 def _chart(kept: Any, place: int, known: int, name: str) -> Any:
     """Months count from 1."""
     published = np.array(kept["published"], dtype=float)[:, place]
-    x, none = np.arange(1, len(published) + 1, dtype=float), np.full(len(published), np.nan)
+    x = np.arange(1, len(published) + 1, dtype=float)
     side = {end: np.array(kept["simulated"]["behaviour"][end])[:, place] for end in ("median", "low", "high")}
     flat = np.array(kept["simulated"]["constant"]["median"])[:, place]
-    lines = [(PUBLISHED, Curve("published", x, published, none, none))]
-    for index, word, part in ((FITTED, "fitted", slice(0, known)), (FORECAST, "forecast", slice(known, None))):
+    lines = [Line("published", x, published, series=PUBLISHED)]
+    for series, word, part in ((FITTED, "fitted", slice(0, known)), (FORECAST, "forecast", slice(known, None))):
         if len(x[part]):
-            lines.append((index, Curve(word, x[part], *(side[end][part] for end in ("median", "low", "high")))))
-    lines.append((CONSTANT, Curve("behaviour constant", x, flat, none, none)))
+            lines.append(Line(word, x[part], side["median"][part], (side["low"][part], side["high"][part]), series))
+    lines.append(Line("behaviour constant", x, flat, series=CONSTANT))
     return line_chart(lines, x_label="month", y_label=f"unemployment in %, {name}")

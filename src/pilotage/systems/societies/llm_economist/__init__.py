@@ -25,4 +25,11 @@ CARD = Card(
     notes=Path(__file__).with_name("card.md").read_text(encoding="utf-8"),
 )
 
-SYSTEM = System(CARD, TaxDesignConfig(), run, ACTIONS, metric="welfare/share_of_optimum")
+SYSTEM = System(
+    CARD,
+    TaxDesignConfig(),
+    run,
+    ACTIONS,
+    metric="welfare/share_of_optimum",
+    panels="pilotage.systems.societies.llm_economist.report:panels",
+)

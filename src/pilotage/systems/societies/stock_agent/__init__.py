@@ -26,4 +26,11 @@ CARD = Card(
     notes=Path(__file__).with_name("card.md").read_text(encoding="utf-8"),
 )
 
-SYSTEM = System(CARD, StockMarketConfig(), run, ACTIONS, metric="distance")
+SYSTEM = System(
+    CARD,
+    StockMarketConfig(),
+    run,
+    ACTIONS,
+    metric="distance",
+    panels="pilotage.systems.societies.stock_agent.report:panels",
+)

@@ -191,7 +191,9 @@ def judged(network: TraderNetwork, batch: Batch) -> tuple[Tensor, Tensor, Tensor
     following = torch.where(batch.last, network.value(batch.following)[:, None], following)
     ended = batch.last | ~batch.mask
     reward, known = batch.reward, torch.where(batch.mask, value, 0.0)
-    advantage = gae(reward, known, following, batch.terminated | ~batch.mask, ended, discount=DISCOUNT, trace=TRACE)
+    advantage = gae(
+        reward, known, following, batch.terminated | ~batch.mask, ended, discount=DISCOUNT, gae_lambda=TRACE
+    )
     # What all learned traders of a session gain or lose is the market's luck, not their choice.
     apart = torch.zeros_like(advantage)
     apart[batch.mask] = leave_one_out(advantage[batch.mask], batch.session[batch.mask])
