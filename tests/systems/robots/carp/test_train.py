@@ -23,8 +23,8 @@ from pilotage.runs.artifacts import artifact_root
 from pilotage.systems.robots.carp import SYSTEM, tokeniser_training
 from pilotage.systems.robots.carp.config import TokensConfig
 from pilotage.systems.robots.carp.tokeniser_training import TokeniserTrainer
-from pilotage.systems.robots.carp.train import estimate_cost, train
-from pilotage.training.imitation.trainer import ImitationTrainer
+from pilotage.systems.robots.carp.train import estimate_cost
+from pilotage.training.imitation.trainer import ImitationTrainer, train
 
 SMALL = {
     "demonstrations": 4,
