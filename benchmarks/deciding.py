@@ -67,9 +67,9 @@ STEPS, EPISODES, DECISIONS, WARM_UP = 1500, 50, 50, 5
 
 def policy_of(folder: str, head: Mapping[str, Any]) -> Any:
     """The policy of a run, with its head changed."""
-    from pilotage.training.imitation.loading import load_action_policy
+    from pilotage.policies.control.policy import ActionPolicy
 
-    policy = load_action_policy(Path(folder) / "policy")
+    policy = ActionPolicy.from_pretrained(Path(folder) / "policy")
     for name, value in head.items():
         setattr(policy.head, name, value)
     return policy

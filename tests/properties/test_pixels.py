@@ -70,7 +70,7 @@ def made(parts: Imitation) -> tuple[ImageEncoder, Head]:
     encoder, head = builder.encoder, builder.head()
     assert isinstance(encoder, ImageEncoder)
     if isinstance(head, BinsWithOffsets):
-        head.fit(torch.rand(50, ACTIONS, generator=generator(1)) * 2 - 1, generator(2))
+        head.find_bins(torch.rand(50, ACTIONS, generator=generator(1)) * 2 - 1, generator(2))
     with torch.no_grad():
         for parameter in (*encoder.parameters(), *head.parameters()):
             parameter.add_(torch.randn(parameter.shape, generator=generator(3)), alpha=0.3)

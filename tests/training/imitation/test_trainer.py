@@ -123,7 +123,7 @@ def test_killed_and_resumed_equals_undisturbed(stop: int, tmp_path: Path, monkey
         with pytest.raises(KeyboardInterrupt):
             trained(config, tmp_path / "killed")
     killed = trained(config, tmp_path / "killed")
-    for name in ("metrics.jsonl", "rollouts.jsonl", "result.json", "policy/weights.safetensors", "policy/policy.json"):
+    for name in ("metrics.jsonl", "rollouts.jsonl", "result.json", "policy/model.safetensors", "policy/config.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
 
 
@@ -134,7 +134,7 @@ def test_the_seed_alone_decides_the_first_weights_of_the_encoder_too(tmp_path: P
     for number, seed in enumerate((0, 0, 1)):
         torch.manual_seed(number)
         folder = trained(config, tmp_path / str(number), seed)
-        weights.append((folder / "policy" / "weights.safetensors").read_bytes())
+        weights.append((folder / "policy" / "model.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
 
 
@@ -168,7 +168,7 @@ def test_results_do_not_depend_on_the_lanes(tmp_path: Path) -> None:
 def test_evaluation_changes_nothing_of_the_training(tmp_path: Path) -> None:
     seldom = trained(small(ROWS["diffusion-mlp"]), tmp_path / "seldom")
     often = trained(small(ROWS["diffusion-mlp"], evaluate_every=2), tmp_path / "often")
-    assert (seldom / "policy/weights.safetensors").read_bytes() == (often / "policy/weights.safetensors").read_bytes()
+    assert (seldom / "policy/model.safetensors").read_bytes() == (often / "policy/model.safetensors").read_bytes()
 
 
 def demonstrations(constant: bool = False) -> Demonstrations:
@@ -263,7 +263,7 @@ def test_an_energy_resumes_to_the_bit_and_reports_its_passes(
         with pytest.raises(KeyboardInterrupt):
             trained(config, tmp_path / "killed")
     killed = trained(config, tmp_path / "killed")
-    for name in ("metrics.jsonl", "result.json", "policy/weights.safetensors", "policy/policy.json"):
+    for name in ("metrics.jsonl", "result.json", "policy/model.safetensors", "policy/config.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
     result = read_result(whole)
     assert result is not None

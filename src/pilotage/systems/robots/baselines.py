@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pilotage.core.system import Card, Paper, System
-from pilotage.training.imitation.config import ACTIONS, ImitationConfig, train
+from pilotage.training.imitation.config import ACTIONS, RUN, ImitationConfig
 
 
 def _row(
@@ -31,7 +31,7 @@ def _row(
         baseline=True,
         notes=notes,
     )
-    return System(card, config, train, ACTIONS, metric="evaluation/success", pieces=pieces or {})
+    return System(card, config, RUN, ACTIONS, metric="evaluation/success", pieces=pieces or {})
 
 
 DIFFUSION_POLICY = Paper("Diffusion Policy: Visuomotor Policy Learning via Action Diffusion", "2303.04137")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from pilotage.core.system import Result
 from pilotage.training.options import OptimiserOptions
 
 
@@ -115,25 +111,9 @@ class ImitationConfig(Imitation, OptimiserOptions):
     """Environment whose expert demonstrates, such as lattice-play for lattice-goals; empty: `env` itself."""
 
 
-def train(config: ImitationConfig, run: Any) -> Result:
-    """Train a policy from demonstrations; the trainer is imported only now."""
-    from pilotage.training.imitation.trainer import train as train_imitation
-
-    return train_imitation(config, run)
-
-
-def forecast(config: ImitationConfig) -> Mapping[str, float]:
-    """What a run will take; timed on a few steps of the real thing."""
-    from pilotage.training.imitation.cost import estimate_cost as timed
-
-    return timed(config)
-
-
-def play(config: ImitationConfig, run: Path, episodes: int = 3, first_seed: int | None = None) -> Any:
-    """Episodes of a finished run's policy, filmed: see `pilotage.training.imitation.play.Played`."""
-    from pilotage.training.imitation.play import play as play_episodes
-
-    return play_episodes(config, run, episodes, first_seed)
-
-
-ACTIONS: Mapping[str, Callable[..., Any]] = {"estimate_cost": forecast, "play": play}
+RUN = "pilotage.training.imitation.trainer:train"
+ACTIONS = {
+    "estimate_cost": "pilotage.training.imitation.cost:estimate_cost",
+    "play": "pilotage.training.imitation.play:play",
+}
+"""What every method of the family runs and offers."""

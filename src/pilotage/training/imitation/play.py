@@ -11,9 +11,10 @@ import numpy as np
 
 from pilotage.core.errors import UsageError
 from pilotage.environments.control.drawing import GroundPlan
+from pilotage.policies.control.policy import ActionPolicy
 from pilotage.rollouts.episodes import Evaluation
+from pilotage.runs import check_device
 from pilotage.training.imitation.config import ImitationConfig
-from pilotage.training.imitation.loading import load_action_policy
 from pilotage.training.imitation.task import World
 
 
@@ -46,7 +47,8 @@ def play(
         raise UsageError(f"episodes must be 1 or more, {episodes} was given")
     seed = config.evaluation_seed if first_seed is None else first_seed
     world = make_world(replace(config, evaluation_episodes=episodes, evaluation_seed=seed))
-    happened = world.evaluate(load_action_policy(run / "policy", config.device), videos=episodes, keep=True)
+    policy = ActionPolicy.from_pretrained(run / "policy", device=check_device(config.device))
+    happened = world.evaluate(policy, videos=episodes, keep=True)
     at = world.place_entries
     paths = (
         [] if at is None else [happened.trajectories[row].observations["state"][:, list(at)] for row in range(episodes)]

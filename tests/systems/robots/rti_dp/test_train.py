@@ -53,7 +53,7 @@ def acted(folder: Path, **changes: Any) -> Path:
 
 
 def weights(folder: Path) -> bytes:
-    return (folder / "policy" / "weights.safetensors").read_bytes()
+    return (folder / "policy" / "model.safetensors").read_bytes()
 
 
 def episodes(folder: Path) -> list[dict[str, Any]]:
@@ -96,9 +96,9 @@ def test_a_killed_run_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(KeyboardInterrupt):
             acted(tmp_path / "killed", restart="either")
     killed = acted(tmp_path / "killed", restart="either")
-    for name in ("metrics.jsonl", "rollouts.jsonl", "result.json", "policy/policy.json"):
+    for name in ("metrics.jsonl", "rollouts.jsonl", "result.json", "policy/config.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
-    start = json.loads((whole / "policy" / "policy.json").read_text())["initialiser"]
+    start = json.loads((whole / "policy" / "config.json").read_text())["initialiser"]
     assert start["piece"] == "RestartingStart"
     assert start["arguments"]["jump"] > 0
     assert start["arguments"]["residual"] > 0
@@ -121,7 +121,7 @@ def test_a_scaled_entry_is_small_in_the_base_and_whole_in_the_world(tmp_path: Pa
     with pytest.raises(UsageError, match="scaled by 10"):
         acted(tmp_path / "other", binary_dims=(1,), scale_dims_by=5.0, base=str(folder))
     clipped = acted(tmp_path / "clip", binary_dims=(1,), gripper="clip")
-    assert json.loads((clipped / "policy" / "policy.json").read_text())["initialiser"]["arguments"]["alter"] == {
+    assert json.loads((clipped / "policy" / "config.json").read_text())["initialiser"]["arguments"]["alter"] == {
         "piece": "SignedGuess",
         "arguments": {"entries": [1], "magnitude": 1.0},
     }

@@ -21,7 +21,6 @@ from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.encoders import joined
 from pilotage.policies.control.execution.executors import RecedingHorizon
 from pilotage.policies.control.heads.head import Head, PartMaker, with_outputs
-from pilotage.policies.control.policy import ActionPolicy, evaluating
 from pilotage.policies.control.sampling.sampling import Guide, Start
 
 LOG_STD = (-5.0, 2.0)
@@ -32,6 +31,8 @@ class PlanHead(Head):
     """A head whose `network` decodes single actions; `horizon` frames of a window are what it is trained on.
 
     It looks at the encoder's tokens, one per frame: with the flatten encoder the states."""
+
+    decodes = True
 
     def __init__(self, network: ChunkNetwork, horizon: int) -> None:
         super().__init__(with_outputs(network, network.action_dim, "planning"))
@@ -56,8 +57,11 @@ class PlanHead(Head):
         """The plan for what the newest frame shows: [B, P]."""
         raise NotImplementedError
 
-    def carry_out(self, plan: Tensor, condition: Condition) -> Tensor:
-        """The action at the newest frame under a plan [B, P]: [B, A]."""
+    def decide(self, condition: Condition, generator: Generators, start: Start | None, guide: Guide | None) -> Tensor:
+        self._only(start, guide)
+        return self.plan(condition, generator)
+
+    def decode_action(self, plan: Tensor, condition: Condition) -> Tensor:
         return self._decoded(plan, newest(condition)[:, None], condition.goal)[:, 0]
 
     def sample(
@@ -207,26 +211,6 @@ class HeldPlan(RecedingHorizon):
                 raise UsageError(f"row {row} has no plan; give it one first")
             self._taken[row] += 1
         return torch.stack([self._chunks[row] for row in rows])
-
-
-class PlanningPolicy(ActionPolicy):
-    """A policy of a `PlanHead`: its executor holds plans, and actions are decoded as they are needed."""
-
-    head: PlanHead
-
-    def _sampled(self, condition: Condition, generator: Generators, start: Start | None, guide: Guide | None) -> Tensor:
-        self.head._only(start, guide)
-        return self.head.plan(condition, generator)
-
-    def _next(self, rows: Sequence[int]) -> Tensor:
-        plans = self.executor.next(rows)
-        with evaluating(self.encoder, self.head), self._counted(rows):
-            return self.head.carry_out(plans, self.encoder(self._stacked(rows)))
-
-
-def policy_kind(head: Head) -> type[ActionPolicy]:
-    """The kind of policy that acts with a head."""
-    return PlanningPolicy if isinstance(head, PlanHead) else ActionPolicy
 
 
 def newest(condition: Condition) -> Tensor:

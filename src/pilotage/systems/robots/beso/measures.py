@@ -23,9 +23,9 @@ FIXED_STARTS, REPEATS = 8, 25
 
 def policy_of(arm: str, context: Any) -> Any:
     """Return the policy that the arm's command trained, acting in the way that `arm` names."""
-    from pilotage.training.imitation.loading import load_action_policy
+    from pilotage.policies.control.policy import ActionPolicy
 
-    policy = load_action_policy(Path(context.train().run) / "policy")
+    policy = ActionPolicy.from_pretrained(Path(context.train().run) / "policy")
     for name, value in WAYS.get(arm, {}).items():
         setattr(policy if name == "goal_weight" else policy.head, name, value)
     return policy

@@ -33,7 +33,7 @@ SYSTEM = System(
         beta2=0.95,
         grad_clip=2.0,
     ),
-    "pilotage.systems.robots.carp.train:train",
+    "pilotage.training.imitation.trainer:train",
     {
         "estimate_cost": "pilotage.systems.robots.carp.train:estimate_cost",
         "play": "pilotage.training.imitation.play:play",

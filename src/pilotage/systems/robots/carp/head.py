@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -13,10 +14,19 @@ from pilotage.core.pieces import fill, make_piece
 from pilotage.objectives.denoising import fill_padding
 from pilotage.objectives.draws import Generators, categorical
 from pilotage.policies.control.condition import Condition
-from pilotage.policies.control.heads.head import Head, PartMaker
+from pilotage.policies.control.heads.head import Head, PartMaker, TrainingData
 from pilotage.policies.control.sampling.sampling import Guide, Start
 from pilotage.systems.robots.carp.model import Cache, NextScaleTransformer
 from pilotage.systems.robots.carp.tokeniser import MultiscaleTokeniser
+from pilotage.systems.robots.carp.tokeniser_training import LEAST_USE, MOST_ERROR, fit_tokeniser
+
+METRICS = {
+    "tokeniser/mse": "Mean squared error of chunks that went through the tokeniser, normalised units, training data.",
+    "tokeniser/ready": f"1 when that is below {MOST_ERROR:g} and more than {LEAST_USE:.0%} of the codes are in use at "
+    "every scale but the coarsest.",
+    "tokeniser/finest_changed": "Share of the finest tokens that change when a reconstruction is tokenised again.",
+    "tokeniser/coarse_energy": "Share of high frequencies (from the fourth cosine on) in what scale 1 decodes to.",
+}
 
 
 class Drawn(NamedTuple):
@@ -71,6 +81,8 @@ class NextScaleTokens(Head):
             )
         self.top_k, self.temperature, self.argmax_scales = top_k, temperature, argmax_scales
         self.candidates, self.bound = candidates, bound
+        self.report: dict[str, float] = {}
+        """Numbers of the tokeniser's fit, by name; empty before it was fitted."""
 
     @classmethod
     def build(cls, make: PartMaker, **options: Any) -> NextScaleTokens:
@@ -88,6 +100,34 @@ class NextScaleTokens(Head):
         return made
 
     # ---- training --------------------------------------------------------------------------------------------------
+
+    def fit(self, data: TrainingData) -> None:
+        """Train the tokeniser, or take the one that was trained on the same chunks."""
+        self.report = fit_tokeniser(self.tokeniser, data.chunks(), data.config, data.run)
+
+    def warnings(self, actions: Tensor, constant: Tensor) -> Mapping[str, str]:  # noqa: ARG002
+        if self.report["ready"]:
+            return {}
+        uses = [value for name, value in sorted(self.report.items()) if name.startswith("use/")]
+        return {
+            "tokeniser": f"its error {self.report['mse']:.2g} should be below {MOST_ERROR:g} and its least use of "
+            f"codes {min(uses[1:] or uses):.0%} above {LEAST_USE:.0%}; train it longer, or with fewer codes"
+        }
+
+    def held_out_metrics(self, chunk: Tensor, condition: Condition, mask: Tensor | None) -> dict[str, float]:
+        accuracy = self.token_accuracy(chunk, condition, mask)
+        numbers = {f"tokeniser/{name}": value for name, value in self.report.items()}
+        return numbers | {f"validation/token_accuracy/scale_{k + 1}": value for k, value in enumerate(accuracy)}
+
+    def metric_descriptions(self) -> Mapping[str, str]:
+        texts = dict(METRICS)
+        for k in range(1, len(self.tokeniser.scales) + 1):
+            texts[f"tokeniser/use/scale_{k}"] = "Least share, over dimensions, of codes in use there."
+            texts[f"tokeniser/mse/scales_{k}"] = "Mean squared error with so many scales decoded."
+            texts[f"validation/token_accuracy/scale_{k}"] = "Share of likeliest tokens that are right."
+        for i in range(self.action_dim):
+            texts[f"tokeniser/rmse/dimension_{i}"] = "Root mean squared error of one action's number."
+        return texts
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         """Return the mean cross-entropy of the chunk's tokens in nats, the true coarser ones given, [batch]."""

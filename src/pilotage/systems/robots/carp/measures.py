@@ -72,10 +72,10 @@ def _evaluated(
     context: Any, run: str, episodes: int, *, keep: bool = False, tuning: bool = False, top_k: int | None = None
 ) -> tuple[Any, Any]:
     """Return the evaluation of a run's policy on its declared starts, and the policy; `top_k` is set on its head."""
-    from pilotage.training.imitation.loading import load_action_policy
+    from pilotage.policies.control.policy import ActionPolicy
     from pilotage.training.imitation.task import World
 
-    policy = load_action_policy(Path(run) / "policy")
+    policy = ActionPolicy.from_pretrained(Path(run) / "policy")
     if top_k is not None:
         setattr(policy.head, "top_k", top_k)  # noqa: B010 - a head is a module, whose attributes are typed as tensors
     count = 2 if context.quick else episodes

@@ -83,7 +83,7 @@ def stopping(arm: str, unit: int, context: Any) -> dict[str, float]:
     if arm == "all steps":
         policy.head.least_slope = 0.0
     found = _in_world(config, policy, unit)
-    return {**_kept(metrics), **_kept(found), "gradients": policy.head.taken()["backward_passes"]}
+    return {**_kept(metrics), **_kept(found), "gradients": policy.head.pop_metrics()["backward_passes"]}
 
 
 def _in_world(config: Any, policy: Any, unit: int) -> Mapping[str, float]:

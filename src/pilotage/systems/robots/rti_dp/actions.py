@@ -22,12 +22,11 @@ from pilotage.policies.control.policy import ActionPolicy
 from pilotage.policies.control.sampling.sampling import Start
 from pilotage.policies.control.sampling.starts import FreshStart, ShiftedStart, shifted
 from pilotage.rollouts.control import evaluate
-from pilotage.runs import Run
+from pilotage.runs import Run, check_device
 from pilotage.systems.robots.rti_dp.config import WarmStartConfig
 from pilotage.systems.robots.rti_dp.env import DisturbedWorld
 from pilotage.systems.robots.rti_dp.policy import consecutive_windows, planned, replace_start, row_generators
 from pilotage.training.imitation import play as imitation_play
-from pilotage.training.imitation.loading import load_action_policy
 
 WARM_UP = 20
 """Decisions before those that are timed."""
@@ -63,7 +62,7 @@ def estimate(
         raise UsageError(f"{run} holds no finished run")
     if states < 2 or delta <= 0:
         raise UsageError(f"--states {states} --delta {delta}: expected at least 2 states and a delta above 0")
-    policy = load_action_policy(run / "policy", config.device)
+    policy = ActionPolicy.from_pretrained(run / "policy", device=check_device(config.device))
     recipe = config_to_dict(config)
     with (
         tempfile.TemporaryDirectory() as folder,  # the finished run is only read
@@ -194,7 +193,7 @@ def latency(config: WarmStartConfig, run: Path, decisions: int = 50) -> Mapping[
         raise UsageError(f"{run} holds no finished run in an environment")
     rows = []
     for name in ("as it acts", "in full, 1 action", "in full, 8 actions"):
-        policy = load_action_policy(run / "policy", config.device)
+        policy = ActionPolicy.from_pretrained(run / "policy", device=check_device(config.device))
         settings = config
         if name != "as it acts":
             executed = 1 if name.endswith("1 action") else min(8, policy.executor.horizon - policy.executor.frames + 1)

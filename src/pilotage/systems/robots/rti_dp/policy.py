@@ -24,12 +24,12 @@ from pilotage.policies.control.sampling.restarts import RestartingStart
 from pilotage.policies.control.sampling.samplers import sampler_for
 from pilotage.policies.control.sampling.sampling import Start
 from pilotage.policies.control.sampling.starts import FreshStart, Initialiser, ShiftedStart, shifted
+from pilotage.policies.control.saving import is_action_policy
 from pilotage.policies.pickled import refuse_pickled
-from pilotage.runs import Run
+from pilotage.runs import Run, check_device
 from pilotage.runs.artifacts import contents_hash
 from pilotage.systems.robots.rti_dp.config import WarmStartConfig
 from pilotage.training.imitation.artifact import imitated_policy
-from pilotage.training.imitation.loading import load_action_policy
 from pilotage.training.imitation.trainer import demonstrations_of
 
 BINARY_DIMS = {"pick-place": (3,)}
@@ -61,7 +61,7 @@ def base_folder(config: WarmStartConfig, run: Any) -> Path:
         world = Run.read_recipe(given).config.get("env")
         if world is not None and world != config.env:
             raise UsageError(f"--base {given} was trained in {world}, and --env is {config.env}")
-    if not (folder / "policy.json").is_file():
+    if not is_action_policy(folder):
         raise UsageError(f"--base {given}: expected a finished run of a policy, or the folder of a saved one")
     return folder
 
@@ -76,7 +76,7 @@ def acting_policy(config: WarmStartConfig, folder: Path, run: Any) -> ActionPoli
 
     Raises UsageError where that cannot work.
     """
-    base = load_action_policy(folder, config.device)
+    base = ActionPolicy.from_pretrained(folder, device=check_device(config.device))
     if not isinstance(base.head, Denoiser):
         raise UsageError(f"a {type(base.head).__name__} head does not denoise; warm starts need a base that does")
     head = base.head

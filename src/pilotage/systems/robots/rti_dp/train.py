@@ -39,7 +39,7 @@ def train(config: WarmStartConfig, run: Any) -> Result:
     folder = base_folder(config, run)
     run.log_event(None, "base", f"the weights of {folder} act, contents {base_hash(folder)[:16]}")
     policy = acting_policy(config, folder, run)
-    policy.save(Path(run.directory) / "policy")
+    policy.save_pretrained(Path(run.directory) / "policy")
     began = time.perf_counter()
     metrics, happened = evaluate_policy(world, policy, config)
     run.log_timing(1, {"evaluation": time.perf_counter() - began})
