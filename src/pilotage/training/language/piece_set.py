@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pilotage.core.errors import UsageError
-from pilotage.core.pieces import Piece, Term, check_columns, parse_chain, parse_sum, resolve
+from pilotage.core.pieces import Piece, PieceChoice, Term, check_columns, parse_chain, parse_sum, resolve
 from pilotage.core.references import load_function
 from pilotage.core.registry import find_pieces
 from pilotage.training.language.columns import ALWAYS, LIVE, ON_DEMAND
-from pilotage.training.language.config import PieceChoice, TextConfig
+from pilotage.training.language.config import TextConfig
 
 
 @dataclass
