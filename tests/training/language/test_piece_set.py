@@ -16,7 +16,7 @@ SYSTEMS = [*baselines.SYSTEMS, gtpo.SYSTEM, bnpo.SYSTEM, riskpo.SYSTEM, vade.SYS
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
 def test_every_system_resolves(system):
-    assert make_piece_set(system.config).pieces
+    assert make_piece_set(system.config).all
 
 
 @pytest.mark.parametrize("advantage", ["zscore", "bnpo", "center", "0.5*zscore+0.5*bnpo", "leave_one_out"])
