@@ -72,6 +72,16 @@ def imports() -> dict[str, frozenset[str]]:
 
 
 @cache
+def named_in(module: str) -> tuple[str, ...]:
+    """Return the modules that one module imports or names as text."""
+    texts = (
+        node.value for node in ast.walk(ast.parse(modules()[module].read_text())) if isinstance(node, ast.Constant)
+    )
+    found = (referenced(text) for text in texts if isinstance(text, str))
+    return (*imports()[module], *filter(None, found))
+
+
+@cache
 def reached(name: str) -> frozenset[str]:
     """Return every module that one module reaches by imports and by references written as text."""
     seen: set[str] = set()
@@ -81,10 +91,7 @@ def reached(name: str) -> frozenset[str]:
         if module in seen:
             continue
         seen.add(module)
-        waiting += imports()[module]
-        for node in ast.walk(ast.parse(modules()[module].read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and (found := referenced(node.value)):
-                waiting.append(found)
+        waiting += named_in(module)
     return frozenset(seen)
 
 
