@@ -58,7 +58,7 @@ def fit_tokeniser(tokeniser: MultiscaleTokeniser, chunks: Tensor, config: Tokens
         return tokeniser_report(tokeniser, _reported(chunks))
     names = ("tokeniser", "tokeniser_steps", "tokeniser_batch", "tokeniser_lr", "tokeniser_seed")
     settings = {name: getattr(config, name) for name in names}
-    code = "".join(map(inspect.getsource, (tokeniser_module, tokeniser_report, TokeniserTrainer)))
+    code = "".join(inspect.getsource(part) for part in (tokeniser_module, tokeniser_report, TokeniserTrainer))
     with tempfile.TemporaryDirectory() as folder:
         save_file({"chunks": chunks.contiguous()}, f"{folder}/{CHUNKS}")
         made = run.artifact(make_tokeniser, settings, [f"{folder}/{CHUNKS}"], name="action-tokeniser", code=code)
