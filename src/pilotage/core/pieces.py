@@ -177,7 +177,7 @@ def declare(
         needs_group: whether it compares the answers to one prompt and means nothing with a single answer.
         single_update: whether it has no importance ratio, so that its gradient is wrong after the first update of a
             batch.
-        alarms: `alarm(step: pilotage.types.FinishedStep)`, each asked after every step with a batch; it returns an
+        alarms: each `alarm(step: pilotage.types.FinishedStep)` is asked after every step with a batch; it returns an
             event (kind, text), which is logged once, or None, or raises RunError to end the run.
     """
 

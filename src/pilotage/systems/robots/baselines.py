@@ -24,7 +24,7 @@ def _row(
         name=name,
         family="robots",
         summary=summary,
-        audience="Whoever has demonstrations and needs a baseline that is exactly what its name says.",
+        audience="Anyone who has demonstrations and needs a faithful baseline.",
         use_when=use_when,
         avoid_when=avoid_when,
         paper=paper,

@@ -85,7 +85,7 @@ def test_planners_of_one_training_are_told_apart(context: Context) -> None:
 
 
 def test_time_and_control_are_measured_on_the_trained_planner(context: Context) -> None:
-    assert measures.seconds("guided", 0, context)["seconds per scene"] > 0
+    assert measures.seconds("guided", 0, context)["seconds_per_scene"] > 0
     numbers = measures.sweep("refined", 0, context)
     assert set(measures.SWEPT) <= set(numbers)
-    assert numbers["all above .9"] == float(numbers["least"] > 0.9)
+    assert numbers["all_above_.9"] == float(numbers["least"] > 0.9)

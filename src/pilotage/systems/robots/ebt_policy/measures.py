@@ -54,8 +54,8 @@ def compute(arm: str, unit: int, context: Any) -> dict[str, float]:
     return {
         **_kept(metrics),
         **counted,
-        "log decision flops": math.log(counted["decision/flops"]),
-        "log training flops": math.log(counted["training/flops"]),
+        "log_decision_flops": math.log(counted["decision/flops"]),
+        "log_training_flops": math.log(counted["training/flops"]),
     }
 
 

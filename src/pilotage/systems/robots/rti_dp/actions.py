@@ -117,7 +117,7 @@ def _by_dim(errors: ShiftErrors, level: int | None) -> list[dict[str, Any]]:
             {
                 "dim": dim,
                 "K'": "none" if own is None else own,
-                "error at 3": float(errors.by_entry[min(3, len(errors.noise) - 1), dim]),
+                "error_at_3": float(errors.by_entry[min(3, len(errors.noise) - 1), dim]),
                 "advice": "discrete: scale it" if discrete else "",
             }
         )

@@ -25,7 +25,7 @@ def acted(arm: str, unit: int, context: Any) -> dict[str, float]:
 
 
 def latency(arm: str, unit: int, context: Any) -> dict[str, float]:
-    """Time a decision, one episode at a time on one thread, after 20 to warm up; `log ms` is of milliseconds."""
+    """Time a decision, one episode at a time on one thread, after 20 to warm up; `log_ms` is of milliseconds."""
     del arm, unit
     from pilotage.policies.control.policy import ActionPolicy
     from pilotage.systems.robots.rti_dp.actions import timed
@@ -33,7 +33,7 @@ def latency(arm: str, unit: int, context: Any) -> dict[str, float]:
     config = context.configuration()
     policy = ActionPolicy.from_pretrained(Path(context.train().run) / "policy")
     summary = timed(config, policy, 5 if context.quick else 60)
-    return {**summary, "log ms": math.log(summary["p50_ms"])}
+    return {**summary, "log_ms": math.log(summary["p50_ms"])}
 
 
 # ---- the fork --------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def row(arm: str, unit: int, context: Any) -> dict[str, float]:
     metrics = context.train(_command(context)).metrics
     name = f"open_loop/{arm}/" if f"open_loop/{arm}/compliance" in metrics else "open_loop/sampled/"
     numbers = {key.removeprefix(name): value for key, value in metrics.items() if key.startswith(name)}
-    return {**numbers, "log area": math.log(max(numbers["area"], LEAST_AREA))}
+    return {**numbers, "log_area": math.log(max(numbers["area"], LEAST_AREA))}
 
 
 def closed(arm: str, unit: int, context: Any) -> dict[str, float]:
@@ -45,7 +45,7 @@ def seconds(arm: str, unit: int, context: Any) -> dict[str, float]:
     """Time the planner that the arm is called after on the test scenes of a trained run, all in one batch.
 
     Returns:
-        Processor seconds per scene, least of three, and `log speed`, minus their logarithm.
+        Processor seconds per scene, least of three, and `log_speed`, minus their logarithm.
     """
     from pilotage.systems.robots.stl_diffusion.data import make_drives, test_seed
     from pilotage.systems.robots.stl_diffusion.planners import PlanRequest, plans_by
@@ -58,7 +58,7 @@ def seconds(arm: str, unit: int, context: Any) -> dict[str, float]:
         plans_by(arm, PlanRequest(planner, sets, config.samples, _generator(unit), config.guidance_lr))
         spent.append(time.process_time() - began)
     least = max(min(spent), 1e-6) / config.test_scenes
-    return {"seconds per scene": least, "log speed": -math.log(least)}
+    return {"seconds_per_scene": least, "log_speed": -math.log(least)}
 
 
 def sweep(arm: str, unit: int, context: Any) -> dict[str, float]:
@@ -72,7 +72,7 @@ def sweep(arm: str, unit: int, context: Any) -> dict[str, float]:
     found = {name: realised(planner, config, arm, unit, place) for name, place in SWEPT.items()}
     numbers = {name: float(spearmanr(np.arange(SWEEP), values).statistic) for name, values in found.items()}
     least = min(numbers.values())
-    return {**numbers, "least": least, "all above .9": float(least > 0.9)}
+    return {**numbers, "least": least, "all_above_.9": float(least > 0.9)}
 
 
 def realised(planner: Any, config: Any, name: str, unit: int, place: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""A forecast asks a sample, keeps it, and scales up what it took."""
+"""An estimate of cost asks a sample, keeps it, and scales up what it took."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from tests.llm.playing import Playing
 
 from pilotage.core.errors import UsageError
-from pilotage.llm import ChatRequest, Prices, Refused, Retries, Service, Usage, forecast, say
+from pilotage.llm import ChatRequest, Prices, Refused, Retries, Service, Usage, estimate_cost, say
 
 PRICES = Prices(prompt=1.0, completion=4.0)
 
@@ -18,7 +18,7 @@ def requests(count: int) -> list[ChatRequest]:
 def test_equal_requests_scale_exactly_and_the_sample_is_not_asked_again() -> None:
     provider = Playing(lambda _: Usage(10, 25))
     with Service(provider, prices=PRICES) as service:
-        found = forecast(service, requests(40) * 2, sample=4)
+        found = estimate_cost(service, requests(40) * 2, sample=4)
         assert len(provider.called) == found.sampled == 4
         assert (found.calls, found.prompt_tokens, found.completion_tokens) == (36, 360, 900)
         assert found.money == pytest.approx((360 * 1 + 900 * 4) / 1e6)
@@ -35,20 +35,20 @@ def test_equal_requests_scale_exactly_and_the_sample_is_not_asked_again() -> Non
 def test_what_is_answered_costs_nothing_more() -> None:
     with Service(Playing(), prices=PRICES) as service:
         service.ask(requests(5))
-        assert forecast(service, requests(5)).calls == 0
+        assert estimate_cost(service, requests(5)).calls == 0
 
 
-def test_a_forecast_of_different_answers_is_near_what_it_takes() -> None:
+def test_an_estimate_of_different_answers_is_near_what_it_takes() -> None:
     provider = Playing(lambda request: Usage(10, 1 + request.draw % 50))
     with Service(provider, prices=PRICES) as service:
-        found = forecast(service, requests(1000), sample=100)
+        found = estimate_cost(service, requests(1000), sample=100)
         before = service.counters().spent_completion_tokens
         service.ask(requests(1000))
         took = service.counters().spent_completion_tokens - before
     assert found.completion_tokens == pytest.approx(took, rel=0.2)  # Five standard errors are 0.29 of the mean of 25.5.
 
 
-def test_a_sample_without_any_answer_is_no_forecast() -> None:
+def test_a_sample_without_any_answer_is_no_estimate() -> None:
     async def play(_: ChatRequest) -> None:
         raise Refused("bad_request", again=False)
 
@@ -56,4 +56,4 @@ def test_a_sample_without_any_answer_is_no_forecast() -> None:
         Service(Playing(play=play), retries=Retries(tries=1)) as service,
         pytest.raises(UsageError, match=r"none of 8.*bad_request"),
     ):
-        forecast(service, requests(10))
+        estimate_cost(service, requests(10))

@@ -1,4 +1,4 @@
-"""Yes or no from a service: reading, asking again, priors, shares, the first token, and what it costs."""
+"""Yes or no from a service: reading, asking again, priors, shares, and the first token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from pilotage.core.errors import UsageError
 from pilotage.llm import ChatAnswer, ChatRequest, Scripted, Service
-from pilotage.llm.yes_no import AGAIN, poll, poll_forecast, read_yes_no, scripted_yes_no
+from pilotage.systems.societies.agent_torch.yes_no import AGAIN, poll, read_yes_no, scripted_yes_no
 
 Opened = Callable[..., Service]
 
@@ -84,7 +84,7 @@ def test_unclear_answers_are_asked_again_then_left_to_the_prior_and_counted(open
     service = opened(Scripted(script, "citizen"))
     late, never = poll(service, [question("late"), question("never")], draws=2, prior=0.2)
     assert (late.yes, late.unclear, late.share) == (2, 0, pytest.approx(3 / 4))
-    assert (never.yes, never.no, never.unclear, never.share, never.said) == (0, 0, 2, 0.2, "")
+    assert (never.yes, never.no, never.unclear, never.share, never.text) == (0, 0, 2, 0.2, "")
     counters = service.counters()
     assert (counters.repaired, counters.fallen_back) == (2, 2)
     assert poll(service, [question("late")], again=0)[0].unclear == 1
@@ -106,12 +106,6 @@ def test_a_first_token_that_is_neither_word_gives_the_prior(opened: Opened) -> N
 def test_a_provider_without_log_probabilities_is_named(opened: Opened) -> None:
     with pytest.raises(UsageError, match="citizen gives no log-probabilities"):
         poll(opened(Scripted(lambda _, __: "Yes", "citizen")), [question("?")], first_token=True)
-
-
-def test_the_cost_of_a_simulation_is_questions_times_draws_times_steps(opened: Opened) -> None:
-    service = opened(scripted_yes_no(lambda _: 0.5, "citizen"))
-    asked = [question(str(place % 30)) for place in range(60)]
-    assert poll_forecast(service, asked, steps=26, draws=10).calls == 30 * 10 * 26
 
 
 def test_a_question_that_a_stand_in_does_not_know_is_an_error(opened: Opened) -> None:

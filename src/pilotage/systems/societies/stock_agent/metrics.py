@@ -1,4 +1,4 @@
-"""Numbers that sum up a market: how prices moved, how much was traded and borrowed, who behaved how."""
+"""Metrics of a market: movements of prices, trading, borrowing and the traders' behaviour."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXPLAINED = {
     "order_size/low": "the quarter of orders with the least such share is below this",
     "order_size/high": "the quarter with the largest is above this",
     "loans": "dollars borrowed a day",
-    "loans/after 78": "dollars borrowed a day in the 22 days from day 78 on; one for each decision on rates",
+    "loans/after_78": "dollars borrowed a day in the 22 days from day 78 on; one for each decision on rates",
     "herding": "mean correlation of two traders' net orders (cents by day), mean over stocks",
     "concentration": "Herfindahl index of a trader's holdings over stocks by value, mean over days and traders",
     "bankrupt": "traders who had to leave",
@@ -36,8 +36,8 @@ EXPLAINED = {
 }
 
 
-def measures(market: Market) -> dict[str, float]:
-    """By name, see `EXPLAINED`; what cannot be computed, such as a correlation of a constant, is left out."""
+def market_metrics(market: Market) -> dict[str, float]:
+    """Return the metrics of `EXPLAINED`; one that is not defined, such as a correlation of a constant, is left out."""
     record, counts = market.record, market.counts
     returns = log_returns(market)
     turns = sum(number for name, number in counts.items() if name in ("placed", "held") or name.startswith("refused/"))
@@ -58,7 +58,7 @@ def measures(market: Market) -> dict[str, float]:
         "hold_rate": 1 - counts["placed"] / turns if turns else 1.0,
         **_order_sizes(market),
         "loans": float(record.column("loans", "principal").sum() / 100 / market.day),
-        **{f"loans/after {event.day}": borrowed(market, event.day) for event in market.scenario.rate_events},
+        **{f"loans/after_{event.day}": borrowed(market, event.day) for event in market.scenario.rate_events},
         "herding": herding(market),
         "concentration": _known_mean(concentration(market)),
         "bankrupt": float(counts["bankrupt"]),
@@ -69,18 +69,18 @@ def measures(market: Market) -> dict[str, float]:
 
 
 def log_returns(market: Market) -> np.ndarray:
-    """[D, S] of closing prices."""
+    """Return the daily log-returns of closing prices, [day, stock]."""
     return np.diff(np.log(market.record.closes(market.scenario.prices)), axis=0)
 
 
 def distances(market: Market) -> np.ndarray:
-    """[D, S] |log(closing price / valuation)|."""
+    """Return |log(closing price / valuation)|, [day, stock]."""
     closes = market.record.closes(market.scenario.prices)[1:]
     return np.abs(np.log(closes / market.record.table("ideal")))
 
 
 def borrowed(market: Market, day: int, days: int = MONTH) -> float:
-    """Dollars a day from a day on; NaN where the market ended before."""
+    """Return the dollars borrowed a day in `days` days from `day` on; NaN where the market ended before."""
     last = min(day + days, market.day + 1)
     if last <= day:
         return float("nan")
@@ -89,7 +89,7 @@ def borrowed(market: Market, day: int, days: int = MONTH) -> float:
 
 
 def net_orders(market: Market) -> np.ndarray:
-    """[D, N, S] cents that were offered for shares less cents that were asked for them, by day."""
+    """Return the cents bid for shares less the cents asked for them, [day, trader, stock]."""
     net = np.zeros((market.day, len(market.population.cash), len(market.scenario.companies)))
     day, _, trader, stock, side, amount, price, _ = market.record.table("orders").T
     np.add.at(net, (day - 1, trader, stock), side * amount * price)
@@ -97,7 +97,7 @@ def net_orders(market: Market) -> np.ndarray:
 
 
 def herding(market: Market) -> float:
-    """Mean correlation over days of two traders' net orders, for pairs that both order on different days."""
+    """Return the mean correlation over days of two traders' net orders, for pairs whose orders vary."""
     found = []
     for flow in np.moveaxis(net_orders(market), 2, 0):
         centred = flow - flow.mean(0)
@@ -111,7 +111,7 @@ def herding(market: Market) -> float:
 
 
 def concentration(market: Market) -> np.ndarray:
-    """[D, N] Herfindahl index of holdings by value; NaN where nothing is held."""
+    """Return the Herfindahl index of holdings by value, [day, trader]; NaN for a trader without shares."""
     closes = market.record.closes(market.scenario.prices)[1:]
     value = market.record.table("shares") * closes[:, None]
     total = value.sum(-1)
@@ -120,19 +120,14 @@ def concentration(market: Market) -> np.ndarray:
 
 
 def autocorrelation(series: np.ndarray) -> float:
-    """Correlation of a series with itself a day later; NaN for a constant."""
+    """Return the correlation of a series with itself a day later; NaN for a constant."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(np.corrcoef(series[1:], series[:-1])[0, 1]) if len(series) > 2 else float("nan")
 
 
-def order_sizes(market: Market) -> np.ndarray:
-    """[orders] value of an order over its trader's opening wealth."""
-    orders = market.record.table("orders")
-    return orders[:, 5] * orders[:, 6] / market.population.wealth[orders[:, 2]]
-
-
 def _order_sizes(market: Market) -> dict[str, float]:
-    sizes = order_sizes(market)
+    orders = market.record.table("orders")
+    sizes = orders[:, 5] * orders[:, 6] / market.population.wealth[orders[:, 2]]
     low, middle, high = np.quantile(sizes, (0.25, 0.5, 0.75)) if len(sizes) else (float("nan"),) * 3
     return {"order_size": float(middle), "order_size/low": float(low), "order_size/high": float(high)}
 

@@ -1,4 +1,4 @@
-"""A small network that trades: it sees every stock beside the mean of the others, and favours none by its place."""
+"""A small network as trader, equivariant in the order of stocks."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 FORBIDDEN = -1e9
-"""A logit whose probability is 0, finite so that gradients are."""
+"""Logit with probability 0, finite so that gradients are."""
 
 
 class TraderNetwork(nn.Module):
-    """Logits of holding and of K orders in each of S stocks, and the value of a situation.
+    """Network that gives logits of holding and of the orders in each stock, and the value of an observation.
 
-    The same two hidden layers read every stock: stocks that change places change the places of their logits. The logit
-    of holding and the value are means over stocks."""
+    The same two hidden layers read every stock, so that stocks that change places change the places of their logits.
+    The logit of holding and the value are means over stocks.
+    """
 
     def __init__(self, features: int, orders: int, width: int = 32) -> None:
-        """features: F numbers a stock; orders: K."""
+        """Create a network for so many features and orders per stock."""
         super().__init__()
         self.features, self.orders, self.width = features, orders, width
         self.policy = _layers(features, width, orders + 1)
@@ -32,39 +33,45 @@ class TraderNetwork(nn.Module):
             assert isinstance(last, nn.Linear)
             last.weight.mul_(0.01)  # so that all orders are nearly equally likely before any training
 
-    def logits(self, seen: Tensor, allowed: Tensor) -> Tensor:
-        """seen [..., S, F], allowed [..., S·K] bool -> [..., 1 + S·K], holding first; FORBIDDEN where not allowed."""
-        out: Tensor = self.policy(seen)
+    def logits(self, observed: Tensor, allowed: Tensor) -> Tensor:
+        """Return logits [..., 1 + stock · order], holding first; FORBIDDEN where not allowed.
+
+        Args:
+            observed: observations, [..., stock, feature].
+            allowed: orders that can be paid for, bool [..., stock · order].
+        """
+        out: Tensor = self.policy(observed)
         orders = out[..., 1:].flatten(-2).masked_fill(~allowed, FORBIDDEN)
         return torch.cat([out[..., 0].mean(-1, keepdim=True), orders], -1)
 
-    def value(self, seen: Tensor) -> Tensor:
-        """seen [..., S, F] -> [...]."""
-        out: Tensor = self.critic(seen)
+    def value(self, observed: Tensor) -> Tensor:
+        """Return the values [...] of observations [..., stock, feature]."""
+        out: Tensor = self.critic(observed)
         return out[..., 0].mean(-1)
 
     def save(self, folder: Path) -> None:
-        """Weights as safetensors, sizes as JSON."""
+        """Write the weights as safetensors and the sizes as JSON."""
         save_file(self.state_dict(), folder / "weights.safetensors")
         sizes = {"features": self.features, "orders": self.orders, "width": self.width}
         (folder / "network.json").write_text(json.dumps(sizes))
 
     @classmethod
     def load(cls, folder: Path) -> TraderNetwork:
+        """Return the network that `save` wrote into `folder`."""
         sizes = json.loads((folder / "network.json").read_text())
         network = cls(**sizes)
         network.load_state_dict(load_file(folder / "weights.safetensors"))
         return network
 
-    def fast(self) -> FastTrader:
-        """The policy as it is now, for one trader at a time."""
+    def to_numpy(self) -> NumpyPolicy:
+        """Return a copy of the policy for one trader at a time."""
         layers = [layer for layer in self.policy if isinstance(layer, nn.Linear)]
         arrays = [part.detach().numpy().copy() for layer in layers for part in (layer.weight.T, layer.bias)]
-        return FastTrader(*arrays)
+        return NumpyPolicy(*arrays)
 
 
-class FastTrader(NamedTuple):
-    """The policy's weights as arrays: a turn in a market takes microseconds, not a call of torch."""
+class NumpyPolicy(NamedTuple):
+    """Copy of the policy as NumPy arrays, for fast turns in a market."""
 
     w1: np.ndarray
     b1: np.ndarray
@@ -73,9 +80,14 @@ class FastTrader(NamedTuple):
     w3: np.ndarray
     b3: np.ndarray
 
-    def probabilities(self, seen: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-        """seen [S, F], allowed [S·K] bool -> [1 + S·K], holding first."""
-        hidden = np.tanh(np.tanh(seen @ self.w1 + self.b1) @ self.w2 + self.b2)
+    def probabilities(self, observed: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+        """Return probabilities [1 + stock · order], holding first.
+
+        Args:
+            observed: observation, [stock, feature].
+            allowed: orders that can be paid for, bool [stock · order].
+        """
+        hidden = np.tanh(np.tanh(observed @ self.w1 + self.b1) @ self.w2 + self.b2)
         out = hidden @ self.w3 + self.b3
         logits = np.empty(1 + allowed.size)
         logits[0] = out[:, 0].mean()

@@ -1,4 +1,4 @@
-"""What asking will cost, from a sample that is really asked, and kept."""
+"""Estimate of what requests will cost, from a sample that is really asked, and kept."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from pilotage.types import Failed
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """What the requests that have no answer yet will take."""
+class CostEstimate:
+    """Estimated cost of the requests that have no answer yet."""
 
     calls: int
-    """Different requests without an answer; tries after failures come on top."""
+    """Number of different requests without an answer; tries after failures are not included."""
     prompt_tokens: float
+    """Tokens of prompts."""
     completion_tokens: float
+    """Tokens of answers."""
     money: float
+    """Money, in the currency of the prices."""
     most_money: float
-    """If every answer took all the tokens that it may, and every prompt as many as it can."""
+    """Money if every prompt and every answer took as many tokens as possible."""
     sampled: int
-    """Requests that were asked to find out; not among `calls`, for they are answered now."""
+    """Number of requests that were asked for the estimate; they are answered now and not among `calls`."""
 
-    def times(self, number: float) -> Forecast:
-        """For that many times as many requests of the same kind, such as the steps of a simulation."""
-        return Forecast(
+    def times(self, number: float) -> CostEstimate:
+        """Return the cost of `number` times as many requests, such as those of all steps of a simulation."""
+        return CostEstimate(
             round(self.calls * number),
             self.prompt_tokens * number,
             self.completion_tokens * number,
@@ -45,10 +48,18 @@ class Forecast:
         )
 
 
-def forecast(service: Service, requests: Sequence[ChatRequest], *, sample: int = 8, seed: int = 0) -> Forecast:
-    """Asks up to `sample` of the requests that have no answer yet, drawn at random, and scales up what they took.
+def estimate_cost(service: Service, requests: Sequence[ChatRequest], *, sample: int = 8, seed: int = 0) -> CostEstimate:
+    """Ask a random sample of the requests that have no answer yet, and scale up what it took.
 
-    Raises UsageError when none of them got an answer; and what `Service.ask` raises."""
+    Args:
+        service: asks.
+        requests: the requests whose cost is estimated.
+        sample: largest number of requests that are asked.
+        seed: seed of the sample.
+
+    Raises:
+        UsageError: no request of the sample got an answer; and what `Service.ask` raises.
+    """
     if sample < 1:
         raise UsageError(f"the sample has {sample} requests; give at least 1")
     missing = service.missing(requests)
@@ -63,4 +74,4 @@ def forecast(service: Service, requests: Sequence[ChatRequest], *, sample: int =
     prompt, completion = sum(usage.prompt for usage in used), sum(usage.completion for usage in used)
     units = sum(service.prices.units(usage) for usage in used)
     most = sum((Spent.of(service.provider.most(request), service.prices) for request in left), Spent())
-    return Forecast(len(left), prompt * scale, completion * scale, units * scale / UNITS, most.money, len(drawn))
+    return CostEstimate(len(left), prompt * scale, completion * scale, units * scale / UNITS, most.money, len(drawn))

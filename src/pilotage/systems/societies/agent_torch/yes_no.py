@@ -1,4 +1,4 @@
-"""Yes or no, asked of a language model many times: how often it says yes, from draws or from its first token."""
+"""Yes-or-no questions to a language model: its probability of yes, from draws or from the first token."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pilotage.core.errors import UsageError
-from pilotage.llm.chat import ChatAnswer, ChatRequest, Message, Role, Usage
+from pilotage.llm.chat import ChatAnswer, ChatRequest, Message, Role, Token, Usage
 from pilotage.llm.first_token import first_token_shares
-from pilotage.llm.forecast import Forecast, forecast
 from pilotage.llm.scripted import Scripted
 from pilotage.llm.service import Service
 from pilotage.types import Failed
@@ -18,33 +17,36 @@ from pilotage.types import Failed
 Conversation = Sequence[tuple[Role, str]]
 """(role, text) of each turn; the last one asks."""
 _FIRST = re.compile(r"\W*(?:answer|final answer)?\W*(yes|no)\b(?!\s*/|\s+(?:idea|opinion|way to)\b)", re.IGNORECASE)
-_SAID = re.compile(r"\banswer(?:\s+is)?\W{0,4}\b(yes|no)\b(?!\s*/)", re.IGNORECASE)
+_LATER = re.compile(r"\banswer(?:\s+is)?\W{0,4}\b(yes|no)\b(?!\s*/)", re.IGNORECASE)
 AGAIN = "Answer with the single word Yes or No."
 LEAST_COVERED = 0.1
-"""Under this probability of both words together the first token says nothing about them."""
+"""Least probability of both words together for the first token to be used."""
 
 
 @dataclass(frozen=True)
 class Poll:
-    """What was answered to one question."""
+    """Answers to one question."""
 
     yes: int
     no: int
     unclear: int
-    """Answers that were neither after asking again, and questions without any answer."""
+    """Number of answers that were neither after asking again, and of questions without any answer."""
     share: float
     """Estimate of the probability of yes: (1 + yes)/(2 + yes + no), the mean of Beta(1 + yes, 1 + no); or that of the
     first token; or the prior where there is nothing else."""
-    said: str
-    """The first answer that could be read, for a memory; empty when there was none."""
+    text: str
+    """The first answer that could be read; empty when there was none."""
     scripted: bool
+    """Whether a scripted stand-in answered."""
 
 
 def read_yes_no(text: str) -> bool | None:
-    """Whether an answer begins with yes or no, or says "the answer is" one of them; None for anything else.
+    """Return True for yes, False for no, None for an answer that is neither.
 
-    "Yes/No", "no idea" and "not sure" are neither."""
-    found = _FIRST.match(text) or _SAID.search(text)
+    An answer counts that begins with yes or no, or contains "the answer is" one of them. "Yes/No", "no idea" and
+    "not sure" are neither.
+    """
+    found = _FIRST.match(text) or _LATER.search(text)
     return None if found is None else found.group(1).lower() == "yes"
 
 
@@ -59,19 +61,28 @@ def poll(
     temperature: float = 1.0,
     max_tokens: int = 60,
 ) -> list[Poll]:
-    """A poll for each question, in order; equal questions are asked once and share it.
+    """Return a poll for each question, in order; equal questions are asked once and share their poll.
 
-    draws: answers to each question. first_token: one call in their place, whose first token's probabilities of Yes and
-    No are taken; needs a provider with log-probabilities. again: how often an answer that is neither is asked for
-    again. prior: share of yes where nothing could be read. temperature: of the draws.
+    `Service.counters` counts answers repaired by asking again, and questions that fell back to the prior.
 
-    `Service.counters` then has what was repaired by asking again and what fell back to nothing.
+    Args:
+        service: answers the questions.
+        questions: conversations whose last turn asks.
+        draws: number of answers to each question.
+        first_token: whether one call replaces the draws, of whose first token the probabilities of Yes and No are
+            taken; needs a provider with log-probabilities.
+        again: how often an answer that is neither is asked for again.
+        prior: share of yes where no answer could be read.
+        temperature: sampling temperature of the draws.
+        max_tokens: largest length of an answer in tokens.
 
-    Raises UsageError for settings out of range, and what `Service.ask` raises."""
+    Raises:
+        UsageError: a setting is out of range; and what `Service.ask` raises.
+    """
     if draws < 1 or again < 0 or not 0 <= prior <= 1:
         raise UsageError(f"expected draws ≥ 1, again ≥ 0 and a prior in [0, 1]; got {draws}, {again}, {prior}")
     different = list(dict.fromkeys(tuple(question) for question in questions))
-    requests = requests_of(
+    requests = _requests(
         different, draws=draws, first_token=first_token, temperature=temperature, max_tokens=max_tokens
     )
     answers = service.ask(requests)
@@ -84,15 +95,15 @@ def poll(
     return [found[tuple(question)] for question in questions]
 
 
-def requests_of(
+def _requests(
     questions: Sequence[Conversation],
     *,
-    draws: int = 1,
-    first_token: bool = False,
-    temperature: float = 1.0,
-    max_tokens: int = 60,
+    draws: int,
+    first_token: bool,
+    temperature: float,
+    max_tokens: int,
 ) -> list[ChatRequest]:
-    """The requests of a poll: question by question, its draws side by side."""
+    """Return the requests of a poll: question by question, the draws of each side by side."""
     made = [tuple(Message(role, text) for role, text in question) for question in questions]
     if first_token:
         return [ChatRequest(messages, temperature=1.0, max_tokens=1, alternatives=20) for messages in made]
@@ -103,20 +114,23 @@ def requests_of(
     ]
 
 
-def poll_forecast(service: Service, questions: Sequence[Conversation], *, steps: int, draws: int = 1) -> Forecast:
-    """What a simulation costs that asks these questions, with other numbers in them, at each of its steps: different
-    questions × draws × steps, from a few that are really asked."""
-    different = list(dict.fromkeys(tuple(question) for question in questions))
-    return forecast(service, requests_of(different, draws=draws)).times(steps)
-
-
 def scripted_yes_no(
     probability: Callable[[str], float | None], name: str, *, reason: str = "That is what I would do.", seed: int = 0
 ) -> Scripted:
-    """A stand-in that says yes with `probability(question)`; of the last turn for which that is a number.
+    """Return a scripted stand-in that answers yes with `probability(question)`.
 
-    At temperature 0 it says what is likelier. With log-probabilities its first token has those of Yes and No.
-    Raises UsageError, when asked, for a conversation without such a question."""
+    The question is the last turn for which the probability is a number. At temperature 0 the likelier word is the
+    answer. With log-probabilities the first token has those of Yes and No.
+
+    Args:
+        probability: probability of yes to a text; None for a text that is no known question.
+        name: name of the stand-in.
+        reason: sentence after the yes or no.
+        seed: seed of the draws.
+
+    Raises:
+        UsageError: (when asked) no turn of the conversation is a known question.
+    """
 
     def script(request: ChatRequest, seed: int) -> ChatAnswer:
         asked = (probability(turn.content) for turn in reversed(request.messages) if turn.role == "user")
@@ -130,8 +144,6 @@ def scripted_yes_no(
         word = "Yes" if yes else "No"
         tokens = None
         if request.alternatives is not None:
-            from pilotage.llm.chat import Token
-
             logs = {"Yes": math.log(max(chance, 1e-12)), "No": math.log(max(1 - chance, 1e-12))}
             tokens = (Token(word, logs[word], logs),)
         return ChatAnswer(f"{word}. {reason}", "scripted", name, usage=Usage(), tokens=tokens)
@@ -142,13 +154,13 @@ def scripted_yes_no(
 def _read(
     service: Service, requests: Sequence[ChatRequest], answers: Sequence[ChatAnswer | Failed], again: int
 ) -> list[tuple[bool | None, ChatAnswer | Failed]]:
-    """Each answer with what it says, asked again where it says neither."""
+    """Return each answer with its reading, asked again where it is neither."""
     asked, given = list(requests), list(answers)
-    said = [read_yes_no(answer.text) if isinstance(answer, ChatAnswer) else None for answer in given]
+    read = [read_yes_no(answer.text) if isinstance(answer, ChatAnswer) else None for answer in given]
     for _ in range(again):
         unclear = [
             (place, answer)
-            for place, (word, answer) in enumerate(zip(said, given, strict=True))
+            for place, (word, answer) in enumerate(zip(read, given, strict=True))
             if word is None and isinstance(answer, ChatAnswer)
         ]
         if not unclear:
@@ -162,10 +174,10 @@ def _read(
         repaired = service.ask([asked[place] for place, _ in unclear])
         for (place, _), better in zip(unclear, repaired, strict=True):
             given[place] = better
-            said[place] = read_yes_no(better.text) if isinstance(better, ChatAnswer) else None
-            service.count("repaired", said[place] is not None)
-    service.count("fallen_back", sum(word is None for word in said))
-    return list(zip(said, given, strict=True))
+            read[place] = read_yes_no(better.text) if isinstance(better, ChatAnswer) else None
+            service.count("repaired", read[place] is not None)
+    service.count("fallen_back", sum(word is None for word in read))
+    return list(zip(read, given, strict=True))
 
 
 def _counted(read: Sequence[tuple[bool | None, ChatAnswer | Failed]], prior: float) -> Poll:
@@ -177,7 +189,7 @@ def _counted(read: Sequence[tuple[bool | None, ChatAnswer | Failed]], prior: flo
 
 
 def _of_first_token(service: Service, answer: ChatAnswer | Failed, prior: float) -> Poll:
-    """The probability of yes, or the prior where the first token stands for neither word."""
+    """Return the probability of yes, or the prior where the first token stands for neither word."""
     scripted = isinstance(answer, ChatAnswer) and answer.scripted
     share = None
     if isinstance(answer, ChatAnswer):

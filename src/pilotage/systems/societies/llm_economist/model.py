@@ -1,4 +1,4 @@
-"""A small network that changes tax rates: it reads what any planner is told, and was trained on simulated years."""
+"""A small network as planner: it reads the state that any planner is given and answers with changes of rates."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from pilotage.systems.societies.llm_economist.scripted_planners import read_stat
 CHANGES = (-20.0, -10.0, 0.0, 10.0, 20.0)
 """Points by which a rate may change in a year."""
 SHARP = 20.0
-"""What relative differences of welfare are multiplied by: one percent is 0.2."""
+"""Factor on relative differences of welfare in the features: one percent is 0.2."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the network is shown of E games at once. [E, ...]"""
+class PlannerObservation:
+    """What the network observes of several games at once; every tensor is [game, ...]."""
 
     rates: Tensor
-    """[E, B] in percent, now."""
+    """Rates in percent of this year, [game, bracket]."""
     before: Tensor
-    """[E, B], a year ago; the same as now in the first year."""
+    """Rates of the year before, [game, bracket]; in the first year those of this year."""
     best: Tensor
-    """[E, B], of the best year so far."""
+    """Rates of the best year so far, [game, bracket]."""
     welfare: Tensor
-    """[E], now."""
+    """Welfare of this year, [game]."""
     welfare_before: Tensor
     welfare_best: Tensor
     people: Tensor
-    """[E, B], share of people whose income lies in each bracket."""
+    """Share of people whose income lies in each bracket, [game, bracket]."""
     hours: Tensor
-    """[E], mean a week."""
+    """Mean weekly hours, [game]."""
     progress: Tensor
-    """[E], part of the years that is over."""
+    """Part of the years that is over, [game]."""
 
     def features(self) -> Tensor:
-        """[E, 4 B + 4] float32, each of the order of 1."""
+        """Return the features, float32 [game, 4 · brackets + 4], each of the order of 1."""
         scale = self.welfare_best.abs().clamp(min=1e-9)
         columns = [
             self.rates / 50 - 1,
@@ -59,7 +59,7 @@ class Seen:
 
 
 class RateNetwork(nn.Module):
-    """Logits of five changes for every bracket: two hidden layers."""
+    """Network with two hidden layers that gives the logits of five changes for every bracket."""
 
     def __init__(self, brackets: int, width: int = 64) -> None:
         super().__init__()
@@ -73,17 +73,18 @@ class RateNetwork(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """[E, 4 B + 4] -> [E, B, 5]."""
+        """Return logits [game, bracket, change] for features [game, 4 · brackets + 4]."""
         logits: Tensor = self.layers(features)
         return logits.reshape(len(features), self.brackets, len(CHANGES))
 
     def save(self, folder: Path) -> None:
-        """Weights as safetensors, sizes as JSON."""
+        """Write the weights as safetensors and the sizes as JSON."""
         save_file(self.state_dict(), folder / "weights.safetensors")
         (folder / "network.json").write_text(json.dumps({"brackets": self.brackets, "width": self.width}))
 
     @classmethod
     def load(cls, folder: Path) -> RateNetwork:
+        """Return the network that `save` wrote into `folder`."""
         sizes = json.loads((folder / "network.json").read_text())
         network = cls(sizes["brackets"], sizes["width"])
         network.load_state_dict(load_file(folder / "weights.safetensors"))
@@ -91,7 +92,7 @@ class RateNetwork(nn.Module):
 
 
 class NetworkPlanner:
-    """Answers with the likeliest change of every rate."""
+    """Planner that answers with the network's most probable change of every rate."""
 
     scripted = True
 
@@ -99,35 +100,36 @@ class NetworkPlanner:
         self.network = network
 
     def reply(self, state: str) -> str:
-        told = read_state(state)
-        if len(told["rates"]) != self.network.brackets:
+        """Return the changes as JSON. Raises UsageError for another number of brackets than in the training."""
+        given = read_state(state)
+        if len(given["rates"]) != self.network.brackets:
             raise UsageError(
-                f"the network was trained for {self.network.brackets} brackets, and there are {len(told['rates'])}"
+                f"the network was trained for {self.network.brackets} brackets, and there are {len(given['rates'])}"
             )
         with torch.no_grad():
-            choice = self.network(seen_in(told).features()).argmax(-1)[0]
+            choice = self.network(parse_observation(given).features()).argmax(-1)[0]
         return json.dumps({"DELTA": [CHANGES[place] for place in choice.tolist()]})
 
 
-def seen_in(told: Mapping[str, Any]) -> Seen:
-    """What the state that planners are told says, as one game."""
-    history = told.get("history") or [[told["rates"], told["welfare"]]]
+def parse_observation(given: Mapping[str, Any]) -> PlannerObservation:
+    """Return the observation in the state that a planner is given, as one game."""
+    history = given.get("history") or [[given["rates"], given["welfare"]]]
     before = history[-2] if len(history) > 1 else history[-1]
-    best = (told.get("best") or [max(history, key=lambda entry: entry[1])])[0]
-    people = told["income"]["people_by_bracket"]
+    best = (given.get("best") or [max(history, key=lambda entry: entry[1])])[0]
+    people = given["income"]["people_by_bracket"]
     total = max(1, sum(people))
 
     def row(values: Any) -> Tensor:
         return torch.tensor([values], dtype=torch.float64)
 
-    return Seen(
-        rates=row(told["rates"]),
+    return PlannerObservation(
+        rates=row(given["rates"]),
         before=row(before[0]),
         best=row(best[0]),
-        welfare=row(told["welfare"]),
+        welfare=row(given["welfare"]),
         welfare_before=row(before[1]),
         welfare_best=row(best[1]),
         people=row([count / total for count in people]),
-        hours=row(told["hours"]),
-        progress=row((told["year"] + 1) / told["years"]),
+        hours=row(given["hours"]),
+        progress=row((given["year"] + 1) / given["years"]),
     )
