@@ -215,7 +215,7 @@ def test_odd_data_is_said(tmp_path: Path) -> None:
         ({"sampler": "flow_euler:steps=3"}, "flow_euler"),
         ({"chunk_size": 8, "n_action_steps": 8}, "expected chunk_size ≥ n_obs_steps - 1 + n_action_steps = 9"),
         ({"env": "push-t"}, "push-t"),
-        ({"env": "pilar"}, "did you mean pillar"),
+        ({"env": "pilar"}, "did you mean 'pillar'"),
         ({"env": "none"}, "--data"),
         ({"cameras": "top"}, "image"),
         ({"data": "nowhere.npz"}, "nowhere.npz"),
