@@ -1,4 +1,4 @@
-"""A page per system, from its card, its configuration and its reproduction; the benchmarks; the table in README.md.
+"""Pages of the systems, from their cards, configurations and results; the benchmarks; the table in README.md.
 
 `python docs/make_pages.py` writes the table between the markers of README.md. MkDocs calls `on_config`, which
 writes the pages to docs/systems/ and puts them into the navigation; they are built, never committed.
@@ -7,6 +7,7 @@ writes the pages to docs/systems/ and puts them into the navigation; they are bu
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -16,19 +17,27 @@ from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
+PAGES = DOCS / "systems"
 sys.path.insert(0, str(ROOT / "src"))
 
+from pilotage.charts.plots import claim_plot  # noqa: E402
 from pilotage.cli.arguments import show_value  # noqa: E402
 from pilotage.cli.console import fit  # noqa: E402
 from pilotage.cli.help import option_groups, own_choices  # noqa: E402
 from pilotage.cli.listing import count_verdicts  # noqa: E402
-from pilotage.cli.show import AT_THE_EDGE, describe_difference, edges_of, measured_claims  # noqa: E402
+from pilotage.cli.show import (  # noqa: E402
+    AT_THE_EDGE,
+    describe_difference,
+    describe_source,
+    edges_of,
+    measured_claims,
+)
 from pilotage.core.claims import Claim  # noqa: E402
 from pilotage.core.configuration import describe_type, field_types, option  # noqa: E402
 from pilotage.core.docstrings import field_docs  # noqa: E402
 from pilotage.core.registry import all_systems, find_claims, find_reproduction  # noqa: E402
 from pilotage.core.system import System  # noqa: E402
-from pilotage.core.text import number  # noqa: E402
+from pilotage.core.text import duration, number  # noqa: E402
 
 BEGIN, END = "<!-- systems: made by docs/make_pages.py -->", "<!-- end of systems -->"
 GUIDE = [
@@ -36,6 +45,8 @@ GUIDE = [
     {"Design": "design.md"},
     {"Add a system": "adding-a-system.md"},
     {"Add a piece": "adding-a-piece.md"},
+    {"A batch's way": "language-trainer.md"},
+    {"A chunk's way": "robot-policy.md"},
     {"Language models as a service": "llm.md"},
     {"Robot policies": "robot-policies.md"},
     {"Societies": "societies.md"},
@@ -48,19 +59,20 @@ GUIDE = [
 
 
 def table_of_systems(link: str = "") -> str:
-    """Every system with its claims' verdicts, as Markdown. `link` is put before the name of a page."""
+    """Return every system with its claims' verdicts, as Markdown. `link` is put before the name of a page."""
     rows = ["| system | what it does | paper | claims |", "|---|---|---|---|"]
     for system in all_systems():
         card = system.card
         name = f"[{card.name}]({link}{card.name}.md)" if link else f"`{card.name}`"
         paper = f"[{card.paper.arxiv}](https://arxiv.org/abs/{card.paper.arxiv})" if _has_arxiv(system) else ""
-        claims = "baseline" if card.baseline else count_verdicts(find_reproduction(card.name))
+        made = len(find_claims(card.name))
+        claims = "baseline" if card.baseline else count_verdicts(find_reproduction(card.name), made)
         rows.append(f"| {name} | {_cell(fit(card.summary, 110))} | {paper} | {claims} |")
     return "\n".join(rows)
 
 
 def page(system: System) -> str:
-    """The page of a system."""
+    """Return the page of a system."""
     card = system.card
     measured = find_reproduction(card.name)
     parts = [
@@ -70,7 +82,7 @@ def page(system: System) -> str:
         f"**For** {card.audience}\n",
         f"**Use it when** {_clause(card.use_when)}\n",
         f"**Not when** {_clause(card.avoid_when)}\n",
-        f"**Repeatable:** {card.repeatability}\n",
+        f"**Reproducible:** {card.repeatability}\n",
         f"## Run it\n\n```sh\npilotage run {card.name}\npilotage run {card.name} --help\n```\n",
         _claims(card.name, measured),
         f"## What differs between paper and code, and what was chosen here\n\n{card.notes}\n" if card.notes else "",
@@ -101,11 +113,13 @@ def _claims(name: str, measured: Mapping[str, Any] | None) -> str:
     if not claims:
         return ""
     entries = measured_claims(measured)
-    rows = ["| claim | verdict | difference | units |", "|---|---|---|---|"]
+    rows = ["| claim | verdict | difference | seeds |", "|---|---|---|---|"]
     rows += [_claim_row(claim, entries.get(claim.name)) for claim in claims]
     again = f"\n```sh\npilotage reproduce {name}\n```\n"
     about = _about(measured) if measured else "Nothing has been measured yet.\n"
-    return "\n".join(["## What the paper promises, and what was measured\n", *rows, "", about, *_plots(name), again])
+    return "\n".join(
+        ["## What the paper promises, and what was measured\n", *rows, "", about, *_plots(name, entries), again]
+    )
 
 
 def _claim_row(claim: Claim, entry: Mapping[str, Any] | None) -> str:
@@ -115,32 +129,24 @@ def _claim_row(claim: Claim, entry: Mapping[str, Any] | None) -> str:
     verdict = entry["verdict"] if entry else "not measured"
     note = f" ({_cell(entry['note'])})" if entry and entry.get("note") else ""
     difference = describe_difference(entry.get("comparison")) if entry else ""
-    units = f"{entry.get('n', claim.n)} × {claim.unit}" if entry else f"{claim.n} × {claim.unit}"
-    return f"| {statement}{margin}{primary} | {verdict}{note} | {difference} | {units} |"
+    return f"| {statement}{margin}{primary} | {verdict}{note} | {difference} | {claim.n} × {claim.unit} |"
 
 
 def _about(measured: Mapping[str, Any]) -> str:
-    known = [
-        ("created", "measured on"),
-        ("command", "with"),
-        ("commit", "at commit"),
-        ("seconds", "in processor seconds"),
-    ]
-    said = [f"{words} `{number(measured[key])}`" for key, words in known if measured.get(key) is not None]
+    made = "; ".join(describe_source(source) for source in measured["made"])
     edges = edges_of(measured)
     beyond = f"\n{AT_THE_EDGE} {'; '.join(edges)}.\n" if edges else ""
-    return ("Intervals are 95 % over units; " + ", ".join(said) + ".\n" + beyond) if said else ""
+    return f"Intervals are 95 % over seeds; {made}; {duration(measured['seconds'])} of processor time.\n{beyond}"
 
 
-def _plots(name: str) -> list[str]:
-    """Copy the plots of a reproduction beside the page, and show them."""
-    source = ROOT / "reproductions" / name
-    plots = sorted(path for path in source.glob("*") if path.suffix in (".png", ".svg")) if source.is_dir() else []
-    target = DOCS / "systems" / name
-    for path in plots:
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target / path.name)
-    return [f"![{path.stem.replace('_', ' ').replace('-', ' ')}]({name}/{path.name})\n" for path in plots]
+def _plots(name: str, entries: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the lines that show what each claim measured; `on_config` draws it."""
+    return [f"![{_cell(claim)}]({plot.relative_to(PAGES)})\n" for claim, plot in _plot_files(name, entries).items()]
+
+
+def _plot_files(name: str, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Path]:
+    measured = [claim for claim, entry in entries.items() if entry["arms"]]
+    return {claim: PAGES / name / f"claim-{index}.svg" for index, claim in enumerate(measured, start=1)}
 
 
 def _hyper_parameters(system: System) -> str:
@@ -168,7 +174,7 @@ def write_readme() -> None:
 
 
 def with_table(text: str) -> str:
-    """`text` with the table of systems between its markers. Raises ValueError when it has none."""
+    """Return `text` with the table of systems between its markers. Raises ValueError when it has none."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -181,17 +187,19 @@ def with_table(text: str) -> str:
 
 def on_config(config: Any) -> Any:
     """Write the pages, and the navigation with a section per family."""
-    folder = DOCS / "systems"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    (folder / "index.md").write_text("# The systems\n\n" + table_of_systems("./") + "\n", encoding="utf-8")
-    shutil.copyfile(ROOT / "benchmarks" / "RESULTS.md", folder / "benchmarks.md")
+    shutil.rmtree(PAGES, ignore_errors=True)
+    PAGES.mkdir()
+    (PAGES / "index.md").write_text("# The systems\n\n" + table_of_systems("./") + "\n", encoding="utf-8")
+    shutil.copyfile(ROOT / "benchmarks" / "RESULTS.md", PAGES / "benchmarks.md")
     sections = []
     for family, members in groupby(all_systems(), key=lambda system: system.card.family):
         pages = []
         for system in members:
-            (folder / f"{system.name}.md").write_text(page(system), encoding="utf-8")
+            (PAGES / f"{system.name}.md").write_text(page(system), encoding="utf-8")
             pages.append({system.name: f"systems/{system.name}.md"})
+            entries = measured_claims(find_reproduction(system.name))
+            for claim, plot in _plot_files(system.name, entries).items():
+                claim_plot(entries[claim], plot)
         sections.append({family: pages})
     config["nav"] = [*GUIDE, {"Systems": ["systems/index.md", *sections]}]
     return config
@@ -199,9 +207,9 @@ def on_config(config: Any) -> Any:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put what the code says about metrics and pieces in the place of its marker."""
-    for marker, module in (("metrics", "text_metrics"), ("control metrics", "imitation_metrics")):
+    for marker, module in (("metrics", "language"), ("control metrics", "imitation")):
         if f"<!-- {marker} -->" in markdown:
-            explained = importlib.import_module(f"pilotage.trainers.{module}").METRICS
+            explained = importlib.import_module(f"pilotage.training.{module}.metrics").METRICS
             rows = [f"| `{name}` | {_cell(text)} |" for name, text in explained.items()]
             markdown = markdown.replace(f"<!-- {marker} -->", "\n".join(["| metric | meaning |", "|---|---|", *rows]))
     if "<!-- pieces -->" in markdown:
@@ -209,7 +217,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
         rows = [f"| {slot} | {', '.join(f'`{name}`' for name in names)} |" for slot, names in all_pieces().items()]
         markdown = markdown.replace("<!-- pieces -->", "\n".join(["| slot | pieces |", "|---|---|", *rows]))
-    return markdown
+    # Links to code work in the repository; the site holds no code, so that its pages keep the text alone.
+    return re.sub(r"\[([^]]+)\]\(\.\./(?:src|tests|benchmarks|examples)/[^)]*\)", r"\1", markdown)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Experiments over the fake system of this folder; the processes of cells import it by name."""
+"""Experiments over the fake system of this folder; the processes of jobs import it by name."""
 
 from __future__ import annotations
 

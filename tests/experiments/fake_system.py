@@ -1,7 +1,7 @@
 """A catalogue, a run and a system small enough to run hundreds of times: a bandit that learns by REINFORCE.
 
 It stands in for `pilotage.core.registry`, `pilotage.experiments.launch` and `pilotage.runs.hardware` in the processes
-of cells, which import it by name."""
+of jobs, which import it by name."""
 
 from __future__ import annotations
 
@@ -132,11 +132,11 @@ def configure(system: System, options: list[str]) -> Config:
     return Config(**values)
 
 
-def launch(system: System, config: Config, *, seed: int, directory: Path, command: str, probe: Any = None) -> Result:
+def launch(system: System, config: Config, *, seed: int, directory: Path, command: str, callback: Any = None) -> Result:
     record = dataclasses.asdict(config)
     run = Run.create(directory, system=system.name, config=record, seed=seed, command=command)
     result = system.run(config, run)
-    return result if probe is None else Result(result.run, {**result.metrics, **probe(run, config.steps)})
+    return result if callback is None else Result(result.run, {**result.metrics, **callback(run, config.steps)})
 
 
 def hardware() -> dict[str, Any]:
@@ -148,42 +148,48 @@ def versions() -> dict[str, Any]:
 
 
 def commit() -> str:
-    return "0123abc"
+    return os.environ.get("FAKE_COMMIT", "0123abc")
 
 
 # ---- measures of claims ----------------------------------------------------------------------------------------------
 
 
-def measure_draw(arm: str, unit: int, context: Context) -> dict[str, float | None]:
-    """A number without any training: arm "high" is about 0.5 above "low"; censored for unit 99."""
+def measure_draw(arm: str, seed: int, context: Context) -> dict[str, float | None]:
+    """A number without any training: arm "high" is about 0.5 above "low"; censored for seed 99."""
     assert context.command.startswith("bandit")
     assert not context.directory.exists() or context.directory.is_dir()
-    value = np.random.default_rng([unit, len(arm)]).normal(0.5 if arm == "high" else 0.0, 0.05)
+    value = np.random.default_rng([seed, len(arm)]).normal(0.5 if arm == "high" else 0.0, 0.05)
     return {"value": float(value), "cost": -float(value), "is_true": 1.0, "events": 0.0, "events/trials": 100.0}
 
 
-def measure_trained(arm: str, unit: int, context: Context) -> dict[str, float]:
+def measure_trained(arm: str, seed: int, context: Context) -> dict[str, float]:
     """Trains the arm's command (shared with other claims that train it) and doubles its accuracy."""
     result = context.train()
-    return {"twice": 2 * result.metrics["held_out/accuracy"], "arm": float(arm == "slow"), "unit": unit}
+    nearly = 1.0 + 1e-15 * result.metrics["held_out/accuracy"]
+    return {
+        "twice": 2 * result.metrics["held_out/accuracy"],
+        "arm": float(arm == "slow"),
+        "seed": seed,
+        "nearly": nearly,
+    }
 
 
-def measure_nothing(arm: str, unit: int, context: Context) -> dict[str, float | None]:
+def measure_nothing(arm: str, seed: int, context: Context) -> dict[str, float | None]:
     del arm, context
-    return {"value": None if unit % 2 else 1.0}
+    return {"value": None if seed % 2 else 1.0}
 
 
 def look(run: Run, step: int) -> dict[str, float]:
-    """A probe: how often it looked, by what it left behind."""
+    """A callback: how often it looked, by what it left behind."""
     with (run.directory / "looks.log").open("a") as file:
         file.write("look\n")
     return {"looks": float(len((run.directory / "looks.log").read_text().splitlines())), "step": float(step)}
 
 
-def measure_looked(arm: str, unit: int, context: Context) -> dict[str, float]:
-    """Trains with a probe, and without."""
-    del unit
-    watched, plain = context.train(probe=look), context.train()
+def measure_looked(arm: str, seed: int, context: Context) -> dict[str, float]:
+    """Trains with a callback, and without."""
+    del seed
+    watched, plain = context.train(callback=look), context.train()
     same = {name: watched.metrics[name] for name in plain.metrics} == plain.metrics
     apart = watched.run != plain.run and "looks" not in plain.metrics
     return {"looks": watched.metrics["looks"], "apart": float(apart and same), "arm": float(arm == "slow")}

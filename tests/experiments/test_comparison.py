@@ -40,9 +40,15 @@ def wait_until(condition: object, limit: float = 60.0) -> None:
 
 
 def starts(root: Path) -> dict[str, list[str]]:
-    """For each cell the steps from which a process trained it."""
-    logs = root.glob("cells/*/run/starts.log")
+    """For each job the steps from which a process trained it."""
+    logs = root.glob("jobs/*/run/starts.log")
     return {log.parents[1].name: [line.split()[-1] for line in log.read_text().splitlines()] for log in logs}
+
+
+def workers_left() -> list[psutil.Process]:
+    """The processes that our children (the fork server) still have."""
+    left = [worker for child in psutil.Process().children() for worker in child.children()]
+    return [worker for worker in left if worker.status() != "zombie"]
 
 
 def test_arms_are_compared_pair_by_pair(wiring: Wiring, tmp_path: Path) -> None:
@@ -77,16 +83,16 @@ def test_arms_are_compared_pair_by_pair(wiring: Wiring, tmp_path: Path) -> None:
     assert again.differences[0].sentence.startswith("slow is worse than fast by")
 
 
-def test_a_killed_comparison_goes_on_without_running_finished_cells_again(wiring: Wiring, tmp_path: Path) -> None:
+def test_a_killed_comparison_goes_on_without_running_finished_jobs_again(wiring: Wiring, tmp_path: Path) -> None:
     whole = compare(ARMS, range(3), root=tmp_path / "undisturbed", out=tmp_path / "a", wiring=wiring)
     root = tmp_path / "killed"
     process = start(root, tmp_path / "b", sleep=0.04)
-    wait_until(lambda: len(list(root.glob("cells/*/outcome.json"))) >= 2)
+    wait_until(lambda: len(list(root.glob("jobs/*/result.json"))) >= 2)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_until(lambda: not any(child.is_running() and child.status() != "zombie" for child in children))
-    finished = [path.parent.name for path in root.glob("cells/*/outcome.json")]
+    finished = [path.parent.name for path in root.glob("jobs/*/result.json")]
     before = starts(root)
     assert 2 <= len(finished) < 6
 
@@ -103,11 +109,11 @@ def test_a_killed_comparison_goes_on_without_running_finished_cells_again(wiring
     assert [tuple(arm["values"]) for arm in stored["arms"]] == [arm.values for arm in whole.arms]
 
 
-def test_a_comparison_killed_while_arms_start_keeps_its_finished_cells(wiring: Wiring, tmp_path: Path) -> None:
-    """Killed as soon as a cell is announced, before its process has begun a run, again and again."""
+def test_a_comparison_killed_while_arms_start_keeps_its_finished_jobs(wiring: Wiring, tmp_path: Path) -> None:
+    """Killed as soon as a job is announced, before its process has begun a run, again and again."""
     whole = compare(ARMS, range(3), root=tmp_path / "undisturbed", out=tmp_path / "a", wiring=wiring)
     root = tmp_path / "killed"
-    for announcement in (1, 2, 3):  # the third comes when the first cell is done
+    for announcement in (1, 2, 3):  # the third comes when the first job is done
         process = start(root, tmp_path / "b", sleep=0.0)
         assert process.stdout
         seen = 0
@@ -120,8 +126,8 @@ def test_a_comparison_killed_while_arms_start_keeps_its_finished_cells(wiring: W
         process.wait()
         process.stdout.close()
         wait_until(lambda gone=children: not any(c.is_running() and c.status() != "zombie" for c in gone))
-    assert 1 <= len(list(root.glob("cells/*/outcome.json"))) < 6
-    kept = {path: path.stat().st_mtime_ns for path in root.glob("cells/*/outcome.json")}
+    assert 1 <= len(list(root.glob("jobs/*/result.json"))) < 6
+    kept = {path: path.stat().st_mtime_ns for path in root.glob("jobs/*/result.json")}
     process = start(root, tmp_path / "b", sleep=0.0)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
@@ -140,7 +146,7 @@ def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
     assert len(children) >= 2
     # Left alone, each would sleep for twelve minutes.
     wait_until(lambda: not any(c.is_running() and c.status() != "zombie" for c in children), limit=20)
-    assert not list(tmp_path.glob("cells/*/outcome.json"))
+    assert not list(tmp_path.glob("jobs/*/result.json"))
 
 
 def test_a_failing_worker_names_arm_and_seed_and_stops_the_others(wiring: Wiring, tmp_path: Path) -> None:
@@ -150,8 +156,8 @@ def test_a_failing_worker_names_arm_and_seed_and_stops_the_others(wiring: Wiring
     message = str(failure.value)
     assert "arm 'bad', seed 7" in message
     assert "RuntimeError: the bandit broke at step 2" in message
-    assert (failure.value.arm, failure.value.unit) == ("bad", 7)
-    assert not [p for p in psutil.Process().children() if p.status() != "zombie"]
+    assert (failure.value.arm, failure.value.seed) == ("bad", 7)
+    assert not workers_left()
     assert not (tmp_path / "out").exists()
 
 
@@ -162,7 +168,7 @@ def test_an_interrupt_leaves_no_process_behind(wiring: Wiring, tmp_path: Path) -
 
     with pytest.raises(KeyboardInterrupt):
         compare({"a": "bandit --sleep 5", "b": "bandit --lr 1"}, [0], root=tmp_path, wiring=wiring, on_event=interrupt)
-    assert not [p for p in psutil.Process().children() if p.status() != "zombie"]
+    assert not workers_left()
 
 
 def test_few_seeds_equal_arms_and_missing_numbers_stay_undecided() -> None:

@@ -1,40 +1,52 @@
 from __future__ import annotations
 
+import dataclasses
 import json
-import sys
 from pathlib import Path
 
+import fake_system
 import pytest
 
 from pilotage.core.errors import UsageError
 from pilotage.experiments import Job, Wiring
+from pilotage.experiments.inputs import inputs_hash
 from pilotage.experiments.jobs import function_reference, place
 from pilotage.experiments.worker import finish_job
 
 
-def key(wiring: Wiring, root: Path, **cell: object) -> str:
-    return place(Job(**{"arm": "a", "unit": 0, "command": "bandit", **cell}), wiring, root).key  # type: ignore[arg-type]
+def key(wiring: Wiring, root: Path, **job: object) -> str:
+    return place(Job(**{"arm": "a", "seed": 0, "command": "bandit", **job}), wiring, root).key  # type: ignore[arg-type]
 
 
-def test_a_cells_place_depends_on_what_decides_its_numbers(wiring: Wiring, tmp_path: Path) -> None:
+def test_a_jobs_key_depends_on_what_decides_its_numbers(
+    wiring: Wiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = key(wiring, tmp_path)
-    assert key(wiring, tmp_path, command="bandit --lr 0.3") == plain, "the default, said aloud"
+    assert key(wiring, tmp_path, command="bandit --lr 0.3") == plain, "the default, stated"
     assert key(wiring, tmp_path, arm="another name") == plain, "a training does not know its arm's name"
     measured = {"measure": "fake_system:measure_draw"}
     others = [
         key(wiring, tmp_path, command="bandit --lr 0.4"),
-        key(wiring, tmp_path, unit=1),
+        key(wiring, tmp_path, seed=1),
         key(wiring, tmp_path, **measured),
         key(wiring, tmp_path, **measured, arm="b"),
         key(wiring, tmp_path, **measured, quick=True),
     ]
-    assert len({plain, *others}) == 6
+    revised = dataclasses.replace(fake_system.BANDIT, revision=2)
+    monkeypatch.setattr(fake_system, "BANDIT", revised)
+    assert len({plain, *others, key(wiring, tmp_path)}) == 7
 
 
-def test_a_cells_place_depends_on_the_code(wiring: Wiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = key(wiring, tmp_path)
-    monkeypatch.setattr("pilotage.experiments.jobs.code_hash", lambda _: "other code")
-    assert key(wiring, tmp_path) != before
+def test_a_job_says_in_plain_words_what_it_is(wiring: Wiring, tmp_path: Path) -> None:
+    placed = place(Job("a", 3, "bandit --lr 0.4 --steps 50", "fake_system:measure_draw"), wiring, tmp_path)
+    assert placed.identity == {
+        "system": "bandit",
+        "revision": 1,
+        "options": {"lr": 0.4},
+        "seed": 3,
+        "measure": "fake_system:measure_draw",
+        "arm": "a",
+    }
 
 
 def test_the_home_is_taken_from_the_environment(
@@ -42,34 +54,31 @@ def test_the_home_is_taken_from_the_environment(
 ) -> None:
     monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path / "home"))
     placed = place(Job("a", 0, "bandit"), wiring)
-    assert placed.directory == tmp_path / "home" / "cells" / placed.key
+    assert placed.directory == tmp_path / "home" / "jobs" / placed.key
 
 
-def test_a_finished_cell_is_taken_as_it_is(wiring: Wiring, tmp_path: Path) -> None:
+def test_a_finished_job_is_taken_as_it_is(wiring: Wiring, tmp_path: Path) -> None:
     placed = place(Job("a", 0, "bandit --steps 3"), wiring, tmp_path)
-    assert placed.outcome() is None
+    assert placed.result() is None
     first = finish_job(placed)
-    again = finish_job(placed)
-    assert again.metrics == first.metrics == placed.outcome().metrics  # type: ignore[union-attr]
+    assert finish_job(placed) == first == placed.result()
+    assert (first.made["commit"], first.made["processor"]) == ("0123abc", "Test Processor")
     assert len((placed.run_directory / "starts.log").read_text().splitlines()) == 1
 
 
-def test_a_measure_trains_through_a_cell_that_others_share(wiring: Wiring, tmp_path: Path) -> None:
+def test_a_measure_trains_through_a_job_that_others_share(wiring: Wiring, tmp_path: Path) -> None:
     command = "bandit --steps 3"
     measured = finish_job(place(Job("slow", 4, command, "fake_system:measure_trained"), wiring, tmp_path))
-    trained = place(Job("any", 4, command), wiring, tmp_path)
-    assert trained.outcome() is not None
-    assert measured.metrics == {
-        "twice": 2 * trained.outcome().metrics["held_out/accuracy"],  # type: ignore[union-attr]
-        "arm": 1.0,
-        "unit": 4.0,
-    }
+    trained = place(Job("any", 4, command), wiring, tmp_path).result()
+    assert trained is not None
+    twice = 2 * (trained.metrics["held_out/accuracy"] or 0)
+    assert measured.metrics == pytest.approx({"twice": twice, "arm": 1.0, "seed": 4.0, "nearly": 1.0})
 
 
 def test_a_number_that_is_not_finite_is_stored_as_none(wiring: Wiring, tmp_path: Path) -> None:
     placed = place(Job("a", 1, "bandit", "fake_system:measure_nothing"), wiring, tmp_path)
     assert finish_job(placed).metrics == {"value": None}
-    assert json.loads((placed.directory / "outcome.json").read_text())["metrics"] == {"value": None}
+    assert json.loads((placed.directory / "result.json").read_text())["metrics"] == {"value": None}
 
 
 def test_what_cannot_work_is_refused_before_anything_runs(wiring: Wiring, tmp_path: Path) -> None:
@@ -81,16 +90,23 @@ def test_what_cannot_work_is_refused_before_anything_runs(wiring: Wiring, tmp_pa
         function_reference(lambda *_: {})
 
 
-def test_modules_that_answer_to_every_name_do_not_disturb(wiring: Wiring, tmp_path: Path) -> None:
-    """torch.classes and torch.ops are such modules: a measure trains after torch was imported."""
-    before = key(wiring, tmp_path)
-
-    class Anything:
-        def __getattr__(self, name: str) -> object:
-            return object()
-
-    sys.modules["answers_to_every_name"] = Anything()  # type: ignore[assignment]
-    try:
-        assert key(wiring, tmp_path) == before
-    finally:
-        del sys.modules["answers_to_every_name"]
+def test_the_content_of_named_files_is_part_of_a_key(
+    wiring: Wiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "add").mkdir()
+    (tmp_path / "some_package").mkdir()
+    for name in ("some_package/__init__.py", "some_package/pieces.py", "mine.py", "add/data.json"):
+        (tmp_path / name).write_text("")
+    named = ["0.5*zscore+0.5*mine.py:advantage", "some_package.pieces:f", str(tmp_path / "add"), "add/data.json"]
+    assert not inputs_hash({"task": "add", "advantage": "zscore", "piece": "pilotage.objectives.advantages:zscore"})
+    before = [inputs_hash({"value": name}) for name in named]
+    assert all(before)
+    for name in ("some_package/pieces.py", "mine.py", "add/data.json"):
+        (tmp_path / name).write_text("a = 1")
+    assert not set(before) & {inputs_hash({"value": name}) for name in named}
+    assert inputs_hash({"nested": {"list": [named[3]]}}) == inputs_hash({"other": named[3]})
+    before_key = key(wiring, tmp_path, command="bandit --text add/data.json")
+    (tmp_path / "add/data.json").write_text("a = 2")
+    assert key(wiring, tmp_path, command="bandit --text add/data.json") != before_key

@@ -10,7 +10,7 @@ import pytest
 
 from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.core.errors import UsageError
-from pilotage.experiments import JobEvent, Wiring, reproduce
+from pilotage.experiments import JobEvent, Wiring, audit, provenance, reproduce
 
 DRAWN = Claim(
     name="high-above-low",
@@ -41,18 +41,7 @@ TRAINED = Claim(
 )
 BASE = {"name": "base", "key": "1234", "contents": "abcd", "seconds": 5.0}
 """What every run of the fake system says that it used."""
-KEYS = {
-    "format",
-    "system",
-    "created",
-    "commit",
-    "command",
-    "hardware",
-    "versions",
-    "seconds",
-    "artifacts",
-    "claims",
-}
+KEYS = {"format", "system", "made", "seconds", "artifacts", "claims"}
 CLAIM_KEYS = "name statement source primary tier kind margin unit n metric arms comparison gates tuning verdict note"
 
 
@@ -71,7 +60,7 @@ class Bench:
         path = reproduce(
             "bandit",
             claims,
-            out=self.folder / "reproductions",
+            out=self.folder / "results",
             wiring=self.wiring,
             say=self.said.append,
             on_event=self.events.append,
@@ -85,7 +74,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def shared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose cells several tests use, so that each is run once."""
+    """A home whose jobs several tests use, so that each is run once."""
     return tmp_path_factory.mktemp("home")
 
 
@@ -120,25 +109,78 @@ def test_claims_are_measured_judged_and_written_in_the_agreed_form(bench: Bench,
     assert (later["arms"], later["comparison"]) == ({}, None)
     assert document["artifacts"] == [BASE]
 
-    folder = bench.folder / "reproductions" / "bandit"
-    assert {path.name for path in folder.glob("*.svg")} == {"high-above-low.svg", "fast-learns-more.svg"}
-    cells = [json.loads(path.read_text()) for path in folder.glob("cells/*.json")]
-    assert len(cells) == 10 + 10 + 4
-    values = {c["unit"]: c["metrics"]["value"] for c in cells if c["arm"] == "high"}
-    assert [values[unit] for unit in range(5)] == drawn["arms"]["high"]
+    lines = (bench.folder / "results" / "bandit.jsonl").read_text().splitlines()
+    jobs = [json.loads(line) for line in lines]
+    assert len(jobs) == 10 + 10 + 4
+    assert [job["key"] for job in jobs] == sorted(job["key"] for job in jobs)
+    values = {job["seed"]: job["metrics"]["value"] for job in jobs if job.get("arm") == "high"}
+    assert [values[seed] for seed in range(5)] == drawn["arms"]["high"]
+    (made,) = document["made"]
+    assert (made["commit"], made["jobs"], made["processor"]) == ("0123abc", 24, "Test Processor")
 
 
-def test_finished_cells_count_and_committed_ones_too(bench: Bench) -> None:
+def test_finished_jobs_count_and_committed_ones_too(bench: Bench) -> None:
     first = bench(DRAWN)
     assert bench.started() == 10
+    written = (bench.folder / "results" / "bandit.json").read_bytes()
     again = bench(DRAWN)
     assert bench.started() == 0
     # A fresh machine has only what was committed.
     committed = bench(DRAWN, root=bench.folder / "elsewhere")
     assert bench.started() == 0
-    assert first["claims"] == again["claims"] == committed["claims"]
+    assert first == again == committed
+    assert (bench.folder / "results" / "bandit.json").read_bytes() == written
     bench(replace(DRAWN, n=7), root=bench.folder / "elsewhere")
     assert bench.started() == 4
+
+
+def test_jobs_of_another_commit_are_used_and_reported_and_fresh_runs_them_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench(DRAWN)
+    monkeypatch.setenv("FAKE_COMMIT", "89abcde012")
+    provenance._here.cache_clear()
+    bench(replace(DRAWN, n=6))
+    assert bench.started() == 2
+    assert "used: 10 jobs from commit 0123abc (20" in bench.said[1]
+    document = bench(replace(DRAWN, n=6), fresh=True)
+    assert bench.started() == 10
+    assert [(made["commit"], made["jobs"]) for made in document["made"]] == [("89abcde012", 12)]
+    bench(replace(DRAWN, n=6), fresh=True)
+    assert bench.started() == 0
+    assert len((bench.folder / "results" / "bandit.jsonl").read_text().splitlines()) == 12
+    provenance._here.cache_clear()
+
+
+def test_a_line_that_a_kill_cut_off_is_run_again(bench: Bench) -> None:
+    bench(DRAWN)
+    path = bench.folder / "results" / "bandit.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    document = bench(DRAWN, root=bench.folder / "elsewhere")
+    assert bench.started() == 1
+    assert document["claims"][0]["verdict"] == "holds"
+    assert len(path.read_text().splitlines()) == 10
+
+
+def test_an_audit_runs_stored_jobs_again_and_names_numbers_that_differ(bench: Bench) -> None:
+    bench(TRAINED)
+    asked = {"out": bench.folder / "results", "root": bench.folder / "home", "wiring": bench.wiring}
+    said: list[str] = []
+    assert audit("bandit", 3, [TRAINED], say=said.append, **asked)
+    assert said[-1] == "3 of 3 jobs came out again"
+    assert "bit for bit" in said[0]
+    path = bench.folder / "results" / "bandit.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line["metrics"]["held_out/accuracy"] *= 1.01
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert not audit("bandit", 100, [TRAINED], say=said.append, **asked)
+    assert said[-1] == "0 of 14 jobs came out again"
+    assert "differing: held_out/accuracy 0." in said[-2]
+    for line in lines:
+        line["made"]["processor"] = "Another Processor"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert audit("bandit", 2, [TRAINED], say=said.append, **asked), "one per cent is within the tolerance"
 
 
 def test_arms_that_two_claims_share_are_trained_once(bench: Bench) -> None:
@@ -147,13 +189,13 @@ def test_arms_that_two_claims_share_are_trained_once(bench: Bench) -> None:
     assert bench.started() == 10 + 4
     committed = bench(TRAINED, other, root=bench.folder / "elsewhere")
     assert bench.started() == 0
-    assert "nothing to run: all 14 cells are there" in bench.said[0]
+    assert "nothing to run: all 14 jobs are there" in bench.said[0]
     assert first["artifacts"] == committed["artifacts"] == [BASE]
 
 
 def test_a_quick_pass_is_marked_and_overwrites_nothing(bench: Bench) -> None:
     bench(DRAWN)
-    committed = bench.folder / "reproductions" / "bandit.json"
+    committed = bench.folder / "results" / "bandit.json"
     before = committed.read_bytes()
     document = bench(TRAINED, quick=True)
     assert committed.read_bytes() == before
@@ -161,7 +203,8 @@ def test_a_quick_pass_is_marked_and_overwrites_nothing(bench: Bench) -> None:
     (entry,) = document["claims"]
     assert entry["verdict"] == "undecided"
     assert "2 of 5 declared units ran" in entry["note"]
-    assert all(event.placed.cell.command.endswith("--steps 3") for event in bench.events)
+    assert "its verdicts mean nothing" in bench.said[-1]
+    assert all(event.placed.job.command.endswith("--steps 3") for event in bench.events)
     assert bench.started() == 4
 
 
@@ -169,7 +212,7 @@ def test_over_budget_is_refused_before_anything_runs(bench: Bench) -> None:
     with pytest.raises(UsageError, match=r"100 processor minutes is over the budget of 45; give --budget 101"):
         bench(replace(DRAWN, cost=600.0))
     assert not bench.events
-    assert "10 cells to run (0 are there): about 100 min of processor time" in bench.said[0]
+    assert "10 jobs to run (0 are there): about 1 h 40 min of processor time" in bench.said[0]
 
 
 def test_only_one_claim_runs_and_others_count_where_they_are_there(bench: Bench) -> None:
@@ -178,7 +221,7 @@ def test_only_one_claim_runs_and_others_count_where_they_are_there(bench: Bench)
     assert bench(DRAWN, twin, only="twin")["claims"][0]["verdict"] == "not measured (only twin was asked for)"
     document = bench(DRAWN, twin, other, only="twin")
     assert [entry["verdict"] for entry in document["claims"]] == [
-        "holds",  # its cells are the twin's
+        "holds",  # its jobs are the twin's
         "holds",
         "not measured (only twin was asked for)",
     ]
@@ -202,6 +245,7 @@ def test_a_missing_extra_leaves_its_claim_unmeasured(bench: Bench, monkeypatch: 
         ({"criterion": Criterion("trend"), "compare": None, "higher_is_better": False}, "holds", "difference +0."),
         ({"criterion": Criterion("frontier", 0.1), "metric": "value, -cost"}, "holds", "differences"),
         ({"compare": ("low", "high")}, "does not hold", "reversed"),
+        ({"metric": "is_true", "criterion": Criterion("not_worse", 0.1)}, "undecided", "never happened"),
         ({"gates": {"low": ("value", 5.0)}}, "undecided", "below its gate"),
         ({"measure": fake_system.measure_nothing, "n": 6}, "undecided", "3 of 6 units gave no number"),
     ],
@@ -219,9 +263,10 @@ def test_every_kind_of_criterion(
     [
         ([replace(DRAWN, name=str(i)) for i in range(4)], "4 claims are primary"),
         ([DRAWN, DRAWN], "share a name"),
+        ([replace(DRAWN, name=str(i), primary=False) for i in range(11)], "11 claims; at most 10"),
         ([replace(TRAINED, arms={**TRAINED.arms, "slow": Arm("bandit")})], "different numbers of settings"),
         ([replace(DRAWN, compare=("high", "none"))], "no arms of it"),
-        ([replace(DRAWN, n=0)], "0 units"),
+        ([replace(DRAWN, n=0)], "0 seeds"),
         ([replace(DRAWN, tuning_seeds=3)], "tunes on 3 seeds; expected 1 to 2"),
         ([replace(DRAWN, metric="valeu")], "no metric 'valeu', only.*value"),
     ],
@@ -245,6 +290,19 @@ def test_settings_are_chosen_by_the_metric_and_on_the_seeds_that_a_claim_names(b
     assert lower["tuning"]["chosen"] == chosen["tuning"]["chosen"]
 
 
+def test_a_tie_within_rounding_is_decided_by_the_order_of_the_grid_and_said(bench: Bench, shared_root: Path) -> None:
+    tied = replace(TRAINED, measure=fake_system.measure_trained, metric="twice", tuned_by="nearly", gates={})
+    (entry,) = bench(tied, root=shared_root)["claims"]
+    assert entry["tuning"]["chosen"] == {"fast": "--lr 0.1", "slow": "--lr 0.01"}
+    assert entry["tuning"]["ties"] == {"fast": ["--lr 1.0"], "slow": ["--lr 0.02"]}
+    assert "Tuning of fast: --lr 0.1 and --lr 1.0 gave the same nearly" in entry["note"]
+
+
+def test_an_unknown_cost_is_called_unknown(bench: Bench) -> None:
+    bench(replace(TRAINED, cost=None))
+    assert "14 jobs to run (0 are there): cost unknown" in bench.said[0]
+
+
 def test_what_nothing_measures_is_listed_with_its_reason_and_never_runs(bench: Bench) -> None:
     images = replace(DRAWN, name="images", unmeasured="images come later")
     (entry,) = bench(images, long=True, only="images")["claims"]
@@ -252,7 +310,7 @@ def test_what_nothing_measures_is_listed_with_its_reason_and_never_runs(bench: B
     assert (entry["arms"], bench.events) == ({}, [])
 
 
-def test_a_probe_looks_in_on_a_training_of_its_own_that_measures_share(bench: Bench) -> None:
+def test_a_callback_is_called_during_a_training_of_its_own_that_measures_share(bench: Bench) -> None:
     looked = replace(
         TRAINED, arms={"slow": Arm("bandit --steps 4")}, metric="apart", criterion=Criterion("exact"), compare=None
     )

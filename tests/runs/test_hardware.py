@@ -82,8 +82,8 @@ def test_the_commit_is_dirty_by_code_not_by_what_reproductions_wrote(tmp_path: P
         who = ["-c", "user.name=a", "-c", "user.email=a@b"]
         subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
 
-    (tmp_path / "reproductions").mkdir()
-    for name in ("code.py", "reproductions/a.json"):
+    (tmp_path / "results").mkdir()
+    for name in ("code.py", "results/a.json"):
         (tmp_path / name).write_text("1")
     git("init")
     git("add", ".")
@@ -91,7 +91,7 @@ def test_the_commit_is_dirty_by_code_not_by_what_reproductions_wrote(tmp_path: P
     clean = hardware.commit(tmp_path)
     assert clean is not None
     assert len(clean) == 40
-    (tmp_path / "reproductions" / "a.json").write_text("2")
+    (tmp_path / "results" / "a.json").write_text("2")
     assert hardware.commit(tmp_path) == clean
     (tmp_path / "code.py").write_text("2")
     assert hardware.commit(tmp_path) == f"{clean}-dirty"

@@ -9,8 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from pilotage.cli.arguments import Command, exactly, split
-from pilotage.cli.console import Console as Screen
-from pilotage.cli.console import fit
+from pilotage.cli.console import Console, fit
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.registry import all_systems, find_reproduction
@@ -22,20 +21,20 @@ class ListOptions:
     """Only this family, such as reasoning."""
 
 
-def list_systems(words: Sequence[str], screen: Screen) -> int:
-    taken = split(words, ListOptions, "list")
-    exactly(taken, 0, COMMAND.usage)
+def list_systems(arguments: Sequence[str], console: Console) -> int:
+    parsed = split(arguments, ListOptions, "list")
+    exactly(parsed, 0, COMMAND.usage)
     systems = all_systems()
     families = sorted({system.card.family for system in systems})
-    if taken.own.family is not None:
-        if taken.own.family not in families:
+    if parsed.own.family is not None:
+        if parsed.own.family not in families:
             raise UsageError(
-                f"there is no family {taken.own.family!r}{nearest(taken.own.family, families)}; "
+                f"there is no family {parsed.own.family!r}{nearest(parsed.own.family, families)}; "
                 f"there are {', '.join(families) or 'none'}"
             )
-        systems = tuple(s for s in systems if s.card.family == taken.own.family)
+        systems = tuple(s for s in systems if s.card.family == parsed.own.family)
     for family, members in groupby(systems, key=lambda s: s.card.family):
-        screen.heading(family)
+        console.heading(family)
         rows = []
         for system in members:
             card = system.card
@@ -43,27 +42,43 @@ def list_systems(words: Sequence[str], screen: Screen) -> int:
             rows.append(
                 (
                     card.name,
-                    fit(card.summary, 0 if screen.rich else 72),
+                    fit(card.summary, 0 if console.rich else 72),
                     card.paper.arxiv if card.paper else "",
                     verdicts,
                 )
             )
-        screen.table(("name", "what it does", "arXiv", "claims"), rows)
+        console.table(("name", "what it does", "arXiv", "claims"), rows)
     if not systems:
-        screen.line("no system is installed")
+        console.line("no system is installed")
     return 0
 
 
-def count_verdicts(reproduction: Mapping[str, Any] | None) -> str:
-    """ "2 hold, 1 undecided": how many claims of a reproduction got which verdict."""
-    if reproduction is None or not reproduction["claims"]:
+def count_verdicts(reproduction: Mapping[str, Any] | None, of: int = 0) -> str:
+    """Return how many claims got which verdict: "primary: 2 hold; others: 1 undecided; 3 not measured".
+
+    Args:
+        reproduction: what was measured; None when nothing was.
+        of: number of claims that the system makes, of which some may stand in no reproduction yet.
+    """
+    entries = reproduction["claims"] if reproduction else []
+    measured = [entry for entry in entries if not entry["verdict"].startswith("not measured")]
+    if not measured:
         return "not measured"
-    counts = Counter(claim["verdict"] for claim in reproduction["claims"])
-    words = {"holds": "hold", "does not hold": "do not hold"}
-    order = ["holds", "does not hold", "undecided", "not measured"]
-    known = [verdict for verdict in order if counts[verdict]]
+    primary = _counts([entry["verdict"] for entry in measured if entry.get("primary")])
+    others = _counts([entry["verdict"] for entry in measured if not entry.get("primary")])
+    missing = max(of, len(entries)) - len(measured)
+    parts = [f"primary: {primary}" if primary else "", f"others: {others}" if primary and others else others]
+    return "; ".join(filter(None, [*parts, f"{missing} not measured" if missing else ""]))
+
+
+def _counts(verdicts: Sequence[str]) -> str:
+    """Return "2 hold, 1 undecided"."""
+    counts = Counter(verdicts)
+    plural = {"holds": "hold", "does not hold": "do not hold"}
     return ", ".join(
-        f"{counts[verdict]} {words.get(verdict, verdict) if counts[verdict] > 1 else verdict}" for verdict in known
+        f"{counts[verdict]} {plural.get(verdict, verdict) if counts[verdict] > 1 else verdict}"
+        for verdict in ("holds", "does not hold", "undecided")
+        if counts[verdict]
     )
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 from pilotage.cli.actions import ELSEWHERE
 from pilotage.cli.arguments import Command, exactly, split
-from pilotage.cli.console import Console as Screen
+from pilotage.cli.console import Console
+from pilotage.cli.listing import count_verdicts
 from pilotage.core.claims import Claim
 from pilotage.core.registry import find_claims, find_reproduction, find_system
 from pilotage.core.system import Card
 from pilotage.core.text import number
 
-AT_THE_EDGE = "Tuning chose these at the end of what it tried, so that others beyond might be better:"
+AT_THE_EDGE = "The best setting lies at the edge of the grid; values beyond it may be better:"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
@@ -26,37 +27,40 @@ class ShowOptions:
     pass
 
 
-def show(words: Sequence[str], screen: Screen) -> int:
-    (name,) = exactly(split(words, ShowOptions, "show"), 1, COMMAND.usage)
+def show(arguments: Sequence[str], console: Console) -> int:
+    (name,) = exactly(split(arguments, ShowOptions, "show"), 1, COMMAND.usage)
     system = find_system(name)
     card = system.card
-    screen.line(card.name, style="bold")
-    screen.line(card.summary)
-    screen.line()
-    screen.pairs(card_rows(card))
+    console.line(card.name, style="bold")
+    console.line(card.summary)
+    console.line()
+    console.pairs(card_rows(card))
     if card.notes:
-        screen.heading("notes")
-        screen.markdown(card.notes.strip())
+        console.heading("notes")
+        console.markdown(card.notes.strip())
     claims = find_claims(name)
     if claims:
-        screen.heading("what the paper promises, and what was measured")
+        console.heading("what the paper promises, and what was measured")
         reproduction = find_reproduction(name)
         measured = measured_claims(reproduction)
-        screen.table(("claim", "statement", "verdict", "difference"), [claim_row(c, measured) for c in claims])
+        console.table(("claim", "statement", "verdict", "difference"), [claim_row(c, measured) for c in claims])
+        console.line(f"* primary. {count_verdicts(reproduction, len(claims))}.")
+        for made in reproduction["made"] if reproduction else ():
+            console.line(describe_source(made))
         edges = edges_of(reproduction)
         if edges:
-            screen.line(f"{AT_THE_EDGE} {'; '.join(edges)}.")
+            console.line(f"{AT_THE_EDGE} {'; '.join(edges)}.")
     verbs = [verb for verb in system.actions if verb not in ELSEWHERE]
     if verbs:
-        screen.heading("further verbs over a finished run")
-        screen.line(", ".join(verbs))
-    screen.line()
-    screen.line(f"pilotage run {name} --help lists every hyper-parameter.")
+        console.heading("commands for a finished run")
+        console.line(", ".join(verbs))
+    console.line()
+    console.line(f"pilotage run {name} --help lists every hyper-parameter.")
     return 0
 
 
 def card_rows(card: Card) -> list[tuple[str, str]]:
-    """The card, line by line."""
+    """Return the card, line by line."""
     paper = [("paper", f"{card.paper.title} (arXiv {card.paper.arxiv})")] if card.paper else []
     return [
         *paper,
@@ -64,17 +68,17 @@ def card_rows(card: Card) -> list[tuple[str, str]]:
         ("for", card.audience),
         ("use when", card.use_when),
         ("not when", card.avoid_when),
-        ("repeatable", card.repeatability),
+        ("reproducible", card.repeatability.replace("exact", "bit for bit")),
     ]
 
 
 def measured_claims(reproduction: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
-    """The entries of a reproduction by the claim's name."""
+    """Return the entries of a reproduction by the claim's name."""
     return {claim["name"]: claim for claim in reproduction["claims"]} if reproduction else {}
 
 
 def claim_row(claim: Claim, measured: Mapping[str, Mapping[str, Any]]) -> tuple[str, str, str, str]:
-    """Name, statement, verdict and measured difference of a claim."""
+    """Return name, statement, verdict and measured difference of a claim."""
     entry = measured.get(claim.name)
     name = claim.name + (" *" if claim.primary else "")
     if entry is None:
@@ -82,8 +86,15 @@ def claim_row(claim: Claim, measured: Mapping[str, Mapping[str, Any]]) -> tuple[
     return name, claim.statement, entry["verdict"], describe_difference(entry.get("comparison"))
 
 
+def describe_source(made: Mapping[str, Any]) -> str:
+    """Return "57 jobs made on 2026-11-25 at commit 6a18e7f, version 0.1.0, on AMD EPYC"."""
+    days = " to ".join(dict.fromkeys((made["first"][:10], made["last"][:10])))
+    where = f"at commit {made['commit'][:7]}" if made["commit"] else "outside of git"
+    return f"{made['jobs']} jobs made on {days} {where}, version {made['version']}, on {made['processor']}"
+
+
 def describe_difference(comparison: Mapping[str, Any] | None) -> str:
-    """ "+0.031 [0.012, 0.05]" of a comparison in a reproduction; empty when there is none."""
+    """Return "+0.031 [0.012, 0.05]" of a comparison in a reproduction; empty when there is none."""
     if not comparison or comparison.get("difference") is None:
         return ""
     interval = comparison.get("interval")
@@ -92,13 +103,14 @@ def describe_difference(comparison: Mapping[str, Any] | None) -> str:
 
 
 def edges_of(reproduction: Mapping[str, Any] | None) -> list[str]:
-    """Settings that tuning chose at the lowest or highest number it tried, as "carp: --lr 1e-3 (of 3e-4, 1e-3)"."""
+    """Return settings that tuning chose at the end of its grid, as "carp: --lr 1e-3 (of 3e-4, 1e-3)"."""
     found: dict[str, None] = {}
     for claim in measured_claims(reproduction).values():
         tuning = claim.get("tuning") or {}
         settings = tuning.get("settings")
         for arm, tried in settings.items() if isinstance(settings, Mapping) else ():
-            if len({str(setting["values"]) for setting in tried}) > 1:
+            # What differs by rounding alone made no difference.
+            if len({str([v if v is None else f"{v:.9g}" for v in setting["values"]]) for setting in tried}) > 1:
                 options = [_numbers(setting["options"]) for setting in tried]
                 chosen = _numbers(tuning["chosen"][arm])
                 found |= dict.fromkeys(f"{arm}: {edge}" for edge in _edges(chosen, options))
@@ -113,7 +125,7 @@ def _edges(chosen: Mapping[str, str], tried: Sequence[Mapping[str, str]]) -> Ite
 
 
 def _numbers(options: str) -> dict[str, str]:
-    """The options of a command that have a number as their value."""
+    """Return the options of a command that have a number as their value."""
     words = shlex.split(options)
     return {name: value for name, value in pairwise(words) if name.startswith("--") and _NUMBER.fullmatch(value)}
 

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 SYSTEMS, CLAIMS, PIECES = "pilotage.systems", "pilotage.claims", "pilotage.pieces"
-REPRODUCTION_FORMAT = 1
+RESULTS_FORMAT = 2
 
 
 def all_systems() -> tuple[System, ...]:
@@ -76,10 +76,9 @@ def find_system(name: str) -> System:
 
 
 def find_claims(name: str) -> list[Claim]:
-    """What is claimed for the system called `name`, from `pilotage.claims.<family>.<name>` or an entry point.
+    """Return the claims of the system called `name`, from its `claims.py` or an entry point; empty without any.
 
-    Empty when nothing is claimed. Raises UsageError when there is no such system.
-    """
+    Raises UsageError when there is no such system."""
     find_system(name)
     stem = name.replace("-", "_")
     for module_name in _system_modules():
@@ -92,22 +91,32 @@ def find_claims(name: str) -> list[Claim]:
 
 
 def find_reproduction(name: str) -> dict[str, Any] | None:
-    """What was measured for the claims of a system: `reproductions/NAME.json` of the current folder, of the
-    repository that this package lies in, or shipped with the package. None when nothing was.
+    """Return what was measured for the claims of a system, None when nothing was.
 
-    Raises UsageError for a file of another format.
-    """
-    package = Path(__file__).resolve().parents[1]
-    for folder in (Path("reproductions"), package.parents[1] / "reproductions", package / "reproductions"):
+    It is `results/NAME.json` of the current folder, of the repository in which the system's package lies, or shipped
+    inside that package. Raises UsageError for a file of another format."""
+    for folder in (Path("results"), *_results_of(name)):
         path = folder / f"{name}.json"
         if path.is_file():
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if found.get("format") != REPRODUCTION_FORMAT:
+            if found.get("format") != RESULTS_FORMAT:
                 raise UsageError(
-                    f"{path} has format {found.get('format')!r}, this version of pilotage reads {REPRODUCTION_FORMAT}"
+                    f"{path} has format {found.get('format')!r}, this version of pilotage reads {RESULTS_FORMAT}"
                 )
             return found
     return None
+
+
+def _results_of(name: str) -> Iterator[Path]:
+    """Yield the folders of results that belong to the package in which a system is written."""
+    try:
+        package = _written(find_system(name).run).partition(":")[0].partition(".")[0]
+        spec = find_spec(package)
+    except (UsageError, ValueError):
+        return
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        yield Path(place).parents[1] / "results"
+        yield Path(place) / "results"
 
 
 @cache

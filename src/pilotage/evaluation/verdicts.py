@@ -1,4 +1,4 @@
-"""From measured units to a verdict: holds, does not hold, undecided. The rules are fixed before the first unit runs.
+"""Rules that turn measurements into a verdict (holds, does not hold, undecided), fixed before anything is measured.
 
 A unit is what an experiment repeats and draws independently: a training seed, a task, a scene, a forecast origin.
 Episodes are averaged inside a unit. Intervals are Student's t over units, because the percentile bootstrap covers far
@@ -26,7 +26,7 @@ MOST_CENSORED = 0.2
 
 @dataclass(frozen=True)
 class Gate:
-    """A baseline's least performance: below it nothing that is measured against that baseline counts."""
+    """Least performance of a baseline: below it nothing that is measured against that baseline counts."""
 
     arm: str
     metric: str
@@ -40,8 +40,10 @@ class Gate:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with what it rests on. `mean` with `low` and `high` is the mean difference and its interval (rate and
-    Clopper-Pearson interval for rare, share of true units for exact); NaN where it cannot be computed."""
+    """Verdict with the numbers that it rests on.
+
+    `mean` with `low` and `high` is the mean difference and its interval (rate and Clopper-Pearson interval for rare,
+    share of true units for exact); NaN where it cannot be computed."""
 
     verdict: Verdict
     mean: float
@@ -54,21 +56,25 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Interval:
+    """Mean with the lower and the upper end of its confidence interval."""
+
     mean: float
     low: float
     high: float
 
 
 def confidence(looks: int) -> float:
-    """Two-sided confidence of each interval: .95 with one look at the data, .975 at both when one doubling of the
-    number of units was declared (Bonferroni, so that the two looks together still err in at most 5 %)."""
+    """Return the two-sided confidence of each interval for one or two looks at the data.
+
+    It is .95 with one look, .975 at both when one doubling of the number of units was declared (Bonferroni, so that
+    the two looks together still err in at most 5 %)."""
     if looks not in (1, 2):
         raise ValueError(f"looks is {looks}; one look, or two when a doubling of the units was declared")
     return 0.95 if looks == 1 else 0.975
 
 
 def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """mean ± t(level, n−1)·s/√n of `values` [unit]; low and high are NaN with fewer than two units."""
+    """Return mean ± t(level, n−1)·s/√n of `values` [unit]; low and high are NaN with fewer than two units."""
     sample = np.asarray(values, dtype=float)
     if sample.ndim != 1:
         raise ValueError(f"t_interval takes one number per unit, given an array of shape {sample.shape}")
@@ -87,7 +93,7 @@ def _t_quantile(level: float, units: int) -> float:
 
 
 def clopper_pearson(events: int, trials: int, level: float = 0.95) -> Interval:
-    """Exact binomial interval of `events` in `trials` independent trials, two-sided at `level`; mean is the rate."""
+    """Return the two-sided exact binomial interval of `events` in `trials` independent trials; mean is the rate."""
     if not 0 <= events <= trials or trials < 1:
         raise ValueError(f"{events} events in {trials} trials; expected 0 ≤ events ≤ trials and at least one trial")
     tail = (1 - level) / 2
@@ -97,29 +103,32 @@ def clopper_pearson(events: int, trials: int, level: float = 0.95) -> Interval:
 
 
 def saturated(of: ArrayLike, against: ArrayLike) -> bool:
-    """Whether two arms' rates leave no room to differ: both means ≥ .97, or both ≤ .03."""
+    """Return whether two arms' rates leave no room to differ: both means ≥ .97, or both ≤ .03."""
     means = float(np.mean(np.asarray(of))), float(np.mean(np.asarray(against)))
     return min(means) >= SATURATED_HIGH or max(means) <= SATURATED_LOW
 
 
 def slopes(values: ArrayLike) -> NDArray[np.float64]:
-    """Least-squares slope of each row of `values` [unit, arm] over the arms' positions 0, 1, …: [unit]."""
+    """Return the least-squares slope of each row of `values` [unit, arm] over the arms' positions 0, 1, …: [unit]."""
     table = _table(values, least_columns=2)
     positions = np.arange(table.shape[1]) - (table.shape[1] - 1) / 2
     return table @ positions / (positions @ positions)
 
 
 def kendall(values: ArrayLike) -> NDArray[np.float64]:
-    """Kendall's τ of each row of `values` [unit, arm] with the order of the arms (first arm least): [unit] in −1..1.
-    A tie agrees with neither order and counts nothing (τ-a)."""
+    """Return Kendall's τ of each row of `values` [unit, arm] with the order of the arms (first arm least).
+
+    The result [unit] lies in −1..1. A tie agrees with neither order and counts nothing (τ-a)."""
     table = _table(values, least_columns=2)
     pairs = list(combinations(range(table.shape[1]), 2))
     return np.mean([np.sign(table[:, later] - table[:, earlier]) for earlier, later in pairs], axis=0)
 
 
 def concordance_p(agreement: ArrayLike, arms: int) -> float:
-    """Exact one-sided p of the mean τ of several units, `agreement` [unit], when every order of `arms` arms is equally
-    likely within a unit: the number of discordant pairs has the Mahonian distribution, and units add."""
+    """Return the exact one-sided p of the mean τ of several units, `agreement` [unit].
+
+    Under the hypothesis every order of `arms` arms is equally likely within a unit: the number of discordant pairs has
+    the Mahonian distribution, and units add."""
     pairs = arms * (arms - 1) // 2
     sample = np.asarray(agreement, dtype=float)
     total = _discordance(arms, len(sample))
@@ -145,10 +154,11 @@ def judge(
     n_declared: int,
     gates: Sequence[Gate] = (),
     saturated: bool = False,
+    constant: bool = False,
     censored: int = 0,
     looks: int = 1,
 ) -> Judgement:
-    """The verdict of `criterion` on what was measured.
+    """Return the verdict of `criterion` on what was measured.
 
     Args:
         criterion: kind and margin, fixed before the first unit ran.
@@ -161,6 +171,7 @@ def judge(
         n_declared: number of units fixed beforehand; fewer leave the claim undecided.
         gates: what the baselines had to reach.
         saturated: both arms at the end of a rate's scale (see `saturated`).
+        constant: all numbers of the compared arms are equal, so that what they count never (or always) happened.
         censored: units that gave no number; `measured` holds the others.
         looks: 2 when one doubling of the units was declared: 97.5 % intervals at both looks, and `measured` may hold
             2·n_declared units.
@@ -179,7 +190,7 @@ def judge(
     units = _count_units(criterion, data)
     if criterion.kind != "rare" and units + censored > n_declared * looks:
         raise ValueError(f"{units + censored} units where {n_declared * looks} were declared beforehand")
-    doubt = _doubt(criterion, units, n_declared, gates, saturated, censored)
+    doubt = _doubt(criterion, units, n_declared, gates, saturated, constant, censored)
     judgement = _RULES[criterion.kind](criterion.margin, data, level)
     if doubt:
         return Judgement("undecided", judgement.mean, judgement.low, judgement.high, doubt)
@@ -202,9 +213,15 @@ def _count_units(criterion: Criterion, data: NDArray[np.float64]) -> int:
 
 
 def _doubt(
-    criterion: Criterion, units: int, n_declared: int, gates: Sequence[Gate], saturated: bool, censored: int
+    criterion: Criterion,
+    units: int,
+    n_declared: int,
+    gates: Sequence[Gate],
+    saturated: bool,
+    constant: bool,
+    censored: int,
 ) -> str:
-    """Why no verdict may be given whatever the numbers say; empty when one may."""
+    """Return why no verdict may be given whatever the numbers say; empty when one may."""
     for gate in gates:
         if not gate.passed:
             return (
@@ -218,6 +235,8 @@ def _doubt(
         return f"{units} units; at least {LEAST_UNITS} are needed"
     if saturated:
         return f"both arms are at the end of the scale (≥ {SATURATED_HIGH} or ≤ {SATURATED_LOW})"
+    if constant:
+        return "all numbers of both arms are equal: what the metric counts never happened in either arm, or always did"
     return ""
 
 
@@ -227,7 +246,7 @@ def _interval_words(interval: Interval, level: float) -> str:
 
 def _better(margin: float, data: NDArray[np.float64], level: float) -> Judgement:
     interval = t_interval(data, level)
-    words = f"difference {_interval_words(interval, level)}; claimed: at least {margin:g} and surely above 0"
+    words = f"difference {_interval_words(interval, level)}; criterion: mean ≥ {margin:g}, lower bound > 0"
     if interval.low > 0 and interval.mean >= margin:
         return Judgement("holds", interval.mean, interval.low, interval.high, words)
     if interval.high < 0:
@@ -238,7 +257,7 @@ def _better(margin: float, data: NDArray[np.float64], level: float) -> Judgement
 
 def _not_worse(margin: float, data: NDArray[np.float64], level: float) -> Judgement:
     interval = t_interval(data, level)
-    words = f"difference {_interval_words(interval, level)}; claimed: surely above {-margin:g}"
+    words = f"difference {_interval_words(interval, level)}; criterion: lower bound > {-margin:g}"
     verdict: Verdict = "undecided"
     if interval.low > -margin:
         verdict = "holds"
@@ -249,7 +268,7 @@ def _not_worse(margin: float, data: NDArray[np.float64], level: float) -> Judgem
 
 def _same(margin: float, data: NDArray[np.float64], level: float) -> Judgement:
     interval = t_interval(data, level)
-    words = f"difference {_interval_words(interval, level)}; claimed: surely within ±{margin:g}"
+    words = f"difference {_interval_words(interval, level)}; criterion: interval within ±{margin:g}"
     verdict: Verdict = "undecided"
     if -margin < interval.low and interval.high < margin:
         verdict = "holds"
@@ -261,7 +280,8 @@ def _same(margin: float, data: NDArray[np.float64], level: float) -> Judgement:
 def _rare(margin: float, data: NDArray[np.float64], level: float) -> Judgement:
     events, trials = int(data[0]), int(data[1])
     interval = clopper_pearson(events, trials, level)
-    words = f"{events} of {trials}, {level:.1%} interval [{interval.low:.3g}, {interval.high:.3g}]; at most {margin:g}"
+    between = f"[{interval.low:.3g}, {interval.high:.3g}]"
+    words = f"{events} of {trials}, {level:.1%} interval {between}; criterion: upper bound ≤ {margin:g}"
     verdict: Verdict = "undecided"
     if interval.high <= margin:
         verdict = "holds"
@@ -290,7 +310,7 @@ def _rank(margin: float, data: NDArray[np.float64], level: float) -> Judgement:
     p, p_opposite = concordance_p(agreement, data.shape[1]), concordance_p(-agreement, data.shape[1])
     tail = (1 - level) / 2
     words = (
-        f"mean Kendall τ {interval.mean:+.3g}, exact one-sided p {p:.3g}; claimed: at least {margin:g}, p ≤ {tail:g}"
+        f"mean Kendall τ {interval.mean:+.3g}, exact one-sided p {p:.3g}; criterion: mean τ ≥ {margin:g}, p ≤ {tail:g}"
     )
     if p <= tail and interval.mean >= margin:
         return Judgement("holds", interval.mean, low, high, words)

@@ -1,6 +1,6 @@
 """Arms × seeds in local processes of one thread: comparisons, and the claims of papers measured again.
 
-Names are imported when they are first used: the process of a cell needs neither statistics nor pictures."""
+Names are imported when they are first used: the process of a job needs neither statistics nor pictures."""
 
 from __future__ import annotations
 
@@ -11,9 +11,20 @@ if TYPE_CHECKING:
     from pilotage.experiments.comparison import Comparison, compare
     from pilotage.experiments.jobs import Job, JobResult, Wiring
     from pilotage.experiments.pool import JobEvent, JobFailed, run_jobs
-    from pilotage.experiments.reproduction import reproduce
+    from pilotage.experiments.reproduction import audit, reproduce
 
-__all__ = ["Comparison", "Job", "JobEvent", "JobFailed", "JobResult", "Wiring", "compare", "reproduce", "run_jobs"]
+__all__ = [
+    "Comparison",
+    "Job",
+    "JobEvent",
+    "JobFailed",
+    "JobResult",
+    "Wiring",
+    "audit",
+    "compare",
+    "reproduce",
+    "run_jobs",
+]
 
 _MODULES = {
     "Comparison": "comparison",
@@ -22,6 +33,7 @@ _MODULES = {
     "JobFailed": "pool",
     "JobResult": "jobs",
     "Wiring": "jobs",
+    "audit": "reproduction",
     "compare": "comparison",
     "reproduce": "reproduction",
     "run_jobs": "pool",

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pilotage.core.atomic_io import write_json
 from pilotage.core.claims import Criterion
 from pilotage.core.errors import UsageError
 from pilotage.core.references import load_reference
 from pilotage.evaluation.verdicts import Interval, judge, saturated, t_interval
-from pilotage.experiments.jobs import Job, JobResult, PlacedJob, Wiring, parse_command, place, write_json
+from pilotage.experiments.jobs import Job, JobResult, PlacedJob, Wiring, parse_command, place
 from pilotage.experiments.pool import Display, JobEvent, cores, run_jobs, worker_count
-from pilotage.experiments.provenance import now, provenance
+from pilotage.experiments.provenance import environment, now, sources
 
 FORMAT = 1
 _RATES = ("accuracy", "rate", "success")
@@ -25,7 +26,7 @@ _RATES = ("accuracy", "rate", "success")
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One arm: its command and, for each seed in order, the metric (None where a run gave none) and the run."""
+    """Command of an arm with, for each seed in order, the metric (None where a run gave none) and the run."""
 
     name: str
     command: str
@@ -37,7 +38,7 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class Difference:
-    """One arm against another, paired by seed, in the direction in which the metric is better."""
+    """Difference of one arm from another, paired by seed, in the direction in which the metric is better."""
 
     of: str
     against: str
@@ -52,7 +53,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found. `save` writes it as `comparison.json`; the report reads that file."""
+    """Findings of a comparison. `save` writes them as `comparison.json`, which the report reads."""
 
     metric: str
     higher_is_better: bool
@@ -61,11 +62,14 @@ class Comparison:
     differences: tuple[Difference, ...]
     workers: int
     seconds: float
-    """Processor seconds of all cells together, those of reused ones included."""
+    """Processor seconds of all jobs together, those of reused ones included."""
     created: str
     directory: Path
     """Where `comparison.json` and `report.html` lie."""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    """Hardware, versions and commit of the process that compared."""
+    made: Sequence[Mapping[str, Any]] = ()
+    """Numbers of jobs by the commit, version and processor that made them."""
 
     @property
     def report(self) -> Path:
@@ -73,7 +77,7 @@ class Comparison:
 
     @property
     def table(self) -> list[dict[str, Any]]:
-        """One row per arm: the mean of the metric with its interval, the difference with its interval, the verdict."""
+        """Rows by arm: the mean of the metric with its interval, the difference with its interval, the verdict."""
         found = {difference.of: difference for difference in self.differences}
         rows = []
         for arm in self.arms:
@@ -97,7 +101,7 @@ class Comparison:
     def save(self) -> Path:
         """Write `comparison.json` into its directory (made if need be) and return its path."""
         document = {"format": FORMAT, **asdict(self), "threads_per_worker": 1, "cores": cores()}
-        document.update(document.pop("provenance"))
+        document.update(document.pop("environment"))
         del document["directory"]
         path = self.directory / "comparison.json"
         write_json(path, document)
@@ -128,16 +132,16 @@ def compare(
         workers: parallel processes of one thread each; one per core by default, never more.
         out: directory for `comparison.json` and `report.html`; by default one below `runs/` named by the arms and a
             hash of what is compared, so that the same comparison goes to the same place.
-        root: where cells are kept; `$PILOTAGE_HOME` by default. What is finished there is not run again.
+        root: where jobs are kept; `$PILOTAGE_HOME` by default. What is finished there is not run again.
         wiring: where systems and runs come from (tests use their own).
-        on_event: called when a cell is reused, starts or finishes; a line of progress by default.
+        on_event: called when a job is reused, starts or finishes; a line of progress by default.
 
     Returns:
         Comparison, saved, with its report written.
 
     Raises:
         UsageError: for arms, seeds or a metric that cannot work; before anything runs where that can be known.
-        JobFailed: when a worker fails; the finished cells stay.
+        JobFailed: when a worker fails; the finished jobs stay.
     """
     wiring = wiring or Wiring()
     against = _check(arms, seeds, against)
@@ -147,11 +151,10 @@ def compare(
     }
     display = Display("compare")
     try:
-        outcomes = run_jobs(list(placed.values()), workers, on_event or display)
+        results = run_jobs(list(placed.values()), workers, on_event or display)
     finally:
         display.close()
-    cells = {where: outcomes[cell.key] for where, cell in placed.items()}
-    values = {name: [metric_of(cells[name, seed], metric, placed[name, seed]) for seed in seeds] for name in arms}
+    values = {name: [metric_of(results, metric, placed[name, seed]) for seed in seeds] for name in arms}
     comparison = Comparison(
         metric=metric,
         higher_is_better=higher_is_better,
@@ -166,10 +169,11 @@ def compare(
             if name != against
         ),
         workers=worker_count(workers, len(placed)),
-        seconds=round(sum(outcome.seconds for outcome in outcomes.values()), 1),
+        seconds=round(sum(result.seconds for result in results.values()), 1),
         created=now(),
         directory=Path(out) if out else _default_directory(placed, metric),
-        provenance=provenance(wiring),
+        environment=environment(wiring),
+        made=sources(results.values()),
     )
     comparison.save()
     load_reference("pilotage.report:write_report")(comparison.directory)
@@ -177,7 +181,7 @@ def compare(
 
 
 def _common_metric(arms: Mapping[str, str], wiring: Wiring) -> str:
-    """The metric that the systems of all arms are compared by. Raises UsageError when they differ."""
+    """Return the metric that the systems of all arms are compared by. Raises UsageError when they differ."""
     metrics = {name: parse_command(command, wiring)[0].metric for name, command in arms.items()}
     if len(set(metrics.values())) > 1:
         each = ", ".join(f"{name} by {metric}" for name, metric in metrics.items())
@@ -185,13 +189,14 @@ def _common_metric(arms: Mapping[str, str], wiring: Wiring) -> str:
     return next(iter(metrics.values()))
 
 
-def metric_of(outcome: JobResult, metric: str, placed: PlacedJob) -> float | None:
-    """The metric of a finished cell. Raises UsageError, with the metrics there are, when there is none so named."""
-    if metric not in outcome.metrics:
+def metric_of(results: Mapping[str, JobResult], metric: str, placed: PlacedJob) -> float | None:
+    """Return the metric of a finished job. Raises UsageError, with the metrics there are, when it has none so named."""
+    result = results[placed.key]
+    if metric not in result.metrics:
         raise UsageError(
-            f"`{placed.cell.command}` has no metric {metric!r}; its result has {', '.join(sorted(outcome.metrics))}"
+            f"`{placed.job.command}` has no metric {metric!r}; its result has {', '.join(sorted(result.metrics))}"
         )
-    return outcome.metrics[metric]
+    return result.metrics[metric]
 
 
 def paired(
@@ -202,7 +207,18 @@ def paired(
     metric: str,
     higher_is_better: bool = True,
 ) -> Difference:
-    """Judge one arm against another from their values per seed, by seed. A pair that lacks a number is censored."""
+    """Compare two arms by their values per seed; a pair that lacks a number is censored.
+
+    Args:
+        of: name of the first arm.
+        of_values: its values, one per seed.
+        against: name of the second arm.
+        against_values: its values for the same seeds.
+        metric: name of what was measured.
+        higher_is_better: direction of the metric.
+
+    Returns:
+        The difference with its interval, verdict and sentence."""
     sign = 1.0 if higher_is_better else -1.0
     pairs = list(zip(of_values, against_values, strict=True))
     values = [None if a is None or b is None else sign * (a - b) for a, b in pairs]
@@ -231,7 +247,7 @@ def paired(
 
 
 def finite(value: float) -> float | None:
-    """The number, or None where there is none (JSON has no NaN)."""
+    """Return the number, or None where there is none (JSON has no NaN)."""
     return value if math.isfinite(value) else None
 
 
@@ -242,7 +258,7 @@ def _shown(interval: tuple[float | None, float | None]) -> str:
 
 def _default_directory(placed: Mapping[tuple[str, int], PlacedJob], metric: str) -> Path:
     digest = hashlib.sha256(json.dumps([metric, *(p.key for p in placed.values())]).encode()).hexdigest()[:8]
-    systems = dict.fromkeys(shlex.split(cell.cell.command)[0] for cell in placed.values())
+    systems = dict.fromkeys(shlex.split(job.job.command)[0] for job in placed.values())
     return Path("runs") / "-".join(["compare", *systems, digest])
 
 

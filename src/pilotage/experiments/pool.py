@@ -1,22 +1,25 @@
-"""Runs cells in parallel processes of one thread each, and stops them all when one fails or the parent ends."""
+"""Local processes for jobs: one process and one thread each, all stopped when one fails or the parent ends."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import importlib
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
-import time
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
 from typing import Literal
 
 from pilotage.core.errors import UsageError
-from pilotage.experiments.jobs import JobResult, PlacedJob, Wiring, write_json
-from pilotage.experiments.nursery import PRELOADED, Child, Nursery
+from pilotage.experiments.jobs import JobResult, PlacedJob, Wiring, parse_command
 from pilotage.runs.progress import Progress
 
 _LIBRARIES = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON")
@@ -24,25 +27,26 @@ ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _LIBRARIES} | {
     "VECLIB_MAXIMUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-_POLL = 0.05
+_PRELOADED = ("torch", "transformers.models.auto.modeling_auto", "transformers.tokenization_utils_tokenizers")
 _LAST_LINES = 15
+_PR_SET_PDEATHSIG = 1
 
 
-class JobFailed(RuntimeError):  # noqa: N818 - it is what happened to a cell
-    """A cell ended with an error. The message names arm, seed and directory and ends with the worker's last lines."""
+class JobFailed(RuntimeError):  # noqa: N818 - it is what happened to a job
+    """A job ended with an error. The message names arm, seed and directory and ends with the worker's last lines."""
 
     def __init__(self, placed: PlacedJob, code: int, stderr: str) -> None:
-        self.arm, self.unit, self.code, self.stderr = placed.cell.arm, placed.cell.unit, code, stderr
+        self.arm, self.seed, self.code, self.stderr = placed.job.arm, placed.job.seed, code, stderr
         ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         super().__init__(
-            f"arm {placed.cell.arm!r}, seed {placed.cell.unit} {ended} (`{placed.cell.command}`, "
+            f"arm {placed.job.arm!r}, seed {placed.job.seed} {ended} (`{placed.job.command}`, "
             f"in {placed.directory}); the others were stopped, finished ones are kept. Its last lines:\n{stderr}"
         )
 
 
 @dataclass(frozen=True)
 class JobEvent:
-    """What happened to a cell: it was `reused`, has `started`, or has `finished`; with the counts so far."""
+    """Change of a job: it was `reused`, has `started`, or has `finished`; with the counts so far."""
 
     kind: Literal["reused", "started", "finished"]
     placed: PlacedJob
@@ -51,19 +55,19 @@ class JobEvent:
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def worker_count(asked: int | None, cells: int) -> int:
-    """Number of parallel processes: `asked`, or one per core; never more than there are cores or cells."""
+def worker_count(asked: int | None, jobs: int) -> int:
+    """Return the number of parallel processes: `asked`, or one per core; never more than there are cores or jobs."""
     if asked is not None and asked < 1:
         raise UsageError(f"{asked} workers were asked for; give at least 1 (or nothing, for one per core)")
-    return max(1, min(asked or cores(), cores(), cells))
+    return max(1, min(asked or cores(), cores(), jobs))
 
 
 class Display:
-    """Shows events as a line of progress on standard error: cells done, arm and seed, time left."""
+    """Line of progress on standard error that shows events: jobs done, arm and seed, time left."""
 
     def __init__(self, label: str) -> None:
         self._label = label
@@ -72,15 +76,15 @@ class Display:
 
     def __call__(self, event: JobEvent) -> None:
         done, total = self._seen
-        if event.total != total or event.done < done:  # other cells than before: those that tune come first
+        if event.total != total or event.done < done:  # other jobs than before: those that tune come first
             self.close()
         self._seen = (event.done, event.total)
         if self._progress is None:
             if event.kind == "reused":
                 return
-            self._progress = Progress(event.total, self._label, start=event.done, unit="cell")
+            self._progress = Progress(event.total, self._label, start=event.done, unit="job")
             self._progress.__enter__()
-        self._progress.advance(event.done, arm=event.placed.cell.arm, seed=event.placed.cell.unit)
+        self._progress.advance(event.done, arm=event.placed.job.arm, seed=event.placed.job.seed)
 
     def close(self) -> None:
         """End the line."""
@@ -90,96 +94,138 @@ class Display:
 
 
 def run_jobs(
-    cells: Sequence[PlacedJob],
+    jobs: Sequence[PlacedJob],
     workers: int | None = None,
     on_event: Callable[[JobEvent], None] = lambda _: None,
 ) -> dict[str, JobResult]:
-    """Finish every cell and return the outcomes by key.
+    """Finish every job and return the results by key.
 
-    Finished cells are taken as they are, unfinished ones resume in their directory. Cells start in the order given.
-    Raises JobFailed within a fraction of a second of a worker's failure, after stopping the other workers."""
-    unique = list({placed.key: placed for placed in cells}.values())
-    outcomes: dict[str, JobResult] = {}
+    Args:
+        jobs: the jobs, started in this order. Finished ones are taken as they are, unfinished ones resume.
+        workers: parallel processes; one per core by default.
+        on_event: called when a job is reused, starts or finishes.
+
+    Raises:
+        JobFailed: within a fraction of a second of a worker's failure, after stopping the other workers."""
+    unique = list({placed.key: placed for placed in jobs}.values())
+    results: dict[str, JobResult] = {}
     waiting: deque[PlacedJob] = deque()
     for placed in unique:
-        outcome = placed.outcome()
-        if outcome is None:
+        result = placed.result()
+        if result is None:
             waiting.append(placed)
         else:
-            outcomes[placed.key] = outcome
-            on_event(JobEvent("reused", placed, len(outcomes), len(unique)))
+            results[placed.key] = result
+            on_event(JobEvent("reused", placed, len(results), len(unique)))
     limit = worker_count(workers, max(1, len(waiting)))
-    running: dict[str, tuple[PlacedJob, subprocess.Popen[bytes] | Child]] = {}
-    # A fork in a process of one thread is safe on Linux; elsewhere every cell imports for itself.
-    preload = PRELOADED if any(placed.wiring == Wiring() for placed in waiting) else ()
-    nursery = Nursery(_environment(), preload) if len(waiting) > 1 and sys.platform == "linux" else None
+    running: dict[int, tuple[PlacedJob, ForkServerProcess]] = {}
+    if waiting:
+        _start_server(waiting)
     try:
         while waiting or running:
             while waiting and len(running) < limit:
                 placed = waiting.popleft()
-                running[placed.key] = (placed, _start(placed, nursery))
-                on_event(JobEvent("started", placed, len(outcomes), len(unique)))
-            time.sleep(_POLL)
-            for key, (placed, process) in list(running.items()):
-                if process.poll() is None:
-                    continue
-                del running[key]
-                outcomes[key] = _collect(placed, process)
-                on_event(JobEvent("finished", placed, len(outcomes), len(unique)))
+                process = _start(placed)
+                running[process.sentinel] = (placed, process)
+                on_event(JobEvent("started", placed, len(results), len(unique)))
+            for sentinel in wait(list(running)):
+                placed, process = running.pop(sentinel)  # type: ignore[arg-type]
+                results[placed.key] = _collect(placed, process)
+                on_event(JobEvent("finished", placed, len(results), len(unique)))
     finally:
         for _, process in running.values():
             _stop(process)
-        if nursery is not None:
-            nursery.close()
-    return outcomes
+    return results
 
 
-def _environment() -> dict[str, str]:
-    """One thread, and the same modules as we find, also those beside a script or named by a test."""
+def _start_server(jobs: Sequence[PlacedJob]) -> None:
+    """Start the process that workers are forked from, with torch and the systems' runs imported, once and for all.
+
+    Importing takes seconds, more than many jobs. A fork in a process of one thread is safe on Linux; elsewhere every
+    worker imports for itself."""
+    context = multiprocessing.get_context("forkserver")
+    if sys.platform == "linux" and all(placed.wiring == Wiring() for placed in jobs):
+        systems = {parse_command(placed.job.command, placed.wiring)[0].run for placed in jobs}
+        runs = {run.partition(":")[0] for run in systems if isinstance(run, str)}
+        context.set_forkserver_preload([*_PRELOADED, *sorted(runs)])
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    return {**os.environ, **ONE_THREAD, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    before = dict(os.environ)
+    os.environ.update(ONE_THREAD, PYTHONPATH=path)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
-def _start(placed: PlacedJob, nursery: Nursery | None) -> subprocess.Popen[bytes] | Child:
-    description = placed.directory / "cell.json"
-    write_json(
-        description,
-        {
-            "cell": asdict(placed.cell),
-            "key": placed.key,
-            "directory": str(placed.directory),
-            "wiring": asdict(placed.wiring),
-            "parent": os.getpid(),
-        },
-    )
-    if nursery is not None:
-        return nursery.start(description, placed.directory / "stdout.log", _log(placed))
-    with _log(placed).open("wb") as errors, (placed.directory / "stdout.log").open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "pilotage.experiments.worker", str(description)],
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-            # A group of its own, so that what the worker started ends with it.
-            start_new_session=True,
-        )
+def _start(placed: PlacedJob) -> ForkServerProcess:
+    placed.directory.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=_work, args=(placed, {**os.environ, **ONE_THREAD}))
+    with _main_hidden():
+        process.start()
+    return process
 
 
-def _collect(placed: PlacedJob, process: subprocess.Popen[bytes] | Child) -> JobResult:
-    outcome = placed.outcome()
-    if process.returncode == 0 and outcome is not None:
-        return outcome
-    lines = _log(placed).read_text(errors="replace").strip().splitlines()[-_LAST_LINES:]
-    raise JobFailed(placed, process.returncode or 0, "\n".join(lines) or "(it wrote nothing)")
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep a new process from importing the script that was started: it may compare or reproduce when imported."""
+    main = sys.modules["__main__"]
+    names: Sequence[str] = ("__spec__", "__file__")
+    kept = {name: vars(main).pop(name) for name in names if name in vars(main)}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(kept)
 
 
-def _stop(process: subprocess.Popen[bytes] | Child) -> None:
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _work(placed: PlacedJob, environment: Mapping[str, str]) -> None:
+    """Run a job in this process, which has a session of its own and writes to log files in the job's directory."""
+    os.setsid()
+    _die_with_parent()
+    for name, target in (("stdout.log", 1), ("stderr.log", 2)):
+        with (placed.directory / name).open("wb") as file:
+            os.dup2(file.fileno(), target)
+    os.environ.clear()
+    os.environ.update(environment)
+    worker = importlib.import_module("pilotage.experiments.worker")
+    try:
+        worker.finish_job(placed)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
-def _log(placed: PlacedJob) -> Path:
-    return placed.directory / "stderr.log"
+def _die_with_parent() -> None:
+    """Have this process, with all that it started, end when our parent does, and when the fork server does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        # The fork server outlives our parent as long as it has a worker, so that the kernel's signal is not enough.
+        parent.join()
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _collect(placed: PlacedJob, process: ForkServerProcess) -> JobResult:
+    process.join()
+    result = placed.result()
+    if process.exitcode == 0 and result is not None:
+        return result
+    log = placed.directory / "stderr.log"
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    raise JobFailed(placed, process.exitcode or 0, "\n".join(lines[-_LAST_LINES:]) or "(it wrote nothing)")
+
+
+def _stop(process: ForkServerProcess) -> None:
+    """Kill a worker with all that it started."""
+    assert process.pid is not None
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()  # it may not have become a session of its own yet
+    process.join()

@@ -1,4 +1,4 @@
-"""Where and with what an experiment ran, as its runs recorded it."""
+"""Where and with what numbers were made, and what they need."""
 
 from __future__ import annotations
 
@@ -6,27 +6,74 @@ import importlib
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pilotage.experiments.jobs import Wiring
+from pilotage.experiments.jobs import JobResult, Wiring
 
 
 def now() -> str:
-    """The time in UTC, to the second, as ISO 8601."""
+    """Return the time in UTC, to the second, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def provenance(wiring: Wiring) -> dict[str, Any]:
-    """Hardware, versions and commit of this process, as the wiring's hardware tells."""
+def environment(wiring: Wiring) -> dict[str, Any]:
+    """Return hardware, versions and commit of this process."""
     about: Any = importlib.import_module(wiring.hardware)
     return {"hardware": about.hardware(), "versions": about.versions(), "commit": about.commit()}
 
 
+def provenance(wiring: Wiring) -> dict[str, Any]:
+    """Return what is kept with a job: commit, versions of this library and of torch, processor, time."""
+    return {**_here(wiring), "created": now()}
+
+
+@cache
+def _here(wiring: Wiring) -> dict[str, Any]:
+    here = environment(wiring)
+    versions, processor = here["versions"], here["hardware"]["processor"]
+    return {
+        "commit": here["commit"],
+        "version": versions.get("pilotage"),
+        "torch": versions.get("torch"),
+        "processor": processor,
+    }
+
+
+def sources(results: Iterable[JobResult]) -> list[dict[str, Any]]:
+    """Return how many results come from each commit, version and processor, with the first and the last date."""
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for result in {result.key: result for result in results}.values():
+        made = result.made
+        where = {name: made.get(name) for name in ("commit", "version", "torch", "processor")}
+        group = groups.setdefault(tuple(where.values()), {**where, "jobs": 0, "first": "", "last": ""})
+        group["jobs"] += 1
+        created = made.get("created") or ""
+        group["first"] = min(group["first"] or created, created)
+        group["last"] = max(group["last"], created)
+    return sorted(groups.values(), key=lambda group: (group["first"], str(group["commit"])))
+
+
+def describe_sources(groups: Iterable[dict[str, Any]]) -> str:
+    """Return `sources` as text: "14 jobs from commit 6a18e7f (2026-11-25), 2 jobs from commit 94c5469 (2026-11-26)"."""
+    return ", ".join(
+        f"{group['jobs']} job{'s' if group['jobs'] > 1 else ''} from {describe_commit(group['commit'])} "
+        f"({group['last'][:10]})"
+        for group in groups
+    )
+
+
+def describe_commit(commit: str | None) -> str:
+    """Return "commit" with its first seven digits, and "-dirty" where its tree was changed."""
+    return f"commit {commit[:7]}{'-dirty' * commit.endswith('-dirty')}" if commit else "an unknown commit"
+
+
 def artifacts_used(directory: Path) -> dict[str, Any]:
-    """The artifacts (warmed-up models, data) that the runs in a cell's directory used, by name: `key`, `contents` (the
-    hash of what is in them) and `seconds` (what making them took)."""
+    """Return the artifacts (pretrained models, data) that the runs in a job's directory used, by name.
+
+    Each has its `key`, the hash of its `contents` and the `seconds` that making it took."""
     found: dict[str, Any] = {}
     for about in sorted(directory.rglob("run.json")):
         for name, used in (json.loads(about.read_text()).get("artifacts") or {}).items():
@@ -35,8 +82,9 @@ def artifacts_used(directory: Path) -> dict[str, Any]:
 
 
 def missing_extras(extras: Iterable[str]) -> list[str]:
-    """Those of our own extras (`math`, `peft`, …) of which a package is not installed. Where this library runs from
-    its sources without being installed, its extras are unknown and none is called missing: the import will tell."""
+    """Return those of our own extras (`math`, `peft`, …) of which a package is not installed.
+
+    Where this library runs from its sources without being installed, its extras are unknown and none is returned."""
     try:
         requirements = metadata.requires("pilotage") or []
     except metadata.PackageNotFoundError:

@@ -75,7 +75,7 @@ def versions() -> dict[str, str | None]:
 def commit(directory: Path | None = None) -> str | None:
     """Return the git commit of the code (of the current directory by default), "-dirty" with changes; None outside git.
 
-    What reproductions write beside the code, into `reproductions/`, is no change of it.
+    What reproductions write beside the code, into `results/`, is no change of it.
     """
     where = str(directory or Path.cwd())
     try:
@@ -83,7 +83,7 @@ def commit(directory: Path | None = None) -> str | None:
             ["git", "-C", where, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
         )
         status = subprocess.run(
-            ["git", "-C", where, "status", "--porcelain", "--untracked-files=no", "--", ":(top,exclude)reproductions"],
+            ["git", "-C", where, "status", "--porcelain", "--untracked-files=no", "--", ":(top,exclude)results"],
             capture_output=True,
             text=True,
             timeout=10,

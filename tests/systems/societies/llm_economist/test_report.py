@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_page import Page
+from tests.report.page_parser import Page
 
 from pilotage.core.configuration import config_to_dict
 from pilotage.report import write_report
@@ -15,9 +15,9 @@ from pilotage.report.page import run_panels
 from pilotage.runs import Run
 from pilotage.runs.reader import read_run
 from pilotage.systems.societies.llm_economist.config import TaxDesignConfig
-from pilotage.systems.societies.llm_economist.train import play
+from pilotage.systems.societies.llm_economist.simulate import simulate
 
-SMALL = TaxDesignConfig(agents=20, years=4, tax_year=12, judged_years=2)
+SMALL = TaxDesignConfig(agents=20, years=4, tax_year=12, result_years=2)
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -25,7 +25,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("game") / "run"
     with Run.create(folder, system="llm-economist", config=config_to_dict(SMALL), seed=0) as run:
-        run.finish(play(SMALL, run).metrics)
+        run.finish(simulate(SMALL, run).metrics)
     with (folder / "rollouts.jsonl").open("a") as lines:
         record = {"step": 3, "agent": "worker", "prompt": HOSTILE, "completion": HOSTILE, "model": HOSTILE}
         lines.write(json.dumps(record) + "\n")
@@ -38,7 +38,13 @@ def test_the_page_shows_schedules_years_a_table_and_who_said_what(directory: Pat
     assert {"schedules", "years", "compared", "transcripts"} <= set(page.ids)
     assert "examples" not in page.ids
     assert {target[1:] for target in page.targets if target.startswith("#")} <= set(page.ids)
-    for words in ("optimum", "Saez's formula", "the law", "10 / 12 / 22 / 24 / 32 / 35 / 37", "[scripted stand-in"):
+    for words in (
+        "optimum",
+        "Saez's formula",
+        "US federal law",
+        "10 / 12 / 22 / 24 / 32 / 35 / 37",
+        "[scripted stand-in",
+    ):
         assert words in page.text
     assert HOSTILE in page.text
     assert "<img" not in html
@@ -50,10 +56,10 @@ def test_numbers_of_the_table_are_those_of_the_run(directory: Path) -> None:
     run = read_run(directory)
     table = next(panel for panel in run_panels(run) if panel.key == "compared")
     rows = {row[0]: row for row in table.rows}
-    lived = run.result["welfare/final"] / run.result["lived/optimum"]
-    assert rows["planner, last years"][2] == f"{100 * lived:.1f}%"
+    share = run.result["welfare/final"] / run.result["same_workers/optimum"]
+    assert rows["planner, last years"][2] == f"{100 * share:.1f}%"
     assert rows["optimum"][2] == rows["optimum"][3] == "100.0%"
-    assert rows["the law"][3] == f"{100 * run.result['welfare/federal'] / run.result['welfare/optimum']:.1f}%"
+    assert rows["US federal law"][3] == f"{100 * run.result['welfare/federal'] / run.result['welfare/optimum']:.1f}%"
     assert all(len(row) == len(table.columns) for row in table.rows)
 
 

@@ -11,7 +11,7 @@ from pilotage.charts.panels import Panel, Transcript
 from pilotage.runs.reader import RunRecord, read_log
 from pilotage.systems.societies.stock_agent.env.population import CHARACTERS
 
-MEASURES = (
+METRICS = (
     ("distance", "mean distance of prices from valuations, as a logarithm"),
     ("volatility", "standard deviation of daily returns"),
     ("autocorrelation", "autocorrelation of daily returns"),
@@ -57,7 +57,7 @@ def _prices(run: RunRecord, stocks: list[str]) -> Panel:
         key="prices",
         title="Prices and valuations",
         note=f"Stocks {', '.join(stocks)}, in this order. Prices come from trades alone; the valuation is a discounted "
-        "cash flow that knows all reports that are out, a line to compare with.",
+        "cash flow that knows all reports that are out, shown for comparison.",
         legend=((0, "closing price"), (1, "valuation")),
         wide=tuple(figures),
     )
@@ -119,7 +119,7 @@ def _training(run: RunRecord) -> Panel | None:
         key="training",
         title="Training of the learned traders",
         note="By PPO, before this run, in other markets with scripted traders; each update plays new markets, whose "
-        "luck is most of what moves the reward. One training serves all seeds.",
+        "random numbers move the reward most. One training serves all seeds.",
         figures=figures,
     )
 
@@ -127,10 +127,10 @@ def _training(run: RunRecord) -> Panel | None:
 def _table(run: RunRecord) -> Panel | None:
     if not run.result:
         return None
-    known = [(words, run.result.get(name)) for name, words in MEASURES]
+    known = [(words, run.result.get(name)) for name, words in METRICS]
     rows = [(words, f"{value:,.4g}") for words, value in known if value is not None]
     rows += [(f"not carried out: {name}", f"{run.final(name):,.0f}") for name in run.names if _is_count(name)]
-    return Panel(key="measures", title="Measures", columns=("measure", "value"), rows=tuple(rows))
+    return Panel(key="metrics", title="Metrics", columns=("metric", "value"), rows=tuple(rows))
 
 
 def _is_count(name: str) -> bool:
@@ -146,4 +146,4 @@ def _transcripts(run: RunRecord) -> Panel | None:
         Transcript(line["who"], int(line["step"]), line["prompt"], line["completion"], str(line["model"]))
         for line in last
     )
-    return Panel(key="said", title="What one trader was asked", transcripts=transcripts)
+    return Panel(key="said", title="Exchanges with one trader", transcripts=transcripts)
