@@ -100,7 +100,7 @@ def write_comparison(directory: Path, seeds: Sequence[int] = range(5), **about: 
         seconds=1893.0,
         created="2026-01-02T03:04:05+00:00",
         directory=directory,
-        surroundings={
+        environment={
             "hardware": {"processor": "Example CPU 3000", "cores": 2, "memory_gib": 16.0, "gpus": []},
             "versions": {"python": "3.11.9", "torch": "2.13.0", "transformers": "5.23.0", "pilotage": "0.1.0"},
             "commit": "0123abc-dirty",

@@ -11,6 +11,7 @@ from typing import Any
 from pilotage.cli.arguments import Command, split
 from pilotage.cli.console import Console as Screen
 from pilotage.cli.run import cost_rows
+from pilotage.cli.show import describe_source
 from pilotage.core.errors import UsageError
 from pilotage.core.registry import configure, find_system
 from pilotage.core.system import System
@@ -42,10 +43,10 @@ def compare(words: Sequence[str], screen: Screen) -> int:
     if own.dry_run:
         _forecast(plans, own, screen)
         return 0
-    from pilotage import experiments as experiment
+    from pilotage import experiments
 
     given = {name: getattr(own, name) for name in ("metric", "against", "workers", "out")}
-    comparison = experiment.compare(
+    comparison = experiments.compare(
         arms,
         list(range(own.seeds)),
         higher_is_better=not own.lower_is_better,
@@ -55,6 +56,8 @@ def compare(words: Sequence[str], screen: Screen) -> int:
     show_table(comparison.table, screen)
     for sentence in comparison.sentences:
         screen.line(sentence)
+    for source in comparison.made:
+        screen.line(describe_source(source))
     screen.line()
     screen.pairs([("kept in", str(comparison.directory)), ("report", str(comparison.report))])
     return 0
