@@ -22,7 +22,7 @@ TARGETS: dict[str, Target] = {}
 SIZE = "--network residual_mlp:width=256,depth=3"
 DIFFUSION, ENERGY = f"diffusion-mlp {SIZE}", f"ebt-policy {SIZE} --lr 1e-3"
 SIGMA = (
-    f"{DIFFUSION} --path karras:sigma_min=0.02,sigma_max=1 --head denoiser:predicts=residual "
+    f"{DIFFUSION} --noise-schedule karras:sigma_min=0.02,sigma_max=1 --head denoiser:predicts=residual "
     "--sampler ddim_sigma:steps=3"
 )
 SIXTEEN = {"sampler": "ddim", "steps": 16}
@@ -67,9 +67,9 @@ STEPS, EPISODES, DECISIONS, WARM_UP = 1500, 50, 50, 5
 
 def policy_of(folder: str, head: Mapping[str, Any]) -> Any:
     """The policy of a run, with its head changed."""
-    from pilotage.training.imitation.loading import load_action_policy
+    from pilotage.policies.control.policy import ActionPolicy
 
-    policy = load_action_policy(Path(folder) / "policy")
+    policy = ActionPolicy.from_pretrained(Path(folder) / "policy")
     for name, value in head.items():
         setattr(policy.head, name, value)
     return policy
@@ -115,7 +115,7 @@ def trained(command: str, folder: Path, quick: bool) -> Mapping[str, Any]:
     steps = ["--steps", str(2 if quick else STEPS), "--evaluation-episodes", "1"]
     if quick and system == "carp":
         options = [*options, "--tokeniser-steps", "2"]
-    call = [sys.executable, "-m", "pilotage", "run", system, "--out", str(folder), "--world", "pillar", "--films", "0"]
+    call = [sys.executable, "-m", "pilotage", "run", system, "--out", str(folder), "--env", "pillar", "--videos", "0"]
     done = subprocess.run([*call, *options, *steps, *tiny], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{command} was not trained:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -129,7 +129,7 @@ def success(folder: str, row: Row, episodes: int) -> float:
 
     policy = policy_of(folder, row.head)
     happened = evaluate(
-        lambda: control_env("pillar"), policy, starts_of(episodes, 100_000), lanes=25, window=policy.executor.frames
+        lambda: control_env("pillar"), policy, starts_of(episodes, 100_000), num_envs=25, window=policy.executor.frames
     )
     return float(happened.metrics()["evaluation/success"])
 

@@ -7,6 +7,7 @@ writes the pages to docs/systems/ and puts them into the navigation; they are bu
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -44,6 +45,8 @@ GUIDE = [
     {"Design": "design.md"},
     {"Add a system": "adding-a-system.md"},
     {"Add a piece": "adding-a-piece.md"},
+    {"A batch's way": "language-trainer.md"},
+    {"A chunk's way": "robot-policy.md"},
     {"Language models as a service": "llm.md"},
     {"Robot policies": "robot-policies.md"},
     {"Societies": "societies.md"},
@@ -214,7 +217,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
         rows = [f"| {slot} | {', '.join(f'`{name}`' for name in names)} |" for slot, names in all_pieces().items()]
         markdown = markdown.replace("<!-- pieces -->", "\n".join(["| slot | pieces |", "|---|---|", *rows]))
-    return markdown
+    # Links to code work in the repository; the site holds no code, so that its pages keep the text alone.
+    return re.sub(r"\[([^]]+)\]\(\.\./(?:src|tests|benchmarks|examples)/[^)]*\)", r"\1", markdown)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def test_the_page_of_robot_policies_names_every_part():
         "--encoder": find_pieces("encoder"),
         "--network": find_pieces("network"),
         "--head": find_pieces("head"),
-        "--path": find_pieces("noise_schedule"),
+        "--noise-schedule": find_pieces("noise_schedule"),
         "--sampler": SAMPLERS,
         "--executor": find_pieces("executor"),
     }.items():

@@ -280,3 +280,18 @@ class Rollouts:
 
 _TENSOR_FIELDS = ("prompt_ids", "prompt_mask", "ids", "mask", "group", "item", "stop", "logp_sampled")
 BASE_COLUMNS = (*_TENSOR_FIELDS, "truncated", "length")
+
+
+@dataclass(frozen=True)
+class FinishedStep:
+    """A finished training step, as the alarms of a piece see it."""
+
+    metrics: Mapping[str, float]
+    rollouts: Rollouts
+    """The answers that the step trained on, with their columns."""
+    initial_entropy: float | None
+    """Entropy of the untrained policy in nats per token; None when it is unknown."""
+    options: Mapping[str, Any]
+    """The hyper-parameters that were given to the piece."""
+    memory: dict[str, Any]
+    """What the alarm keeps from step to step, of plain values: part of a checkpoint."""

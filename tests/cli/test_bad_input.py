@@ -21,7 +21,8 @@ from pilotage.runs.checkpoints import listed
 DIGITS = ROOT / "tests" / "training" / "language" / "digits.py"
 GOOD = {"question": "1 + 1?", "answer": "#### 2"}
 TINY = (
-    "--pretrain-to-accuracy 0 --difficulties 1 --prompts-per-step 2 --group-size 2 --num-train-prompts 4 --max-tokens 2 --evaluate-every 0 --evaluation-prompts 2 "
+    "--pretrain-to-accuracy 0 --difficulties 1 --prompts-per-step 2 --group-size 2 --num-train-prompts 4 "
+    "--max-tokens 2 --evaluate-every 0 --evaluation-prompts 2 "
     f"--evaluation-samples 1 --reward {DIGITS}:digits --out here"
 ).split()
 

@@ -76,7 +76,7 @@ def test_show_prints_the_card_and_says_not_measured(pilotage):
         "Learns nothing, quickly.",
         "On Doing Nothing (arXiv 0000.00000)",
         "anything is to be learnt",
-        "exact",
+        "bit for bit",
     ):
         assert part in out
     (line,) = [line for line in out.splitlines() if line.startswith("faster *")]

@@ -11,7 +11,7 @@ pytest.importorskip("gymnasium", reason="control environments need pilotage[robo
 
 WORDS = (
     "run bc-mlp --network residual_mlp:width=8,depth=1 --demonstrations 2 --validation 0 --steps 2 --batch 4 "
-    "--evaluation-episodes 2 --evaluation-steps 10 --films 1 --out here"
+    "--evaluation-episodes 2 --evaluation-steps 10 --videos 1 --out here"
 )
 
 

@@ -180,3 +180,16 @@ def test_help_begins_with_the_group_in_which_the_system_chooses_most(fake):
     changed = dataclasses.replace(fake.Config(), lr=0.5, steps=9)
     assert next(title for title, _ in option_groups(fake.Config(), "fake-pilot")) == "options of fake-pilot (Config)"
     assert next(title for title, _ in option_groups(changed, "fake-pilot")) == "Options that many systems share"
+
+
+def test_help_lists_the_options_of_the_pieces_that_are_chosen(pilotage):
+    code, out, err = pilotage("run", "fake-pilot", "--help")
+    assert code == 0, err
+    assert "options of the advantage piece mine, written --advantage mine:option=value" in out
+    assert "the factor [a number] (default: 2)" in out
+    _, out, _ = pilotage("run", "fake-pilot", "--advantage", "mine:scale=3", "--lr", "0.5", "--help")
+    assert "the factor [a number] (default: 3)" in out
+    assert "(default: 0.5)" in out
+    code, _, err = pilotage("run", "fake-pilot", "--advantage", "mone", "--help")
+    assert code == 2
+    assert "did you mean 'mine'" in err

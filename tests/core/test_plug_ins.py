@@ -33,7 +33,12 @@ SYSTEM = System(
     run="{package}.train:train",
     actions={{"estimate_cost": "{package}.train:estimate_cost", "steps": "{package}.actions:steps"}},
     panels="{package}.report:panels",
-    pieces={{"advantage": {{"steady": "{package}.pieces:steady"}}}},
+    pieces={{
+        "advantage": {{"steady": "{package}.pieces:steady"}},
+        "head": {{"steady": "{package}.model:SteadyHead"}},
+        "env": {{"steady-field": "{package}.env:SteadyField"}},
+        "expert": {{"steady-field": "pilotage.environments.control.pillar:SwerveExpert"}},
+    }},
     metric="steps",
 )
 ''',
@@ -69,6 +74,20 @@ def steady(reward, *, scale: float = 2.0):
     """
     return reward * scale
 ''',
+    "model.py": """
+from pilotage.policies.control.heads.direct import Regression
+
+
+class SteadyHead(Regression):
+    '''Regression under another name.'''
+""",
+    "env.py": """
+from pilotage.environments.control.pillar import Pillar
+
+
+class SteadyField(Pillar):
+    '''The field with the pillar under another name.'''
+""",
     "report.py": """
 from pilotage.charts.panels import Panel
 
@@ -77,7 +96,7 @@ def panels(run):
     return [Panel(key="steadiness", title="How steady it was")]
 """,
     "claims.py": """
-from pilotage.core.system import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion
 
 CLAIMS = [
     Claim("equal", "Steps are equal.", "section 1", {{"a": Arm("steady"), "b": Arm("steady")}}, "steps",
@@ -107,6 +126,21 @@ for line in (
     print("$", line, flush=True)
     assert main(line.split()) == 0, line
 print(resolve("advantage", parse_term("steady:scale=3"))({"reward": 7}.__getitem__))
+"""
+
+
+ACT_WITH_IT = """
+import sys
+import pilotage.systems
+pilotage.systems.__path__.extend(sys.argv[1:])
+from pilotage.cli import main
+
+line = (
+    "run bc-mlp --head steady --env steady-field --network residual_mlp:width=8,depth=1 --demonstrations 2 "
+    "--validation 0 --steps 2 --batch 4 --evaluation-episodes 2 --evaluation-steps 5 --videos 0 --out acting"
+)
+assert main(line.split()) == 0
+assert main(["run", "bc-mlp", "--env", "steady-feeld", "--out", "wrong"]) == 2
 """
 
 
@@ -159,6 +193,15 @@ def test_a_system_is_added_by_an_installed_package(tmp_path: Path) -> None:
     check(tmp_path, use(tmp_path, search=site))
     pieces = "from pilotage.core.registry import find_pieces; print(find_pieces('advantage')['steadier'])"
     assert use(tmp_path, script=pieces, search=site) == "my_package.pieces:steady\n"
+
+
+def test_a_new_head_acts_in_a_new_environment(tmp_path: Path) -> None:
+    pytest.importorskip("gymnasium", reason="control environments need pilotage[robots]")
+    family = tmp_path / "systems" / "demos"
+    write_package(family / "steady", "pilotage.systems.demos.steady")
+    (family / "__init__.py").touch()
+    use(tmp_path, tmp_path / "systems", script=ACT_WITH_IT)
+    assert (tmp_path / "acting" / "policy").is_dir()
 
 
 def required(function: object) -> list[str]:

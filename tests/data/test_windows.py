@@ -30,9 +30,9 @@ LENGTHS = st.lists(st.integers(1, 25), min_size=1, max_size=4)
 def shapes(draw) -> dict[str, int]:
     seen, executed = draw(st.integers(1, 4)), draw(st.integers(1, 8))
     return {
-        "observation_steps": seen,
-        "executed": executed,
-        "chunk": seen - 1 + executed + draw(st.integers(0, 8)),
+        "n_obs_steps": seen,
+        "n_action_steps": executed,
+        "chunk_size": seen - 1 + executed + draw(st.integers(0, 8)),
     }
 
 
@@ -43,11 +43,11 @@ def test_a_window_holds_its_steps_and_repeats_the_ends(lengths: list[int], shape
     batch = everything(windows)
     for row in range(len(windows)):
         episode, start = int(batch.episode[row]), int(batch.start[row])
-        for k in range(shape["chunk"]):
+        for k in range(shape["chunk_size"]):
             step = min(max(start + k, 0), lengths[episode] - 1)
             assert batch.actions[row, k].tolist() == [-episode, -step]
             assert bool(batch.padded[row, k]) == (step != start + k)
-            if k < shape["observation_steps"]:
+            if k < shape["n_obs_steps"]:
                 assert batch.observations["state"][row, k].tolist() == [episode, step, 1000 * episode + step]
                 assert bool(batch.observation_padded[row, k]) == (step != start + k)
 
@@ -58,12 +58,12 @@ def test_windows_start_early_and_end_late_by_what_the_lengths_allow(lengths: lis
     """To - 1 steps before an episode and Ta - 1 after it; short episodes get one window and are counted."""
     windows = Windows(encoded(lengths), **shape)
     batch = everything(windows)
-    earliest = 1 - shape["observation_steps"]
+    earliest = 1 - shape["n_obs_steps"]
     for number, length in enumerate(lengths):
         starts = batch.start[batch.episode == number].tolist()
-        latest = max(length - shape["chunk"] + shape["executed"] - 1, earliest)
+        latest = max(length - shape["chunk_size"] + shape["n_action_steps"] - 1, earliest)
         assert starts == list(range(earliest, latest + 1))
-    assert windows.short_episodes == sum(length < shape["chunk"] for length in lengths)
+    assert windows.short_episodes == sum(length < shape["chunk_size"] for length in lengths)
 
 
 def test_the_published_lengths_give_the_published_windows() -> None:
@@ -81,7 +81,7 @@ def test_pictures_come_as_floats_channel_first_and_are_decoded_only_when_named()
     data = encoded((6, 4), last=False, cameras=True)
     frames = CountingFrames(data.observations["image/top"])
     data = replace(data, observations={**data.observations, "image/top": frames})
-    shape = {"observation_steps": 2, "chunk": 3, "executed": 2}
+    shape = {"n_obs_steps": 2, "chunk_size": 3, "n_action_steps": 2}
     everything(Windows(data, **shape))
     assert frames.decoded == []
     windows = Windows(data, **shape, names=("state", "image/top"))
@@ -96,7 +96,7 @@ def test_pictures_come_as_floats_channel_first_and_are_decoded_only_when_named()
 def test_columns_are_normalised_once_and_goals_like_their_column() -> None:
     data = encoded((30, 30))
     normalisers = fit_normalisers(data, {"action": "min_max", "state": "mean_std"})
-    shape = {"observation_steps": 2, "chunk": 4, "executed": 2}
+    shape = {"n_obs_steps": 2, "chunk_size": 4, "n_action_steps": 2}
     plain = Windows(data, **shape, goals=Goals())
     scaled = Windows(data, **shape, goals=Goals(keep=[1]), normalisers=normalisers)
     raw, batch = everything(plain, generator=generator()), everything(scaled, generator=generator())
@@ -120,7 +120,7 @@ def test_goals_lie_after_the_window_in_the_same_trajectory(
     batch = everything(windows, generator=generator(seed))
     goals = batch.observations["goal"].reshape(len(batch), steps, 3)
     for row in range(len(batch)):
-        episode, after = int(batch.episode[row]), int(batch.start[row]) + shape["chunk"]
+        episode, after = int(batch.episode[row]), int(batch.start[row]) + shape["chunk_size"]
         newest = lengths[episode] - steps + last
         assert bool(batch.has_goal[row]) == (after <= newest)
         if batch.has_goal[row]:
@@ -134,7 +134,7 @@ def test_goals_lie_after_the_window_in_the_same_trajectory(
 
 
 def test_the_goals_start_is_uniform_over_what_is_left() -> None:
-    windows = Windows(encoded([30], last=False), observation_steps=5, chunk=5, executed=1, goals=Goals(steps=2))
+    windows = Windows(encoded([30], last=False), n_obs_steps=5, chunk_size=5, n_action_steps=1, goals=Goals(steps=2))
     batch = windows.take([4 + 3] * 20_000, generator(1))
     assert int(batch.start[0]) == 3
     counts = np.bincount(batch.goal_start.numpy(), minlength=29)
@@ -158,7 +158,7 @@ def test_goals_need_a_generator_a_state_and_entries_that_exist() -> None:
 @settings(max_examples=25)
 @given(st.integers(1, 30), st.integers(0, 3))
 def test_every_window_comes_once_per_epoch(batch: int, seed: int) -> None:
-    windows = Windows(encoded((9, 6)), observation_steps=2, chunk=4, executed=2)
+    windows = Windows(encoded((9, 6)), n_obs_steps=2, chunk_size=4, n_action_steps=2)
     batches = WindowBatches(windows, batch, generator(seed))
     drawn: list[tuple[int, int]] = []
     while len(drawn) < 3 * len(windows):
@@ -174,7 +174,7 @@ def test_every_window_comes_once_per_epoch(batch: int, seed: int) -> None:
 
 @pytest.mark.parametrize("before", [0, 1, 4, 9])
 def test_a_restored_order_goes_on_bit_for_bit(before: int) -> None:
-    windows = Windows(encoded((9, 6)), observation_steps=2, chunk=4, executed=2, goals=Goals())
+    windows = Windows(encoded((9, 6)), n_obs_steps=2, chunk_size=4, n_action_steps=2, goals=Goals())
     batches = WindowBatches(windows, 5, generator(3))
     for _ in range(before):
         batches.draw()
@@ -192,15 +192,15 @@ def test_a_restored_order_goes_on_bit_for_bit(before: int) -> None:
 
 
 def test_goals_do_not_disturb_the_order() -> None:
-    plain = Windows(encoded((9, 6)), observation_steps=2, chunk=4, executed=2)
-    aimed = Windows(encoded((9, 6)), observation_steps=2, chunk=4, executed=2, goals=Goals())
+    plain = Windows(encoded((9, 6)), n_obs_steps=2, chunk_size=4, n_action_steps=2)
+    aimed = Windows(encoded((9, 6)), n_obs_steps=2, chunk_size=4, n_action_steps=2, goals=Goals())
     first = WindowBatches(plain, len(plain), generator()).draw()
     second = WindowBatches(aimed, len(aimed), generator()).draw()
     assert torch.equal(first.start, second.start)
 
 
 def test_the_global_generators_neither_matter_nor_move() -> None:
-    windows = Windows(encoded((9, 6)), observation_steps=2, chunk=4, executed=2, goals=Goals())
+    windows = Windows(encoded((9, 6)), n_obs_steps=2, chunk_size=4, n_action_steps=2, goals=Goals())
     before = (torch.random.get_rng_state(), np.random.get_state()[1].tolist())
     batches = WindowBatches(windows, 5, generator())
     first = [batches.draw().observations["goal"] for _ in range(3)]
@@ -215,9 +215,9 @@ def test_the_global_generators_neither_matter_nor_move() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"observation_steps": 0}, "all at least 1"),
-        ({"executed": 0}, "all at least 1"),
-        ({"chunk": 8, "executed": 8}, r"must lie in the chunk: expected chunk ≥ .* = 9"),
+        ({"n_obs_steps": 0}, "all at least 1"),
+        ({"n_action_steps": 0}, "all at least 1"),
+        ({"chunk_size": 8, "n_action_steps": 8}, r"must lie in the chunk: expected chunk_size ≥ .* = 9"),
         ({"names": ("stat",)}, "no observation 'stat'"),
     ],
 )

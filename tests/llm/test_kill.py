@@ -73,12 +73,12 @@ def test_killed_in_the_middle_nothing_is_lost_and_at_most_the_calls_under_way_ar
     assert [answer.text for answer in answers] == [f"re: question {number}" for number in range(COUNT)]
     assert counters.called == left
     assert counters.cached == COUNT - left
-    # Paid twice: at most the calls that were under way, which are reported.
+    # Paid twice: at most the calls that were in flight, which are reported.
     twice = sum(number - 1 for number in endpoint.handed.values())
     assert twice <= interrupted <= CONCURRENCY
     assert interrupted > 0
     assert counters.maybe_paid_twice == interrupted
-    assert f"{interrupted} calls of run were under way" in caplog.text
+    assert f"{interrupted} calls of run were in flight" in caplog.text
     # They count against the budget with the most that they can have taken.
     assert counters.spent_calls == COUNT + interrupted
     assert counters.spent_calls >= sum(endpoint.handed.values())

@@ -202,7 +202,13 @@ def test_a_wrong_key_or_model_stops_at_once_and_says_what_to_look_at(
 def test_an_endpoint_that_is_down_stops_everything_after_some_patience(endpoint: Endpoint, address: str) -> None:
     endpoint.faults = [("status", 500, {}, "dead")] * 1000
     with pytest.raises(ProviderDown, match="5 requests in a row"):
-        ask(address, asked(100), concurrency=1, patience=5, retries=Retries(tries=2, first=0.0, longest=1.0))
+        ask(
+            address,
+            asked(100),
+            concurrency=1,
+            max_consecutive_failures=5,
+            retries=Retries(tries=2, first=0.0, longest=1.0),
+        )
     assert len(endpoint.bodies) == 10
 
 

@@ -157,7 +157,7 @@ def test_counters_go_into_metrics_by_name() -> None:
     assert all(isinstance(value, int | float) for value in metrics.values())
 
 
-@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"patience": 0}, {"timeout": 0.0}])
+@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"max_consecutive_failures": 0}, {"timeout": 0.0}])
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         Service(Playing(), **wrong)

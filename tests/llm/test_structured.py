@@ -12,7 +12,7 @@ from tests.llm.playing import Playing
 
 from pilotage.core.errors import UsageError
 from pilotage.llm import ChatRequest, Refused, Retries, Scripted, Service, say, structured
-from pilotage.llm.structured import one_object, reasons_of
+from pilotage.llm.structured import one_object
 
 pydantic = pytest.importorskip("pydantic", reason="the extra llm is not installed")
 
@@ -94,7 +94,6 @@ def test_what_does_not_fit_is_asked_for_once_more_with_the_reason_and_then_falls
     assert (result.value, result.how) == (NOTHING, "fallback")
     assert result.reason.startswith(reason)
     assert (len(seen), counters.repaired, counters.fallen_back) == (2, 0, 1)
-    assert reasons_of([result]) == {reason.partition(":")[0]: 1}
 
 
 def test_a_check_of_the_caller_counts_as_well() -> None:

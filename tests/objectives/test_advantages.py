@@ -13,7 +13,7 @@ from pilotage.objectives.advantages import (
     group_center,
     group_zscore,
     leave_one_out,
-    score_itself,
+    raw_reward,
     token_return,
 )
 
@@ -103,7 +103,7 @@ def test_batch_scaling_divides_by_the_deviation_of_the_whole_batch():
 
 def test_baselines_without_groups():
     reward = torch.tensor([1.0, 0, 2])
-    assert score_itself(reward).tolist() == [1, 0, 2]
+    assert raw_reward(reward).tolist() == [1, 0, 2]
     assert batch_center(reward).tolist() == [0, -1, 1]
     assert batch_center(torch.full((3,), 0.1)).tolist() == [0, 0, 0]
     assert greedy_baseline(reward, torch.tensor([1.0, 1, 1])).tolist() == [0, -1, 1]
@@ -111,15 +111,15 @@ def test_baselines_without_groups():
 
 def test_score_itself_is_a_copy():
     reward = torch.ones(2)
-    score_itself(reward).zero_()
+    raw_reward(reward).zero_()
     assert reward.tolist() == [1, 1]
 
 
-def slow_gae(reward, value, bootstrap, discount, trace):
+def slow_gae(reward, value, bootstrap, discount, gae_lambda):
     """One episode by the definition Σ_k (γλ)^k δ_{t+k}; `bootstrap` is the value after its last step."""
     following = [*value[1:], bootstrap]
     delta = [r + discount * v_next - v for r, v, v_next in zip(reward, value, following, strict=True)]
-    return [sum((discount * trace) ** k * delta[t + k] for k in range(len(delta) - t)) for t in range(len(delta))]
+    return [sum((discount * gae_lambda) ** k * delta[t + k] for k in range(len(delta) - t)) for t in range(len(delta))]
 
 
 episodes = st.lists(
@@ -130,7 +130,7 @@ episodes = st.lists(
 
 
 @given(episodes, st.floats(0, 1), st.floats(0, 1), st.floats(-2, 2))
-def test_concatenated_episodes_equal_each_alone(several, discount, trace, final):
+def test_concatenated_episodes_equal_each_alone(several, discount, gae_lambda, final):
     columns: dict[str, list[float]] = {k: [] for k in ("reward", "value", "next", "terminated", "ended", "expected")}
     for steps, terminated in several:
         reward, value = [r for r, _ in steps], [v for _, v in steps]
@@ -140,11 +140,11 @@ def test_concatenated_episodes_equal_each_alone(several, discount, trace, final)
         columns["next"] += [*value[1:], float("nan") if terminated else final]
         columns["terminated"] += [False] * (len(steps) - 1) + [terminated]
         columns["ended"] += [False] * (len(steps) - 1) + [True]
-        columns["expected"] += slow_gae(reward, value, bootstrap, discount, trace)
+        columns["expected"] += slow_gae(reward, value, bootstrap, discount, gae_lambda)
     row = {name: torch.tensor([values], dtype=torch.float64) for name, values in columns.items()}
     advantage = gae(
         row["reward"], row["value"], row["next"], row["terminated"].bool(), row["ended"].bool(),
-        discount=discount, trace=trace,
+        discount=discount, gae_lambda=gae_lambda,
     )  # fmt: skip
     torch.testing.assert_close(advantage, row["expected"], rtol=1e-9, atol=1e-9)
 
@@ -153,13 +153,13 @@ def test_concatenated_episodes_equal_each_alone(several, discount, trace, final)
     st.lists(st.tuples(st.floats(-2, 2), st.floats(-2, 2), st.booleans()), min_size=1, max_size=8),
     st.floats(0, 1), st.floats(0, 1), st.floats(-2, 2),
 )  # fmt: skip
-def test_answers_pass_over_masked_slots(slots, discount, trace, final):
+def test_answers_pass_over_masked_slots(slots, discount, gae_lambda, final):
     mask = torch.tensor([[there for *_, there in slots]])
     reward = torch.tensor([[r if there else torch.nan for r, _, there in slots]], dtype=torch.float64)
     value = torch.tensor([[v if there else torch.nan for _, v, there in slots]], dtype=torch.float64)
     kept = [(r, v) for r, v, there in slots if there]
-    result = generalised_advantage(reward, value, mask, torch.tensor([final]), discount=discount, trace=trace)
-    expected = slow_gae([r for r, _ in kept], [v for _, v in kept], final, discount, trace) if kept else []
+    result = generalised_advantage(reward, value, mask, torch.tensor([final]), discount=discount, gae_lambda=gae_lambda)
+    expected = slow_gae([r for r, _ in kept], [v for _, v in kept], final, discount, gae_lambda) if kept else []
     torch.testing.assert_close(result.advantage[mask].tolist(), expected, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(result.value_target[mask], (result.advantage + value)[mask], rtol=0, atol=1e-12)
     assert (result.advantage[~mask] == 0).all()
@@ -169,7 +169,7 @@ def test_answers_pass_over_masked_slots(slots, discount, trace, final):
 def test_without_a_final_value_an_answer_counts_as_terminated():
     reward, value = torch.tensor([[0.0, 1.0, 9.0]]), torch.tensor([[0.25, 0.5, 9.0]])
     mask = torch.tensor([[True, True, False]])
-    result = generalised_advantage(reward, value, mask, trace=0.0)
+    result = generalised_advantage(reward, value, mask, gae_lambda=0.0)
     assert result.advantage.tolist() == [[0.25, 0.5, 0]]
     assert result.value_target.tolist() == [[0.5, 1.0, 0]]
 

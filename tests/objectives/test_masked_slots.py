@@ -47,7 +47,7 @@ PLAIN_PIECES = {
     "clipped": lambda x: surrogates.clipped(x.a, x.b, x.advantage, MASK),
     "importance weight": lambda x: surrogates.importance_weight(x.a, x.b, MASK),
     "whiten": lambda x: normalisation.whiten(x.advantage, MASK),
-    "gae": lambda x: torch.cat(advantages.generalised_advantage(x.a, x.b, MASK, discount=0.9, trace=0.8)),
+    "gae": lambda x: torch.cat(advantages.generalised_advantage(x.a, x.b, MASK, discount=0.9, gae_lambda=0.8)),
     "token return": lambda x: advantages.token_return(x.a, MASK, discount=0.9),
     "kl in reward": lambda x: penalties.kl_in_reward(REWARD, x.a, x.b, MASK),
     "kl in score": lambda x: penalties.kl_in_score(REWARD, x.a, x.b, MASK),

@@ -1,17 +1,17 @@
 import pytest
 import torch
 
-from pilotage.objectives.shapes import answer_mean, expect, masked, per_token
+from pilotage.objectives.shapes import answer_mean, check_shapes, masked, per_token
 
 
 def test_expect_accepts_what_it_says_and_skips_what_is_absent():
-    expect("N N,T 3 N", torch.zeros(2), torch.zeros(2, 5), torch.zeros(3), None)
+    check_shapes("N N,T 3 N", torch.zeros(2), torch.zeros(2, 5), torch.zeros(3), None)
 
 
 @pytest.mark.parametrize("given", [(torch.zeros(2), torch.zeros(3)), (torch.zeros(2), torch.zeros(2, 1))])
 def test_expect_names_what_was_given_and_what_was_expected(given):
     with pytest.raises(ValueError, match=r"expected tensors of shapes 'N N', got \[2\]"):
-        expect("N N", *given)
+        check_shapes("N N", *given)
 
 
 def test_a_mask_of_numbers_is_refused():

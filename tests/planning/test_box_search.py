@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pilotage.core.errors import UsageError
-from pilotage.planning.box_search import ascend, cma_es, enumerate_grid, hill_climb, pattern_search, restarts
+from pilotage.planning.box_search import ascend, cma_es, enumerate_grid, pattern_search, restarts
 
 
 def generator(seed=0):
@@ -38,15 +38,7 @@ def test_pattern_search_stays_in_the_box_and_finds_a_corner():
 
 def test_evaluations_are_a_limit():
     assert pattern_search(bowl(90, 90, 90), start(3), evaluations=4).evaluations == 4
-    assert hill_climb(bowl(90, 90, 90), start(3), generator(), evaluations=7).evaluations == 7
     assert cma_es(bowl(90, 90, 90), start(3), generator(), evaluations=20).evaluations <= 20
-
-
-def test_hill_climbing_never_loses_and_moves_in_tens():
-    found = hill_climb(bowl(70, 50, 60), start(3), generator(), evaluations=60)
-    assert found.value > -500
-    assert (found.best_so_far().diff() >= 0).all()
-    assert (found.points % 10 == 0).all()
 
 
 def test_cma_es_follows_a_turned_narrow_valley():

@@ -31,7 +31,7 @@ def world(way, lanes: int):
 def test_stored_transitions_are_those_of_their_episode_and_step(way, lanes):
     """The environment writes every observation into one array and says in it which episode and step it is."""
     starts = range(100, 113)
-    done = evaluate(world(way, lanes), Noisy(), starts, lanes=lanes, keep=range(len(starts)))
+    done = evaluate(world(way, lanes), Noisy(), starts, num_envs=lanes, keep=range(len(starts)))
     for row, seed in enumerate(starts):
         trajectory = done.trajectories[row]
         steps = len(trajectory.rewards)
@@ -52,14 +52,14 @@ def test_a_final_observation_that_was_overwritten_is_never_stored():
 @settings(max_examples=12)
 @given(
     starts=st.lists(st.integers(0, 30), min_size=1, max_size=14),
-    lanes=st.sampled_from([1, 2, 5, 20]),
+    num_envs=st.sampled_from([1, 2, 5, 20]),
     way=st.sampled_from(WAYS),
 )
 def test_the_initial_states_are_the_declared_ones_for_different_policies(starts, lanes, way):
     """One policy ends its episodes by other steps and successes than the other; starts may repeat."""
     expected = Counter(evaluate(CountingWorld, Noisy(), [seed]).episodes[0].start for seed in starts)
     for policy in (Noisy(seed=1, scale=0.0), Noisy(seed=2, scale=1.0)):
-        done = evaluate(world(way, lanes), policy, starts, lanes=lanes, keep=range(len(starts)))
+        done = evaluate(world(way, lanes), policy, starts, num_envs=lanes, keep=range(len(starts)))
         assert len(done.episodes) == len(starts)
         assert [e.seed for e in done.episodes] == starts
         assert Counter(e.start for e in done.episodes) == expected

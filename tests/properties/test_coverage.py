@@ -60,7 +60,7 @@ S8: a failed judgement is no zero and disturbs nobody
 S9: values do not leak over the end of an episode (of generalised advantages; there are no other targets of values yet)
     objectives/test_advantages.py::test_concatenated_episodes_equal_each_alone
     objectives/test_advantages.py::test_without_a_final_value_an_answer_counts_as_terminated
-    systems/societies/stock_agent/test_trader_training.py::test_rewards_add_up_to_the_change_of_log_wealth_and_end_with_whoever_leaves
+    systems/societies/stock_agent/test_train.py::test_rewards_add_up_to_the_change_of_log_wealth_and_end_with_whoever_leaves
     rollouts/test_control.py::test_terminated_and_truncated_are_told_apart_and_the_limit_truncates
 
 S10: transitions are those that happened, in every reset mode, also where arrays are reused

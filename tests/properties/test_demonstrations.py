@@ -20,7 +20,7 @@ from pilotage.data.normalisers import Normaliser, fit_normalisers
 from pilotage.data.windows import Goals, WindowBatch, WindowBatches, Windows
 
 LENGTHS = st.lists(st.integers(1, 20), min_size=2, max_size=6)
-SHAPE = {"observation_steps": 2, "chunk": 6, "executed": 3}
+SHAPE = {"n_obs_steps": 2, "chunk_size": 6, "n_action_steps": 3}
 
 
 def everything(data: Demonstrations, **given) -> WindowBatch:
@@ -130,7 +130,7 @@ def test_what_enters_the_loss_has_mean_0_and_deviation_1() -> None:
     data = varied()
     normalisers = fit_normalisers(data, {"action": "mean_std", "state": "mean_std"})
     # One window per step, so that every step enters once.
-    windows = Windows(data, observation_steps=1, chunk=1, executed=1, normalisers=normalisers)
+    windows = Windows(data, n_obs_steps=1, chunk_size=1, n_action_steps=1, normalisers=normalisers)
     batches = WindowBatches(windows, 97, torch.Generator().manual_seed(0))
     drawn = [batches.draw() for _ in range(len(windows) // 97)]
     for tensor in (torch.cat([b.actions for b in drawn]), torch.cat([b.observations["state"] for b in drawn])):

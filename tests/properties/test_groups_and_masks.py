@@ -11,14 +11,14 @@ from tests.properties.batches import choices, context, random_rollouts
 from pilotage.core.pieces import parse_term, resolve
 from pilotage.training.language.config import TextConfig
 from pilotage.training.language.credit import assign_credit
-from pilotage.training.language.plan import make_plan
+from pilotage.training.language.piece_set import make_piece_set
 from pilotage.types import Rollouts
 
 RELATIVE = [name for name in choices("advantage") if resolve("advantage", parse_term(name)).needs_group]
 
 
 def credited(rollouts: Rollouts, **slots: str) -> Rollouts:
-    assign_credit(make_plan(TextConfig(**slots)), rollouts, context())
+    assign_credit(make_piece_set(TextConfig(**slots)), rollouts, context())
     return rollouts
 
 
@@ -98,8 +98,8 @@ def test_a_group_of_one_never_gets_its_reward_as_advantage(advantage):
     rollouts = random_rollouts(groups=4, answers=1)
     rollouts.columns["reward"] = torch.tensor([1.0, 0.0, 1.0, 1.0], dtype=torch.float64)
     rollouts.columns["scores"] = rollouts.columns["reward"][:, None].clone()
-    plan = make_plan(TextConfig(advantage=advantage))
-    assign_credit(plan, rollouts, context())
+    pieces = make_piece_set(TextConfig(advantage=advantage))
+    assign_credit(pieces, rollouts, context())
     assert (rollouts.column("advantage") == 0).all()
 
 

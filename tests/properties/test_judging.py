@@ -18,7 +18,7 @@ from pilotage.rewards import TooManyFailuresError, build_rewards, score_answers
 from pilotage.rewards.combine import Judged
 from pilotage.training.language.config import TextConfig
 from pilotage.training.language.credit import assign_credit
-from pilotage.training.language.plan import make_plan
+from pilotage.training.language.piece_set import make_piece_set
 from pilotage.types import Item
 
 BREAKING = Path(breaking.__file__)
@@ -53,7 +53,7 @@ def test_the_others_advantages_are_those_of_a_batch_without_the_broken(
     broken: tuple[str, Judged], advantage: str
 ) -> None:
     _, verdicts = broken
-    plan = make_plan(TextConfig(advantage=advantage))
+    pieces = make_piece_set(TextConfig(advantage=advantage))
     kept = torch.as_tensor(verdicts.valid)
 
     def credited(values: np.ndarray) -> torch.Tensor:
@@ -61,7 +61,7 @@ def test_the_others_advantages_are_those_of_a_batch_without_the_broken(
         score = torch.as_tensor(values, dtype=torch.float64)
         rollouts.columns |= {"reward": score, "score": score, "scores": score[:, None].expand(-1, 2).clone()}
         rollouts = rollouts.select(kept)
-        assign_credit(plan, rollouts, context())
+        assign_credit(pieces, rollouts, context())
         return rollouts.column("advantage")
 
     whole = np.array([breaking.sound(text, None) for text in TEXTS])

@@ -97,7 +97,7 @@ def test_the_logged_advantage_is_the_tensor_that_the_loss_consumed(
     learn = TextTrainer.learn
 
     def spied(self: TextTrainer, step: int, rollouts: Any) -> dict[str, float]:
-        piece, now[0] = self.plan.surrogate[0], step + 1
+        piece, now[0] = self.pieces.surrogate[0], step + 1
         if not hasattr(self, "spied"):
             self.spied, plain = True, piece.function
             place = (*piece.needs, "advantage").index("advantage")

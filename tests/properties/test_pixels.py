@@ -21,9 +21,9 @@ CAMERAS = ("top", "hand")
 PARTS = Imitation(
     encoder="image:widths=16|16|16|16,features=6,keypoints=3",
     network="residual_mlp:width=16,depth=1",
-    observation_steps=FRAMES,
-    chunk=HORIZON,
-    executed=4,
+    n_obs_steps=FRAMES,
+    chunk_size=HORIZON,
+    n_action_steps=4,
 )
 HEADS = {
     "noise": replace(PARTS, head="denoiser:predicts=noise"),
@@ -31,11 +31,17 @@ HEADS = {
     "clean, transformer": replace(
         PARTS, head="denoiser:predicts=clean", network="transformer:width=16,depth=1,heads=2"
     ),
-    "velocity": replace(PARTS, head="denoiser:predicts=velocity", path="linear", sampler="flow_euler:steps=2"),
+    "velocity": replace(
+        PARTS, head="denoiser:predicts=velocity", noise_schedule="linear", sampler="flow_euler:steps=2"
+    ),
     "regression": replace(PARTS, head="regression"),
     "mixture": replace(PARTS, head="mixture:modes=3"),
-    "mixture per step": replace(PARTS, head="mixture:per_step=true", network="framewise", chunk=FRAMES, executed=1),
-    "bins": replace(PARTS, head="bins:bins=4", network="gpt:width=16,depth=1,heads=2", chunk=FRAMES, executed=1),
+    "mixture per step": replace(
+        PARTS, head="mixture:per_step=true", network="framewise", chunk_size=FRAMES, n_action_steps=1
+    ),
+    "bins": replace(
+        PARTS, head="bins:bins=4", network="gpt:width=16,depth=1,heads=2", chunk_size=FRAMES, n_action_steps=1
+    ),
     "latent": replace(PARTS, head="latent:latent=3", network="transformer:width=16,depth=1,heads=2"),
     "contrastive": replace(PARTS, head="contrastive:negatives=4,candidates=8,rounds=2"),
     "descent": replace(PARTS, head="descent"),
@@ -46,9 +52,9 @@ HEADS = {
         head="tokens:top_k=20",
         network="next_scale:width=16,depth=2",
         tokeniser="multiscale:scales=1|2,codes=64,latent=4,channels=2",
-        observation_steps=FRAMES,
-        chunk=HORIZON,
-        executed=4,
+        n_obs_steps=FRAMES,
+        chunk_size=HORIZON,
+        n_action_steps=4,
     ),
 }
 
@@ -64,7 +70,7 @@ def made(parts: Imitation) -> tuple[ImageEncoder, Head]:
     encoder, head = builder.encoder, builder.head()
     assert isinstance(encoder, ImageEncoder)
     if isinstance(head, BinsWithOffsets):
-        head.fit(torch.rand(50, ACTIONS, generator=generator(1)) * 2 - 1, generator(2))
+        head.find_bins(torch.rand(50, ACTIONS, generator=generator(1)) * 2 - 1, generator(2))
     with torch.no_grad():
         for parameter in (*encoder.parameters(), *head.parameters()):
             parameter.add_(torch.randn(parameter.shape, generator=generator(3)), alpha=0.3)
@@ -87,7 +93,7 @@ def test_the_loss_of_a_row_sees_every_frame_of_its_own_pixels_and_no_others(name
     encoder, head = made(HEADS[name])
     observations = seen()
     pictures = [observations[f"image/{camera}"].requires_grad_() for camera in CAMERAS]
-    chunk = torch.rand(ROWS, HEADS[name].chunk, ACTIONS, generator=generator(4)) * 2 - 1
+    chunk = torch.rand(ROWS, HEADS[name].chunk_size, ACTIONS, generator=generator(4)) * 2 - 1
     mask = torch.ones(chunk.shape[:2], dtype=torch.bool)
     loss = head.loss(chunk, encoder(observations, draws()), draws(), mask)
     assert loss.shape == (ROWS,)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.properties.runs import run_in, small
 
-from pilotage.rollouts import groups as flat_module
+from pilotage.rollouts import groups as groups
 from pilotage.training.language import trainer as text
 from pilotage.training.language.trainer import TextTrainer
 
@@ -59,9 +59,9 @@ def test_no_two_prompts_of_a_run_share_the_seed_of_their_answers(
 
     def spied(*given, **options):
         seeds.extend(options["seeds"])
-        return flat_module.flat(*given, **options)
+        return groups.sample_groups(*given, **options)
 
-    monkeypatch.setattr(text, "flat", spied)
+    monkeypatch.setattr(text, "sample_groups", spied)
     # A pool of as many prompts as a batch holds: every step asks the same ones again.
     written = run_in(
         tmp_path / "run", small("dapo", num_train_prompts=6, refill_rounds=3, filter="informative", steps=4)

@@ -17,7 +17,7 @@ AutoresetMode, SyncVectorEnv = gymnasium.vector.AutoresetMode, gymnasium.vector.
 
 
 def records(lanes: int, **options):
-    done = evaluate(CountingWorld, Noisy(), STARTS, lanes=lanes, window=2, measures=("place",), **options)
+    done = evaluate(CountingWorld, Noisy(), STARTS, num_envs=lanes, window=2, measures=("place",), **options)
     return done.records()
 
 
@@ -35,7 +35,7 @@ def test_a_vector_env_gives_the_episodes_of_single_environments(mode, lanes):
     starts = SEEDS[:25]
     vector = SyncVectorEnv([CopyingWorld] * lanes, autoreset_mode=mode, copy=False)
     options = {"window": 2, "measures": ("place",)}
-    expected = evaluate(CountingWorld, Noisy(), starts, lanes=3, **options)
+    expected = evaluate(CountingWorld, Noisy(), starts, num_envs=3, **options)
     got = evaluate(vector, Noisy(), starts, **options)
     assert got.records() == expected.records()
 
@@ -53,14 +53,14 @@ def test_a_vector_env_without_autoreset_takes_options_and_one_with_refuses_diffe
 
 def test_a_free_lane_takes_the_next_episode_at_once():
     policy = Noisy()
-    done = evaluate(CountingWorld, policy, SEEDS[:9], lanes=2)
+    done = evaluate(CountingWorld, policy, SEEDS[:9], num_envs=2)
     assert {len(rows) for rows in policy.rows[:-8]} == {2}
     assert sum(map(len, policy.rows)) == sum(e.steps for e in done.episodes)
 
 
 def test_no_more_environments_are_made_than_there_are_episodes():
     before = CountingWorld.made
-    evaluate(CountingWorld, Noisy(), [1, 2, 3], lanes=50)
+    evaluate(CountingWorld, Noisy(), [1, 2, 3], num_envs=50)
     assert CountingWorld.made - before == 3
 
 
@@ -82,7 +82,7 @@ def test_terminated_and_truncated_are_told_apart_and_the_limit_truncates():
 
 
 def test_the_record_agrees_with_the_kept_trajectory():
-    done = evaluate(CountingWorld, Noisy(), SEEDS[:6], lanes=3, measures=("place",), keep=[1, 4])
+    done = evaluate(CountingWorld, Noisy(), SEEDS[:6], num_envs=3, measures=("place",), keep=[1, 4])
     assert sorted(done.trajectories) == [1, 4]
     for row, trajectory in done.trajectories.items():
         episode, place = done.episodes[row], [info["place"] for info in trajectory.infos]
@@ -114,7 +114,7 @@ def test_entropy_in_bits(counts, bits):
 
 
 def test_frames_are_kept_of_the_chosen_episodes():
-    done = evaluate(lambda: CountingWorld("rgb_array"), Noisy(), SEEDS[:5], lanes=2, frames=[0, 3], frame_every=3)
+    done = evaluate(lambda: CountingWorld("rgb_array"), Noisy(), SEEDS[:5], num_envs=2, frames=[0, 3], frame_every=3)
     assert sorted(done.frames) == [0, 3]
     for row, frames in done.frames.items():
         steps = done.episodes[row].steps
@@ -148,7 +148,7 @@ class Fixed:
         (torch.tensor([0.0, float("nan")]), {}, "step 0 of episode 0 \\(seed 5\\) is not finite"),
         (torch.zeros(3), {}, "1 actions of shape \\(2,\\)"),
         (torch.zeros(2, 2), {}, "answered with shape \\(2, 2\\)"),
-        (torch.zeros(2), {"lanes": 0}, "lanes must be 1 or more"),
+        (torch.zeros(2), {"num_envs": 0}, "num_envs must be 1 or more"),
         (torch.zeros(2), {"window": 0}, "window must be 1 or more"),
         (torch.zeros(2), {"keep": [1]}, "rows are 0 to 0"),
         (torch.zeros(2), {"measures": ["speed"]}, "no 'speed'; it has success, place, mode"),

@@ -21,7 +21,8 @@ DIGITS = Path(__file__).parent / "language" / "digits.py"
 STEPS, PROMPTS, POOL, SAVES = 12, 4, 8, 3
 """An epoch is two steps, so that every other batch ends one."""
 SMALL = (
-    f"--model embedded:0.4M --pretrain-to-accuracy 0 --difficulties 1,2 --prompts-per-step {PROMPTS} --group-size 4 --steps {STEPS} --num-train-prompts {POOL} "
+    f"--model embedded:0.4M --pretrain-to-accuracy 0 --difficulties 1,2 --prompts-per-step {PROMPTS} "
+    f"--group-size 4 --steps {STEPS} --num-train-prompts {POOL} "
     f"--max-tokens 6 --evaluate-every 6 --evaluation-prompts 2 --evaluation-samples 1 --checkpoint-every {SAVES} "
     f"--save-rollouts=-1 --quiet --reward {DIGITS}:"
 )

@@ -1,215 +1,344 @@
-"""Charts as inline SVG that takes its colours from the page, so that one file is right in light and in dark."""
+"""The charts of a report, each as an SVG element for an HTML page."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from html import escape
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
 
+import matplotlib as mpl
 import numpy as np
 from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import to_rgba
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
-from pilotage.charts.curves import Curve
+from pilotage.charts.style import DASHES, INK, MUTED, PAPER, SERIES, STYLE, new_figure, set_titles, to_svg
 from pilotage.evaluation.verdicts import Interval
 
+Unit = Literal["", "%", "$"]
+"""How numbers are written: as they are, fractions as per cent, or amounts of dollars."""
 WIDTH, HEIGHT = 380, 250
-LEFT, RIGHT, TOP, BOTTOM = 48, 12, 12, 40
-DIGIT = 7
-"""Width of a tick's digit, at most."""
-DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 2", "1 3")
-"""One per arm, with its colour: arms can be told apart without seeing colours."""
-ARMS = len(DASHES)
+TITLED_POINTS = 24
+"""Points of a line, at most, whose values are shown on hover."""
 
 
-class _Scale:
-    """Maps data to pixels, and says where to put ticks."""
+@dataclass(frozen=True)
+class Line:
+    """A line of a chart, with the band around it where there is one."""
 
-    def __init__(self, low: float, high: float, start: float, end: float, ticks: int) -> None:
-        if high <= low:
-            low, high = low - (abs(low) * 0.1 or 0.5), high + (abs(high) * 0.1 or 0.5)
-        self.low, self.high, self.start, self.end = low, high, start, end
-        step = _nice((high - low) / ticks)
-        self.step = step
-        self.ticks = [step * i for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    name: str
+    x: Sequence[float] | NDArray[np.float64]
+    """Rising, [point]."""
+    y: Sequence[float] | NDArray[np.float64]
+    band: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    """Lower and upper end of the band, [point] each; NaN or None: no band."""
+    series: int = 0
+    """Index of the colour and the dash."""
+    stepped: bool = False
+    """Whether y holds from each x to the next, and the last y to the end of the axis."""
 
-    def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+@dataclass(frozen=True)
+class ReferenceLevel:
+    """A horizontal line to compare with."""
+
+    name: str
+    y: float
+    series: int = 0
 
 
-def line_chart(curves: Sequence[tuple[int, Curve]], *, x_label: str, y_label: str, percent: bool = False) -> Markup:
-    """Curves with their bands. Each comes with the index of its arm, which gives colour and dash."""
-    everything = [v for _, c in curves for v in (*c.mean, *c.low[np.isfinite(c.low)], *c.high[np.isfinite(c.high)])]
-    low, high = min(everything), max(everything)
-    if percent:
-        low, high = max(0.0, low), min(1.0, high)
-    pad = (high - low) * 0.06
-    x = _Scale(min(c.x[0] for _, c in curves), max(c.x[-1] for _, c in curves), LEFT, WIDTH - RIGHT, 5)
-    y = _Scale(low - (pad if low > 0 or not percent else 0), high + pad, HEIGHT - BOTTOM, TOP, 5)
-    parts = _frame(x, y, x_label, percent)
-    for arm, c in curves:
-        if np.isfinite(c.low).all():
-            up = [(x(a), _clip(y, b)) for a, b in zip(c.x, c.high, strict=True)]
-            down = [(x(a), _clip(y, b)) for a, b in zip(c.x, c.low, strict=True)][::-1]
-            parts.append(f'<path class="band {_class(arm)}" d="{_path(up + down)}Z"/>')
-    for arm, c in curves:
-        points = [(x(a), y(b)) for a, b in zip(c.x, c.mean, strict=True)]
-        parts.append(
-            f'<path class="line {_class(arm)}" {_dash(arm)} d="{_path(points)}"><title>{escape(c.name)}</title></path>'
+@dataclass(frozen=True)
+class Difference:
+    """A difference from the arm that all others are compared with: a value per seed, and mean and interval."""
+
+    name: str
+    values: Sequence[float]
+    interval: Interval
+    series: int = 0
+
+
+def colour(series: int) -> str:
+    """Return the colour of a series; colours repeat after the sixth."""
+    return SERIES[series % len(SERIES)]
+
+
+def dash(series: int) -> Any:
+    """Return the dash of a series, in matplotlib's form."""
+    return DASHES[series % len(DASHES)]
+
+
+def format_number(value: float, unit: Unit = "", *, digits: int = 4, signed: bool = False) -> str:
+    """Return a number as text, with `digits` significant digits.
+
+    Args:
+        value: the number; a fraction when `unit` is "%".
+        unit: how it is written.
+        digits: significant digits; from 10,000 on, those of thousands or millions.
+        signed: whether a positive number has a plus.
+    """
+    value = (100 * value if unit == "%" else value) + 0.0
+    scale, suffix = (1e6, "M") if abs(value) >= 1e6 else (1e3, "k") if abs(value) >= 1e4 else (1, "")
+    text = f"{abs(value) / scale:.{digits}g}{suffix}{'%' if unit == '%' else ''}"
+    sign = "−" if value < 0 else "+" if signed and value else ""
+    return f"{sign}{'$' if unit == '$' else ''}{text}"
+
+
+def ticks(unit: Unit = "", *, signed: bool = False) -> Callable[[float, object], str]:
+    """Return a formatter of matplotlib that writes ticks as `format_number` does."""
+    return lambda value, _: format_number(round(value, 12), unit, digits=6, signed=signed)
+
+
+@mpl.rc_context(STYLE)
+def line_chart(
+    lines: Sequence[Line],
+    *,
+    x_label: str,
+    y_label: str,
+    unit: Unit = "",
+    levels: Sequence[ReferenceLevel] = (),
+    backdrop: Sequence[tuple[float, float]] = (),
+    x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
+    legend: bool = False,
+    width: float = WIDTH,
+    height: float = HEIGHT,
+) -> Markup:
+    """Return a chart of lines over a common axis, with their bands.
+
+    Args:
+        lines: at least one, each with at least one point.
+        x_label: below the axis.
+        y_label: stands in the alternative text alone; the caption of the figure says it to those who see.
+        unit: of y.
+        levels: horizontal lines to compare with.
+        backdrop: (x, height) of a distribution, drawn faintly in the lower third.
+        x_range: limits of x; None: those of the lines.
+        y_range: limits of y; None: those of lines, bands and levels.
+        legend: whether names stand above the chart.
+        width: in pixels.
+        height: in pixels.
+    """
+    figure, axes = new_figure(width, height)
+    if x_range is not None:
+        axes.set_xlim(*x_range)
+    draw_lines(axes, lines, unit)
+    for level in levels:
+        drawn = axes.axhline(level.y, color=colour(level.series), linestyle=dash(level.series), linewidth=1.6, zorder=1)
+        set_titles(drawn, [f"{level.name}: {format_number(level.y, unit)}"])
+    if y_range is not None:
+        axes.set_ylim(*y_range)
+    if backdrop:
+        at, share = np.array(backdrop, dtype=float).T
+        low, high = axes.get_ylim()
+        axes.fill_between(
+            at, low, low + share / share.max() * (high - low) * 0.35, color=MUTED, alpha=0.16, linewidth=0, zorder=0
         )
-        last = f"{escape(c.name)}: {_number(float(c.mean[-1]), percent)}"
-        at = f'cx="{points[-1][0]:.1f}" cy="{points[-1][1]:.1f}"'
-        parts.append(f'<circle class="dot {_class(arm)}" {at} r="3"><title>{last}</title></circle>')
-    label = f"{y_label} against {x_label}: " + "; ".join(
-        f"{c.name} ends at {_number(float(c.mean[-1]), percent)}" for _, c in curves
-    )
-    return _svg(parts, WIDTH, HEIGHT, label)
+        axes.set_ylim(low, high)
+    whole = x_range is None and all(float(value).is_integer() for line in lines for value in line.x)
+    axes.xaxis.set_major_locator(MaxNLocator(8 if width > 500 else 5, integer=whole, min_n_ticks=1))
+    axes.set_xlabel(x_label)
+    if legend:
+        figure.legend(loc="outside upper left", ncols=4, handlelength=2.2, columnspacing=1.2)
+    ends = [f"{line.name} ends at {format_number(float(line.y[-1]), unit)}" for line in lines]
+    compared = [f"{level.name} at {format_number(level.y, unit)}" for level in levels]
+    return to_svg(figure, f"{y_label} by {x_label}: {'; '.join([*ends, *compared])}")
 
 
-def level_chart(
-    levels: Sequence[str], arms: Sequence[tuple[str, Sequence[Interval]]], *, percent: bool = True
-) -> Markup:
-    """Final values by level: one dot with its interval for each arm and level."""
-    values = [v for _, intervals in arms for i in intervals for v in (i.mean, i.low, i.high) if math.isfinite(v)]
-    width = max(420, 100 + len(levels) * 40)
-    low, high = (0.0, 1.0) if percent else (min(values), max(values))
-    x = _Scale(-0.5, len(levels) - 0.5, LEFT, width - RIGHT, 4)
-    y = _Scale(low, high, HEIGHT - BOTTOM, TOP, 4)
-    parts = _y_grid(y, percent, width)
-    for position, level in enumerate(levels):
-        parts.append(_text(x(position), HEIGHT - BOTTOM + 17, level, "middle"))
-    parts.append(_text((LEFT + width - RIGHT) / 2, HEIGHT - 5, "level", "middle", "axis"))
+def draw_lines(axes: Axes, lines: Sequence[Line], unit: Unit = "") -> None:
+    """Draw lines with their bands, a dot at the end of each, and values that are shown on hover."""
+    limit = axes.get_xlim()[1] if not axes.get_autoscalex_on() else math.inf
+    for line in lines:
+        x, y = np.asarray(line.x, dtype=float), np.asarray(line.y, dtype=float)
+        style: Any = {"color": colour(line.series)}
+        if line.band is not None and np.isfinite(line.band).all():
+            axes.fill_between(x, *line.band, alpha=0.13, linewidth=0, **style)
+        steps = "steps-post" if line.stepped else "default"
+        ends = (x, y)
+        if line.stepped and x[-1] < limit < math.inf:
+            ends = (np.append(x, limit), np.append(y, y[-1]))
+        (drawn,) = axes.plot(*ends, linestyle=dash(line.series), label=line.name, zorder=2, drawstyle=steps, **style)
+        set_titles(drawn, [line.name])
+        there = np.flatnonzero(np.isfinite(x) & np.isfinite(y) & (x <= limit))
+        if len(there):
+            at = there[np.unique(np.linspace(0, len(there) - 1, TITLED_POINTS).round().astype(int))]
+            (points,) = axes.plot(x[at], y[at], "o", markersize=8, alpha=0, zorder=3, **style)
+            set_titles(points, [_point_title(line, place, unit) for place in at])
+            if not line.stepped:
+                (end,) = axes.plot(x[at[-1]], y[at[-1]], "o", markersize=6, zorder=3, **style)
+                set_titles(end, [_point_title(line, at[-1], unit)])
+    axes.yaxis.set_major_formatter(ticks(unit))
+    axes.xaxis.set_major_formatter(ticks())
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+
+
+def _point_title(line: Line, place: int, unit: Unit) -> str:
+    band = ""
+    if line.band is not None and math.isfinite(line.band[0][place]):
+        band = " [{}, {}]".format(*(format_number(end[place], unit) for end in line.band))
+    return f"{line.name}, {format_number(line.x[place], digits=6)}: {format_number(line.y[place], unit)}{band}"
+
+
+@mpl.rc_context(STYLE)
+def level_chart(levels: Sequence[str], arms: Sequence[tuple[str, Sequence[Interval]]], unit: Unit = "%") -> Markup:
+    """Return a chart of final values by level, a dot with its interval for each arm and level.
+
+    Args:
+        levels: names of the levels, in order.
+        arms: name of each arm, and its interval at each level.
+        unit: of the values; with "%" the axis goes from 0 to 1.
+    """
+    figure, axes = new_figure(max(420, 100 + len(levels) * 40), HEIGHT)
+    if unit == "%":
+        axes.set_ylim(-0.02, 1.02)
     room = min(0.16, 0.6 / max(1, len(arms)))
-    for arm, (name, intervals) in enumerate(arms):
-        shift = (arm - (len(arms) - 1) / 2) * room
-        there = [(x(p + shift), i, level) for p, (i, level) in enumerate(zip(intervals, levels, strict=True))]
-        there = [(px, i, level) for px, i, level in there if math.isfinite(i.mean)]
-        points = [(px, y(i.mean)) for px, i, _ in there]
-        parts.append(f'<path class="line thin {_class(arm)}" {_dash(arm)} d="{_path(points)}"/>')
-        for px, i, level in there:
-            if math.isfinite(i.low):
-                ends = f'y1="{_clip(y, i.low):.1f}" y2="{_clip(y, i.high):.1f}"'
-                parts.append(f'<line class="whisker {_class(arm)}" x1="{px:.1f}" x2="{px:.1f}" {ends}/>')
-            title = f"<title>{escape(name)}, level {escape(level)}: {_number(i.mean, percent)}</title>"
-            parts.append(f'<circle class="dot {_class(arm)}" cx="{px:.1f}" cy="{y(i.mean):.1f}" r="4">{title}</circle>')
-    return _svg(parts, width, HEIGHT, "final values by level: " + ", ".join(name for name, _ in arms))
+    for series, (name, intervals) in enumerate(arms):
+        there = [(place, level, i) for place, (level, i) in enumerate(zip(levels, intervals, strict=True))]
+        there = [(place, level, i) for place, level, i in there if math.isfinite(i.mean)]
+        if not there:
+            continue
+        x = [place + (series - (len(arms) - 1) / 2) * room for place, _, _ in there]
+        style: Any = {"color": colour(series)}
+        axes.plot(x, [i.mean for *_, i in there], linestyle=dash(series), linewidth=1.2, alpha=0.65, **style)
+        for at, (_, _, i) in zip(x, there, strict=True):
+            _whisker(axes, i, at, series)
+        (dots,) = axes.plot(x, [i.mean for *_, i in there], "o", markersize=7, **style)
+        set_titles(dots, [f"{name}, level {level}: {_with_interval(i, unit)}" for _, level, i in there])
+    axes.set_xticks(range(len(levels)), levels)
+    axes.set_xlim(-0.5, len(levels) - 0.5)
+    axes.set_xlabel("level")
+    axes.yaxis.set_major_formatter(ticks(unit))
+    return to_svg(figure, "final values by level: " + ", ".join(name for name, _ in arms))
 
 
-def forest_chart(
-    rows: Sequence[tuple[int, str, Sequence[float], Interval]], *, against: str, percent: bool = False
-) -> Markup:
-    """Differences from `against`: for each arm (index, name, difference per seed, interval) dot, whisker and seeds."""
-    width, row_height, left = 420, 46, 18
-    height = 52 + row_height * len(rows)
-    values = [0.0, *(v for _, _, seeds, i in rows for v in (*seeds, i.low, i.high) if math.isfinite(v))]
-    pad = (max(values) - min(values)) * 0.05 or 0.1
-    x = _Scale(min(values) - pad, max(values) + pad, left, width - 18, 5)
-    bottom = height - 44
-    label = "difference, percentage points" if percent else "difference"
-    parts = [_text((left + width - 18) / 2, height - 6, label, "middle", "axis")]
-    scale = 100 if percent else 1
-    for tick in x.ticks:
-        parts.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="4" y2="{bottom}"/>')
-        text = _tick(scale * tick, scale * x.step, percent=False, signed=True)
-        parts.append(_text(x(tick), bottom + 16, text, "middle"))
-    parts.append(f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="4" y2="{bottom}"/>')
-    for row, (arm, name, seeds, interval) in enumerate(rows):
-        middle = 14 + row_height * (row + 0.5)
-        for value in seeds:
-            parts.append(f'<circle class="seed {_class(arm)}" cx="{x(value):.1f}" cy="{middle:.1f}" r="3.5"/>')
-        if math.isfinite(interval.low):
-            ends = f'x1="{x(interval.low):.1f}" x2="{x(interval.high):.1f}"'
-            parts.append(f'<line class="whisker {_class(arm)}" {ends} y1="{middle:.1f}" y2="{middle:.1f}"/>')
+@mpl.rc_context(STYLE)
+def difference_chart(rows: Sequence[Difference], *, against: str, percent: bool = False) -> Markup:
+    """Return a chart of differences from `against`: seeds as dots, mean and interval as diamond and bar.
+
+    Args:
+        rows: one per arm, in the order from top to bottom.
+        against: name of the arm that the others are compared with.
+        percent: whether values are fractions, shown in percentage points.
+    """
+    figure, axes = new_figure(420, 62 + 46 * len(rows))
+    draw_differences(axes, rows, against, percent)
+    return to_svg(figure, f"differences from {against} with intervals")
+
+
+def draw_differences(axes: Axes, rows: Sequence[Difference], against: str, percent: bool) -> None:
+    """Draw one row per difference, its name above it, and a vertical line at zero."""
+    axes.grid(visible=False)
+    axes.grid(visible=True, axis="x")
+    axes.axvline(0, color=INK, linewidth=1.2, zorder=1)
+    unit: Unit = "%" if percent else ""
+    for row, difference in enumerate(rows):
+        style: Any = {"color": colour(difference.series)}
+        if len(difference.values):
+            (seeds,) = axes.plot(difference.values, [row] * len(difference.values), "o", alpha=0.32, **style)
+            set_titles(seeds, [f"{difference.name}, one seed: {_signed(v, unit)}" for v in difference.values])
+        if math.isfinite(difference.interval.mean):
+            _whisker(axes, difference.interval, row, difference.series, vertical=False)
+            (mean,) = axes.plot(difference.interval.mean, row, "D", markersize=7, zorder=4, **style)
+            set_titles(mean, [f"{difference.name} − {against}: {_with_interval(difference.interval, unit, _signed)}"])
+        name = f"{difference.name} − {against}"
+        place: Any = {"xycoords": axes.get_yaxis_transform(), "xytext": (0, 9), "textcoords": "offset points"}
+        axes.annotate(name, (0.01, row), bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1}, zorder=5, **place)
+    axes.set_ylim(len(rows) - 0.6, -0.6)
+    axes.set_yticks([])
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(lambda value, _: _signed(round(value, 12), unit).removesuffix("%"))
+    axes.set_xlabel("difference, percentage points" if percent else "difference")
+
+
+def _signed(value: float, unit: Unit) -> str:
+    return format_number(value, unit, signed=True)
+
+
+def _with_interval(interval: Interval, unit: Unit, text: Callable[[float, Unit], str] = format_number) -> str:
+    mean = text(interval.mean, unit)
+    if not math.isfinite(interval.low):
+        return mean
+    return f"{mean} [{text(interval.low, unit)}, {text(interval.high, unit)}]"
+
+
+def _whisker(axes: Axes, interval: Interval, at: float, series: int, *, vertical: bool = True) -> None:
+    if math.isfinite(interval.low):
+        ends = ([at, at], [interval.low, interval.high])
+        axes.plot(*(ends if vertical else ends[::-1]), color=colour(series), solid_capstyle="round", zorder=3)
+
+
+@mpl.rc_context(STYLE)
+def draw_units(axes: Axes, arms: Sequence[tuple[str, Sequence[float | None], Interval]]) -> None:
+    """Draw every unit of every arm, units joined across arms, and each arm's mean and interval beside them.
+
+    Args:
+        axes: where to draw.
+        arms: name, value of each unit (None: no number) and interval of each arm.
+    """
+    table = np.array([[np.nan if v is None else v for v in values] for _, values, _ in arms], dtype=float)
+    axes.plot(table, color=MUTED, alpha=0.25, linewidth=0.8, zorder=1)
+    for place, (name, _, interval) in enumerate(arms):
+        values = table[place][np.isfinite(table[place])]
+        style: Any = {"color": colour(place)}
+        if len(values):
+            (units,) = axes.plot([place] * len(values), values, "o", markersize=5, alpha=0.4, zorder=2, **style)
+            set_titles(units, [f"{name}: {format_number(value)}" for value in values])
         if math.isfinite(interval.mean):
-            at = x(interval.mean)
-            diamond = [(at - 5, middle), (at, middle - 5), (at + 5, middle), (at, middle + 5)]
-            parts.append(f'<path class="mean {_class(arm)}" d="{_path(diamond)}Z"/>')
-            anchor = "start" if at < width / 2 else "end"
-            parts.append(_text(at, middle - 12, f"{name} − {against}", anchor, "row"))
-    return _svg(parts, width, height, f"differences from {against} with intervals")
+            _whisker(axes, interval, place + 0.14, place)
+            (mean,) = axes.plot(place + 0.14, interval.mean, "D", markersize=6, zorder=4, **style)
+            set_titles(mean, [f"{name}: mean {_with_interval(interval, '')}"])
+    axes.set_xticks(range(len(arms)), [name for name, *_ in arms])
+    axes.set_xlim(-0.5, len(arms) - 0.4)
+    axes.yaxis.set_major_formatter(ticks())
 
 
-def swatch(arm: int) -> Markup:
-    """The line of an arm, for a legend."""
-    line = f'<line class="line {_class(arm)}" {_dash(arm)} x1="1" x2="31" y1="7" y2="7"/>'
-    return Markup(f'<svg class="swatch" viewBox="0 0 32 14" width="32" height="14" aria-hidden="true">{line}</svg>')
+@mpl.rc_context(STYLE)
+def tile_chart(table: Sequence[Sequence[float]], names: Sequence[str], *, x_label: str, label: str) -> Markup:
+    """Return a chart of fractions as tiles, the darker the higher, for more rows than lines can be told apart.
 
-
-def _frame(x: _Scale, y: _Scale, x_label: str, percent: bool) -> list[str]:
-    parts = _y_grid(y, percent, WIDTH)
-    for tick in x.ticks:
-        text = _tick(tick, x.step, False)
-        within = min(x(tick), WIDTH - len(text) * DIGIT / 2)
-        parts.append(_text(within, HEIGHT - BOTTOM + 17, text, "middle"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, x_label, "middle", "axis"))
-    return parts
-
-
-def _y_grid(y: _Scale, percent: bool, width: float) -> list[str]:
-    parts = []
-    for tick in y.ticks:
-        at = f'y1="{y(tick):.1f}" y2="{y(tick):.1f}"'
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" {at}/>')
-        parts.append(_text(LEFT - 7, y(tick) + 4, _tick(tick, y.step, percent), "end"))
-    return parts
-
-
-def _svg(parts: Sequence[str], width: float, height: float, label: str) -> Markup:
-    body = "".join(parts)
-    return Markup(
-        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">{body}</svg>'
+    Args:
+        table: fractions, [row, column]; the first row lies at the bottom, columns are counted from 1.
+        names: of the rows.
+        x_label: of the columns.
+        label: what the fractions are, for the alternative text.
+    """
+    figure, axes = new_figure(WIDTH, HEIGHT)
+    columns = len(table[0])
+    cells = [(row, column, value) for row, values in enumerate(table) for column, value in enumerate(values, start=1)]
+    tiles = PatchCollection(
+        [Rectangle((column - 0.5, row - 0.46), 1, 0.92) for row, column, _ in cells],
+        facecolors=[to_rgba(colour(0), 0.04 + 0.96 * value) for *_, value in cells],
+        linewidths=0,
     )
+    set_titles(
+        tiles, [f"{names[row]}, {x_label} {column}: {format_number(value, '%')}" for row, column, value in cells]
+    )
+    axes.add_collection(tiles)
+    axes.grid(visible=False)
+    axes.set_xlim(0.5, columns + 0.5)
+    axes.set_ylim(-0.5, len(table) - 0.5)
+    axes.set_yticks(range(len(table)), names)
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, min_n_ticks=1))
+    axes.set_xlabel(x_label)
+    ends = "; ".join(
+        f"{name} ends at {format_number(values[-1], '%')}" for name, values in zip(names, table, strict=True)
+    )
+    return to_svg(figure, f"{label} by {x_label}: {ends}")
 
 
-def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _path(points: Sequence[tuple[float, float]]) -> str:
-    return "M" + " L".join(f"{px:.1f},{py:.1f}" for px, py in points)
-
-
-def _class(arm: int) -> str:
-    return f"arm{arm % ARMS}"
-
-
-def _dash(arm: int) -> str:
-    return f'stroke-dasharray="{DASHES[arm % ARMS]}"' if DASHES[arm % ARMS] else ""
-
-
-def _clip(scale: _Scale, value: float) -> float:
-    return scale(min(max(value, scale.low), scale.high))
-
-
-def _nice(step: float) -> float:
-    magnitude = 10.0 ** math.floor(math.log10(step))
-    return next(nice * magnitude for nice in (1, 2, 2.5, 5, 10) if nice * magnitude >= step * 0.999)
-
-
-def _number(value: float, percent: bool) -> str:
-    return f"{100 * value:.1f} %" if percent else f"{value:.4g}"
-
-
-def _tick(value: float, step: float, percent: bool, signed: bool = False) -> str:
-    value = 0.0 if abs(value) < step * 1e-6 else value
-    show: Callable[[float, float, str], str] = _decimals
-    if percent:
-        text = show(100 * value, 100 * step, "%")
-    elif abs(step) >= 1e6 or (abs(value) >= 1e6 and step >= 1e4):
-        text = show(value / 1e6, step / 1e6, "M")
-    elif abs(value) >= 1e4 or step >= 1e4:
-        text = show(value / 1e3, step / 1e3, "k") if value else "0"
-    else:
-        text = show(value, step, "")
-    if text.startswith("-"):
-        return f"−{text[1:]}"
-    return f"+{text}" if signed and value > 0 else text
-
-
-def _decimals(value: float, step: float, unit: str) -> str:
-    digits = 0
-    while digits < 6 and abs(step * 10**digits - round(step * 10**digits)) > 1e-6:
-        digits += 1
-    if digits <= 4:
-        return f"{value:.{digits}f}{unit}"
-    mantissa, exponent = f"{value:.2e}".split("e")  # 0.00075 would be wider than the margin
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}{unit}" if value else f"0{unit}"
+@cache
+@mpl.rc_context(STYLE)
+def swatch(series: int) -> Markup:
+    """Return a short piece of a series' line, for a legend."""
+    figure, axes = new_figure(32, 14)
+    figure.set_layout_engine("none")
+    axes.set_position((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.plot([1 / 32, 31 / 32], [0.5, 0.5], color=colour(series), linestyle=dash(series))
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    return to_svg(figure, "", "swatch")

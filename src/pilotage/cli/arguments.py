@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +111,7 @@ def option_rows(
 
 def explain(meaning: str, kind: Any, default: Any) -> str:
     """Return one line of help: the meaning, the type in words and the default."""
-    shape = "" if is_switch(kind) or kind is Any else f"[{describe_type(kind)}]"
+    shape = "" if is_switch(kind) or kind in (Any, inspect.Parameter.empty) else f"[{describe_type(kind)}]"
     written = "" if "(default: " in meaning else f"(default: {show_value(default)})"
     return " ".join(filter(None, (meaning.rstrip("."), shape, written)))
 

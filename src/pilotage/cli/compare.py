@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotage.cli.arguments import Command, split
-from pilotage.cli.console import Console as Screen
+from pilotage.cli.console import Console
 from pilotage.cli.run import cost_rows
 from pilotage.cli.show import describe_source
 from pilotage.core.errors import UsageError
@@ -37,11 +37,11 @@ class CompareOptions:
     """Print what would be run and how long it takes, and stop."""
 
 
-def compare(words: Sequence[str], screen: Screen) -> int:
+def compare(words: Sequence[str], console: Console) -> int:
     own, arms = read_arms(words)
     plans = {label: _plan(label, command) for label, command in arms.items()}
     if own.dry_run:
-        _forecast(plans, own, screen)
+        _forecast(plans, own, console)
         return 0
     from pilotage import experiments
 
@@ -52,14 +52,14 @@ def compare(words: Sequence[str], screen: Screen) -> int:
         higher_is_better=not own.lower_is_better,
         **{name: value for name, value in given.items() if value is not None},
     )
-    screen.heading("result")
-    show_table(comparison.table, screen)
+    console.heading("result")
+    show_table(comparison.table, console)
     for sentence in comparison.sentences:
-        screen.line(sentence)
+        console.line(sentence)
     for source in comparison.made:
-        screen.line(describe_source(source))
-    screen.line()
-    screen.pairs([("kept in", str(comparison.directory)), ("report", str(comparison.report))])
+        console.line(describe_source(source))
+    console.line()
+    console.pairs([("kept in", str(comparison.directory)), ("report", str(comparison.report))])
     return 0
 
 
@@ -124,24 +124,24 @@ def _plan(label: str, command: str) -> tuple[System, Any]:
         raise UsageError(f"arm {label!r}: {error}") from error
 
 
-def _forecast(plans: dict[str, tuple[System, Any]], own: CompareOptions, screen: Screen) -> None:
+def _forecast(plans: dict[str, tuple[System, Any]], own: CompareOptions, console: Console) -> None:
     total = 0.0
     known = True
     for label, (system, config) in plans.items():
         expected = estimate_cost(system, config)
-        screen.heading(f"{label}, each of {own.seeds} seeds")
-        screen.pairs(cost_rows(expected))
+        console.heading(f"{label}, each of {own.seeds} seeds")
+        console.pairs(cost_rows(expected))
         known = known and "seconds" in expected
         total += own.seeds * float(expected.get("seconds", 0.0))
-    screen.line()
-    screen.line(f"together {duration(total)} of one core" if known else "the time is not known for every arm")
+    console.line()
+    console.line(f"together {duration(total)} of one core" if known else "the time is not known for every arm")
 
 
-def show_table(rows: Sequence[Mapping[str, Any]], screen: Screen) -> None:
+def show_table(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     """The final table of a comparison: one row per arm."""
     headers = list(rows[0])
     numbers = [i for i, header in enumerate(headers) if isinstance(rows[-1][header], float)]
-    screen.table(headers, [[_cell(row.get(header)) for header in headers] for row in rows], numbers)
+    console.table(headers, [[_cell(row.get(header)) for header in headers] for row in rows], numbers)
 
 
 def _cell(value: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import typing
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -62,12 +61,12 @@ def show_options(system: System, console: Console) -> None:
 def show_piece_options(config: Any, console: Console) -> None:
     """Write the options of every piece that a configuration chooses: `--advantage mvar:alpha=0.1` sets `alpha`."""
     for slot, name, target, chosen in _chosen_pieces(config):
-        docs, hints = argument_docs(target), _hints(target)
+        docs, parameters = argument_docs(target), inspect.signature(target, eval_str=True).parameters
         rows = []
-        for key, parameter in piece_options(target).items():
-            default = chosen.get(key, parameter.default)
+        for key in piece_options(target):
+            default = chosen.get(key, parameters[key].default)
             if default is None or isinstance(default, str | int | float):  # the others cannot be written as text
-                rows.append((key, explain(docs.get(key, ""), hints.get(key, Any), default)))
+                rows.append((key, explain(docs.get(key, ""), parameters[key].annotation, default)))
         if rows:
             console.heading(f"options of the {slot} piece {name}, written --{slot} {name}:option=value,…")
             console.options(rows)
@@ -75,21 +74,14 @@ def show_piece_options(config: Any, console: Console) -> None:
 
 def _chosen_pieces(config: Any) -> Iterator[tuple[str, str, Any, Any]]:
     """Slot, name, function or class, and given options of every piece that a configuration names."""
-    config_type: Any = type(config)
-    for slot, kind in field_types(config_type).items():
-        choice = getattr(config, slot)
-        if not is_piece_choice(kind) or choice in ("none", ""):
-            continue
+    for slot, kind in field_types(config.__class__).items():
+        choice, known = getattr(config, slot), find_pieces(slot)
         if callable(choice):
             yield slot, choice.__name__, choice, {}
-            continue
-        for term in parse_pieces(choice):
-            if ":" in term.reference or find_pieces(slot):
-                yield slot, term.reference, load_piece(slot, term.reference), term.options
-
-
-def _hints(target: Any) -> dict[str, Any]:
-    return typing.get_type_hints(inspect.getattr_static(target, "__init__") if isinstance(target, type) else target)
+        elif choice != "none" and known and (is_piece_choice(kind) or kind is str):
+            for term in parse_pieces(choice):
+                if is_piece_choice(kind) or term.reference in known or ":" in term.reference:
+                    yield slot, term.reference, load_piece(slot, term.reference), term.options
 
 
 def option_groups(config: Any, name: str) -> list[tuple[str, list[str]]]:

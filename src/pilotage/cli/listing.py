@@ -9,8 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from pilotage.cli.arguments import Command, exactly, split
-from pilotage.cli.console import Console as Screen
-from pilotage.cli.console import fit
+from pilotage.cli.console import Console, fit
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.registry import all_systems, find_reproduction
@@ -22,20 +21,20 @@ class ListOptions:
     """Only this family, such as reasoning."""
 
 
-def list_systems(words: Sequence[str], screen: Screen) -> int:
-    taken = split(words, ListOptions, "list")
-    exactly(taken, 0, COMMAND.usage)
+def list_systems(arguments: Sequence[str], console: Console) -> int:
+    parsed = split(arguments, ListOptions, "list")
+    exactly(parsed, 0, COMMAND.usage)
     systems = all_systems()
     families = sorted({system.card.family for system in systems})
-    if taken.own.family is not None:
-        if taken.own.family not in families:
+    if parsed.own.family is not None:
+        if parsed.own.family not in families:
             raise UsageError(
-                f"there is no family {taken.own.family!r}{nearest(taken.own.family, families)}; "
+                f"there is no family {parsed.own.family!r}{nearest(parsed.own.family, families)}; "
                 f"there are {', '.join(families) or 'none'}"
             )
-        systems = tuple(s for s in systems if s.card.family == taken.own.family)
+        systems = tuple(s for s in systems if s.card.family == parsed.own.family)
     for family, members in groupby(systems, key=lambda s: s.card.family):
-        screen.heading(family)
+        console.heading(family)
         rows = []
         for system in members:
             card = system.card
@@ -43,14 +42,14 @@ def list_systems(words: Sequence[str], screen: Screen) -> int:
             rows.append(
                 (
                     card.name,
-                    fit(card.summary, 0 if screen.rich else 72),
+                    fit(card.summary, 0 if console.rich else 72),
                     card.paper.arxiv if card.paper else "",
                     verdicts,
                 )
             )
-        screen.table(("name", "what it does", "arXiv", "claims"), rows)
+        console.table(("name", "what it does", "arXiv", "claims"), rows)
     if not systems:
-        screen.line("no system is installed")
+        console.line("no system is installed")
     return 0
 
 

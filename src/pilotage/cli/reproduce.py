@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pilotage.cli.arguments import Command, exactly, split
-from pilotage.cli.console import Console as Screen
+from pilotage.cli.console import Console
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.registry import find_claims
@@ -33,11 +33,11 @@ class ReproduceOptions:
     """Folder for NAME.json (verdicts) and NAME.jsonl (finished jobs)."""
 
 
-def reproduce(words: Sequence[str], screen: Screen) -> int:
+def reproduce(arguments: Sequence[str], console: Console) -> int:
     """Measure the claims of a system, or audit what was measured."""
-    taken = split(words, ReproduceOptions, "reproduce")
-    (name,) = exactly(taken, 1, COMMAND.usage)
-    own = taken.own
+    parsed = split(arguments, ReproduceOptions, "reproduce")
+    (name,) = exactly(parsed, 1, COMMAND.usage)
+    own = parsed.own
     claims = [claim.name for claim in find_claims(name)]
     if not claims:
         raise UsageError(
@@ -50,7 +50,7 @@ def reproduce(words: Sequence[str], screen: Screen) -> int:
     from pilotage import experiments
 
     if own.audit is not None:
-        return 0 if experiments.audit(name, own.audit, out=own.out, workers=own.workers, say=screen.line) else 1
+        return 0 if experiments.audit(name, own.audit, out=own.out, workers=own.workers, say=console.line) else 1
     path = experiments.reproduce(
         name,
         quick=own.quick,
@@ -60,9 +60,9 @@ def reproduce(words: Sequence[str], screen: Screen) -> int:
         budget=own.budget,
         workers=own.workers,
         out=own.out,
-        say=screen.line,
+        say=console.line,
     )
-    screen.line(str(path))
+    console.line(str(path))
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pilotage.cli.actions import ELSEWHERE
 from pilotage.cli.arguments import Command, exactly, split
-from pilotage.cli.console import Console as Screen
+from pilotage.cli.console import Console
 from pilotage.cli.listing import count_verdicts
 from pilotage.core.claims import Claim
 from pilotage.core.registry import find_claims, find_reproduction, find_system
@@ -27,35 +27,35 @@ class ShowOptions:
     pass
 
 
-def show(words: Sequence[str], screen: Screen) -> int:
-    (name,) = exactly(split(words, ShowOptions, "show"), 1, COMMAND.usage)
+def show(arguments: Sequence[str], console: Console) -> int:
+    (name,) = exactly(split(arguments, ShowOptions, "show"), 1, COMMAND.usage)
     system = find_system(name)
     card = system.card
-    screen.line(card.name, style="bold")
-    screen.line(card.summary)
-    screen.line()
-    screen.pairs(card_rows(card))
+    console.line(card.name, style="bold")
+    console.line(card.summary)
+    console.line()
+    console.pairs(card_rows(card))
     if card.notes:
-        screen.heading("notes")
-        screen.markdown(card.notes.strip())
+        console.heading("notes")
+        console.markdown(card.notes.strip())
     claims = find_claims(name)
     if claims:
-        screen.heading("what the paper promises, and what was measured")
+        console.heading("what the paper promises, and what was measured")
         reproduction = find_reproduction(name)
         measured = measured_claims(reproduction)
-        screen.table(("claim", "statement", "verdict", "difference"), [claim_row(c, measured) for c in claims])
-        screen.line(f"* primary. {count_verdicts(reproduction, len(claims))}.")
+        console.table(("claim", "statement", "verdict", "difference"), [claim_row(c, measured) for c in claims])
+        console.line(f"* primary. {count_verdicts(reproduction, len(claims))}.")
         for made in reproduction["made"] if reproduction else ():
-            screen.line(describe_source(made))
+            console.line(describe_source(made))
         edges = edges_of(reproduction)
         if edges:
-            screen.line(f"{AT_THE_EDGE} {'; '.join(edges)}.")
+            console.line(f"{AT_THE_EDGE} {'; '.join(edges)}.")
     verbs = [verb for verb in system.actions if verb not in ELSEWHERE]
     if verbs:
-        screen.heading("commands for a finished run")
-        screen.line(", ".join(verbs))
-    screen.line()
-    screen.line(f"pilotage run {name} --help lists every hyper-parameter.")
+        console.heading("commands for a finished run")
+        console.line(", ".join(verbs))
+    console.line()
+    console.line(f"pilotage run {name} --help lists every hyper-parameter.")
     return 0
 
 
@@ -68,7 +68,7 @@ def card_rows(card: Card) -> list[tuple[str, str]]:
         ("for", card.audience),
         ("use when", card.use_when),
         ("not when", card.avoid_when),
-        ("repeatable", card.repeatability),
+        ("reproducible", card.repeatability.replace("exact", "bit for bit")),
     ]
 
 

@@ -38,18 +38,18 @@ def field_docs(config_type: type) -> Mapping[str, str]:
 
 
 def argument_docs(function: Callable[..., Any]) -> Mapping[str, str]:
-    """Return what the docstring of a function or class says about each parameter: lines `name: …` and what is indented
-    below them, anywhere in the docstring (Google's `Args:` or plain).
+    """Return what the docstring of a function or class says about each parameter.
+
+    A line `name: …` counts with what is indented below it, anywhere in the docstring; of a class also in those of its
+    bases and of `__init__`.
     """
     names = inspect.signature(function).parameters
-    owners = (
-        [owner for cls in reversed(function.__mro__) for owner in (cls, vars(cls).get("__init__"))]
-        if inspect.isclass(function)
-        else [function]
-    )
-    texts = [inspect.cleandoc(owner.__doc__ or "") for owner in owners]
+    owners: list[Any] = [function]
+    if inspect.isclass(function):
+        owners = [owner for cls in reversed(function.__mro__) for owner in (cls, vars(cls).get("__init__"))]
     docs: dict[str, str] = {}
-    for text in texts:
+    for owner in owners:
+        text = inspect.cleandoc(owner.__doc__ or "")
         for match in re.finditer(r"^( *)(\w+)(?: \([^)\n]*\))?: (.*(?:\n\1 +\S.*)*)", text, flags=re.MULTILINE):
             if match[2] in names:
                 docs[match[2]] = " ".join(match[3].split())

@@ -122,6 +122,8 @@ class Piece:
     refuses: tuple[str, ...] = ()
     needs_group: bool = False
     single_update: bool = False
+    alarms: tuple[Callable[..., Any], ...] = ()
+    """What to warn about while training with it: see `pilotage.types.FinishedStep`."""
     weight: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
     stateful: Any = None
@@ -165,6 +167,7 @@ def declare(
     refuses: tuple[str, ...] = (),
     needs_group: bool = False,
     single_update: bool = False,
+    alarms: tuple[Callable[..., Any], ...] = (),
 ) -> Callable[[P], P]:
     """Return a decorator that notes at a piece what the trainer must know of it before anything runs.
 
@@ -174,6 +177,8 @@ def declare(
         needs_group: whether it compares the answers to one prompt and means nothing with a single answer.
         single_update: whether it has no importance ratio, so that its gradient is wrong after the first update of a
             batch.
+        alarms: each `alarm(step: pilotage.types.FinishedStep)` is asked after every step with a batch; it returns an
+            event (kind, text), which is logged once, or None, or raises RunError to end the run.
     """
 
     def note(piece: P) -> P:
@@ -182,6 +187,7 @@ def declare(
             ("refuses", refuses),
             ("needs_group", needs_group),
             ("single_update", single_update),
+            ("alarms", alarms),
         ):
             setattr(piece, name, value)
         return piece
@@ -300,6 +306,7 @@ def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
         refuses=tuple(getattr(carrier, "refuses", ())),
         needs_group=bool(getattr(carrier, "needs_group", False)),
         single_update=bool(getattr(carrier, "single_update", False)),
+        alarms=tuple(getattr(carrier, "alarms", ())),
         weight=weight,
         options=options,
         stateful=stateful if hasattr(stateful, "state_dict") or hasattr(stateful, "update") else None,

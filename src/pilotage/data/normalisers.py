@@ -68,6 +68,13 @@ class Normaliser(torch.nn.Module):
         zero = np.zeros(shape)
         return Normaliser(Statistics(zero, zero, zero, zero, 0), "identity")
 
+    @staticmethod
+    def from_state(state: Mapping[str, Tensor]) -> Normaliser:
+        """Return a normaliser with the numbers of a `state_dict`."""
+        made = Normaliser.unfitted(tuple(state["offset"].shape))
+        made.load_state_dict(dict(state))
+        return made
+
     @property
     def constant(self) -> Tensor:
         """[D] bool: entries that never changed in the data."""

@@ -58,15 +58,15 @@ class Goals:
 
 
 class Windows:
-    """Every window of `chunk` steps of the demonstrations, in the order of episodes and steps.
+    """Every window of `chunk_size` steps of the demonstrations, in the order of episodes and steps.
 
     A window starts at most To - 1 steps before an episode and ends at most Ta - 1 after it; what lies outside repeats
     the first or last step and is marked. An episode too short for that gets one window, padded further, and is counted
     in `short_episodes`.
 
     demonstrations: see there.
-    observation_steps: To, at least 1. chunk: Tp, steps of action. executed: Ta, actions that will be executed from a
-        chunk, beginning with the present one (To - 1); so To - 1 + Ta ≤ Tp.
+    n_obs_steps: To, at least 1. chunk_size: Tp, steps of action. n_action_steps: Ta, actions that will be executed
+        from a chunk, beginning with the present one (To - 1); so To - 1 + Ta ≤ Tp.
     names: observations to give; images only when they are named.
     goals: whether and how to draw goals.
     normalisers: by name of column ("action" too; see `fit_normalisers`): those columns come normalised, a goal by its
@@ -78,21 +78,21 @@ class Windows:
         self,
         demonstrations: Demonstrations,
         *,
-        observation_steps: int = 2,
-        chunk: int = 16,
-        executed: int = 8,
+        n_obs_steps: int = 2,
+        chunk_size: int = 16,
+        n_action_steps: int = 8,
         names: Sequence[str] = ("state",),
         goals: Goals | None = None,
         normalisers: Mapping[str, Normaliser] | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        if observation_steps < 1 or executed < 1 or observation_steps - 1 + executed > chunk:
+        if n_obs_steps < 1 or n_action_steps < 1 or n_obs_steps - 1 + n_action_steps > chunk_size:
             raise UsageError(
-                f"observation_steps={observation_steps}, chunk={chunk}, executed={executed} were given; the executed "
-                "actions start at the present, observation_steps - 1, and must lie in the chunk: expected "
-                f"chunk ≥ observation_steps - 1 + executed = {observation_steps - 1 + executed}, all at least 1"
+                f"n_obs_steps={n_obs_steps}, chunk_size={chunk_size}, n_action_steps={n_action_steps} were given; "
+                "the executed actions start at the present, n_obs_steps - 1, and must lie in the chunk: expected "
+                f"chunk_size ≥ n_obs_steps - 1 + n_action_steps = {n_obs_steps - 1 + n_action_steps}, all at least 1"
             )
-        self.observation_steps, self.chunk, self.executed = observation_steps, chunk, executed
+        self.n_obs_steps, self.chunk_size, self.n_action_steps = n_obs_steps, chunk_size, n_action_steps
         self.device = torch.device(device)
         normalisers = normalisers or {}
         self._images: dict[str, Frames | np.ndarray] = {}
@@ -106,9 +106,9 @@ class Windows:
         self._actions = self._table("action", demonstrations.actions, normalisers)
         self._first, lengths = demonstrations.episode_starts, demonstrations.lengths
         self._lengths = lengths
-        self.short_episodes = int((lengths < chunk).sum())
+        self.short_episodes = int((lengths < chunk_size).sum())
         """Episodes shorter than a chunk."""
-        earliest, latest = 1 - observation_steps, lengths - chunk + executed - 1
+        earliest, latest = 1 - n_obs_steps, lengths - chunk_size + n_action_steps - 1
         counts = np.maximum(latest - earliest + 1, 1)
         self._episode = np.repeat(np.arange(len(lengths)), counts)
         ends = np.cumsum(counts)
@@ -123,12 +123,12 @@ class Windows:
         """The windows `rows` [B] in 0..len-1. generator: of the goals' starts, one number each; needed for goals."""
         rows = np.asarray(rows, dtype=np.int64)
         episode, start = self._episode[rows], self._start[rows]
-        steps = start[:, None] + np.arange(self.chunk)
+        steps = start[:, None] + np.arange(self.chunk_size)
         length = self._lengths[episode][:, None]
         frames = self._first[episode][:, None] + np.clip(steps, 0, length - 1)
         padded = (steps < 0) | (steps >= length)
-        at, seen = self._on_device(frames), frames[:, : self.observation_steps]
-        observations = {name: table[at[:, : self.observation_steps]] for name, table in self._tables.items()}
+        at, seen = self._on_device(frames), frames[:, : self.n_obs_steps]
+        observations = {name: table[at[:, : self.n_obs_steps]] for name, table in self._tables.items()}
         for name, column in self._images.items():
             pictures = column[seen.reshape(-1)].reshape(*seen.shape, *column.shape[1:])
             observations[name] = self._on_device(pictures).movedim(-1, -3).float() / 255
@@ -136,7 +136,7 @@ class Windows:
             observations=observations,
             actions=self._actions[at],
             padded=self._on_device(padded),
-            observation_padded=self._on_device(padded[:, : self.observation_steps]),
+            observation_padded=self._on_device(padded[:, : self.n_obs_steps]),
             episode=self._on_device(episode),
             start=self._on_device(start),
         )
@@ -144,7 +144,7 @@ class Windows:
             return batch
         if generator is None:
             raise UsageError("these windows have goals, whose starts are drawn: give take() a generator")
-        return self._goals.add(batch, episode, start + self.chunk, generator)
+        return self._goals.add(batch, episode, start + self.chunk_size, generator)
 
     def _on_device(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(values), device=self.device)

@@ -14,11 +14,11 @@ from typing import Any
 from pilotage.core.atomic_io import write_json
 from pilotage.core.claims import Criterion
 from pilotage.core.errors import UsageError
+from pilotage.core.references import load_reference
 from pilotage.evaluation.verdicts import Interval, judge, saturated, t_interval
 from pilotage.experiments.jobs import Job, JobResult, PlacedJob, Wiring, parse_command, place
 from pilotage.experiments.pool import Display, JobEvent, cores, run_jobs, worker_count
 from pilotage.experiments.provenance import environment, now, sources
-from pilotage.report.page import write_comparison_report
 
 FORMAT = 1
 _RATES = ("accuracy", "rate", "success")
@@ -176,7 +176,7 @@ def compare(
         made=sources(results.values()),
     )
     comparison.save()
-    write_comparison_report(comparison.directory)
+    load_reference("pilotage.report:write_report")(comparison.directory)
     return comparison
 
 

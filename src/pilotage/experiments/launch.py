@@ -17,8 +17,6 @@ from pilotage.policies.pickled import refuse_pickled
 
 RUNS = Path("runs")
 """Where runs go when nobody says otherwise, below the current folder."""
-ACTION_POLICY = "policy.json"
-"""The file that tells a folder with an action policy from one with a language model."""
 
 
 def launch(
@@ -126,19 +124,21 @@ def load_policy(run: Path) -> Any:
 
     A folder that `export_policy` wrote, or a diffusion policy of LeRobot's (config.json, model.safetensors), is taken
     for `run`, too. Raises UsageError when there is no policy yet, and for pickled checkpoints."""
-    refuse_pickled(run)
-    if (run / "model.safetensors").is_file() and not (run / "policy").is_dir():
-        from pilotage.training.imitation.loading import load_lerobot_policy
+    from pilotage.policies.control.saving import is_action_policy
 
-        return load_lerobot_policy(run)
-    folder = run if (run / ACTION_POLICY).is_file() else run / "policy"
-    if not folder.is_dir():
+    refuse_pickled(run)
+    folder = run / "policy" if (run / "policy").is_dir() else run
+    if is_action_policy(folder):
+        from pilotage.policies.control.policy import ActionPolicy
+
+        return ActionPolicy.from_pretrained(folder)
+    if folder == run:
+        if (run / "model.safetensors").is_file():
+            from pilotage.policies.control.lerobot_checkpoint import load_lerobot
+
+            return load_lerobot(run)
         why = "it is no finished run" if run.is_dir() else "there is no such folder"
         raise UsageError(f"given {run}, expected the folder of a run with a trained policy; {why}")
-    if (folder / ACTION_POLICY).is_file():
-        from pilotage.training.imitation.loading import load_action_policy
-
-        return load_action_policy(folder)
     from pilotage.policies.language.policy import load_policy as load_language_policy
 
     return load_language_policy(str(folder))
@@ -147,4 +147,6 @@ def load_policy(run: Path) -> Any:
 def export_policy(run: Path, folder: Path) -> None:
     """Write the policy of a run: a Hugging Face folder that `AutoModelForCausalLM.from_pretrained` opens, or for a
     policy that acts in continuous spaces a folder that `pilotage.load` opens."""
-    load_policy(run).save(folder)
+    policy = load_policy(run)
+    write = policy.save if hasattr(policy, "tokenizer") else policy.save_pretrained
+    write(folder)

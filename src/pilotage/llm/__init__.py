@@ -1,14 +1,15 @@
 """A language model as a service: an endpoint, a local model or a scripted stand-in, asked within a budget.
 
-`Service(provider).ask(requests)` gives answers in order; `structured` validates them, `forecast` says what they cost.
+`Service(provider).ask(requests)` returns answers in order; `structured` validates them, `estimate_cost` estimates
+what they cost.
 """
 
 from __future__ import annotations
 
 from pilotage.llm.budget import Budget, BudgetReached, Counters, Prices, Spent
 from pilotage.llm.chat import ChatAnswer, ChatRequest, Message, Provider, Refused, Token, Usage, say
+from pilotage.llm.cost import CostEstimate, estimate_cost
 from pilotage.llm.first_token import first_token_shares
-from pilotage.llm.forecast import Forecast, forecast
 from pilotage.llm.local_model import LocalModel
 from pilotage.llm.openai_compatible import OpenAICompatible
 from pilotage.llm.retries import Retries
@@ -22,8 +23,8 @@ __all__ = [
     "BudgetReached",
     "ChatAnswer",
     "ChatRequest",
+    "CostEstimate",
     "Counters",
-    "Forecast",
     "LocalModel",
     "Message",
     "OpenAICompatible",
@@ -39,8 +40,8 @@ __all__ = [
     "Structured",
     "Token",
     "Usage",
+    "estimate_cost",
     "first_token_shares",
-    "forecast",
     "say",
     "structured",
 ]

@@ -1,4 +1,4 @@
-"""How much a service may spend, counted before anything is sent."""
+"""Budget of a service, checked before a call is sent."""
 
 from __future__ import annotations
 
@@ -16,31 +16,36 @@ UNITS = 10**12
 
 @dataclass(frozen=True)
 class Prices:
-    """Money for a million tokens, in any one currency, to six decimals."""
+    """Prices of a million tokens, in any one currency, to six decimals."""
 
     prompt: float = 0.0
+    """Price of prompt tokens."""
     completion: float = 0.0
+    """Price of completion tokens."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.prompt < 1e6 and 0 <= self.completion < 1e6):
             raise UsageError(f"prices are {self.prompt} and {self.completion} per million tokens; give 0 or more")
 
     def units(self, usage: Usage) -> int:
-        """What the tokens cost, in units of 1e-12."""
+        """Return the cost of tokens, in units of 1e-12."""
         return usage.prompt * round(self.prompt * 1e6) + usage.completion * round(self.completion * 1e6)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits that are never passed; None: no limit. What a call can take at most is reserved before it is sent.
+    """Limits that are never passed; None: no limit. The largest possible cost of a call is reserved before it is sent.
 
     Calls that the endpoint refused (429, 5xx) cost nothing. Calls that timed out or were cut off may have been charged
-    for, and count with the most that they can have taken."""
+    for, and count with their largest possible cost.
+    """
 
     calls: int | None = None
+    """Number of calls."""
     tokens: int | None = None
-    """Of prompts and answers together."""
+    """Number of prompt and completion tokens together."""
     money: float | None = None
+    """Money, in the currency of the prices."""
 
     def __post_init__(self) -> None:
         for name in ("calls", "tokens", "money"):
@@ -49,12 +54,12 @@ class Budget:
                 raise UsageError(f"the budget of {name} is {limit}; give 0 or more, or None for no limit")
 
     def over(self, spent: Spent) -> str:
-        """Which limit `spent` passes, in words; empty when none."""
+        """Return the limit that `spent` passes, in words; empty when none."""
         if self.calls is not None and spent.calls > self.calls:
             return f"{self.calls} calls"
         if self.tokens is not None and spent.tokens > self.tokens:
             return f"{self.tokens} tokens"
-        # The decimal that the user wrote is meant, not the float below it.
+        # The limit is the decimal that the user wrote, not the float below it.
         if self.money is not None and spent.units > round(self.money * UNITS):
             return f"{self.money:g} of money"
         return ""
@@ -62,25 +67,30 @@ class Budget:
 
 @dataclass(frozen=True)
 class Spent:
-    """What calls took, or can take at most."""
+    """Cost of calls, or their largest possible cost."""
 
     calls: int = 0
+    """Number of calls."""
     prompt: int = 0
+    """Prompt tokens."""
     completion: int = 0
+    """Completion tokens."""
     units: int = 0
     """Money in units of 1e-12."""
 
     @classmethod
     def of(cls, usage: Usage, prices: Prices) -> Spent:
-        """One call."""
+        """Return the cost of one call."""
         return cls(1, usage.prompt, usage.completion, prices.units(usage))
 
     @property
     def tokens(self) -> int:
+        """Return prompt and completion tokens together."""
         return self.prompt + self.completion
 
     @property
     def money(self) -> float:
+        """Return the money."""
         return self.units / UNITS
 
     def __add__(self, other: Spent) -> Spent:
@@ -93,10 +103,11 @@ class Spent:
 
 
 class BudgetReached(RuntimeError):  # noqa: N818 - a clean stop
-    """The next call could pass the budget, so it was not sent. What had been sent was waited for and kept.
+    """Clean stop: the next call could pass the budget, so it was not sent; calls in flight were waited for and kept.
 
-    `answers` has one entry per request, None where it was not asked. Ask again with a larger budget: only those
-    without an answer are sent."""
+    `answers` has one entry per request, None where it was not asked. Asking again with a larger budget sends only
+    requests without an answer.
+    """
 
     def __init__(self, limit: str, spent: Spent, answers: Sequence[ChatAnswer | Failed | None]) -> None:
         done = sum(answer is not None for answer in answers)
@@ -110,14 +121,14 @@ class BudgetReached(RuntimeError):  # noqa: N818 - a clean stop
 
 @dataclass(frozen=True)
 class Counters:
-    """What a service has done since it was made, and what its account has spent since it was opened."""
+    """Counts of what a service has done, and of what its account has spent."""
 
     asked: int = 0
-    """Requests."""
+    """Number of requests."""
     cached: int = 0
-    """Answered from disk."""
+    """Requests answered from disk."""
     shared: int = 0
-    """Answered together with an equal request."""
+    """Requests answered together with an equal request."""
     called: int = 0
     """Calls sent, tries after a failure included."""
     retried: int = 0
@@ -131,12 +142,16 @@ class Counters:
     underestimated: int = 0
     """Calls that took more tokens than had been reserved for them; the budget may be passed by that difference."""
     maybe_paid_twice: int = 0
-    """Calls that were under way when an earlier process was killed: the most that can have been paid for twice."""
+    """Calls in flight when an earlier process was killed: at most so many were paid for twice."""
     spent_calls: int = 0
+    """Calls of the account, over restarts."""
     spent_prompt_tokens: int = 0
+    """Prompt tokens of the account."""
     spent_completion_tokens: int = 0
+    """Completion tokens of the account."""
     spent_money: float = 0.0
+    """Money of the account."""
 
     def metrics(self, prefix: str = "llm/") -> dict[str, Any]:
-        """By name, for a line of metrics."""
+        """Return the counts by name, for a line of metrics."""
         return {f"{prefix}{name}": value for name, value in vars(self).items()}

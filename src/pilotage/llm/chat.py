@@ -1,4 +1,4 @@
-"""What goes to a language model and what comes back; and the protocol of whoever answers."""
+"""Requests to a language model, its answers, and the protocol of providers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Source = Literal["endpoint", "local", "scripted"]
 Role = Literal["system", "user", "assistant"]
 ROLES = ("system", "user", "assistant")
 FORMAT = 1
-"""Goes into every key: answers kept under another format are asked for again."""
+"""Part of every key: answers kept under another format are asked for again."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation, as text. Raises UsageError for another role, or text that UTF-8 cannot hold."""
+    """Turn of a conversation, as text. Raises UsageError for another role, or text that UTF-8 cannot hold."""
 
     role: Role
     content: str
@@ -39,29 +39,32 @@ class Message:
 
 @dataclass(frozen=True, eq=False)
 class ChatRequest:
-    """One answer that is asked for. Two requests are equal when all of their fields are, and then share an answer.
+    """Request for one answer. Two requests are equal when all fields are, and then share an answer.
 
-    Raises UsageError for values out of range."""
+    Raises:
+        UsageError: a value is out of range.
+    """
 
     messages: tuple[Message, ...]
     """The conversation so far; the last message is usually the user's."""
     temperature: float = 1.0
-    """0 is greedy."""
+    """Sampling temperature; 0 is greedy."""
     top_p: float = 1.0
-    """In (0, 1]."""
+    """Probability mass of nucleus sampling, in (0, 1]."""
     max_tokens: int = 512
-    """Most tokens of the answer. The budget reserves them, so a tight number lets more requests run side by side."""
+    """Largest number of tokens of the answer; the budget reserves them, so a small number allows more calls at once."""
     stop: tuple[str, ...] = ()
+    """Texts that end the answer."""
     seed: int | None = None
-    """Of the noise. Endpoints that know seeds get one that depends on it and on `draw`."""
+    """Seed of sampling. Endpoints that take seeds get one that depends on it and on `draw`."""
     alternatives: int | None = None
-    """None: no log-probabilities. Else those of the answer's tokens, with this many alternatives at each, 0 to 20."""
+    """Number of alternatives with log-probabilities at each token, 0 to 20; None: no log-probabilities."""
     schema: Mapping[str, Any] | None = None
-    """JSON schema that the answer should fit; `structured` sets it."""
+    """JSON schema of the answer; `structured` sets it."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further parameters of the endpoint, such as {"reasoning_effort": "low"}, as JSON."""
     draw: int = 0
-    """Which of several answers to the same prompt: draws 0, 1, 2, … are asked and kept apart."""
+    """Index of the answer among several to the same prompt; draws 0, 1, 2, … are asked and kept apart."""
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -88,7 +91,7 @@ class ChatRequest:
 
     @property
     def text(self) -> str:
-        """The whole request as one line of JSON, the same for equal requests."""
+        """Return the whole request as one line of JSON, the same for equal requests."""
         return self._text  # type: ignore[attr-defined]
 
     def __eq__(self, other: object) -> bool:
@@ -99,59 +102,69 @@ class ChatRequest:
 
 
 def say(user: str, system: str = "") -> tuple[Message, ...]:
-    """The messages of a conversation that begins: instructions, if any, and what the user says."""
+    """Return the messages of a new conversation: instructions, if any, and the text of the user."""
     return (*([Message("system", system)] if system else []), Message("user", user))
 
 
 @dataclass(frozen=True)
 class Token:
-    """One token of an answer: its text, its log-probability under the model before temperature and top-p, and those of
-    the likeliest tokens at its place."""
+    """Token of an answer, with log-probabilities of the model before temperature and top-p."""
 
     text: str
+    """Text of the token."""
     logp: float
+    """Log-probability of the token."""
     alternatives: Mapping[str, float] = field(default_factory=dict)
+    """Log-probabilities of the likeliest tokens at its place."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens that one call took. `counted`: whether the provider said so; else they are the most it can have been."""
+    """Tokens of one call."""
 
     prompt: int = 0
+    """Prompt tokens."""
     completion: int = 0
+    """Completion tokens."""
     counted: bool = True
+    """Whether the provider counted them; otherwise they are an upper bound."""
 
 
 @dataclass(frozen=True)
 class ChatAnswer:
-    """What was answered, and who answered: a scripted stand-in says so wherever the answer is written down."""
+    """Answer of a provider; an answer of a scripted stand-in is marked wherever it is written down."""
 
     text: str
+    """Text of the answer."""
     source: Source
+    """Kind of provider."""
     name: str
-    """The model's, or the stand-in's."""
+    """Name of the model or of the stand-in."""
     stop: str = "stop"
-    """Why it ended: stop, length, or another word of the endpoint (content_filter)."""
+    """Reason of the end: stop, length, or another word of the endpoint (content_filter)."""
     usage: Usage = Usage()
+    """Tokens of the call."""
     tokens: tuple[Token, ...] | None = None
-    """Where the request asked for log-probabilities."""
+    """Tokens with log-probabilities, where the request asked for them."""
 
     @property
     def scripted(self) -> bool:
+        """Whether a scripted stand-in answered."""
         return self.source == "scripted"
 
     def __str__(self) -> str:
         return f"[scripted stand-in {self.name}] {self.text}" if self.scripted else self.text
 
     def record(self) -> dict[str, Any]:
-        """A line for `rollouts.jsonl` or `events.jsonl`. The text says by itself that it was scripted."""
+        """Return a line for `rollouts.jsonl` or `events.jsonl`; a scripted text is marked."""
         return {"completion": str(self), "source": self.source, "model": self.name, "stop": self.stop}
 
 
 class Provider(Protocol):
-    """Whoever answers. One call answers one request once, without trying again; `Service` does the rest.
+    """Provider of answers. One call answers one request once, without trying again; `Service` does the rest.
 
-    It may have `open()`, which the service calls before a call is sent and its time runs, and `async close()`."""
+    A provider may have `open()`, which is called before a call is sent and timed, and `async close()`.
+    """
 
     source: Source
     name: str
@@ -160,27 +173,28 @@ class Provider(Protocol):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What, beside the request, decides the answer: the model, the endpoint's address. Never a key or a header."""
+        """Return what decides the answer beside the request: model and address, never a key or a header."""
         ...
 
     def most(self, request: ChatRequest) -> Usage:
-        """The most tokens that the request can take."""
+        """Return an upper bound of the tokens of a request."""
         ...
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
-        """Raises Refused where there is no answer, UsageError where asking again in the same way is useless."""
+        """Answer a request. Raises Refused without an answer, UsageError where asking again would fail too."""
         ...
 
 
 class Refused(Exception):  # noqa: N818 - the provider's word, not an error of the program
-    """One call without an answer.
+    """Error of a call without an answer.
 
     Args:
         reason: a short word for counting: rate_limit, server_error, timeout, connection, malformed, bad_request.
-        detail: what was said, without secrets.
+        detail: message, without secrets.
         again: whether another try may help.
-        paid: whether the call may have been charged for all the same.
-        wait: seconds that the endpoint asks to wait."""
+        paid: whether the call may have been charged for.
+        wait: seconds that the endpoint asks to wait.
+    """
 
     def __init__(
         self, reason: str, detail: str = "", *, again: bool = True, paid: bool = False, wait: float | None = None
@@ -190,18 +204,18 @@ class Refused(Exception):  # noqa: N818 - the provider's word, not an error of t
 
 
 def key_of(identity: Mapping[str, Any], request: ChatRequest) -> str:
-    """The name under which an answer is kept: SHA-256 of the provider's identity and the whole request."""
+    """Return the key under which an answer is kept: SHA-256 of the provider's identity and the whole request."""
     return hashlib.sha256(f"{FORMAT}\n{_canonical(identity)}\n{request.text}".encode()).hexdigest()
 
 
 def seed_of(seed: int | None, *parts: object) -> int:
-    """A seed of 31 bits from a seed and whatever else tells draws apart."""
+    """Return a seed of 31 bits from a seed and further values that tell draws apart."""
     text = repr((seed or 0, *parts)).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:4], "big") & 0x7FFFFFFF
 
 
 def with_schema_in_words(request: ChatRequest) -> tuple[Message, ...]:
-    """The messages, with the schema said in the last one, for models that take none as a parameter."""
+    """Return the messages with the schema in the last one, for models that take no schema as a parameter."""
     if request.schema is None:
         return request.messages
     words = f"Answer with one JSON object and nothing else. It must fit this JSON schema: {_canonical(request.schema)}"

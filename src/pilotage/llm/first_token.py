@@ -1,4 +1,4 @@
-"""How likely each of a few words is as the beginning of an answer: one call in the place of many draws."""
+"""Probability of each of a few words as the beginning of an answer: one call in place of many draws."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pilotage.llm.chat import ChatAnswer
 
 
 def first_token_shares(answer: ChatAnswer, words: Sequence[str]) -> tuple[dict[str, float], float]:
-    """The probability of each word among `words`, and how much probability the tokens that stand for one had.
+    """Return the probability of each word among `words`, and the total probability of tokens that stand for one.
 
     A token stands for a word when it is the word or its beginning, spaces before it and capitals aside; one that begins
     several words stands for none. Under a small covered probability the shares say little.
@@ -20,7 +20,8 @@ def first_token_shares(answer: ChatAnswer, words: Sequence[str]) -> tuple[dict[s
         words: such as ("Yes", "No").
 
     Raises:
-        UsageError: the answer carries no log-probabilities, or none of the alternatives stands for a word."""
+        UsageError: the answer carries no log-probabilities, or none of the alternatives stands for a word.
+    """
     if not answer.tokens:
         raise UsageError(
             "the answer carries no log-probabilities; ask with alternatives=20, of a provider that has them"

@@ -13,9 +13,9 @@ from pilotage.types import Completion, Engine, Request, Sampling
 
 
 class LocalModel:
-    """Answers with an engine. Requests that arrive together are sampled together; how they are batched changes nothing.
+    """Provider that samples a local model with an engine; batching changes no answer.
 
-    Answers are kept under the hash of the weights, so another checkpoint of the same name never gives old ones.
+    Answers are kept under the hash of the weights, so that another checkpoint of the same name never gives old ones.
 
     Args:
         policy: a language policy (`pilotage.policies.language.policy.load_policy`): model, tokenizer, encode_chat,
@@ -23,7 +23,8 @@ class LocalModel:
         engine: made from its model (`pilotage.engines.build_engine`).
 
     Raises:
-        UsageError: its tokenizer has no chat template (when asked)."""
+        UsageError: its tokenizer has no chat template (when asked).
+    """
 
     source: Source = "local"
     kept = True
@@ -36,15 +37,17 @@ class LocalModel:
 
     @property
     def identity(self) -> Mapping[str, Any]:
+        """Return the hash of the weights and the chat template."""
         if self.engine.version != self._version:
             raise UsageError(f"other weights were loaded into the engine of {self.name}; make a new LocalModel of them")
         return {"source": self.source, "weights": self._weights, "template": self.policy.tokenizer.chat_template}
 
     def most(self, request: ChatRequest) -> Usage:
+        """Return the tokens of the prompt and the largest answer."""
         return Usage(len(self._prompt(request)), request.max_tokens)
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
-        """Raises UsageError for a prompt that fills the context, and for parameters of endpoints."""
+        """Answer a request. Raises UsageError for a prompt that fills the context, and for parameters of endpoints."""
         if request.extra:
             raise UsageError(f"{self.name} is a local model and knows no extra parameters ({', '.join(request.extra)})")
         future = asyncio.get_running_loop().create_future()
@@ -55,8 +58,8 @@ class LocalModel:
         return await future
 
     async def _work(self) -> None:
-        """Answers what waits until nothing does."""
-        await asyncio.sleep(0)  # Those that are asked in the same breath come first.
+        """Answer waiting requests until there are none."""
+        await asyncio.sleep(0)  # Requests of the same moment are collected first.
         try:
             while self._waiting:
                 first = _sampling(self._waiting[0][0])
@@ -95,7 +98,7 @@ class LocalModel:
         return [int(token) for token in self.policy.encode_chat(messages)]
 
     def _tokens(self, prompt: Sequence[int], completion: Completion, count: int) -> tuple[Token, ...]:
-        """By one more forward pass of the model itself: the engine's are of the distribution sampled from."""
+        """Return log-probabilities by one more forward pass: those of the engine are after temperature and top-p."""
         import torch
 
         ids = [int(token) for token in completion.ids]
@@ -119,7 +122,7 @@ def _sampling(request: ChatRequest) -> Sampling:
 
 
 def _hash_of(model: Any) -> str:
-    """SHA-256 over names, types and bytes of the weights."""
+    """Return the SHA-256 over names, types and bytes of the weights."""
     import torch
 
     found = hashlib.sha256()

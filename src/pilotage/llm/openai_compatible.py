@@ -1,4 +1,4 @@
-"""Any endpoint that speaks OpenAI's chat completions: vLLM, Ollama, `transformers serve`, the vendors' own."""
+"""Provider for endpoints of OpenAI's chat completions: vLLM, Ollama, `transformers serve`, and vendors."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from pilotage.core.errors import UsageError
 from pilotage.llm.chat import ChatAnswer, ChatRequest, Refused, Source, Token, Usage, seed_of, with_schema_in_words
 
 ROOM = 64
-"""Tokens that a chat template may put around a conversation, and again around each message: most are under 30."""
-USELESS = {401, 403, 404}
-"""Status codes that say that the key, the address or the model is wrong: no other request would fare better."""
-NOBODY = "none"
-"""Stands for a key where the endpoint needs none."""
+"""Tokens that a chat template may add to a conversation and to each message; most add under 30."""
+FATAL_STATUS = {401, 403, 404}
+"""Status codes of a wrong key, address or model, for which no other request would succeed."""
+NO_KEY = "none"
+"""Placeholder where the endpoint needs no key."""
 SECRET_FROM = 16
-"""Characters from which a key is a secret. Servers that need none are given words such as EMPTY, and striking those out
-would spoil answers."""
+"""Length from which a key is a secret. Servers without keys are given words such as EMPTY, and removing these from
+answers would change them."""
 
 
 class OpenAICompatible:
-    """One model of an endpoint, asked through the official SDK, whose own retries are switched off.
+    """Provider that asks a model of an endpoint through the official SDK, whose own retries are switched off.
 
     Args:
         model: its name at the endpoint.
         base_url: such as "http://127.0.0.1:8000/v1"; the vendor's own when None.
         key_variable: the environment variable that holds the key. It is read when the first call is sent, and its text
-            is neither written nor shown: should the endpoint repeat it, it is struck out (from 16 characters on).
-        response_format: whether the endpoint takes a JSON schema as a parameter; else it is said in the prompt.
-        limit_parameter: what the endpoint calls the most tokens of an answer; newer models of OpenAI want
+            is neither written nor shown; where the endpoint repeats a key of 16 characters or more, it is removed.
+        response_format: whether the endpoint takes a JSON schema as a parameter; else the prompt states it.
+        limit_parameter: name of the endpoint's limit of completion tokens; newer models of OpenAI want
             "max_completion_tokens".
         room: most tokens that the endpoint's chat template adds to a conversation, and to each message.
 
     Raises:
-        UsageError: an address with a name, password or query in it, which would end up in records."""
+        UsageError: an address with a name, password or query in it, which would end up in records.
+    """
 
     source: Source = "endpoint"
     kept = True
@@ -67,6 +68,7 @@ class OpenAICompatible:
 
     @property
     def identity(self) -> Mapping[str, Any]:
+        """Return address, model and options of the endpoint."""
         return {
             "source": self.source,
             "base_url": self.base_url,
@@ -76,16 +78,17 @@ class OpenAICompatible:
         }
 
     def most(self, request: ChatRequest) -> Usage:
-        """A token holds at least one byte, so bytes bound tokens; the template's share is `room`."""
+        """Return an upper bound: a token holds at least one byte; the template adds at most `room`."""
         messages = with_schema_in_words(request)
         size = sum(len(message.content.encode()) for message in messages)
         return Usage(size + self.room * (1 + len(messages)), request.max_tokens, counted=False)
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
+        """Send one call. Raises Refused or UsageError, without the key in the message."""
         self.open()
         self._refuse_key_in(request)
         failure: Exception
-        # Raised outside the block, so that what the SDK raised, which may hold the key, is not its context.
+        # Raised outside the block, so that the exception of the SDK, which may hold the key, is not its context.
         try:
             return self._answer(await self._client.chat.completions.create(**self._parameters(request)), request)
         except Refused as refusal:
@@ -97,7 +100,7 @@ class OpenAICompatible:
         raise failure
 
     def open(self) -> None:
-        """Reads the key and makes the client, when there is none yet. Raises UsageError without a key or the SDK."""
+        """Read the key and make the client, when there is none yet. Raises UsageError without a key or the SDK."""
         if self._client is None:
             openai = _sdk()
             key = os.environ.get(self.key_variable, "")
@@ -105,11 +108,11 @@ class OpenAICompatible:
                 raise UsageError(f"no key: set the environment variable {self.key_variable}, or give a base_url")
             self._key = key if len(key) >= SECRET_FROM else ""
             self._client = openai.AsyncOpenAI(
-                api_key=key or NOBODY, base_url=self.base_url, max_retries=0, timeout=None
+                api_key=key or NO_KEY, base_url=self.base_url, max_retries=0, timeout=None
             )
 
     async def close(self) -> None:
-        """Closes its connections."""
+        """Close the connections."""
         if self._client is not None:
             await self._client.close()
             self._client = None
@@ -139,7 +142,7 @@ class OpenAICompatible:
         return chosen | {"extra_body": dict(request.extra)} if request.extra else chosen
 
     def _answer(self, said: Any, request: ChatRequest) -> ChatAnswer:
-        """The answer in the SDK's object. Raises Refused when it is none."""
+        """Return the answer in the SDK's object. Raises Refused when it holds none."""
         try:
             choice = said.choices[0]
             text, stop = choice.message.content, choice.finish_reason
@@ -164,7 +167,7 @@ class OpenAICompatible:
             yield Token(self._clean(token.token), float(token.logprob), likely)
 
     def _refusal(self, error: Exception) -> Exception:
-        """What an exception of the SDK means."""
+        """Return the error for an exception of the SDK."""
         openai = _sdk()
         detail = self._clean(f"{type(error).__name__}: {error}")[:500]
         if isinstance(error, UsageError):
@@ -184,13 +187,13 @@ class OpenAICompatible:
 
     def _status(self, error: Any, detail: str) -> Exception:
         code = int(error.status_code)
-        if code in USELESS:
+        if code in FATAL_STATUS:
             return UsageError(
                 f"{self.base_url} refuses {self.name} with {code}: {detail}. See that the address and the model's name "
                 f"are right and that {self.key_variable} holds its key"
             )
         if code == 429:
-            # An empty purse is also a 429, and waiting does not fill it.
+            # Exhausted quota also answers 429; do not retry.
             empty = error.code == "insufficient_quota"
             return Refused("rate_limit", detail, again=not empty, wait=_wait_of(error.response.headers))
         if code in (408, 409) or code >= 500:
@@ -202,7 +205,7 @@ class OpenAICompatible:
 
 
 def _wait_of(headers: Mapping[str, str]) -> float | None:
-    """Seconds that Retry-After asks for: a number, or a date (RFC 9110, section 10.2.3)."""
+    """Return the seconds that Retry-After asks for: a number, or a date (RFC 9110, section 10.2.3)."""
     value = headers.get("retry-after")
     if value is None:
         return None

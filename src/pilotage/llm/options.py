@@ -1,4 +1,4 @@
-"""What a configuration says of the language model that it asks; no heavy imports."""
+"""Options of a configuration that asks a language model; no heavy imports."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ class ServiceOptions:
     """The language model as a service"""
 
     provider: ProviderName = "scripted"
-    """Who answers where a language model is asked: scripted: a stand-in, which says so; endpoint: OpenAI's chat
-    completions at `--base-url`; local: a Hugging Face model in this process."""
+    """What answers questions to a language model. scripted: a formula, whose answers are marked as scripted; endpoint:
+    OpenAI's chat completions at `--base-url`; local: a Hugging Face model in this process."""
     model: str = ""
-    """Name or folder of the model, for endpoint and local."""
+    """Name or folder of the model, for `--provider endpoint` and `local`."""
     base_url: str | None = None
-    """Such as http://127.0.0.1:8000/v1; none: the vendor's. The key comes from OPENAI_API_KEY."""
+    """Address of the endpoint, such as http://127.0.0.1:8000/v1; none: OpenAI's. The key comes from OPENAI_API_KEY."""
     temperature: float = 1.0
-    """Of the model's answers, 0 or more; at 0 all draws are the same."""
+    """Sampling temperature of the answers, 0 or more; at 0 all draws are the same."""
     budget_calls: int | None = None
-    """Calls after which the run stops cleanly with what it has; what was answered is kept."""
+    """Stop cleanly after this many calls; answers are kept."""
     budget_tokens: int | None = None
-    """The same in tokens of prompts and answers."""
+    """Stop cleanly after this many prompt + completion tokens."""
     budget_money: float | None = None
-    """The same in money."""
+    """Stop cleanly after spending this much, in the currency of `--price-prompt`."""
     price_prompt: float = 0.0
-    """Money for a million tokens of prompts."""
+    """Price of a million prompt tokens."""
     price_completion: float = 0.0
-    """Money for a million tokens of answers."""
+    """Price of a million completion tokens."""
     concurrency: int = 8
-    """Most calls under way at a time."""
-    answers: Path | None = None
-    """File that keeps the model's answers; none: in the run. Give another run's to pay for nothing twice."""
+    """Largest number of calls in flight."""
+    reply_cache: Path | None = None
+    """File of cached replies; none: answers.sqlite in the run. Give that of another run to pay for no reply twice."""
 
     def __post_init__(self) -> None:
         if self.asks_a_model and self.provider != "scripted" and not self.model:
@@ -45,11 +45,11 @@ class ServiceOptions:
 
     @property
     def asks_a_model(self) -> bool:
-        """Whether somebody is played by a language model, or by its stand-in."""
+        """Whether a language model, or the scripted stand-in, is asked."""
         return True
 
     @property
     def calls_counted(self) -> str:
-        """Whose calls a forecast counts, in words: a stand-in's are no model's, and cost nothing."""
+        """Return the label of counted calls: calls of the scripted stand-in cost nothing."""
         who = "scripted stand-in" if self.provider == "scripted" else "model"
         return f"calls of the {who}, without repairs"

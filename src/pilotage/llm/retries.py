@@ -1,4 +1,4 @@
-"""When and how long to wait before a call is sent again."""
+"""Waiting times before a call is sent again."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pilotage.llm.chat import Refused
 class Retries:
     """Exponential back-off with full jitter: before try k + 1, a uniform draw from [0, min(longest, first · 2^k)].
 
-    Where the endpoint names a wait (Retry-After), that is waited, plus the jitter of the first wait so that clients do
-    not come back at the same moment. Source: M. Brooker, «Exponential Backoff And Jitter», AWS Architecture Blog, 2015.
+    Where the endpoint names a wait (Retry-After), it is respected, plus the jitter of the first wait so that clients do
+    not return at the same moment. Source: M. Brooker, «Exponential Backoff And Jitter», AWS Architecture Blog, 2015.
     """
 
     tries: int = 6
-    """Calls for one request, the first included."""
+    """Largest number of calls for one request, the first included."""
     first: float = 1.0
-    """Seconds."""
+    """Upper bound of the first wait, in seconds."""
     longest: float = 60.0
-    """Seconds. An endpoint that asks for a longer wait than this is not waited for: the request fails."""
+    """Largest wait in seconds; where an endpoint asks for a longer one, the request fails."""
 
     def __post_init__(self) -> None:
         if self.tries < 1 or not 0 <= self.first <= self.longest:
@@ -32,7 +32,13 @@ class Retries:
             )
 
     def wait(self, refusal: Refused, tried: int, noise: random.Random) -> float | None:
-        """Seconds until the next try after `tried` calls, or None where there is none."""
+        """Return the seconds until the next try, or None where there is none.
+
+        Args:
+            refusal: the failure.
+            tried: number of calls so far.
+            noise: random numbers of the jitter.
+        """
         if not refusal.again or tried >= self.tries:
             return None
         if refusal.wait is not None:

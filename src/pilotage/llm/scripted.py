@@ -1,4 +1,4 @@
-"""Scripted stand-ins: a Python function in the place of a language model, which says so in all that it leaves."""
+"""Scripted stand-ins: a Python function in place of a language model, whose answers are marked as scripted."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from pilotage.core.errors import UsageError
 from pilotage.llm.chat import ChatAnswer, ChatRequest, Source, Usage, seed_of
 
 Script = Callable[[ChatRequest, int], "str | Mapping[str, Any] | ChatAnswer"]
-"""`script(request, seed)` gives the text, or a mapping that becomes JSON, or a ChatAnswer for log-probabilities."""
+"""`script(request, seed)` returns the text, or a mapping that becomes JSON, or a ChatAnswer with log-probabilities."""
 
 
 class Scripted:
-    """Answers by a function of the request and a seed, so that everything above it runs without a model.
+    """Provider that answers by a function of the request and a seed, without a model.
 
-    Its answers are never kept on disk: they cost nothing, and a changed function must not give old ones.
+    Answers are never kept on disk: they cost nothing, and a changed function must not give old ones.
 
     Args:
         script: see `Script`. Equal requests get equal seeds; different draws get different ones.
-        name: what it plays, such as "trader"; every record carries it.
-        seed: of all its seeds."""
+        name: name of the role, such as "trader"; every record carries it.
+        seed: seed of all answers.
+    """
 
     source: Source = "scripted"
     kept = False
@@ -34,15 +35,17 @@ class Scripted:
 
     @property
     def identity(self) -> Mapping[str, Any]:
+        """Return name and seed."""
         return {"source": self.source, "name": self.name, "seed": self.seed}
 
     def most(self, request: ChatRequest) -> Usage:  # noqa: ARG002 - the protocol's
+        """Return no tokens."""
         return Usage()
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
-        """What the script says, as an answer of a scripted stand-in. Raises whatever the script raises."""
-        said = self.script(request, seed_of(self.seed, request.text))
-        if isinstance(said, ChatAnswer):
-            return replace(said, source=self.source, name=self.name, usage=Usage())
-        text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+        """Return the script's answer, marked as scripted."""
+        answer = self.script(request, seed_of(self.seed, request.text))
+        if isinstance(answer, ChatAnswer):
+            return replace(answer, source=self.source, name=self.name, usage=Usage())
+        text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
         return ChatAnswer(text, self.source, self.name)

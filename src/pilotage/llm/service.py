@@ -1,4 +1,4 @@
-"""A language model as a service: asks a provider for many answers at a time, keeps them, and minds the budget."""
+"""A language model as a service: asks a provider for many answers at a time, keeps them, and respects the budget."""
 
 from __future__ import annotations
 
@@ -21,30 +21,29 @@ from pilotage.types import Failed
 
 logger = logging.getLogger("pilotage.llm")
 T = TypeVar("T")
-GRACE = 10.0
-"""Seconds that an interrupt waits for calls under way to be written down."""
-NOTICE = 0.2
-"""Seconds after which an interrupt is noticed that came just before the wait for an answer began, which Python sleeps
-through otherwise."""
+SHUTDOWN_SECONDS = 10.0
+"""Seconds that an interrupt waits for calls in flight to be written down."""
+POLL_SECONDS = 0.2
+"""Seconds after which an interrupt is noticed that came just before the wait for an answer began."""
 
 
 class ProviderDown(RuntimeError):  # noqa: N818 - its state
-    """Too many requests in a row were left without an answer after all tries. What was answered is kept."""
+    """Error of too many requests in a row without an answer after all tries. Answers so far are kept."""
 
 
 class Service:
-    """Asks a provider. Equal requests are asked once; what was answered is kept and never asked again.
+    """Service that asks a provider. Equal requests are asked once; kept answers are never asked for again.
 
     Args:
         provider: `OpenAICompatible`, `LocalModel` or `Scripted`.
         store: where answers and accounts live; in memory when None. Processes may share one.
-        account: whose budget it is: a run's name. It outlives the process, as the store does.
+        account: name of the budget, such as a run; it outlives the process, as the store does.
         budget: limits of the account.
-        prices: for a million tokens.
-        retries: when a call is sent again.
-        concurrency: most calls under way at a time.
+        prices: prices of a million tokens.
+        retries: waiting times before a call is sent again.
+        concurrency: largest number of calls in flight.
         timeout: seconds for one call to an endpoint, its whole answer included; None: no limit.
-        patience: this many requests in a row without an answer stop everything with ProviderDown.
+        max_consecutive_failures: this many requests in a row without an answer raise ProviderDown.
     """
 
     def __init__(
@@ -58,56 +57,59 @@ class Service:
         retries: Retries | None = None,
         concurrency: int = 8,
         timeout: float | None = 120.0,
-        patience: int = 20,
+        max_consecutive_failures: int = 20,
     ) -> None:
-        if concurrency < 1 or patience < 1 or (timeout is not None and timeout <= 0):
+        if concurrency < 1 or max_consecutive_failures < 1 or (timeout is not None and timeout <= 0):
             raise UsageError(
-                f"concurrency is {concurrency}, patience {patience}, timeout {timeout}; give at least 1, at least 1, "
-                "and more than 0 seconds or None"
+                f"concurrency is {concurrency}, max_consecutive_failures {max_consecutive_failures}, timeout "
+                f"{timeout}; give at least 1, at least 1, and more than 0 seconds or None"
             )
         self.provider = provider
         self.store = store or Store()
         self.account = account
         self.budget, self.prices = budget or Budget(), prices or Prices()
         self.retries = retries or Retries()
-        self.concurrency, self.timeout, self.patience = concurrency, timeout, patience
+        self.concurrency, self.timeout = concurrency, timeout
+        self.max_consecutive_failures = max_consecutive_failures
         self.failures: Counter[str] = Counter()
         """Requests without an answer, by reason."""
         self._count: Counter[str] = Counter()
         self._noise = random.Random()
         self._in_a_row = 0
         self._paused_until = 0.0
-        self._under_way = 0
-        self._flying: dict[str, asyncio.Future[ChatAnswer | Failed]] = {}
+        self._calls_in_flight = 0
+        self._in_flight: dict[str, asyncio.Future[ChatAnswer | Failed]] = {}
         self._loop = _Loop()
         self._loop.run(self._open())
-        self.interrupted = self.store.sweep(account)
-        """Calls that were under way when earlier processes of this account were killed."""
+        self.interrupted = self.store.settle_abandoned(account)
+        """Number of calls in flight when earlier processes of this account were killed."""
         if self.interrupted:
             logger.warning(
-                "%d calls of %s were under way when their process was killed: at most so many are paid for twice",
+                "%d calls of %s were in flight when their process was killed: at most so many are paid for twice",
                 self.interrupted,
                 account,
             )
 
-    # ---- what callers see --------------------------------------------------------------------------------------------
+    # ---- interface ---------------------------------------------------------------------------------------------------
 
     def ask(self, requests: Sequence[ChatRequest]) -> list[ChatAnswer | Failed]:
-        """An answer for each request, in order; Failed where all tries were in vain, with the reason.
+        """Return an answer for each request, in order; Failed with the reason where all tries failed.
 
         Raises:
-            BudgetReached: the next call could pass the budget; carries the answers so far.
-            ProviderDown: `patience` requests in a row failed.
+            BudgetReached: the next call could pass the budget; the exception holds the answers so far.
+            ProviderDown: `max_consecutive_failures` requests in a row failed.
             UsageError: the endpoint refuses the key or the model, or a request cannot work.
-        In each case what was answered before is kept, and calls under way are waited for."""
+
+        In each case earlier answers are kept, and calls in flight are waited for.
+        """
         return self._loop.run(self._ask(list(requests)))
 
     def missing(self, requests: Sequence[ChatRequest]) -> list[ChatRequest]:
-        """The different requests that are not answered yet: those that `ask` would send."""
+        """Return the different requests without an answer: those that `ask` would send."""
         return [request for key, request in self._by_key(requests).items() if self._kept(key) is None]
 
     def counters(self) -> Counters:
-        """What was done so far."""
+        """Return the counts so far."""
         spent = self.store.spent(self.account)
         return Counters(
             **self._count,
@@ -120,16 +122,16 @@ class Service:
         )
 
     def count(self, name: str, number: int = 1) -> None:
-        """Adds to one of the `Counters`; for what works on top of a service, such as `structured`."""
+        """Add to one of the `Counters`; for functions on top of a service, such as `structured`."""
         self._count[name] += number
 
     def stand_ins(self) -> list[str]:
-        """What was scripted in place of a model, in words, for `run.json`: the report then begins with it."""
+        """Return what was scripted in place of a model, in words, for `run.json` and the head of the report."""
         scripted = self.provider.source == "scripted"
         return [f"the language model is the scripted stand-in {self.provider.name!r}"] if scripted else []
 
     def close(self) -> None:
-        """Ends the thread and closes connections and the store."""
+        """End the thread and close connections and the store."""
         closing = getattr(self.provider, "close", None)
         if closing is not None:
             self._loop.run(closing())
@@ -142,11 +144,11 @@ class Service:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ---- how it works: all below runs in the loop's thread -----------------------------------------------------------
+    # ---- internals, which run in the thread of the loop -------------------------------------------------------------
 
     async def _open(self) -> None:
-        self._seats = asyncio.Semaphore(self.concurrency)
-        self._door = asyncio.Lock()
+        self._semaphore = asyncio.Semaphore(self.concurrency)
+        self._lock = asyncio.Lock()
         self._settled = asyncio.Event()
 
     def _by_key(self, requests: Sequence[ChatRequest]) -> dict[str, ChatRequest]:
@@ -179,7 +181,7 @@ class Service:
     async def _work(
         self, queue: Iterator[tuple[str, ChatRequest]], found: dict[str, ChatAnswer | Failed], stops: list[Exception]
     ) -> None:
-        """Takes requests in order until there are none, or one of the workers has to stop."""
+        """Take requests in order until there are none, or one of the workers has to stop."""
         for key, request in queue:
             try:
                 found[key] = await self._one(key, request)
@@ -189,29 +191,29 @@ class Service:
                 return
 
     async def _one(self, key: str, request: ChatRequest) -> ChatAnswer | Failed:
-        """From disk, from an equal request under way, or from the provider."""
+        """Answer from disk, from an equal request in flight, or from the provider."""
         kept = self._kept(key)
         if kept is not None:
             self.count("cached")
             return kept
-        if key in self._flying:
+        if key in self._in_flight:
             self.count("shared")
-            return await asyncio.shield(self._flying[key])
-        mine = self._flying[key] = asyncio.get_running_loop().create_future()
+            return await asyncio.shield(self._in_flight[key])
+        mine = self._in_flight[key] = asyncio.get_running_loop().create_future()
         try:
             answer = await self._call(key, request)
         except BaseException as error:
             mine.set_exception(error if isinstance(error, Exception) else RuntimeError("the first asker was stopped"))
-            mine.exception()  # It counts as seen, also when nobody else waits.
+            mine.exception()  # Mark the exception as retrieved, also when no other request waits.
             raise
         else:
             mine.set_result(answer)
             return answer
         finally:
-            del self._flying[key]
+            del self._in_flight[key]
 
     async def _call(self, key: str, request: ChatRequest) -> ChatAnswer | Failed:
-        """Calls the provider until there is an answer or no further try."""
+        """Call the provider until there is an answer or no further try."""
         tried = 0
         while True:
             tried += 1
@@ -234,16 +236,16 @@ class Service:
             self.count("retried")
 
     async def _try(self, key: str, request: ChatRequest) -> ChatAnswer:
-        """One call, reserved before and settled after. Raises Refused."""
-        async with self._seats:
-            # Where one call was told to wait, the others wait as well.
+        """Send one call, reserved before and settled after. Raises Refused."""
+        async with self._semaphore:
+            # Where the endpoint asked one call to wait, the others wait as well.
             while (pause := self._paused_until - self._now()) > 0:
                 await asyncio.sleep(pause)
             opening = getattr(self.provider, "open", None)
             if opening is not None:
                 opening()
             most = Spent.of(self.provider.most(request), self.prices)
-            flight = await self._admit(key, most)
+            reservation = await self._admit(key, most)
             took, kept = most, None
             limit = self.timeout if self.provider.source == "endpoint" else None
             try:
@@ -266,32 +268,33 @@ class Service:
                 took = Spent()
                 raise
             finally:
-                self.store.settle(flight, self.account, took, kept)
-                self._under_way -= 1
+                self.store.settle(reservation, self.account, took, kept)
+                self._calls_in_flight -= 1
                 self._settled.set()
 
     async def _admit(self, key: str, most: Spent) -> int:
-        """The number of the flight, once the budget has room; requests are admitted in the order in which they came.
+        """Return the number of the reservation once the budget has room, in the order of requests.
 
-        Raises _Full when there is no room though nothing is under way that could give some back."""
-        async with self._door:
+        Raises _Full when there is no room and no call is in flight that could give some back.
+        """
+        async with self._lock:
             while True:
-                flight = self.store.reserve(self.account, key, most, self.budget)
-                if isinstance(flight, int):
-                    self._under_way += 1
-                    return flight
-                if not self._under_way:
-                    raise _Full(flight)
+                reservation = self.store.reserve(self.account, key, most, self.budget)
+                if isinstance(reservation, int):
+                    self._calls_in_flight += 1
+                    return reservation
+                if not self._calls_in_flight:
+                    raise _Full(reservation)
                 self._settled.clear()
                 await self._settled.wait()
 
     def _fail(self, refusal: Refused) -> Failed:
         self.failures[refusal.reason] += 1
         self._in_a_row += 1
-        if self._in_a_row >= self.patience:
+        if self._in_a_row >= self.max_consecutive_failures:
             raise ProviderDown(
                 f"{self._in_a_row} requests in a row got no answer from {self.provider.name}, the last for {refusal}; "
-                "what was answered is kept. See what ails the endpoint and ask again"
+                "answers so far are kept. Check that the endpoint is running and ask again"
             )
         return Failed(refusal.reason, refusal.detail)
 
@@ -300,12 +303,11 @@ class Service:
 
 
 class _Full(Exception):  # noqa: N818 - becomes BudgetReached, which knows the answers
-    """The budget has no room; the limit in words."""
+    """Signal that the budget has no room; the limit in words."""
 
 
 class _Loop:
-    """An event loop in a thread of its own, so that `run` is a plain call, also inside a notebook's loop, and
-    connections live from one call to the next."""
+    """Event loop in its own thread: `run` is a plain call, also in a notebook, and connections stay open."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -314,10 +316,10 @@ class _Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`. An interrupt (Ctrl-C) cancels it and waits until it has cleaned up."""
+        """Return the result of `work`. An interrupt (Ctrl-C) cancels it and waits until it has cleaned up."""
         if os.getpid() != self._process:
             work.close()
-            raise UsageError("a service does not live on in a forked process; make it in the process that asks")
+            raise UsageError("a service does not work in a forked process; make it in the process that asks")
         if not self._thread.is_alive():
             work.close()
             raise UsageError("the service is closed; make a new one")
@@ -342,18 +344,19 @@ class _Loop:
                 work.close()
                 result.set_exception(asyncio.CancelledError())
 
-        # An interrupt may come at any point, so nothing that `stop` needs comes into being inside.
+        # An interrupt may come at any point, so that `stop` uses only names defined above.
         try:
             self._loop.call_soon_threadsafe(begin)
-            while not wait([result], NOTICE).done:
+            while not wait([result], POLL_SECONDS).done:
                 pass
             return result.result()
         except KeyboardInterrupt:
             self._loop.call_soon_threadsafe(stop)
-            wait([result], GRACE)
+            wait([result], SHUTDOWN_SECONDS)
             raise
 
     def close(self) -> None:
+        """Stop the loop and join the thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -1,7 +1,7 @@
-"""Answers, accounts and calls under way, in one SQLite file that survives a kill and that processes may share.
+"""Answers, accounts and calls in flight, in one SQLite file that survives a kill and that processes may share.
 
-An answer, its cost and the end of its call are written in one transaction, so a kill at any moment leaves either all
-of them or the call under way. After a power cut the last of them may be asked for again; nothing is corrupted.
+An answer, its cost and the end of its call are written in one transaction, so that a kill at any moment leaves either
+all of them or the call in flight. After a power cut the last answers may be asked for again; nothing is corrupted.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ CREATE INDEX IF NOT EXISTS flights_of ON flights (account);
 """
 _SUMS = "coalesce(sum(calls), 0), coalesce(sum(prompt), 0), coalesce(sum(completion), 0), coalesce(sum(units), 0)"
 FORMAT = 1
-PATIENCE = 60.0
+LOCK_TIMEOUT = 60.0
 """Seconds to wait for another process that writes."""
 
 
 class Store:
-    """The file at `path`, made when absent; without a path it lives in memory and ends with the process.
+    """Store of answers in the file at `path`, made when absent; in memory without a path.
 
-    Raises UsageError where the file is something else."""
+    Raises:
+        UsageError: the file is something else.
+    """
 
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = None if path is None else Path(path)
@@ -53,7 +55,7 @@ class Store:
         self._owner = _name_of_process(os.getpid())
         self._turn = threading.RLock()
         self._file = sqlite3.connect(
-            self.path or ":memory:", timeout=PATIENCE, isolation_level=None, check_same_thread=False
+            self.path or ":memory:", timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
         )
         try:
             self._file.execute("PRAGMA journal_mode=WAL")
@@ -71,14 +73,22 @@ class Store:
             raise
 
     def answer(self, key: str) -> ChatAnswer | None:
-        """The answer that is kept under a key."""
+        """Return the answer that is kept under a key."""
         row = self._row("SELECT answer FROM answers WHERE key = ?", key)
         return None if row is None else _answer_from(row[0])
 
     def reserve(self, account: str, key: str, most: Spent, budget: Budget) -> int | str:
-        """Notes a call that is about to be sent, and what it can take at most.
+        """Reserve the largest possible cost of a call that is about to be sent.
 
-        Returns the number of the flight, or the limit, in words, that it could pass; then nothing is noted."""
+        Args:
+            account: whose budget is used.
+            key: key of the request.
+            most: largest possible cost.
+            budget: limits of the account.
+
+        Returns:
+            The number of the reservation; or the limit that would be passed, in words, with nothing reserved.
+        """
         with self._transaction():
             limit = budget.over(self.spent(account) + self._reserved(account) + most)
             if limit:
@@ -91,21 +101,29 @@ class Store:
             return int(done.lastrowid or 0)
 
     def settle(
-        self, flight: int, account: str, spent: Spent, kept: tuple[str, ChatRequest, ChatAnswer] | None = None
+        self, reservation: int, account: str, spent: Spent, kept: tuple[str, ChatRequest, ChatAnswer] | None = None
     ) -> None:
-        """Ends a flight: adds what it took to the account, and keeps (key, request, answer)."""
+        """End a reservation: charge the account and keep the answer.
+
+        Args:
+            reservation: number of the reservation.
+            account: the account.
+            spent: cost of the call.
+            kept: (key, request, answer) to keep; None: nothing.
+        """
         with self._transaction():
-            self._file.execute("DELETE FROM flights WHERE id = ?", (flight,))
+            self._file.execute("DELETE FROM flights WHERE id = ?", (reservation,))
             self._charge(account, spent)
             if kept is not None:
                 key, request, answer = kept
                 row = (key, request.text, json.dumps(dataclasses.asdict(answer)))
                 self._file.execute("INSERT OR IGNORE INTO answers VALUES (?,?,?)", row)
 
-    def sweep(self, account: str) -> int:
-        """Ends the flights of killed processes, charging the account the most that they can have taken.
+    def settle_abandoned(self, account: str) -> int:
+        """End the reservations of killed processes, charged with their largest possible cost.
 
-        Returns how many calls they were: the most that can be paid for twice."""
+        Returns the number of calls, of which each may be paid for twice.
+        """
         with self._transaction():
             rows = self._file.execute("SELECT id, owner FROM flights WHERE account = ?", (account,)).fetchall()
             dead = [flight for flight, owner in rows if not _alive(owner)]
@@ -121,15 +139,16 @@ class Store:
         return len(dead)
 
     def spent(self, account: str) -> Spent:
-        """What an account has spent, in this process and all others, flights of killed ones at their most."""
+        """Return what an account has spent in all processes; calls of killed ones count with their largest cost."""
         return Spent(*self._row(f"SELECT {_SUMS} FROM accounts WHERE account = ?", account))
 
     def interrupted(self, account: str) -> int:
-        """Calls under way when processes were killed, over the account's life."""
+        """Return the number of calls in flight when processes were killed, over the life of the account."""
         row = self._row("SELECT interrupted FROM accounts WHERE account = ?", account)
         return int(row[0]) if row else 0
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def _reserved(self, account: str) -> Spent:
@@ -169,12 +188,12 @@ def _answer_from(text: str) -> ChatAnswer:
 
 
 def _name_of_process(number: int) -> str:
-    """Host, number and start of a process: a number alone is given out again."""
+    """Return host, number and start of a process, since numbers are reused."""
     return f"{socket.gethostname()}/{number}/{psutil.Process(number).create_time()}"
 
 
 def _alive(owner: str) -> bool:
-    """Whether a process lives. Those of other hosts cannot be asked, and count as alive."""
+    """Return whether a process is alive; processes of other hosts count as alive."""
     host, number, _ = owner.rsplit("/", 2)
     if host != socket.gethostname():
         return True

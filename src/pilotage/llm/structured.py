@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -19,19 +18,21 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="BaseModel")
 _BEGINNING = re.compile(r"""\{\s*["'/#}]""")
-"""How something begins that is meant as a JSON object. Where it is broken, an object inside it is not the answer."""
+"""Beginning of a JSON object. Where the object is broken, an object inside it is not the answer."""
 
 
 @dataclass(frozen=True)
 class Structured(Generic[M]):
-    """A valid value, and how it came about."""
+    """Valid value, and how it was obtained."""
 
     value: M
+    """The value."""
     how: Literal["first", "repaired", "fallback"]
+    """Whether the first answer was valid, a repaired one, or the fallback was used."""
     answer: ChatAnswer | Failed
-    """The last one that was given."""
+    """The last answer."""
     reason: str = ""
-    """What was wrong with the first answer (repaired) or the last one (fallback)."""
+    """Fault of the first answer (repaired) or of the last one (fallback)."""
 
 
 def structured(
@@ -43,19 +44,20 @@ def structured(
     check: Callable[[ChatRequest, M], str] | None = None,
     repairs: int = 1,
 ) -> list[Structured[M]]:
-    """A value of `model` for each request, in order.
+    """Return a value of `model` for each request, in order.
 
     Args:
         service: asks.
         requests: their `schema` is set to that of the model.
         model: the pydantic model that an answer has to fit.
         fallback: `fallback(request, reason)` gives the value where no answer does; `Counters.fallen_back` counts them.
-        check: `check(request, value)` says what is wrong with a value that fits the model, "" when nothing is: a price
-            over the cash at hand.
-        repairs: how often an answer is asked for again, with what was wrong with it.
+        check: `check(request, value)` returns the fault of a value that fits the model, such as a price above the cash
+            at hand; "" for none.
+        repairs: how often an answer is asked for again, with its fault.
 
     Raises:
-        UsageError: the fallback's value is no instance of the model; and what `Service.ask` raises."""
+        UsageError: the fallback's value is no instance of the model; and what `Service.ask` raises.
+    """
     schema = model.model_json_schema()
     asked = [replace(request, schema=schema) for request in requests]
     answers = list(service.ask(asked))
@@ -95,13 +97,8 @@ def structured(
     return found
 
 
-def reasons_of(results: Sequence[Structured[Any]]) -> Counter[str]:
-    """How many fell back, by the kind of what was wrong (the reason up to its first colon)."""
-    return Counter(result.reason.partition(":")[0] for result in results if result.how == "fallback")
-
-
 def one_object(text: str) -> dict[str, Any] | str:
-    """The one JSON object in a text, whatever stands around it; or what is wrong, in words."""
+    """Return the one JSON object in a text, whatever surrounds it; or the fault, in words."""
     found: list[dict[str, Any]] = []
     decoder, at, broken = json.JSONDecoder(parse_constant=_no_constant), 0, False
     while (begun := _BEGINNING.search(text, at)) is not None:
@@ -121,7 +118,7 @@ def one_object(text: str) -> dict[str, Any] | str:
 def _read(
     answer: ChatAnswer | Failed, model: type[M], request: ChatRequest, check: Callable[[ChatRequest, M], str] | None
 ) -> tuple[M | None, str]:
-    """The value in an answer, or why there is none."""
+    """Return the value in an answer, or the reason why there is none."""
     from pydantic import ValidationError
 
     if isinstance(answer, Failed):
@@ -140,11 +137,11 @@ def _read(
 
 
 def _once_more(request: ChatRequest, answer: ChatAnswer | Failed, reason: str) -> ChatRequest:
-    """The request with the answer and what was wrong with it."""
-    said = answer.text if isinstance(answer, ChatAnswer) else ""
+    """Return the request with the answer and its fault appended."""
+    text = answer.text if isinstance(answer, ChatAnswer) else ""
     words = f"That answer cannot be used. {reason}. Give the corrected JSON object and nothing else."
     # Some endpoints refuse an empty turn.
-    turns = (*request.messages, Message("assistant", said or "(nothing)"), Message("user", words))
+    turns = (*request.messages, Message("assistant", text or "(nothing)"), Message("user", words))
     return replace(request, messages=turns)
 
 

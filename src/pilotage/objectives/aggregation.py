@@ -10,31 +10,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pilotage.objectives.shapes import expect
+from pilotage.objectives.shapes import check_shapes
 
 
 def token_mean(mask: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """ΣlM / ΣM, every token counting once: mask [N, T] bool -> [N, T]. Yu et al. 2025, DAPO, eq. 12."""
-    expect("N,T", mask)
+    check_shapes("N,T", mask)
     return mask.to(dtype) / mask.sum().clamp(min=1).to(dtype)
 
 
 def seq_mean_token_mean(mask: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """mean_n(Σ_t lM / L_n), every answer counting once (empty ones not): mask [N, T] bool -> [N, T]. GRPO, eq. 3."""
-    expect("N,T", mask)
+    check_shapes("N,T", mask)
     length = mask.sum(-1, keepdim=True).clamp(min=1).to(dtype)
     return mask.to(dtype) / length / mask.any(-1).sum().clamp(min=1).to(dtype)
 
 
 def seq_mean_token_sum(mask: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """mean_n Σ_t lM, the plain policy gradient (empty answers do not count): mask [N, T] bool -> [N, T]."""
-    expect("N,T", mask)
+    check_shapes("N,T", mask)
     return mask.to(dtype) / mask.any(-1).sum().clamp(min=1).to(dtype)
 
 
 def const_norm(mask: Tensor, *, maximum: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """ΣlM / (N·`maximum`), `maximum` being the token limit: mask [N, T] bool -> [N, T]. Liu et al. 2025, Dr.GRPO."""
-    expect("N,T", mask)
+    check_shapes("N,T", mask)
     if maximum < 1:
         raise ValueError(f"maximum is {maximum}; it must be the token limit, at least 1")
     return mask.to(dtype) / (max(len(mask), 1) * maximum)
@@ -44,12 +44,12 @@ def token_sum_norm(mask: Tensor, *, dtype: torch.dtype = torch.float32) -> Tenso
     """mean_n(L_n · l_n) for a loss l_n that is the same on all tokens of an answer: mask [N, T] bool -> [N, T].
 
     TRL's loss_type="luspo"; unlike seq_mean_token_sum, empty answers count in the mean."""
-    expect("N,T", mask)
+    check_shapes("N,T", mask)
     return mask.to(dtype) / max(len(mask), 1)
 
 
 def weighted_sum(token_loss: Tensor, coefficients: Tensor) -> Tensor:
     """Σ c·l over tokens whose coefficient is not 0; the others may hold anything: [N, T] twice -> []."""
-    expect("N,T N,T", token_loss, coefficients)
+    check_shapes("N,T N,T", token_loss, coefficients)
     coefficients = coefficients.to(token_loss.dtype)
     return (torch.where(coefficients != 0, token_loss, 0.0) * coefficients).sum()

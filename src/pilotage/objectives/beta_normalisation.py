@@ -18,7 +18,8 @@ from pilotage.core.pieces import declare
 from pilotage.objectives.advantages import group_center
 from pilotage.objectives.decomposition import decompose
 from pilotage.objectives.groups import group_mean, per_group_mean
-from pilotage.objectives.shapes import expect
+from pilotage.objectives.shapes import check_shapes
+from pilotage.types import FinishedStep
 
 LARGEST_WEIGHT = 1e6
 """1/f is never above this (a guard against overflow, as in the authors' code)."""
@@ -43,7 +44,7 @@ def beta_moments(pass_rate: Tensor) -> tuple[float, float]:
 
     κ = m(1−m)/v − 1, a = κm, b = κ(1−m); negative when the rates are more bimodal than any Beta (v > m(1−m)).
     Raises ValueError for fewer than two rates or rates that are all equal."""
-    expect("Q", pass_rate)
+    check_shapes("Q", pass_rate)
     rates = pass_rate.detach().double()
     if len(rates) < 2 or bool((rates == rates[0]).all()):
         raise ValueError(f"a Beta distribution cannot be fitted to {len(rates)} rates without spread")
@@ -94,7 +95,19 @@ def beta_fit(
     return BetaFit(a, b, *bnpo_exponents(a, b), mean, variance)
 
 
-@declare(needs_group=True)
+def warn_of_few_prompts(step: FinishedStep) -> tuple[str, str] | None:
+    """Return an event when a batch has too few prompts for a Beta distribution to be fitted to their pass rates."""
+    prompts = len(step.rollouts.group.unique())
+    if "alpha" in step.options or prompts >= LEAST_PROMPTS:
+        return None
+    return (
+        "few prompts",
+        f"a batch of {prompts} prompts is too small to fit a Beta distribution to their pass rates, so α = β = 1: "
+        f"this is REINFORCE with the group's mean; expected at least {LEAST_PROMPTS} (--prompts-per-step)",
+    )
+
+
+@declare(needs_group=True, alarms=(warn_of_few_prompts,))
 def beta_norm(
     reward: Tensor,
     group: Tensor,
@@ -110,7 +123,7 @@ def beta_norm(
     Rewards are mapped to [0, 1] first. Without `alpha` and `beta` they follow the batch (`beta_fit`); (1, 1) is
     group_center, (3/2, 3/2) GRPO's z-score times π/8 for 0/1 rewards. `max_weight` caps 1/f; groups that are all
     right or all wrong get exactly 0. Raises UsageError for a reward outside [low, high]."""
-    expect("N N", reward, group)
+    check_shapes("N N", reward, group)
     if (alpha is None) != (beta is None):
         raise UsageError(f"alpha={alpha} and beta={beta}: give both, or neither to let them follow the batch")
     if alpha is None or beta is None:
@@ -169,7 +182,7 @@ class SmoothedBetaNorm:
         self.moments = None if state["moments"] is None else [float(value) for value in state["moments"]]
 
 
-@declare(needs_group=True)
+@declare(needs_group=True, alarms=(warn_of_few_prompts,))
 def decomposed_beta_norm(
     scores: Tensor, group: Tensor, *, low: float = 0.0, high: float = 1.0, max_weight: float | None = None
 ) -> Tensor:

@@ -11,8 +11,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pilotage.core.errors import RunError
+from pilotage.core.pieces import declare
 from pilotage.objectives.groups import group_index, group_mean, group_spread
-from pilotage.objectives.shapes import answer_mean, expect
+from pilotage.objectives.shapes import answer_mean, check_shapes
+from pilotage.types import FinishedStep
+
+THRESHOLD = math.log(2)
+"""Mean token entropy of an answer, in nats, above which the paper filters it."""
+SILENT_STEPS = 20
+"""Steps in a row in which the entropy filter leaves out every answer before the run is ended."""
 
 
 class ConflictTokens(NamedTuple):
@@ -27,7 +35,7 @@ class ConflictTokens(NamedTuple):
 
 def reward_sign(reward: Tensor, group: Tensor) -> Tensor:
     """+1 for answers above their group's mean, −1 below, 0 at it (within rounding): reward [N], group [N] -> [N]."""
-    expect("N N", reward, group)
+    check_shapes("N N", reward, group)
     centred = reward - group_mean(reward, group)
     # A millionth of the spread: the mean of floats may miss a reward that equals it.
     return torch.where(centred.abs() > 1e-6 * group_spread(reward, group), centred.sign(), 0.0)
@@ -40,7 +48,7 @@ def conflict_tokens(
 
     Positions count an answer's own tokens, so the side of the padding does not matter. `exclude_truncated`: answers
     cut at the limit have no end to align and stay out of the backward run."""
-    expect("N,T N,T N N N", ids, mask, reward, group, truncated)
+    check_shapes("N,T N,T N N N", ids, mask, reward, group, truncated)
     sign = reward_sign(reward, group)
     position = mask.cumsum(-1) - 1
     ended = mask & ~truncated[:, None] if exclude_truncated else mask
@@ -78,6 +86,26 @@ def conflict_weights(
     return weights
 
 
+def end_when_all_are_filtered(step: FinishedStep) -> None:
+    """Raise RunError when the entropy filter has left out every answer for SILENT_STEPS steps in a row."""
+    threshold = step.options.get("threshold", THRESHOLD)
+    active = filters_entropy(
+        step.initial_entropy, threshold=threshold, always_filter=step.options.get("always_filter", False)
+    )
+    entropy = answer_mean(step.rollouts.column("entropy"), step.rollouts.mask)
+    silent = active and bool((entropy > threshold).all())
+    step.memory["silent"] = step.memory.get("silent", 0) + 1 if silent else 0
+    if step.memory["silent"] < SILENT_STEPS:
+        return
+    initial = "unknown" if step.initial_entropy is None else f"{step.initial_entropy:.3f} nats"
+    raise RunError(
+        f"for {SILENT_STEPS} steps every answer was above the entropy threshold of {threshold:.3f} nats "
+        f"(the last batch's mean is {float(entropy.mean()):.3f}; before training it was {initial}), so nothing is "
+        "learnt any more: lower --lr, or raise the threshold (--shaping entropy_shape:threshold=…)"
+    )
+
+
+@declare(alarms=(end_when_all_are_filtered,))
 def entropy_shape(
     advantage: Tensor,
     entropy: Tensor,
@@ -85,7 +113,7 @@ def entropy_shape(
     initial_entropy: float | None = None,
     *,
     gamma: float = 0.1,
-    threshold: float = math.log(2),
+    threshold: float = THRESHOLD,
     always_filter: bool = False,
     shape_zero_advantage: bool = True,
 ) -> Tensor:
@@ -95,7 +123,7 @@ def entropy_shape(
     the untrained policy's mean H, is above the threshold nothing is filtered (the paper); `always_filter` or None
     filters all the same, as the authors' code does with threshold 0.7. `shape_zero_advantage=False` leaves A = 0 at 0,
     so that ties stay silent."""
-    expect("N N,T N,T", advantage, entropy, mask)
+    check_shapes("N N,T N,T", advantage, entropy, mask)
     uncertainty = answer_mean(entropy.detach(), mask).to(advantage.dtype)
     shaped = advantage - gamma * uncertainty
     if filters_entropy(initial_entropy, threshold=threshold, always_filter=always_filter):

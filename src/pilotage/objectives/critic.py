@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pilotage.objectives.shapes import expect, masked
+from pilotage.objectives.shapes import check_shapes, masked
 
 
 def value_loss(
@@ -15,7 +15,7 @@ def value_loss(
 
     `value` has the gradient; `value_old` is the critic before the first update, `value_target` R is A + V_old.
     `clip=None` is the plain squared error. PPO2 of Dhariwal et al. 2017, as in verl and TRL."""
-    expect("N,T N,T N,T N,T", value, value_old, value_target, mask)
+    check_shapes("N,T N,T N,T N,T", value, value_old, value_target, mask)
     value, old, target = masked(value, mask), masked(value_old, mask).detach(), masked(value_target, mask).detach()
     plain = (value - target).square()
     if clip is None:

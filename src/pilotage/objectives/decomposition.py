@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pilotage.core.pieces import declare
 from pilotage.objectives.advantages import group_zscore
-from pilotage.objectives.shapes import expect
+from pilotage.objectives.shapes import check_shapes
 
 
 def decompose(advantage: Callable[..., Tensor], scores: Tensor, group: Tensor, **options: Any) -> Tensor:
@@ -18,7 +18,7 @@ def decompose(advantage: Callable[..., Tensor], scores: Tensor, group: Tensor, *
 
     A component that is constant over the batch is passed over, and where a component abstains (NaN) it neither counts
     in its group nor in the row's mean; a row that nobody judges has 0. BNPO's «advantage decomposition»."""
-    expect("N,K N", scores, group)
+    check_shapes("N,K N", scores, group)
     total, speakers = torch.zeros_like(scores[:, 0]), torch.zeros_like(scores[:, 0])
     for component in scores.unbind(1):
         rows = ~component.isnan()

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pilotage.objectives.shapes import expect
+from pilotage.objectives.shapes import check_shapes
 
 
 def needed_mask(mask: Tensor | None, chunk: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def needed_mask(mask: Tensor | None, chunk: Tensor) -> Tensor:
             f"a chunk {list(chunk.shape)} came without its mask [batch, time], True on real actions; "
             "for chunks without padding pass torch.ones(batch, time, dtype=torch.bool)"
         )
-    expect("B,T,A B,T", chunk, mask)
+    check_shapes("B,T,A B,T", chunk, mask)
     if mask.dtype != torch.bool:
         raise ValueError(f"a mask must be bool, got {mask.dtype}")
     return mask
@@ -42,7 +42,7 @@ def fill_padding(chunk: Tensor, mask: Tensor | None) -> Tensor:
 
 def step_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over each row's real steps: [B, T], [B, T] -> [B]; 0 for a row without any."""
-    expect("B,T B,T", values, mask)
+    check_shapes("B,T B,T", values, mask)
     return torch.where(mask, values, torch.zeros_like(values)).sum(1) / mask.sum(1).clamp(min=1)
 
 
@@ -50,7 +50,7 @@ def chunk_error(
     output: Tensor, target: Tensor, mask: Tensor | None, *, kind: Literal["squared", "absolute"] = "squared"
 ) -> Tensor:
     """Mean squared or absolute error over each row's real actions: output, target [B, T, A], mask [B, T] -> [B]."""
-    expect("B,T,A B,T,A", output, target)
+    check_shapes("B,T,A B,T,A", output, target)
     mask = needed_mask(mask, output)
     if kind not in ("squared", "absolute"):
         raise ValueError(f"kind is {kind!r}; it must be 'squared' or 'absolute'")
@@ -65,7 +65,7 @@ def chunk_error(
 
 def weighted_rows(loss: Tensor, weight: Tensor) -> Tensor:
     """Row losses [B] times a weight per row [B], in the losses' type."""
-    expect("B B", loss, weight)
+    check_shapes("B B", loss, weight)
     return loss * weight.to(loss.device, loss.dtype)
 
 
@@ -73,7 +73,7 @@ def valid_mean(loss: Tensor, valid: Tensor) -> Tensor:
     """Mean of row losses [B] over the rows where `valid` [B] bool; 0 without a gradient where there is none.
 
     What a row that is not valid holds, NaN included, reaches neither the value nor the gradient."""
-    expect("B B", loss, valid)
+    check_shapes("B B", loss, valid)
     if valid.dtype != torch.bool:
         raise ValueError(f"valid must be bool, got {valid.dtype}")
     return torch.where(valid, loss, torch.zeros_like(loss)).sum() / valid.sum().clamp(min=1)

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pilotage.objectives.shapes import expect, masked
+from pilotage.objectives.shapes import check_shapes, masked
 
 
 def k1(logp: Tensor, logp_ref: Tensor, mask: Tensor, *, limit: float | None = None) -> Tensor:
     """d = log π_θ − log π_ref: all [N, T] -> [N, T], 0 on masked slots. `limit` clamps d to ±limit (verl: 20)."""
-    expect("N,T N,T N,T", logp, logp_ref, mask)
+    check_shapes("N,T N,T N,T", logp, logp_ref, mask)
     difference = masked(logp, mask) - masked(logp_ref, mask).detach()
     return difference if limit is None else difference.clamp(-limit, limit)
 

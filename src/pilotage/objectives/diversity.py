@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pilotage.objectives.shapes import expect
+from pilotage.objectives.shapes import check_shapes
 
 
 def rule_quality(robustness: Tensor, *, ceiling: float = 5.0) -> Tensor:
@@ -22,7 +22,7 @@ def similarity(items: Tensor) -> Tensor:
     """S: items [B, N, D] -> [B, N, N], exp of minus the Euclidean distance, 1 on the diagonal.
 
     Equal items have similarity 1 and push each other nowhere (a distance has no gradient at 0, and NaN is none)."""
-    expect("B,N,D", items)
+    check_shapes("B,N,D", items)
     squared = (items[:, :, None] - items[:, None]).square().sum(-1)
     apart = squared > 0
     distance = torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)
@@ -34,7 +34,7 @@ def expected_size(items: Tensor, quality: Tensor) -> Tensor:
 
     With large qualities it counts the different items among those of quality above 0. In float64: L holds squares of
     exponentials beside the identity."""
-    expect("B,N,D B,N", items, quality)
+    check_shapes("B,N,D B,N", items, quality)
     weight = quality.double()
     kernel = weight[:, :, None] * similarity(items.double()) * weight[:, None]
     identity = torch.eye(items.shape[1], dtype=torch.float64, device=items.device)

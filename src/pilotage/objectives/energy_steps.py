@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pilotage.objectives.draws import Generators, uniform
-from pilotage.objectives.shapes import expect
+from pilotage.objectives.shapes import check_shapes
 
 
 def energy_scaled(
@@ -16,7 +16,7 @@ def energy_scaled(
 
     The energy is held within ±`limit`, where its gradient is 0 beyond, so that exp cannot overflow early in training.
     EBT-Policy (arXiv 2510.27545)."""
-    expect("B", energy)
+    check_shapes("B", energy)
     return step_size * energy.clamp(-limit, limit).exp() / temperature
 
 
@@ -31,7 +31,7 @@ def falling_noise(first: float, last: float, count: int) -> list[float]:
 
 def unit_scale(chunk: Tensor, *, least: float = 1e-6) -> Tensor:
     """Each row divided by the root mean square of all its numbers: [B, T, A] -> [B, T, A]."""
-    expect("B,T,A", chunk)
+    check_shapes("B,T,A", chunk)
     return chunk / chunk.square().mean((1, 2), keepdim=True).add(least).sqrt()
 
 
@@ -46,7 +46,7 @@ def spread_factor(count: int, spread: float, generator: Generators, *, like: Ten
 
 def noised_start(chunk: Tensor, noise: Tensor, share: Tensor) -> Tensor:
     """√s·chunk + √(1−s)·noise with the share s of the data, [B] in [0, 1]: [B, T, A] -> [B, T, A]."""
-    expect("B,T,A B,T,A B", chunk, noise, share)
+    check_shapes("B,T,A B,T,A B", chunk, noise, share)
     kept = share.clamp(0, 1)[:, None, None]
     return kept.sqrt() * chunk + (1 - kept).sqrt() * noise
 

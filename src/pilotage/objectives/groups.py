@@ -5,19 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pilotage.objectives.shapes import expect
+from pilotage.objectives.shapes import check_shapes
 
 
 def group_index(group: Tensor) -> tuple[Tensor, int]:
     """Groups numbered from 0 without gaps: ([N] int64, how many there are)."""
-    expect("N", group)
+    check_shapes("N", group)
     unique, index = torch.unique(group, return_inverse=True)
     return index, len(unique)
 
 
 def per_group_sum(values: Tensor, group: Tensor) -> Tensor:
     """Sum of `values` [N] in each group: [Q], groups in ascending order of their number."""
-    expect("N N", values, group)
+    check_shapes("N N", values, group)
     index, count = group_index(group)
     return values.new_zeros(count).index_add(0, index, values)
 
@@ -44,7 +44,7 @@ def group_mean(values: Tensor, group: Tensor) -> Tensor:
 
 def group_spread(values: Tensor, group: Tensor) -> Tensor:
     """[N]: for every row the largest minus the smallest of `values` [N] in its group; exactly 0 for ties."""
-    expect("N N", values, group)
+    check_shapes("N N", values, group)
     index, count = group_index(group)
     extreme = values.new_zeros(count)
     largest = extreme.scatter_reduce(0, index, values, "amax", include_self=False)

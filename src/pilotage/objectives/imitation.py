@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pilotage.objectives.denoising import needed_mask, step_mean
-from pilotage.objectives.shapes import expect
+from pilotage.objectives.shapes import check_shapes
 
 
 def mixture_log_likelihood(chunk: Tensor, mask: Tensor | None, logits: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def mixture_log_likelihood(chunk: Tensor, mask: Tensor | None, logits: Tensor, m
 
     chunk [B, T, A], mask [B, T], logits [B, M], mean and std [B, M, T, A]. Padded steps take no part.
     The head of BC-RNN-GMM (Mandlekar et al. 2021, arXiv 2108.03298), with a mode over a chunk instead of one action."""
-    expect("B,T,A B,M B,M,T,A B,M,T,A", chunk, logits, mean, std)
+    check_shapes("B,T,A B,M B,M,T,A B,M,T,A", chunk, logits, mean, std)
     real = needed_mask(mask, chunk)[:, None, :, None]
     target = torch.where(real[:, 0], chunk, torch.zeros_like(chunk))[:, None]
     density = -0.5 * ((target - mean) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)
@@ -46,7 +46,7 @@ def bins_with_offsets_loss(
     """Focal loss of each action's nearest bin, plus `offset_weight` times the squared error of its offset: -> [B].
 
     chunk [B, T, A], mask [B, T], logits [B, T, K], offsets [B, T, K, A], centers [K, A]. Shafiullah et al. 2022."""
-    expect("B,T,A B,T,K B,T,K,A K,A", chunk, logits, offsets, centers)
+    check_shapes("B,T,A B,T,K B,T,K,A K,A", chunk, logits, offsets, centers)
     mask = needed_mask(mask, chunk)
     action = torch.where(mask[..., None], chunk, torch.zeros_like(chunk))
     label = nearest_center(action, centers)
@@ -59,13 +59,13 @@ def info_nce(positive: Tensor, negative: Tensor) -> Tensor:
     """−ln of the softmax share of the demonstrated chunk under −energy: positive [B], negative [B, n] -> [B].
 
     Florence et al. 2021, Implicit Behavioral Cloning (arXiv 2109.00137), eq. 3."""
-    expect("B B,N", positive, negative)
+    check_shapes("B B,N", positive, negative)
     return positive + torch.logsumexp(torch.cat([-positive[:, None], -negative], 1), 1)
 
 
 def standard_normal_divergence(mean: Tensor, log_std: Tensor) -> Tensor:
     """KL(N(mean, std²) ‖ N(0, 1)), summed over the latent: [B, Z] twice -> [B], in nats."""
-    expect("B,Z B,Z", mean, log_std)
+    check_shapes("B,Z B,Z", mean, log_std)
     return (0.5 * (mean.square() + (2 * log_std).exp() - 1) - log_std).sum(-1)
 
 
@@ -74,7 +74,7 @@ def equilibrium_gradient(clean: Tensor, noise: Tensor, share: Tensor, *, decay: 
 
     clean, noise [B, T, A], share g [B] in [0, 1]: so the demonstrated chunk is a stationary point, and descent from
     any noise leads to one. Wang & Du 2025, Equilibrium Matching."""
-    expect("B,T,A B,T,A B", clean, noise, share)
+    check_shapes("B,T,A B,T,A B", clean, noise, share)
     falling = ((1 - share) / decay).clamp(max=1).to(clean.dtype)
     return (noise - clean) * falling[:, None, None]
 
@@ -88,7 +88,7 @@ def k_means(points: Tensor, count: int, generator: torch.Generator, *, iteration
     """`count` centers of `points` [N, A]: [count, A]. Lloyd's algorithm from a k-means++ start.
 
     Raises ValueError when there are fewer different points than centers."""
-    expect("N,A", points)
+    check_shapes("N,A", points)
     different = len(torch.unique(points, dim=0))
     if not 1 <= count <= different:
         raise ValueError(f"{count} bins of {different} different actions; give between 1 and {different}")

@@ -16,7 +16,7 @@ from torch import Tensor
 from pilotage.core.errors import UsageError
 from pilotage.objectives.draws import Generators, uniform
 from pilotage.objectives.levels import spaced_levels
-from pilotage.objectives.shapes import expect
+from pilotage.objectives.shapes import check_shapes
 
 Predicts = Literal["noise", "clean", "velocity", "residual"]
 """What a network is asked for. residual: the F of EDM, with D = c_skip·x + c_out·F."""
@@ -269,7 +269,7 @@ class Linear(NoisePath):
 
 def rowwise(factor: Tensor, chunk: Tensor) -> Tensor:
     """A factor per row [B] in the type of `chunk` [B, ...] and with as many dimensions."""
-    expect("B", factor)
+    check_shapes("B", factor)
     if len(factor) != len(chunk):
         raise ValueError(f"{len(factor)} levels for {len(chunk)} rows; give one level per row")
     return factor.to(chunk.device, chunk.dtype).view(-1, *[1] * (chunk.dim() - 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pilotage.objectives.shapes import expect, per_token
+from pilotage.objectives.shapes import check_shapes, per_token
 
 
 def whiten(advantage: Tensor, mask: Tensor, *, center: bool = True, epsilon: float = 1e-8) -> Tensor:
@@ -29,7 +29,7 @@ def whiten_rows(advantage: Tensor, *, epsilon: float = 1e-4) -> Tensor:
     """(A_n − mean) / (σ + ε) over the answers of the batch, σ unbiased, every answer counting once: [N] -> [N].
 
     What TRL's RLOO does with `normalize_advantages`. All equal, or a single answer: 0."""
-    expect("N", advantage)
+    check_shapes("N", advantage)
     if len(advantage) < 2 or bool((advantage == advantage[0]).all()):
         return torch.zeros_like(advantage)
     return (advantage - advantage.mean()) / (advantage.std() + epsilon)

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from pilotage.core.pieces import declare
 from pilotage.objectives.divergences import k1
-from pilotage.objectives.shapes import expect, masked
+from pilotage.objectives.shapes import check_shapes, masked
 
 
 def score_on_last_token(reward: Tensor, mask: Tensor) -> Tensor:
     """The reward on the last token that the policy wrote, 0 elsewhere: reward [N], mask [N, T] -> [N, T]."""
-    expect("N N,T", reward, mask)
+    check_shapes("N N,T", reward, mask)
     last = mask & (mask.flip(-1).cumsum(-1).flip(-1) == 1)
     return torch.where(last, reward[:, None], 0.0)
 
@@ -24,7 +24,7 @@ def kl_in_reward(
     """−β·k1 on every token, the reward on the last: reward [N], the others [N, T] -> token_reward [N, T].
 
     `coefficient`: the paper's β, ≥ 0. Ouyang et al. 2022, InstructGPT; Hu 2025, REINFORCE++."""
-    expect("N N,T N,T N,T", reward, logp_old, logp_ref, mask)
+    check_shapes("N N,T N,T N,T", reward, logp_old, logp_ref, mask)
     divergence = masked(k1(logp_old, logp_ref, mask), mask).detach().to(reward.dtype)
     return score_on_last_token(reward, mask) - coefficient * divergence
 
@@ -40,7 +40,7 @@ def overlong(length: Tensor, *, maximum: int, buffer: int, factor: float = 1.0) 
     """0 up to `maximum` − `buffer` tokens, falling to −`factor` at `maximum` and beyond: length [N] -> [N] float32.
 
     Yu et al. 2025, DAPO (arXiv 2503.14476), eq. 13: maximum 20480, buffer 4096."""
-    expect("N", length)
+    check_shapes("N", length)
     if not 0 < buffer <= maximum:
         raise ValueError(f"buffer is {buffer} and maximum {maximum}; expected 0 < buffer ≤ maximum, in tokens")
     excess = length.to(torch.float32) - (maximum - buffer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pilotage.objectives.shapes import expect
+from pilotage.objectives.shapes import check_shapes
 
 
 def dpo_loss(
@@ -21,7 +21,7 @@ def dpo_loss(
 
     ln 2 when the policy is the reference. `label_smoothing` ε in [0, ½): the share of flipped labels (conservative
     DPO). Rafailov et al. 2023 (arXiv 2305.18290), eq. 7."""
-    expect("N N N N", chosen_logp, rejected_logp, chosen_logp_ref, rejected_logp_ref)
+    check_shapes("N N N N", chosen_logp, rejected_logp, chosen_logp_ref, rejected_logp_ref)
     chosen, rejected = chosen_logp - chosen_logp_ref.detach(), rejected_logp - rejected_logp_ref.detach()
     margin = beta * (chosen - rejected)
     log_sigmoid = torch.nn.functional.logsigmoid

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from pilotage.objectives import divergences
-from pilotage.objectives.shapes import expect, masked
+from pilotage.objectives.shapes import check_shapes, masked
 
 
 def kl(
@@ -29,5 +29,5 @@ def kl(
 
 def entropy_bonus(policy_entropy: Tensor, mask: Tensor) -> Tensor:
     """−H per token (minimising it raises entropy): policy_entropy with gradient, mask [N, T] -> [N, T]."""
-    expect("N,T N,T", policy_entropy, mask)
+    check_shapes("N,T N,T", policy_entropy, mask)
     return -masked(policy_entropy, mask)

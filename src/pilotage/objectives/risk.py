@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pilotage.core.errors import UsageError
 from pilotage.objectives.groups import group_index, group_mean, group_size, group_std, group_sum
-from pilotage.objectives.shapes import expect
+from pilotage.objectives.shapes import check_shapes
 
 Credit = Literal["uniform", "std", "score", "sum_mean"]
 Source = Literal["track", "batch", "mix"]
@@ -81,7 +81,7 @@ def make_bundles(group: Tensor, size: int, generator: torch.Generator) -> Tensor
     Prompts (groups, in ascending order) are taken `size` at a time; each prompt's answers are permuted, and bundle j of
     a set takes the j-th of each. A set gives as many bundles as its smallest group has answers; what is left over, and
     the prompts of an incomplete last set, are in no bundle. Raises UsageError when no set fills."""
-    expect("N", group)
+    check_shapes("N", group)
     index, count = group_index(group)
     if size < 1 or count < size:
         raise UsageError(f"bundles of {size} prompts from a batch of {count}; bundle size must be 1 to {count}")
@@ -100,13 +100,13 @@ def make_bundles(group: Tensor, size: int, generator: torch.Generator) -> Tensor
 
 def bundle_score(reward: Tensor, bundle: Tensor) -> Tensor:
     """For every row the score of its bundle, the sum of its members' rewards; 0 in no bundle: both [N] -> [N]."""
-    expect("N N", reward, bundle)
+    check_shapes("N N", reward, bundle)
     return torch.where(bundle >= 0, group_sum(reward, bundle), 0.0)
 
 
 def scores_of_bundles(reward: Tensor, bundle: Tensor) -> Tensor:
     """The scores of the bundles themselves: reward, bundle [N] -> [number of bundles]."""
-    expect("N N", reward, bundle)
+    check_shapes("N N", reward, bundle)
     joined = bundle >= 0
     totals = reward.new_zeros(int(bundle.max()) + 1 if len(bundle) else 0)
     return totals.index_add(0, bundle[joined], reward[joined])
@@ -116,7 +116,7 @@ def divide_by_set_std(advantage: Tensor, reward: Tensor, group: Tensor, bundle: 
     """The advantage divided by the deviation of the bundle scores of its set (all bundles of the same B prompts).
 
     All [N] -> [N]. Unbiased deviation + 1e-6, as in the authors' code; where it is 0 the advantage stays as it is."""
-    expect("N N N N", advantage, reward, group, bundle)
+    check_shapes("N N N N", advantage, reward, group, bundle)
     row_set = set_of(group, bundle)
     # Every member carries its bundle's score, so the deviation over rows is corrected to one over bundles.
     members = group_size(bundle).to(reward.dtype)
@@ -130,7 +130,7 @@ def divide_by_set_std(advantage: Tensor, reward: Tensor, group: Tensor, bundle: 
 def set_of(group: Tensor, bundle: Tensor) -> Tensor:
     """Which set of prompts a row's bundle was made from, named by the set's first group: group, bundle [N] -> [N]; −1
     in no bundle."""
-    expect("N N", group, bundle)
+    check_shapes("N N", group, bundle)
     index = group_index(bundle)[0]
     lowest = torch.zeros_like(group).scatter_reduce(0, index, group_index(group)[0], "amin", include_self=False)
     return torch.where(bundle >= 0, lowest[index], -1)
@@ -138,7 +138,7 @@ def set_of(group: Tensor, bundle: Tensor) -> Tensor:
 
 def set_quantiles(reward: Tensor, group: Tensor, bundle: Tensor, level: float) -> Tensor:
     """For every row the empirical quantile of the bundle scores of its set: all [N] -> [N]; 0 in no bundle."""
-    expect("N N N", reward, group, bundle)
+    check_shapes("N N N", reward, group, bundle)
     row_set, result = set_of(group, bundle), torch.zeros_like(reward)
     for one in row_set.unique().tolist():
         if one < 0:
@@ -152,7 +152,7 @@ def set_quantiles(reward: Tensor, group: Tensor, bundle: Tensor, level: float) -
 def curve_mean(quantiles: Tensor, levels: Tensor, q_alpha: float, q_beta: float) -> float:
     """∫ g(q_s, q_α, q_β) ds by trapezoids over the tracked curve: quantiles, levels [S]. The authors' optional
     baseline: what the middle of a bundle's advantage is on average."""
-    expect("S S", quantiles, levels)
+    check_shapes("S S", quantiles, levels)
     return float(torch.trapezoid(rvar_weight(quantiles, q_alpha, q_beta), levels))
 
 
@@ -160,7 +160,7 @@ def sum_mean_share(reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
     """(R_i − mean_i)/Σ_k(R_k − mean_k) over the members of a bundle, before the clamp: all [N] -> [N].
 
     Equal shares where the deviations cancel. `(share.abs() > LARGEST_SHARE).sum()` counts the clamped ones."""
-    expect("N N N", reward, group, bundle)
+    check_shapes("N N N", reward, group, bundle)
     deviation = reward - group_mean(reward, group)
     total = group_sum(deviation, bundle)
     cancels = total.abs() < 1e-6
@@ -176,7 +176,7 @@ def bundle_credit(
     uniform: to all alike (the paper). The authors' code also has std: divided by the deviation of the prompt's rewards
     (1 where below 1e-3); score: half for a right member, 1.5 times for a wrong one; sum_mean: by `sum_mean_share`,
     clamped to ±5 here. Beware: sum_mean punishes right answers of a bad bundle that beat its own expectation."""
-    expect("N N N N", advantage, reward, group, bundle)
+    check_shapes("N N N N", advantage, reward, group, bundle)
     if mode == "uniform":
         factor = torch.ones_like(reward)
     elif mode == "std":
@@ -195,7 +195,7 @@ def track_quantiles(quantiles: Tensor, levels: Tensor, scores: Tensor, *, rate: 
     """q_s + rate·(s − share of scores below q_s): quantiles, levels [S], scores [n] -> [S]. Equality is not below.
 
     One step of stochastic gradient descent on the pinball loss."""
-    expect("S S n", quantiles, levels, scores)
+    check_shapes("S S n", quantiles, levels, scores)
     below = (scores[None, :].to(quantiles.dtype) < quantiles[:, None]).to(quantiles.dtype).mean(1)
     return quantiles + rate * (levels - below)
 
@@ -275,7 +275,7 @@ class MeanValueAtRisk:
 
     def __call__(self, reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
         """reward [N] float, group and bundle [N] int64 -> advantage [N]; changes no state but an empty tracker's."""
-        expect("N N N", reward, group, bundle)
+        check_shapes("N N N", reward, group, bundle)
         if not bool((bundle >= 0).any()):
             return torch.zeros_like(reward)
         if self.tracker.quantiles is None:

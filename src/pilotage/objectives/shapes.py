@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 
-def expect(spec: str, *tensors: Tensor | None) -> None:
-    """Fail unless the tensors have the shapes of `spec`, one word per tensor: `expect("N N N,T", reward, group, mask)`.
+def check_shapes(spec: str, *tensors: Tensor | None) -> None:
+    """Check that the tensors have the shapes of `spec`, which has one word per tensor.
 
-    A letter means the same size wherever it stands, a number that size; None (an optional tensor) is passed over.
-    Raises ValueError with what was given and what was expected."""
+    For example `check_shapes("N N N,T", reward, group, mask)`. A letter means the same size wherever it stands, a
+    number that size; None (an optional tensor) is passed over. Raises ValueError with what was given and what was
+    expected."""
     words = spec.split()
     if len(words) != len(tensors):
         raise ValueError(f"{len(tensors)} tensors for the {len(words)} shapes of {spec!r}")
@@ -30,7 +31,7 @@ def expect(spec: str, *tensors: Tensor | None) -> None:
 
 def masked(values: Tensor, mask: Tensor) -> Tensor:
     """`values` [N, T] with 0 wherever `mask` [N, T] is False, whatever stands there (NaN too), also in the gradient."""
-    expect("N,T N,T", values, mask)
+    check_shapes("N,T N,T", values, mask)
     if mask.dtype != torch.bool:
         raise ValueError(f"a mask must be bool, got {mask.dtype}")
     return torch.where(mask, values, torch.zeros((), dtype=values.dtype, device=values.device))
@@ -39,7 +40,7 @@ def masked(values: Tensor, mask: Tensor) -> Tensor:
 def per_token(advantage: Tensor, mask: Tensor) -> Tensor:
     """An advantage per answer [N] or per token [N, T] as [N, T], 0 where `mask` [N, T] is False."""
     if advantage.dim() == 1:
-        expect("N N,T", advantage, mask)
+        check_shapes("N N,T", advantage, mask)
         advantage = advantage[:, None].expand(mask.shape)
     return masked(advantage, mask)
 

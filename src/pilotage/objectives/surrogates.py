@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pilotage.core.pieces import declare
-from pilotage.objectives.shapes import answer_mean, expect, masked, per_token
+from pilotage.objectives.shapes import answer_mean, check_shapes, masked, per_token
 
 Level = Literal["token", "sequence", "trajectory"]
 """What a ratio ρ spans. token: one token. sequence: the geometric mean over an answer (GSPO).
@@ -21,7 +21,7 @@ trajectory: the product over an answer (RLOO in TRL)."""
 @declare(single_update=True)
 def reinforce(logp: Tensor, advantage: Tensor, mask: Tensor) -> Tensor:
     """−A·log π: logp, mask [N, T], advantage [N] or [N, T] -> [N, T]. Williams 1992; GTPO's ρ ≡ 1 has this gradient."""
-    expect("N,T N,T", logp, mask)
+    check_shapes("N,T N,T", logp, mask)
     return -per_token(advantage, mask).detach() * masked(logp, mask)
 
 
@@ -30,7 +30,7 @@ def ratio(logp: Tensor, logp_old: Tensor, mask: Tensor, *, level: Level = "token
 
     sequence (Zheng et al. 2025, GSPO): sg(s_n)·exp(ℓ − sg ℓ) with s_n = exp(mean_t(ℓ − ℓ_old)); averaged
     over the answer that is exactly the gradient of s_n. trajectory: the same with s_n = exp(Σ_t(ℓ − ℓ_old))."""
-    expect("N,T N,T N,T", logp, logp_old, mask)
+    check_shapes("N,T N,T N,T", logp, logp_old, mask)
     logp, logp_old = masked(logp, mask), masked(logp_old, mask).detach()
     if level == "token":
         return (logp - logp_old).exp()
@@ -111,6 +111,6 @@ def importance_weight(logp_old: Tensor, logp_sampled: Tensor, mask: Tensor, *, c
 
     A token weight for when the engine's probabilities differ from the trainer's. Yao et al. 2025, truncated importance
     sampling; Ionides 2008."""
-    expect("N,T N,T N,T", logp_old, logp_sampled, mask)
+    check_shapes("N,T N,T N,T", logp_old, logp_sampled, mask)
     difference = masked(logp_old, mask) - masked(logp_sampled, mask)
     return masked(difference.exp().clamp(max=cap), mask).detach()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pilotage.objectives.noise_paths import VariancePreserving
-from pilotage.objectives.shapes import expect
+from pilotage.objectives.shapes import check_shapes
 
 
 class ShiftErrors(NamedTuple):
@@ -38,7 +38,7 @@ def shift_errors(guess: Tensor, target: Tensor, path: VariancePreserving) -> Shi
 
     The median over rows is taken because two full processes in one situation may choose different modes, which says
     nothing about the size of a change within one."""
-    expect("N,T,A N,T,A", guess, target)
+    check_shapes("N,T,A N,T,A", guess, target)
     scale = path.alpha_bars.sqrt()
     squares = (guess.double() - scale[:, None, None, None] * target.double()).square().mean(2)  # [K, N, A]
     return ShiftErrors(
@@ -52,7 +52,7 @@ def contraction(first: Tensor, second: Tensor, first_start: Tensor, second_start
     """‖out − out'‖/‖start − start'‖ of each row: all [B, T, A] -> [B]. Below one: denoising forgets the difference.
 
     Both must have been denoised with the same noise."""
-    expect("B,T,A B,T,A B,T,A B,T,A", first, second, first_start, second_start)
+    check_shapes("B,T,A B,T,A B,T,A B,T,A", first, second, first_start, second_start)
     return (first - second).flatten(1).norm(dim=1) / (first_start - second_start).flatten(1).norm(dim=1)
 
 

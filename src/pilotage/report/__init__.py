@@ -1,4 +1,4 @@
-"""A run or a comparison as one HTML file that opens without a network, and the pictures of papers and README."""
+"""The report of a run or a comparison: one HTML file that opens without a network."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pilotage.core.errors import UsageError
 
 
 def write_report(directory: Path, out: Path | None = None) -> Path:
-    """Write the page of the run or comparison in `directory`, as `report.html` there or to `out`; returns where.
+    """Write the report of the run or comparison in `directory`, as `report.html` there or to `out`; return its path.
 
-    Raises UsageError when the directory holds neither."""
-    # Here, because pictures and statistics take a second to import, and most commands need neither.
+    Raises UsageError when the directory holds neither.
+    """
+    # Here, because charts and statistics take a second to import, and most commands need neither.
     from pilotage.report.page import write_comparison_report, write_run_report
 
     if (directory / "comparison.json").is_file():

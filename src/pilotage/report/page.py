@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
 from pilotage.charts import charts
-from pilotage.charts.curves import SPENT, Axis, curve, final_interval, is_level, levels_of
-from pilotage.charts.panels import panels_of
+from pilotage.charts.panels import Panel
+from pilotage.charts.plots import comparison_plot
+from pilotage.charts.style import CSS
+from pilotage.core.atomic_io import write_atomically
 from pilotage.core.errors import UsageError
+from pilotage.core.references import load_reference
+from pilotage.core.registry import find_system
+from pilotage.core.text import duration
 from pilotage.evaluation.verdicts import Interval, t_interval
-from pilotage.report.films import film_strips
+from pilotage.report.curves import SPENT, Axis, curve, final_interval, is_level, levels_of
+from pilotage.report.videos import frame_strips
 from pilotage.runs.reader import RunRecord, may_complete, read_examples, read_run
 
 HEADLINES = ("held_out/accuracy", "evaluation/result", "evaluation/success")
-"""What a run is first judged by, where it has it."""
+"""Metrics that a report of a run names first, the first that the run has."""
 _AXES: tuple[tuple[Axis, str], ...] = (
     ("steps", "steps"),
     ("samples", "answers generated"),
@@ -32,13 +38,13 @@ _AXES: tuple[tuple[Axis, str], ...] = (
 )
 _MOST_CHARTS = 9
 _PROMINENT = ("reward/mean", "entropy", "length")
-"""Metrics shown first, those whose name starts so."""
+"""Beginnings of the names of metrics that are shown first."""
 _VERDICT_MARKS = {"better": "▲", "worse": "▼", "undecided": "◇"}
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm with the runs that are there, one per seed."""
+    """An arm of a report: its command and its runs, one per seed."""
 
     name: str
     command: str
@@ -46,8 +52,8 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What a page is about. A single run is one arm without differences."""
+class ReportData:
+    """What a report shows. A single run is one arm without differences."""
 
     title: str
     kind: str
@@ -58,13 +64,14 @@ class Subject:
     against: str = ""
     differences: tuple[Mapping[str, Any], ...] = ()
     where: Mapping[str, Any] | None = None
-    """hardware, versions and commit of the comparison."""
+    """Hardware, versions and commit."""
 
 
 def write_run_report(directory: Path, out: Path | None = None) -> Path:
-    """Write the page of a run as `report.html` into its directory, or to `out`; returns where.
+    """Write the report of a run as `report.html` into its directory, or to `out`, and return its path.
 
-    Raises UsageError when there is no run."""
+    Raises UsageError when there is no run.
+    """
     run = read_run(directory)
     command = str(run.about.get("command") or run.about.get("system", "")).removeprefix("pilotage run ")
     names = [*run.names, *run.result]
@@ -73,7 +80,7 @@ def write_run_report(directory: Path, out: Path | None = None) -> Path:
     facts = [("system", str(run.about.get("system", ""))), ("seed", str(run.seed)), ("directory", str(directory))]
     if run.metrics:
         facts.append(("steps", str(run.metrics[-1]["step"])))
-    subject = Subject(
+    data = ReportData(
         title=str(run.about.get("system", "run")),
         kind="run",
         metric=metric,
@@ -81,17 +88,19 @@ def write_run_report(directory: Path, out: Path | None = None) -> Path:
         facts=tuple(facts),
         where=run.about,
     )
-    return _write(render(subject), out or directory / "report.html")
+    return _write(render(data), out or directory / "report.html")
 
 
 def write_comparison_report(directory: Path, out: Path | None = None) -> Path:
-    """Write the page of the comparison whose `comparison.json` is in `directory`, as `report.html` beside it or to
-    `out`; returns where. Raises UsageError when there is no comparison, or none of its runs."""
+    """Write the report of a comparison as `report.html` beside its `comparison.json`, or to `out`, and return its path.
+
+    Raises UsageError when there is no comparison, or a run of it is missing.
+    """
     return _write(render(read_comparison(directory)), out or directory / "report.html")
 
 
-def read_comparison(directory: Path) -> Subject:
-    """The comparison in `directory`, with its runs. Raises UsageError when it, or a run of it, is not there."""
+def read_comparison(directory: Path) -> ReportData:
+    """Return the comparison in `directory` with its runs. Raises UsageError when it, or a run of it, is missing."""
     path = directory / "comparison.json"
     if not path.is_file():
         raise UsageError(f"{directory} holds no comparison (there is no comparison.json)")
@@ -107,10 +116,10 @@ def read_comparison(directory: Path) -> Subject:
         ("metric", f"{stored['metric']} ({'higher' if stored['higher_is_better'] else 'lower'} is better)"),
         ("seeds", f"{len(stored['seeds'])}: {', '.join(map(str, stored['seeds']))}, the same for every arm (paired)"),
         ("workers", f"{workers} process{'es' if workers > 1 else ''} of one thread on {stored['cores']} cores"),
-        ("processor time", _duration(stored["seconds"])),
+        ("processor time", duration(stored["seconds"])),
         ("made", stored["created"]),
     )
-    return Subject(
+    return ReportData(
         title=f"{_listed(others)} against {against}",
         kind="comparison",
         metric=stored["metric"],
@@ -123,37 +132,36 @@ def read_comparison(directory: Path) -> Subject:
     )
 
 
-def render(subject: Subject) -> str:
-    """The page as HTML. Whatever models, users and files wrote is escaped."""
-    order = {arm.name: index for index, arm in enumerate(subject.arms)}
-    runs = [run for arm in subject.arms for run in arm.runs]
-    levels = levels_of(runs, subject.metric)
-    percent = is_rate(subject.metric, runs)
-    shown, further = _other_metrics(subject, runs)
-    where = subject.where or {}
+def render(data: ReportData) -> str:
+    """Return the report as HTML. What models, users and files wrote is escaped."""
+    runs = [run for arm in data.arms for run in arm.runs]
+    levels = levels_of(runs, data.metric)
+    percent = is_rate(data.metric, runs)
+    shown, further = _other_metrics(data, runs)
+    where = data.where or {}
     return _template().render(
-        subject=subject,
-        order=order,
+        data=data,
         swatch=charts.swatch,
+        chart_css=CSS,
         marks=_VERDICT_MARKS,
-        headline=_headline(subject, percent),
-        forest=_forest(subject, order, percent),
-        main_charts=_axis_charts(subject, subject.metric, runs),
-        reward_charts=_axis_charts(subject, "reward/mean", runs) if subject.metric != "reward/mean" else [],
-        step_charts=[chart for name in shown if (chart := _chart(subject, name, "steps", "steps", runs))],
-        more_charts=[chart for name in further if (chart := _chart(subject, name, "steps", "steps", runs))],
-        levels=_levels(subject, levels, percent),
-        table=_table(subject, levels, runs),
-        panels=panels_of(runs[0]) if subject.kind == "run" else (),
-        films=[(arm.name, film_strips(arm.runs[0].directory), arm.runs[0].seed) for arm in subject.arms],
+        headline=_headline(data, percent),
+        difference_chart=_difference_chart(data, percent),
+        main_charts=_axis_charts(data, data.metric, runs),
+        reward_charts=_axis_charts(data, "reward/mean", runs) if data.metric != "reward/mean" else [],
+        step_charts=[chart for name in shown if (chart := _chart(data, name, "steps", "steps", runs))],
+        more_charts=[chart for name in further if (chart := _chart(data, name, "steps", "steps", runs))],
+        levels=_levels(data, levels, percent),
+        table=_table(data, levels, runs),
+        panels=run_panels(runs[0]) if data.kind == "run" else (),
+        videos=[(arm.name, frame_strips(arm.runs[0].directory), arm.runs[0].seed) for arm in data.arms],
         examples=[
             (arm.name, read_examples(arm.runs[0].directory), arm.runs[0].seed)
-            for arm in subject.arms
+            for arm in data.arms
             if may_complete(arm.runs[0].directory)
         ],
-        config=_config_differences(subject),
-        events=[(arm.name, run.seed, event) for arm in subject.arms for run in arm.runs for event in run.events],
-        failures=[(arm.name, run.seed, run.failures) for arm in subject.arms for run in arm.runs if run.failures],
+        config=_config_differences(data),
+        events=[(arm.name, run.seed, event) for arm in data.arms for run in arm.runs for event in run.events],
+        failures=[(arm.name, run.seed, run.failures) for arm in data.arms for run in arm.runs if run.failures],
         hardware=_flat(where.get("hardware") or {}),
         versions=_flat(where.get("versions") or {}),
         commit=where.get("commit") or "",
@@ -163,7 +171,7 @@ def render(subject: Subject) -> str:
 
 
 def is_rate(metric: str, runs: Sequence[RunRecord]) -> bool:
-    """Whether a metric is a rate, to be shown in percent: so named, and never outside 0..1."""
+    """Return whether a metric is a rate, which is shown in per cent: named so, and never outside 0..1."""
     if not any(word in metric for word in ("accuracy", "rate", "share", "fraction", "success")):
         return False
     values = [value for run in runs for value in (run.final(metric), *run.points(metric)[1]) if value is not None]
@@ -184,59 +192,99 @@ def _template() -> jinja2.Template:
 
 def _write(html: str, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(html, encoding="utf-8")
-    aside.replace(path)
+    write_atomically(path, html.encode())
     return path
 
 
-def _headline(subject: Subject, percent: bool) -> str:
+def _headline(data: ReportData, percent: bool) -> str:
     """One sentence about a single run; a comparison has its verdicts instead."""
-    if subject.kind == "comparison":
+    if data.kind == "comparison":
         return ""
-    run = subject.arms[0].runs[0]
-    final = run.final(subject.metric)
+    run = data.arms[0].runs[0]
+    final = run.final(data.metric)
     if final is None:
-        return f"No {subject.metric} was measured yet."
-    _, values = run.points(subject.metric)
+        return f"No {data.metric} was measured yet."
+    _, values = run.points(data.metric)
     start = f", from {_value(float(values[0]), percent)} at the start" if len(values) > 1 else ""
     done = "" if run.result else " so far (the run has not finished)"
-    return f"{subject.metric} is {_value(final, percent)}{start}{done}. One seed: no statement about the method."
+    return f"{data.metric} is {_value(final, percent)}{start}{done}. One seed: no statement about the method."
 
 
-def _forest(subject: Subject, order: Mapping[str, int], percent: bool) -> Markup | None:
-    rows = [
-        (
-            order[d["of"]],
+def run_panels(run: RunRecord) -> Sequence[Panel]:
+    """Return the panels of the run's system; none for a system without, or one that is not installed here."""
+    try:
+        panels = find_system(str(run.about.get("system", ""))).panels
+    except UsageError:
+        return ()
+    if panels is None:
+        return ()
+    found: Sequence[Panel] = load_reference(panels)(run)
+    return found
+
+
+def write_comparison_plot(directory: Path, path: Path) -> Path:
+    """Draw the comparison in `directory` as one picture (PNG or SVG by the ending of `path`) and return `path`.
+
+    Raises UsageError when there is no comparison, or a run of it is missing.
+    """
+    data = read_comparison(directory)
+    seeds = len(data.arms[0].runs)
+    return comparison_plot(
+        _lines(data, data.metric, "steps"),
+        _differences(data),
+        path,
+        title=f"{data.metric}, mean and 95 % interval over {seeds} seed{'s' if seeds > 1 else ''}",
+        against=data.against,
+        percent=is_rate(data.metric, [run for arm in data.arms for run in arm.runs]),
+    )
+
+
+def _differences(data: ReportData) -> list[charts.Difference]:
+    order = {arm.name: index for index, arm in enumerate(data.arms)}
+    return [
+        charts.Difference(
             d["of"],
             [value for value in d["values"] if value is not None],
             Interval(*(math.nan if v is None else v for v in (d["mean"], *d["interval"]))),
+            order[d["of"]],
         )
-        for d in subject.differences
+        for d in data.differences
     ]
-    return charts.forest_chart(rows, against=subject.against, percent=percent) if rows else None
 
 
-def _axis_charts(subject: Subject, metric: str, runs: Sequence[RunRecord]) -> list[tuple[str, Markup]]:
-    if subject.kind == "run" and _once(metric, runs):  # the headline says it
+def _difference_chart(data: ReportData, percent: bool) -> Markup | None:
+    rows = _differences(data)
+    return charts.difference_chart(rows, against=data.against, percent=percent) if rows else None
+
+
+def _lines(data: ReportData, metric: str, axis: Axis) -> list[charts.Line]:
+    found = (curve(arm.name, arm.runs, metric, axis, index) for index, arm in enumerate(data.arms))
+    return [line for line in found if line is not None]
+
+
+def _axis_charts(data: ReportData, metric: str, runs: Sequence[RunRecord]) -> list[tuple[str, Markup]]:
+    if data.kind == "run" and _once(metric, runs):  # the headline says it
         return []
-    found = [(f"against {label}", _chart(subject, metric, axis, label, runs)) for axis, label in _AXES]
+    found = [(f"against {label}", _chart(data, metric, axis, label, runs)) for axis, label in _AXES]
     return [(caption, chart[1]) for caption, chart in found if chart]
 
 
 def _chart(
-    subject: Subject, metric: str, axis: Axis, label: str, runs: Sequence[RunRecord]
+    data: ReportData, metric: str, axis: Axis, label: str, runs: Sequence[RunRecord]
 ) -> tuple[str, Markup] | None:
-    curves = [(i, c) for i, arm in enumerate(subject.arms) if (c := curve(arm.name, arm.runs, metric, axis))]
-    if not curves:
+    lines = _lines(data, metric, axis)
+    if not lines:
         return None
-    return metric, charts.line_chart(curves, x_label=label, y_label=metric, percent=is_rate(metric, runs))
+    rate = is_rate(metric, runs)
+    if rate:  # intervals of a rate may reach beyond what a rate can be
+        lines = [replace(line, band=line.band and tuple(np.clip(line.band, 0, 1))) for line in lines]
+    return metric, charts.line_chart(lines, x_label=label, y_label=metric, unit="%" if rate else "")
 
 
-def _other_metrics(subject: Subject, runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
+def _other_metrics(data: ReportData, runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
     """Names of the metrics that are shown at once, and those that are folded away."""
     names = dict.fromkeys(name for run in runs for name in run.names)
-    rest = [n for n in names if n not in (subject.metric, "reward/mean", *SPENT.values()) and not is_level(n)]
+    rest = [n for n in names if n not in (data.metric, "reward/mean", *SPENT.values()) and not is_level(n)]
     prominent = [n for start in _PROMINENT for n in rest if n.startswith(start)]
     # What was measured once is no curve: it comes last.
     ordered = sorted(dict.fromkeys([*prominent, *rest]), key=lambda name: _once(name, runs))
@@ -247,31 +295,30 @@ def _once(metric: str, runs: Sequence[RunRecord]) -> bool:
     return all(len(run.points(metric)[0]) < 2 for run in runs)
 
 
-def _levels(subject: Subject, levels: Sequence[str], percent: bool) -> Markup | None:
+def _levels(data: ReportData, levels: Sequence[str], percent: bool) -> Markup | None:
     if len(levels) < 2:
         return None
     arms = [
-        (arm.name, [final_interval(arm.runs, f"{subject.metric}/level_{level}") for level in levels])
-        for arm in subject.arms
+        (arm.name, [final_interval(arm.runs, f"{data.metric}/level_{level}") for level in levels]) for arm in data.arms
     ]
-    return charts.level_chart(levels, arms, percent=percent)
+    return charts.level_chart(levels, arms, "%" if percent else "")
 
 
-def _table(subject: Subject, levels: Sequence[str], runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
+def _table(data: ReportData, levels: Sequence[str], runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """Rows of the final table: metric, one cell per arm, one cell per difference."""
-    by_level = [f"{subject.metric}/level_{level}" for level in levels]
+    by_level = [f"{data.metric}/level_{level}" for level in levels]
     results = dict.fromkeys(name for run in runs for name in run.result)
-    rest = [n for n in ("reward/mean", *results) if n != subject.metric and not is_level(n)]
+    rest = [n for n in ("reward/mean", *results) if n != data.metric and not is_level(n)]
     rows = []
-    for name in dict.fromkeys([subject.metric, *by_level, *rest]):
-        finals = {arm.name: [run.final(name) for run in arm.runs] for arm in subject.arms}
+    for name in dict.fromkeys([data.metric, *by_level, *rest]):
+        finals = {arm.name: [run.final(name) for run in arm.runs] for arm in data.arms}
         if all(value is None for values in finals.values() for value in values):
             continue
         percent = is_rate(name, runs)
-        base = finals.get(subject.against, [])
+        base = finals.get(data.against, [])
         differences = []
-        for arm in subject.arms:
-            if subject.differences and arm.name != subject.against:
+        for arm in data.arms:
+            if data.differences and arm.name != data.against:
                 pairs = zip(finals[arm.name], base, strict=True)
                 difference = t_interval([a - b for a, b in pairs if a is not None and b is not None])
                 differences.append(_with_interval(difference, percent, signed=True))
@@ -280,7 +327,7 @@ def _table(subject: Subject, levels: Sequence[str], runs: Sequence[RunRecord]) -
             {
                 "name": f"level {label}" if name in by_level else name,
                 "level": name in by_level,
-                "main": name == subject.metric,
+                "main": name == data.metric,
                 "cells": [
                     _with_interval(t_interval([v for v in values if v is not None]), percent)
                     for values in finals.values()
@@ -291,9 +338,9 @@ def _table(subject: Subject, levels: Sequence[str], runs: Sequence[RunRecord]) -
     return rows
 
 
-def _config_differences(subject: Subject) -> dict[str, Any]:
+def _config_differences(data: ReportData) -> dict[str, Any]:
     """Fields in which the arms differ, and the fields that all share."""
-    configs = [dict(arm.runs[0].config) for arm in subject.arms]
+    configs = [dict(arm.runs[0].config) for arm in data.arms]
     names = sorted({name for config in configs for name in config} - {"seed"})
     rows = [(name, [_setting(config.get(name, "–")) for config in configs]) for name in names]
     return {
@@ -337,9 +384,3 @@ def _flat(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,8 +1,11 @@
-"""Episodes to look at: films, strips of frames, and paths over the map."""
+"""Pictures of episodes: videos, strips of frames, and paths over the map."""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +14,43 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
-from pilotage.charts.plots import COLOURS, DASHES, INK, MUTED, STYLE, finish
+from pilotage.charts.charts import colour, dash
+from pilotage.charts.style import INK, MUTED, SHADE, STYLE, save
 from pilotage.core.errors import UsageError
 
 if TYPE_CHECKING:
     from pilotage.environments.control.drawing import GroundPlan
 
-_WALL = "#d8d2c6"
+FRAMES = 6
+"""Frames of a strip in a report."""
+MOST_STRIPS = 2
+"""Videos of a run that a report shows."""
+_WIDTH = 192
+"""Pixels of a frame in a report."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Frames of an episode, from beginning to end, as one picture."""
+
+    source: str
+    """A data URI."""
+    seed: int
+    success: bool | None
+    steps: int
 
 
 def write_video(frames: Sequence[np.ndarray], path: Path, fps: float = 10.0) -> Path:
-    """Frames as a film: mp4 (H.264) or gif, by the ending of `path`.
+    """Write frames as a video, mp4 (H.264) or gif by the ending of `path`, and return `path`.
 
     Args:
         frames: of one size, each [height, width, 3] uint8; one or more.
-        path: where to; its folder is made.
+        path: of the file; its folder is made.
         fps: frames a second, above 0.
 
-    Returns `path`. Raises UsageError for another ending, frames that differ, and a missing package, with the line that
-    installs it."""
+    Raises:
+        UsageError: for another ending, frames that differ, and a missing package, with the line that installs it.
+    """
     table = _checked(frames)
     if fps <= 0:
         raise UsageError(f"fps must be above 0, {fps} was given")
@@ -39,7 +60,7 @@ def write_video(frames: Sequence[np.ndarray], path: Path, fps: float = 10.0) -> 
     elif path.suffix == ".mp4":
         _write_mp4(table, path, fps)
     else:
-        raise UsageError(f"a film ends in .mp4 or .gif; {path} was asked for")
+        raise UsageError(f"a video ends in .mp4 or .gif; {path} was asked for")
     return path
 
 
@@ -56,27 +77,43 @@ def _write_mp4(table: np.ndarray, path: Path, fps: float) -> None:
     imageio.mimsave(path, list(even), fps=fps, codec="libx264", macro_block_size=1, output_params=["-crf", "20"])
 
 
-def write_strip(frames: Sequence[np.ndarray], path: Path, count: int = 6, gap: int = 4) -> Path:
-    """`count` frames from first to last at equal distances, side by side in one PNG.
+def write_strip(frames: Sequence[np.ndarray], path: Path, count: int = FRAMES, gap: int = 4) -> Path:
+    """Write `count` frames from first to last at equal distances, side by side in one PNG, and return `path`.
 
     Args:
         frames: of one size, each [height, width, 3] uint8; one or more.
-        path: where to, ending in .png; its folder is made.
+        path: ending in .png; its folder is made.
         count: frames shown, 1 or more; fewer where there are fewer.
-        gap: white pixels between them.
+        gap: white pixels between two frames.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _side_by_side(_checked(frames), count, gap).save(path)
+    return path
 
-    Returns `path`."""
+
+def frame_strips(run: Path) -> list[Strip]:
+    """Return the first videos of a run as strips of frames; none where the run kept none."""
+    strips = []
+    for path in sorted((run / "films").glob("episode-*.npz"))[:MOST_STRIPS]:
+        with np.load(path, allow_pickle=False) as video:
+            frames, seed, success = video["frames"], int(video["seed"]), int(video["success"])
+        picture = _side_by_side(frames, FRAMES, gap=4)
+        scale = min(1.0, _WIDTH * min(FRAMES, len(frames)) / picture.width)
+        file = io.BytesIO()
+        picture.resize((round(picture.width * scale), round(picture.height * scale))).save(file, "PNG", optimize=True)
+        source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+        strips.append(Strip(source, seed, None if success < 0 else bool(success), len(frames)))
+    return strips
+
+
+def _side_by_side(frames: np.ndarray, count: int, gap: int) -> Any:
     from PIL import Image
 
-    table = _checked(frames)
     if count < 1:
         raise UsageError(f"count must be 1 or more, {count} was given")
-    chosen = np.unique(np.linspace(0, len(table) - 1, min(count, len(table))).round().astype(int))
-    white = np.full((table.shape[1], gap, 3), 255, np.uint8)
-    parts = [part for index in chosen for part in (white, table[index])][1:]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(parts, axis=1)).save(path)
-    return path
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
+    white = np.full((frames.shape[1], gap, 3), 255, np.uint8)
+    return Image.fromarray(np.concatenate([part for i in chosen for part in (white, frames[i])][1:], axis=1))
 
 
 def paths_plot(
@@ -88,17 +125,16 @@ def paths_plot(
     successes: Sequence[bool | None] | None = None,
     title: str = "",
 ) -> Path:
-    """All paths over the map, one colour for each label; failures are dashed and end in a cross.
+    """Draw all paths over the map, one colour for each label, and return `path`; failures are dashed, with a cross.
 
     Args:
         paths: of each episode the positions [steps, 2] in the map's unit.
         plan: the map.
-        path: where to (PNG or SVG by its ending).
+        path: PNG or SVG, by its ending.
         labels: the mode of each episode; None: all alike.
         successes: of each episode; None: all drawn alike.
         title: above the plot.
-
-    Returns `path`."""
+    """
     if not paths:
         raise UsageError("there are no paths to plot")
     labels = labels if labels is not None else [None] * len(paths)
@@ -114,26 +150,25 @@ def paths_plot(
         _draw_plan(axes, plan)
         for points, label, success in zip(paths, labels, successes, strict=True):
             index = order[label or "–"]
-            style = {"color": COLOURS[index % len(COLOURS)], "alpha": max(0.25, min(0.8, 12 / len(paths)))}
-            axes.plot(*np.asarray(points).T, linewidth=1.2, linestyle=DASHES[1] if success is False else "-", **style)
+            style = {"color": colour(index), "alpha": max(0.25, min(0.8, 12 / len(paths)))}
+            axes.plot(*np.asarray(points).T, linewidth=1.2, linestyle=dash(1 if success is False else 0), **style)
             if success is False:
                 axes.plot(*points[-1], "x", markersize=6, color=style["color"])
         if len(counts) > 1:
             for label, index in order.items():
-                axes.plot([], [], color=COLOURS[index % len(COLOURS)], label=f"{label} ({counts[label]})")
+                axes.plot([], [], color=colour(index), label=f"{label} ({counts[label]})")
             # Below the map, where no path can run through it.
             figure.legend(loc="outside lower center", ncols=min(len(counts), 3), labelcolor=INK)
-        axes.set_title(title, fontsize=9, loc="left")
-        finish(figure, [axes], path)
-    return path
+        axes.set_title(title)
+        return save(figure, path)
 
 
 def _draw_plan(axes: Any, plan: GroundPlan) -> None:
     left, right, low, high = plan.extent
     for x, y, width, height in plan.boxes:
-        axes.add_patch(Rectangle((x, y), width, height, facecolor=_WALL, linewidth=0, zorder=0.5))
+        axes.add_patch(Rectangle((x, y), width, height, facecolor=SHADE, linewidth=0, zorder=0.5))
     for x, y, radius in plan.discs:
-        axes.add_patch(Circle((x, y), radius, facecolor=_WALL, linewidth=0, zorder=0.5))
+        axes.add_patch(Circle((x, y), radius, facecolor=SHADE, linewidth=0, zorder=0.5))
     for line in plan.lines:
         axes.plot(*np.asarray(line).T, color=MUTED, linewidth=0.8, zorder=0.6)
     for x, y, radius in plan.goals:
@@ -161,5 +196,5 @@ def _imageio() -> Any:
     try:
         import imageio.v2 as imageio
     except ModuleNotFoundError as error:
-        raise UsageError("films need imageio, which is not installed: pip install 'pilotage[robots]'") from error
+        raise UsageError("videos need imageio, which is not installed: pip install 'pilotage[robots]'") from error
     return imageio

@@ -59,7 +59,7 @@ def evaluate(
     policy: ControlPolicy,
     starts: Sequence[Start | int],
     *,
-    lanes: int = 10,
+    num_envs: int = 10,
     window: int = 1,
     max_steps: int | None = None,
     measures: Sequence[str] = (),
@@ -70,16 +70,16 @@ def evaluate(
 ) -> Evaluation:
     """Runs the policy once from every declared start.
 
-    What is reported of an episode is the same for any number of lanes, provided that the policy's action for a row
-    depends on that row alone. Networks come close: their rounding differs between batch sizes at 1e-7 or so.
+    What is reported of an episode is the same for any number of environments, provided that the policy's action for a
+    row depends on that row alone. Networks come close: their rounding differs between batch sizes at 1e-7 or so.
 
     Args:
-        make: makes one environment; or a VectorEnv (then `lanes` is its own number).
+        make: makes one environment; or a VectorEnv (then `num_envs` is its own number).
         policy: is told `reset(rows)` when episodes begin and asked `act(observations, rows)` at every step; a row is
             the position of an episode's start in `starts`, so noise that is drawn by (seed, row, step) does not
             depend on what runs beside it.
         starts: seeds, or seeds with the options for `reset`.
-        lanes: environments side by side, 1 or more.
+        num_envs: environments side by side, 1 or more.
         window: past observations that the policy sees (the paper's To), 1 or more; at the start the first is repeated.
         max_steps: cuts episodes that the environment does not end.
         measures: names of numbers in the environment's info to report, the best and the last ("coverage").
@@ -94,12 +94,12 @@ def evaluate(
     Raises UsageError for settings out of range, an action that is not finite or has a wrong shape, a measure that the
     environment does not give, and an environment that renders nothing."""
     declared = [start if isinstance(start, Start) else Start(int(start)) for start in starts]
-    _check(declared, lanes, window, frame_every, [*keep, *frames])
-    side_by_side: Lanes = EnvLanes(make, lanes) if callable(make) else VectorLanes(make)
+    _check(declared, num_envs, window, frame_every, [*keep, *frames])
+    side_by_side: Lanes = EnvLanes(make, num_envs) if callable(make) else VectorLanes(make)
     settings = {
         "environment": side_by_side.name,
         "starts": [{"seed": start.seed, "options": _plain(start.options)} for start in declared],
-        "lanes": side_by_side.count,
+        "num_envs": side_by_side.count,
         "window": window,
         "max_steps": max_steps,
     }
@@ -276,10 +276,10 @@ class _Loop:
         del self.running[episode.lane]
 
 
-def _check(starts: Sequence[Start], lanes: int, window: int, frame_every: int, rows: Sequence[int]) -> None:
+def _check(starts: Sequence[Start], num_envs: int, window: int, frame_every: int, rows: Sequence[int]) -> None:
     if not starts:
         raise UsageError("no episodes were asked for: `starts` is empty")
-    for name, value in (("lanes", lanes), ("window", window), ("frame_every", frame_every)):
+    for name, value in (("num_envs", num_envs), ("window", window), ("frame_every", frame_every)):
         if value < 1:
             raise UsageError(f"{name} must be 1 or more, {value} was given")
     if any(start.seed < 0 for start in starts):

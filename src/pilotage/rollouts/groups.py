@@ -11,7 +11,7 @@ from torch import Tensor
 from pilotage.types import STOP_REASONS, Completion, Engine, Request, Rollouts, Sampling
 
 
-def flat(
+def sample_groups(
     engine: Engine,
     prompts: Sequence[Sequence[int]],
     positions: Sequence[int],

@@ -148,7 +148,7 @@ def verify_artifact(path: Path | str) -> None:
 
 
 def contents_hash(path: Path) -> str:
-    """Return the SHA-256 over the names and contents of the files below `path` (artifact.json aside), or of one file."""
+    """Return the SHA-256 over the names and contents of the files in `path` (without artifact.json), or of one file."""
     if path.is_file():
         return _file_hash(path)
     files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())

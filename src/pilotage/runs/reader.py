@@ -1,4 +1,4 @@
-"""What a report reads from a run's directory. Reads only, locks nothing, and works while the run still goes on."""
+"""Reads the directory of a run for reports. Locks nothing, and works while the run still goes on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Example:
-    """An answer that the policy gave: kept as it was, to be escaped where it is shown."""
+    """An answer of the policy, as it was; the report escapes it."""
 
     step: int
     level: str
@@ -33,7 +33,7 @@ class Example:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as read from its directory."""
+    """The contents of a run's directory."""
 
     directory: Path
     about: Mapping[str, Any]
@@ -46,28 +46,28 @@ class RunRecord:
 
     @property
     def seed(self) -> int:
-        """Return the seed of the run."""
+        """Seed of the run."""
         return int(self.about.get("seed", 0))
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """Return the configuration of the run."""
+        """Configuration of the run: option to value."""
         return self.about.get("config", {})
 
     @property
     def stand_ins(self) -> tuple[str, ...]:
-        """Return what was scripted in place of a model or a service, in words; empty when all was real."""
+        """Descriptions of what was scripted in place of a model or a service; empty when nothing was."""
         named = self.about.get("stand_ins") or []
         return (named,) if isinstance(named, str) else tuple(named)
 
     @property
     def names(self) -> list[str]:
-        """Return the names of the metrics that were logged, in the order in which they first appear."""
+        """Names of the metrics that were logged, in the order in which they first appear."""
         return list(dict.fromkeys(name for line in self.metrics for name in line if name != "step"))
 
     @property
     def failures(self) -> dict[str, int]:
-        """Return how many answers could not be judged and were left out, by reason."""
+        """Number of answers that could not be judged and were left out, by reason."""
         counts: dict[str, int] = {}
         for line in self.metrics:
             for name, value in line.items():
@@ -77,21 +77,19 @@ class RunRecord:
         return counts
 
     def points(self, name: str) -> Points:
-        """Return the steps at which a metric has a number, and the numbers."""
+        """Return the steps at which the metric has a number, and the numbers."""
         rows = [(line["step"], line[name]) for line in self.metrics if line.get(name) is not None]
         table = np.array(rows, dtype=float).reshape(-1, 2)
         return table[:, 0], table[:, 1]
 
     def seconds(self) -> Points:
-        """Return the seconds of work up to each step: the sum of the `seconds` of all steps, pauses between processes
-        left out.
-        """
+        """Return the seconds of work up to each step, pauses between processes left out."""
         rows = [(line["step"], line["seconds"]) for line in self.timing if line.get("seconds") is not None]
         table = np.array(rows, dtype=float).reshape(-1, 2)
         return table[:, 0], table[:, 1].cumsum()
 
     def final(self, name: str) -> float | None:
-        """Return the number of the result, otherwise the last one logged; None where there is none."""
+        """Return the result's number, otherwise the last one logged; None where there is none."""
         if self.result.get(name) is not None:
             return float(self.result[name])
         _, values = self.points(name)
@@ -108,28 +106,23 @@ def read_run(directory: Path) -> RunRecord:
     return RunRecord(
         directory=directory,
         about=json.loads(path.read_text()),
-        metrics=tuple(lines_of(directory / "metrics.jsonl")),
-        timing=tuple(lines_of(directory / "timing.jsonl")),
-        events=tuple(lines_of(directory / "events.jsonl")),
+        metrics=tuple(read_log(directory / "metrics.jsonl")),
+        timing=tuple(read_log(directory / "timing.jsonl")),
+        events=tuple(read_log(directory / "events.jsonl")),
         glossary=_glossary(json.loads(glossary.read_text())) if glossary.exists() else {},
         result=from_json(json.loads(result.read_text()).get("metrics", {})) if result.exists() else {},
     )
 
 
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a JSON Lines file of a run; none when it has not begun one.
-
-    Raises RunError for a broken line.
-    """
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a JSON Lines file, none when it does not exist. Raises RunError for a broken line."""
     return read_lines(path) if path.exists() else []
 
 
 def read_examples(directory: Path, *, per_kind: int = 1) -> list[Example]:
-    """Return, from `rollouts.jsonl` and for every level the latest `per_kind` right and wrong answers, by level, right
-    first.
-    """
+    """Return the latest `per_kind` right and wrong answers of every level, by level, right ones first."""
     latest: dict[tuple[str, bool], list[Example]] = {}
-    for line in lines_of(directory / "rollouts.jsonl"):
+    for line in read_log(directory / "rollouts.jsonl"):
         if line.get("reward") is None or "completion" not in line:
             continue
         reward = float(line["reward"])
@@ -144,8 +137,8 @@ def read_examples(directory: Path, *, per_kind: int = 1) -> list[Example]:
 
 
 def may_complete(directory: Path) -> bool:
-    """Return whether what a run kept may be completions: a run of a robot keeps episodes, which have none."""
-    kept = lines_of(directory / "rollouts.jsonl")
+    """Return whether a run may have kept completions; a robot's run keeps episodes, which have none."""
+    kept = read_log(directory / "rollouts.jsonl")
     return not kept or any("completion" in line for line in kept)
 
 

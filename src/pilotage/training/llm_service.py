@@ -1,7 +1,4 @@
-"""The language model of a run, opened as a configuration says: who answers, what is kept, what it may cost.
-
-Needs the extra `llm` for endpoints.
-"""
+"""The language model of a run, opened from the options of its configuration. Endpoints need the extra `llm`."""
 
 from __future__ import annotations
 
@@ -15,7 +12,10 @@ from pilotage.policies.language.policy import load_policy
 
 
 def open_provider(options: ServiceOptions, stand_in: Callable[[], Provider]) -> Provider:
-    """Who answers; `stand_in` makes the scripted one. Raises UsageError for a model that cannot be opened."""
+    """Open the provider of the options; `stand_in` makes the scripted one.
+
+    Raises UsageError for a model that cannot be opened.
+    """
     if options.provider == "endpoint":
         return OpenAICompatible(options.model, base_url=options.base_url)
     if options.provider == "local":
@@ -25,12 +25,19 @@ def open_provider(options: ServiceOptions, stand_in: Callable[[], Provider]) -> 
 
 
 def open_service(options: ServiceOptions, stand_in: Callable[[], Provider], directory: Path | None) -> Service:
-    """The service of a run in `directory`: answers lie in the run, or where the options say; without either nowhere."""
-    kept = options.answers or (None if directory is None else directory / "answers.sqlite")
+    """Open the service of a run.
+
+    Args:
+        options: provider, model, cache, budget and prices.
+        stand_in: makes the scripted provider.
+        directory: directory of the run, which keeps the answers unless the options name another file; None: answers
+            are not kept.
+    """
+    kept = options.reply_cache or (None if directory is None else directory / "answers.sqlite")
     return Service(
         open_provider(options, stand_in),
         store=Store(kept),
-        account="nobody's run" if directory is None else directory.resolve().as_posix(),
+        account="no run" if directory is None else directory.resolve().as_posix(),
         budget=Budget(options.budget_calls, options.budget_tokens, options.budget_money),
         prices=Prices(options.price_prompt, options.price_completion),
         concurrency=options.concurrency,

@@ -110,7 +110,7 @@ def test_only_files_of_the_chosen_episodes_are_needed(own: Path) -> None:
 
 def test_windows_show_the_frames_of_their_steps(whole: Path) -> None:
     data = read_lerobot(whole)
-    windows = Windows(data, observation_steps=2, chunk=3, executed=2, names=("state", "image/top"))
+    windows = Windows(data, n_obs_steps=2, chunk_size=3, n_action_steps=2, names=("state", "image/top"))
     batch = windows.take([0, 4, 9])
     seen = (batch.observations["image/top"] * 255).round().movedim(2, -1).numpy()
     for row in range(3):

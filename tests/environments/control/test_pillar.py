@@ -47,7 +47,7 @@ class Chunked:
 
 
 def run(policy, episodes: int):
-    return evaluate(lambda: control_env("pillar"), policy, [0] * episodes, window=2, lanes=10, keep=range(episodes))
+    return evaluate(lambda: control_env("pillar"), policy, [0] * episodes, window=2, num_envs=10, keep=range(episodes))
 
 
 def test_the_mean_of_the_two_experts_hits_the_pillar():

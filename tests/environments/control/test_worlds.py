@@ -130,9 +130,9 @@ def test_episodes_are_the_same_in_any_number_of_lanes(name):
     """Some steps of nine episodes; pictures of one."""
     steps = 8 if name == "pick-place" else 25
     space = control_env(name).action_space
-    alone = evaluate(lambda: control_env(name), Jitter(space), range(9), lanes=1, max_steps=steps, keep=range(9))
+    alone = evaluate(lambda: control_env(name), Jitter(space), range(9), num_envs=1, max_steps=steps, keep=range(9))
     for lanes in (4, 10):
-        beside = evaluate(lambda: control_env(name), Jitter(space), range(9), lanes=lanes, max_steps=steps, keep=[7])
+        beside = evaluate(lambda: control_env(name), Jitter(space), range(9), num_envs=lanes, max_steps=steps, keep=[7])
         assert beside.records() == alone.records()
         for key, shown in beside.trajectories[7].observations.items():
             np.testing.assert_array_equal(shown, alone.trajectories[7].observations[key])
@@ -193,7 +193,7 @@ def test_episode_seeds_do_not_repeat():
 
 
 def test_names_that_do_not_exist_are_refused_with_the_nearest():
-    with pytest.raises(UsageError, match="did you mean block-push"):
+    with pytest.raises(UsageError, match="did you mean 'block-push'"):
         control_env("blockpush")
     with pytest.raises(UsageError, match="no scripted expert"):
         control_expert("push-t")

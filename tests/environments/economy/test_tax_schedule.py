@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 
 from pilotage.core.errors import UsageError
 from pilotage.environments.economy.tax_schedule import (
-    SEVEN,
     STATUSES,
-    THREE,
     Schedule,
     bracket_of,
     check_edges,
     check_rates,
     federal_schedule,
-    rates_of_tax,
     tax,
 )
+
+THREE = (0.0, 90_000.0, 159_100.0)
+SEVEN = (0.0, 11_600.0, 47_150.0, 100_525.0, 191_950.0, 243_725.0, 609_350.0)
 
 
 def dollars(*values):
@@ -76,24 +76,6 @@ def test_income_above_the_last_edge_pays_the_last_rate_and_loss_pays_nothing():
 def test_an_income_on_an_edge_belongs_to_the_bracket_above():
     edges = check_edges(THREE)
     assert bracket_of(dollars(-1, 0, 89_999.99, 90_000, 159_100, 1e12), edges).tolist() == [0, 0, 0, 1, 2, 2]
-
-
-def test_rates_come_back_from_taxes():
-    schedule = federal_schedule(2024)
-    incomes = torch.cat([schedule.edges, dollars(1_000_000)])
-    edges, rates = rates_of_tax(schedule.tax(incomes), incomes)
-    assert edges.equal(schedule.edges)
-    assert torch.allclose(rates, schedule.rates)
-
-
-def test_taxes_that_no_schedule_makes_are_refused():
-    incomes = dollars(0, 10_000, 20_000)
-    with pytest.raises(UsageError, match="begin with 0"):
-        rates_of_tax(dollars(5, 1000, 2000), incomes)
-    with pytest.raises(UsageError, match="0 to 100"):
-        rates_of_tax(dollars(0, 1000, 500), incomes)
-    with pytest.raises(UsageError, match="0 to 100"):
-        rates_of_tax(dollars(0, 1000, 12_000), incomes)
 
 
 def test_tax_has_the_gradient_of_the_band():

@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import Affine, Told, generator, small_policy
+from toys import Told, affine, generator, small_policy
 
 from pilotage.core.errors import UsageError
 from pilotage.networks.residual_mlp import ResidualMLP
@@ -24,7 +24,7 @@ def states(rows, step=0):
 
 def told(frames, executed, horizon=6, **options):
     """A policy whose action says which state it saw and which index of the chunk it is."""
-    normalisers = {"action": Affine(10.0, 5.0)}
+    normalisers = {"action": affine(10.0, 5.0)}
     head = Regression(Told(1, horizon))
     return ActionPolicy(
         FlattenEncoder(1, frames), head, RecedingHorizon(frames, horizon, executed), normalisers, **options
@@ -47,7 +47,7 @@ def test_the_window_holds_the_last_frames_and_begins_with_the_first_one_repeated
             seen.append(observations["state"].flatten().tolist())
             return super().forward(observations, generator)
 
-    normalisers = {"state": Affine(0.1), "action": Affine()}
+    normalisers = {"state": affine(0.1), "action": affine()}
     policy = ActionPolicy(Watching(1, 3), Regression(Told()), RecedingHorizon(3, 6, 1), normalisers)
     policy.reset([7])
     for value in (0.1, 0.2, 0.3, 0.4):
@@ -196,7 +196,7 @@ def test_rows_that_were_not_reset_or_stand_twice_are_refused():
 
 def test_parts_that_do_not_belong_together_are_refused():
     encoder, head = FlattenEncoder(1, 2), Regression(Told())
-    one, full = {"action": Affine()}, RecedingHorizon(2, 6, 2)
+    one, full = {"action": affine()}, RecedingHorizon(2, 6, 2)
     for arguments, options, said in [
         ((encoder, head, full, {}), {}, "no normaliser for 'action'"),
         ((encoder, head, RecedingHorizon(1, 6, 2), one), {}, "frames=1"),
@@ -218,7 +218,7 @@ def test_a_chunk_that_is_not_finite_stops_the_policy():
 def test_acting_is_without_dropout_and_leaves_the_training_mode():
     encoder = FlattenEncoder(2, 1, goal_dim=1, goal_dropout=0.9)
     head = Denoiser(ResidualMLP(1, 2, 3, width=16, dropout=0.9), VariancePreserving(2)).train()
-    policy = ActionPolicy(encoder, head, RecedingHorizon(1, 2, 1), {"action": Affine()})
+    policy = ActionPolicy(encoder, head, RecedingHorizon(1, 2, 1), {"action": affine()})
     actions = []
     for _ in range(2):
         policy.reset([0], [0])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toys import Affine, generator, small_mlp, small_policy, two_modes
+from toys import generator, small_mlp, small_policy, two_modes
 
 from pilotage.core.errors import UsageError
 from pilotage.core.registry import find_pieces
@@ -32,22 +32,20 @@ from pilotage.policies.control.policy import ActionPolicy
 from pilotage.policies.control.sampling.guidance import BestOf
 from pilotage.policies.control.sampling.restarts import RestartingStart
 from pilotage.policies.control.sampling.starts import FreshStart, ShiftedStart
-from pilotage.policies.control.saving import SLOTS, describe, load_policy, rebuild, register
+from pilotage.policies.control.saving import SLOTS, describe, rebuild, register
 from pilotage.systems.robots.carp.head import NextScaleTokens
-from pilotage.systems.robots.carp.multiscale_tokeniser import MultiscaleTokeniser
-from pilotage.systems.robots.carp.next_scale_transformer import NextScaleTransformer
+from pilotage.systems.robots.carp.model import NextScaleTransformer
+from pilotage.systems.robots.carp.tokeniser import MultiscaleTokeniser
 
 STATE = np.array([[0.3, -0.2], [1.0, 2.0]])
 
 SCRIPT = """
 import json, sys
 import numpy as np
-sys.path.insert(0, sys.argv[2])
-from toys import Affine
-from pilotage.policies.control.saving import load_policy
-policy = load_policy(sys.argv[1], Affine.restored)
+from pilotage.policies.control.policy import ActionPolicy
+policy = ActionPolicy.from_pretrained(sys.argv[1])
 policy.reset([0, 1], [5, 6])
-print(json.dumps([policy.act(np.array(state), [0, 1]).tolist() for state in json.loads(sys.argv[3])]))
+print(json.dumps([policy.act(np.array(state), [0, 1]).tolist() for state in json.loads(sys.argv[2])]))
 """
 
 
@@ -58,12 +56,12 @@ def acted(policy, steps=5):
 
 def test_a_saved_policy_gives_the_same_action_in_a_fresh_process(tmp_path):
     policy = small_policy(executed=1, initialiser=ShiftedStart([3, 1, 0]))
-    policy.save(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["policy.json", "weights.safetensors"]
+    policy.save_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
     observations = json.dumps([(STATE + 0.1 * step).tolist() for step in range(5)])
     source = Path(sys.modules["pilotage"].__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path), str(Path(__file__).parent), observations],
+        [sys.executable, "-c", SCRIPT, str(tmp_path), observations],
         capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(source)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -89,7 +87,7 @@ def pieces():
     yield "mixture", Mixture(small_mlp(outputs=6), modes=2, low_noise=False)
     yield "framewise", Mixture(Framewise(1, 2, token_dim=3, outputs=6), modes=2, per_step=True)
     bins = BinsWithOffsets(small_mlp(outputs=8), bins=4)
-    bins.fit(two_modes(50, 0)[0].flatten(0, 1), generator())
+    bins.find_bins(two_modes(50, 0)[0].flatten(0, 1), generator())
     yield "bins", bins
     yield "latent", LatentVariable(small_mlp(vector_dim=5), small_mlp(takes_level=False, outputs=8), latent=4)
     yield "contrast", BestOf(ContrastiveEnergy(small_mlp(takes_level=False)), count=3)
@@ -144,9 +142,9 @@ def test_every_known_piece_is_tried():
 
 def test_normalisers_travel_with_the_policy(tmp_path):
     policy = small_policy()
-    policy.save(tmp_path)
-    loaded = ActionPolicy.load(tmp_path, Affine.restored)
-    assert torch.equal(loaded.normalisers["action"].factor, torch.tensor([3.0, 0.5]))
+    policy.save_pretrained(tmp_path)
+    loaded = ActionPolicy.from_pretrained(tmp_path)
+    assert torch.equal(loaded.normalisers["action"].scale, torch.tensor([3.0, 0.5]))
     assert loaded.normalisers["state"].offset == 1.0
     for one, other in zip(acted(policy), acted(loaded), strict=True):
         assert np.array_equal(one, other)
@@ -155,30 +153,30 @@ def test_normalisers_travel_with_the_policy(tmp_path):
 def test_a_policy_that_cannot_be_written_down_is_refused(tmp_path):
     policy = small_policy(executed=1, initialiser=ShiftedStart([0], alter=torch.sign))
     with pytest.raises(UsageError, match=r"saving\.register"):
-        policy.save(tmp_path)
+        policy.save_pretrained(tmp_path)
 
 
 def test_what_is_no_saved_policy_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"policy\.json and weights\.safetensors missing"):
-        load_policy(tmp_path, Affine.restored)
-    small_policy().save(tmp_path)
-    description = json.loads((tmp_path / "policy.json").read_text())
+    with pytest.raises(UsageError, match=r"config\.json and model\.safetensors missing"):
+        ActionPolicy.from_pretrained(tmp_path)
+    small_policy().save_pretrained(tmp_path)
+    description = json.loads((tmp_path / "config.json").read_text())
 
     def changed(**changes):
-        (tmp_path / "policy.json").write_text(json.dumps(description | changes))
+        (tmp_path / "config.json").write_text(json.dumps(description | changes))
 
     changed(format=99)
     with pytest.raises(UsageError, match="format 99"):
-        load_policy(tmp_path, Affine.restored)
+        ActionPolicy.from_pretrained(tmp_path)
     changed(executor={"piece": "RecedingHorizont", "arguments": {}})
     with pytest.raises(UsageError, match="did you mean 'RecedingHorizon'"):
-        load_policy(tmp_path, Affine.restored)
+        ActionPolicy.from_pretrained(tmp_path)
     changed(executor={"piece": "RecedingHorizon", "arguments": {"frames": 2, "speed": 1}})
     with pytest.raises(UsageError, match=r"unknown arguments \['speed'\]"):
-        load_policy(tmp_path, Affine.restored)
+        ActionPolicy.from_pretrained(tmp_path)
     changed(encoder=describe(FlattenEncoder(3, 2)), head=describe(Denoiser(small_mlp(), VariancePreserving(10))))
     with pytest.raises(UsageError, match="do not fit its description"):
-        load_policy(tmp_path, Affine.restored)
+        ActionPolicy.from_pretrained(tmp_path)
 
 
 def test_other_pieces_can_join(monkeypatch):
@@ -193,7 +191,7 @@ def test_other_pieces_can_join(monkeypatch):
 
 
 def test_a_policy_moves_between_folders_and_devices(tmp_path):
-    small_policy(goal_dim=2, goal_weight=1.5, seed=3).save(tmp_path / "a" / "b")
-    loaded = load_policy(tmp_path / "a" / "b", Affine.restored, device="cpu")
+    small_policy(goal_dim=2, goal_weight=1.5, seed=3).save_pretrained(tmp_path / "a" / "b")
+    loaded = ActionPolicy.from_pretrained(tmp_path / "a" / "b", device="cpu")
     assert isinstance(loaded, ActionPolicy)
     assert (loaded.goal_weight, loaded.seed, str(loaded.device)) == (1.5, 3, "cpu")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from pilotage.data.normalisers import Normaliser
 from pilotage.networks.chunk_network import ChunkNetwork
 from pilotage.networks.residual_mlp import ResidualMLP
 from pilotage.objectives.noise_paths import VariancePreserving
@@ -19,24 +20,13 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-class Affine:
-    """A normaliser with one factor and one offset."""
-
-    def __init__(self, factor=1.0, offset=0.0):
-        self.factor, self.offset = torch.as_tensor(factor), float(offset)
-
-    def normalise(self, raw):
-        return (raw - self.offset) / self.factor
-
-    def denormalise(self, normalised):
-        return normalised * self.factor + self.offset
-
-    def state_dict(self):
-        return {"factor": self.factor, "offset": self.offset}
-
-    @classmethod
-    def restored(cls, state):
-        return cls(state["factor"], state["offset"])
+def affine(factor=1.0, offset=0.0):
+    """A normaliser with one factor, or one per number, and one offset."""
+    scale = torch.as_tensor(factor)
+    made = Normaliser.unfitted(tuple(scale.shape))
+    made.scale.copy_(scale)
+    made.offset.fill_(offset)
+    return made
 
 
 class Told(ChunkNetwork):
@@ -86,5 +76,5 @@ def small_policy(*, frames=2, horizon=6, executed=3, seed=0, path=None, goal_dim
     encoder = FlattenEncoder(2, frames, goal_dim=goal_dim)
     network = ResidualMLP(2, horizon, encoder.vector_dim, width=32, depth=1, level_width=8)
     head = Denoiser(network, VariancePreserving(10) if path is None else path)
-    normalisers = {"state": Affine(2.0, 1.0), "action": Affine(torch.tensor([3.0, 0.5]), -1.0)}
+    normalisers = {"state": affine(2.0, 1.0), "action": affine(torch.tensor([3.0, 0.5]), -1.0)}
     return ActionPolicy(encoder, head, RecedingHorizon(frames, horizon, executed), normalisers, seed=seed, **options)

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from pilotage.engines.decoder import DecoderEngine
 from pilotage.policies.language.policy import LanguagePolicy
 from pilotage.policies.language.scoring import logprobs, microbatches
-from pilotage.rollouts.groups import flat
+from pilotage.rollouts.groups import sample_groups
 from pilotage.types import Request, Sampling
 
 
@@ -43,7 +43,7 @@ def policy() -> LanguagePolicy:
 def test_every_sampled_token_is_in_the_loss_once_under_its_own_id(policy):
     engine, asked = DecoderEngine(policy.model, policy.tokenizer), [policy.encode("abc"), policy.encode("d")]
     settings = {"max_tokens": [12, 12], "seeds": [0, 1], "sampling": Sampling(), "pad_id": policy.pad_id}
-    rollouts = flat(engine, asked, [0, 1], answers=20, **settings)
+    rollouts = sample_groups(engine, asked, [0, 1], answers=20, **settings)
     completions = engine.generate([Request(ids, 12, n=20, seed=i) for i, ids in enumerate(asked)], Sampling())
     sampled = [completion.ids.tolist() for group in completions for completion in group]
     encoded_again = [policy.encode(policy.decode(ids)) for ids in sampled]

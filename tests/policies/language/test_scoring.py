@@ -11,7 +11,7 @@ from pilotage.engines import build_engine
 from pilotage.engines.decoder import DecoderEngine
 from pilotage.policies.language.policy import remove_dropout
 from pilotage.policies.language.scoring import SHARE_FROM, check_sampling, logprobs, microbatches, sampler_gap, score
-from pilotage.rollouts.groups import flat
+from pilotage.rollouts.groups import sample_groups
 from pilotage.types import Rollouts, Sampling
 
 WHOLE = Sampling()
@@ -19,7 +19,7 @@ KINDS = ("llama", "qwen2", "qwen3", "gemma2", "gpt2")
 
 
 def sampled(model, lengths=(3, 9, 5), *, answers=3, sampling=WHOLE, limit=12, seed=0) -> Rollouts:
-    return flat(
+    return sample_groups(
         build_engine("auto", model, None),
         prompts(*lengths, seed=seed),
         list(range(len(lengths))),
@@ -175,7 +175,7 @@ def test_the_gap_rises_without_a_sync_and_falls_with_one():
     engine = DecoderEngine(model)
 
     def gap():
-        rollouts = flat(
+        rollouts = sample_groups(
             engine,
             prompts(4, 7),
             [0, 1],
@@ -207,7 +207,7 @@ def test_a_gap_that_is_no_number_raises_the_alarm():
 @pytest.mark.parametrize("pad", [EOS, PAD, 17])
 def test_one_end_of_sequence_is_trained_whatever_fills_the_padding(pad):
     model = random_model()
-    rollouts = flat(
+    rollouts = sample_groups(
         DecoderEngine(model),
         prompts(5),
         [0],

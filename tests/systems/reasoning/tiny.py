@@ -13,7 +13,8 @@ from pilotage.runs import Run
 from pilotage.training.language.trainer import train
 
 TINY = (
-    "--difficulties 1,3,4 --pretrain-to-accuracy 0 --num-train-prompts 12 --prompts-per-step 6 --group-size 4 --max-tokens 6 --evaluate-every 1 --save-rollouts -1 "
+    "--difficulties 1,3,4 --pretrain-to-accuracy 0 --num-train-prompts 12 --prompts-per-step 6 --group-size 4 "
+    "--max-tokens 6 --evaluate-every 1 --save-rollouts -1 "
     f"--evaluation-prompts 4 --evaluation-samples 1 --reward {Path(__file__).parent / 'graded.py'}:mostly_right"
 )
 

@@ -15,7 +15,8 @@ def close_reward(text, item):
 
 
 TINY = (
-    "--task add --difficulties 1,2 --num-train-prompts 40 --pretrain-to-accuracy 0 --prompts-per-step 6 --group-size 4 --max-tokens 8 --steps 2 "
+    "--task add --difficulties 1,2 --num-train-prompts 40 --pretrain-to-accuracy 0 --prompts-per-step 6 "
+    "--group-size 4 --max-tokens 8 --steps 2 "
     "--evaluate-every 1 --evaluation-prompts 4 --evaluation-samples 1 --save-rollouts -1 --lr 1e-3 "
     f"--reward {__file__}:close_reward"
 )

@@ -45,7 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(name: str, data: Path, **changes: Any) -> ImitationConfig:
-    settings: dict[str, Any] = {"world": "none", "data": str(data), "validation": 0.34, "steps": 4, "batch": 8}
+    settings: dict[str, Any] = {"env": "none", "data": str(data), "validation": 0.34, "steps": 4, "batch": 8}
     settings |= {"log_every": 1, "checkpoint_every": 2, **PARTS[name], **changes}
     return replace(ROWS[name], **settings)
 
@@ -66,7 +66,7 @@ def test_bfloat16_trains_with_weights_in_float32(name: str, data: Path, tmp_path
     assert np.isfinite(losses).all()
     assert losses != exact
     assert losses == pytest.approx(exact, rel=0.1)
-    for tensors in (load_file(half / "policy/weights.safetensors"), load_file(whole / "policy/weights.safetensors")):
+    for tensors in (load_file(half / "policy/model.safetensors"), load_file(whole / "policy/model.safetensors")):
         assert {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()} == {torch.float32}
     policy = load_policy(half)
     policy.reset([0])
@@ -93,7 +93,7 @@ def test_bfloat16_killed_and_resumed_equals_undisturbed(
         with pytest.raises(KeyboardInterrupt):
             trained(config, tmp_path / "killed")
     killed = trained(config, tmp_path / "killed")
-    for name in ("metrics.jsonl", "result.json", "policy/weights.safetensors", "policy/policy.json"):
+    for name in ("metrics.jsonl", "result.json", "policy/model.safetensors", "policy/config.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
 
 
@@ -103,7 +103,7 @@ def test_auto_trains_in_what_the_run_says(data: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr(hardware, "processor_features", lambda: ["amx_bf16"])
     auto = trained(small("bc-mlp", data, precision="auto"), tmp_path / "auto")
     half = trained(small("bc-mlp", data, precision="bfloat16"), tmp_path / "half")
-    weights = "policy/weights.safetensors"
+    weights = "policy/model.safetensors"
     assert (auto / weights).read_bytes() == (half / weights).read_bytes()
 
 
@@ -117,7 +117,7 @@ def test_a_precision_that_it_does_not_train_in_is_refused(precision: str, data: 
 def test_a_gpu_that_is_not_there_is_refused_before_anything_starts(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["run", "bc-mlp", "--world", "none", "--data", str(data), "--steps", "2", "--device", "cuda"]
+    words = ["run", "bc-mlp", "--env", "none", "--data", str(data), "--steps", "2", "--device", "cuda"]
     assert main([*words, "--out", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
     assert "finds no GPU here; give --device cpu" in said

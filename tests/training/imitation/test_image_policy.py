@@ -21,9 +21,9 @@ from pilotage.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = (
-    "run diffusion-mlp --world none --encoder image:widths=16|16|32|32,features=8,keypoints=4 --cameras top "
-    "--network residual_mlp:width=16,depth=1 --sampler ddim:steps=2 --steps 2 --batch 4 --chunk 8 --executed 4 "
-    "--log-every 1 --validation 0.34"
+    "run diffusion-mlp --env none --encoder image:widths=16|16|32|32,features=8,keypoints=4 --cameras top "
+    "--network residual_mlp:width=16,depth=1 --sampler ddim:steps=2 --steps 2 --batch 4 --chunk-size 8 "
+    "--n-action-steps 4 --log-every 1 --validation 0.34"
 )
 ACTS = """
 import json, sys

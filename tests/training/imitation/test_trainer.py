@@ -38,14 +38,18 @@ SMALL = {
     "checkpoint_every": 2,
     "evaluation_episodes": 3,
     "evaluation_steps": 12,
-    "lanes": 2,
-    "films": 0,
+    "num_envs": 2,
+    "videos": 0,
 }
 TINY = {
-    "diffusion-policy-c": {"network": "unet:widths=16|32,groups=4", "path": "vp:steps=3", "sampler": "ddpm:steps=3"},
+    "diffusion-policy-c": {
+        "network": "unet:widths=16|32,groups=4",
+        "noise_schedule": "vp:steps=3",
+        "sampler": "ddpm:steps=3",
+    },
     "diffusion-policy-t": {
         "network": "transformer:width=16,depth=1,heads=2",
-        "path": "vp:steps=3",
+        "noise_schedule": "vp:steps=3",
         "sampler": "ddpm:steps=3",
     },
     "act": {"network": "transformer:width=16,depth=1,heads=2"},
@@ -91,7 +95,7 @@ def test_every_row_trains_and_leaves_a_policy_that_acts(name: str, tmp_path: Pat
 
 
 def test_a_denoiser_takes_as_many_passes_as_its_sampler_has_steps(tmp_path: Path) -> None:
-    folder = trained(small(ROWS["diffusion-mlp"], sampler="ddim:steps=3", executed=4), tmp_path / "run")
+    folder = trained(small(ROWS["diffusion-mlp"], sampler="ddim:steps=3", n_action_steps=4), tmp_path / "run")
     result = read_result(folder)
     assert result is not None
     assert result["evaluation/calls"] == 3
@@ -119,7 +123,7 @@ def test_killed_and_resumed_equals_undisturbed(stop: int, tmp_path: Path, monkey
         with pytest.raises(KeyboardInterrupt):
             trained(config, tmp_path / "killed")
     killed = trained(config, tmp_path / "killed")
-    for name in ("metrics.jsonl", "rollouts.jsonl", "result.json", "policy/weights.safetensors", "policy/policy.json"):
+    for name in ("metrics.jsonl", "rollouts.jsonl", "result.json", "policy/model.safetensors", "policy/config.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
 
 
@@ -130,7 +134,7 @@ def test_the_seed_alone_decides_the_first_weights_of_the_encoder_too(tmp_path: P
     for number, seed in enumerate((0, 0, 1)):
         torch.manual_seed(number)
         folder = trained(config, tmp_path / str(number), seed)
-        weights.append((folder / "policy" / "weights.safetensors").read_bytes())
+        weights.append((folder / "policy" / "model.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
 
 
@@ -154,8 +158,8 @@ def test_a_policy_acts_the_same_in_a_fresh_process(tmp_path: Path) -> None:
 
 def test_results_do_not_depend_on_the_lanes(tmp_path: Path) -> None:
     """S15; networks round differently in other batch sizes, so numbers agree to 1e-4 and starts exactly."""
-    one = trained(small(ROWS["diffusion-mlp"], lanes=1, evaluation_episodes=5), tmp_path / "one")
-    five = trained(small(ROWS["diffusion-mlp"], lanes=5, evaluation_episodes=5), tmp_path / "five")
+    one = trained(small(ROWS["diffusion-mlp"], num_envs=1, evaluation_episodes=5), tmp_path / "one")
+    five = trained(small(ROWS["diffusion-mlp"], num_envs=5, evaluation_episodes=5), tmp_path / "five")
     for ours, theirs in zip(lines(one, "rollouts"), lines(five, "rollouts"), strict=True):
         assert (ours["start"], ours["seed"], ours["steps"]) == (theirs["start"], theirs["seed"], theirs["steps"])
         assert ours["total_reward"] == pytest.approx(theirs["total_reward"], abs=1e-4)
@@ -164,7 +168,7 @@ def test_results_do_not_depend_on_the_lanes(tmp_path: Path) -> None:
 def test_evaluation_changes_nothing_of_the_training(tmp_path: Path) -> None:
     seldom = trained(small(ROWS["diffusion-mlp"]), tmp_path / "seldom")
     often = trained(small(ROWS["diffusion-mlp"], evaluate_every=2), tmp_path / "often")
-    assert (seldom / "policy/weights.safetensors").read_bytes() == (often / "policy/weights.safetensors").read_bytes()
+    assert (seldom / "policy/model.safetensors").read_bytes() == (often / "policy/model.safetensors").read_bytes()
 
 
 def demonstrations(constant: bool = False) -> Demonstrations:
@@ -182,7 +186,7 @@ def demonstrations(constant: bool = False) -> Demonstrations:
 
 def test_data_of_ones_own_needs_no_world(tmp_path: Path) -> None:
     file = write_npz(demonstrations(), tmp_path / "mine.npz")
-    config = small(ROWS["bc-mlp"], world="none", data=str(file), validation=0.34)
+    config = small(ROWS["bc-mlp"], env="none", data=str(file), validation=0.34)
     result = read_result(trained(config, tmp_path / "run"))
     assert result is not None
     assert "validation/loss" in result
@@ -191,7 +195,7 @@ def test_data_of_ones_own_needs_no_world(tmp_path: Path) -> None:
 
 def test_odd_data_is_said(tmp_path: Path) -> None:
     file = write_npz(demonstrations(constant=True), tmp_path / "mine.npz")
-    config = small(ROWS["diffusion-mlp"], world="none", data=str(file), validation=0.0)
+    config = small(ROWS["diffusion-mlp"], env="none", data=str(file), validation=0.0)
     folder = trained(config, tmp_path / "run")
     events = {event["kind"]: event["text"] for event in lines(folder, "events")}
     assert "[1]" in events["constant actions"]
@@ -207,12 +211,12 @@ def test_odd_data_is_said(tmp_path: Path) -> None:
     [
         ({"head": "denoisr"}, "did you mean 'denoiser'"),
         ({"network": "residual_mlp:widht=3"}, "did you mean 'width'"),
-        ({"network": "unet:widths=16|32|64,groups=4", "chunk": 10}, "10"),
+        ({"network": "unet:widths=16|32|64,groups=4", "chunk_size": 10}, "10"),
         ({"sampler": "flow_euler:steps=3"}, "flow_euler"),
-        ({"chunk": 8, "executed": 8}, "expected chunk ≥ observation_steps - 1 + executed = 9"),
-        ({"world": "push-t"}, "push-t"),
-        ({"world": "pilar"}, "did you mean pillar"),
-        ({"world": "none"}, "--data"),
+        ({"chunk_size": 8, "n_action_steps": 8}, "expected chunk_size ≥ n_obs_steps - 1 + n_action_steps = 9"),
+        ({"env": "push-t"}, "push-t"),
+        ({"env": "pilar"}, "did you mean pillar"),
+        ({"env": "none"}, "--data"),
         ({"cameras": "top"}, "image"),
         ({"data": "nowhere.npz"}, "nowhere.npz"),
         ({"demonstrations": 0}, "at least 1"),
@@ -259,7 +263,7 @@ def test_an_energy_resumes_to_the_bit_and_reports_its_passes(
         with pytest.raises(KeyboardInterrupt):
             trained(config, tmp_path / "killed")
     killed = trained(config, tmp_path / "killed")
-    for name in ("metrics.jsonl", "result.json", "policy/weights.safetensors", "policy/policy.json"):
+    for name in ("metrics.jsonl", "result.json", "policy/model.safetensors", "policy/config.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
     result = read_result(whole)
     assert result is not None
@@ -291,4 +295,4 @@ def test_a_world_that_is_not_that_of_the_data_is_refused_before_training(
         trained(config, tmp_path / "run")
     for part in said.split(" .* "):
         assert part.replace("a test", str(file)) in str(caught.value)
-    assert "give --world the one it was recorded in, or none" in str(caught.value)
+    assert "give --env the one it was recorded in, or none" in str(caught.value)

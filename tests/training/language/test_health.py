@@ -9,17 +9,18 @@ import torch
 from tests.properties.batches import random_rollouts
 
 from pilotage.core.errors import RunError
+from pilotage.systems.reasoning.riskpo.advantage import CHECK, FALLS
 from pilotage.training.language.config import TextConfig
-from pilotage.training.language.health import CHECK, FALLS, PATIENCE, Watch
-from pilotage.training.language.plan import make_plan
+from pilotage.training.language.health import PATIENCE, HealthMonitor
+from pilotage.training.language.piece_set import make_piece_set
 from pilotage.types import Rollouts
 
 SOUND = {"groups/zero_variance": 0.5, "truncated": 0.1, "logp": -1.0, "reward/mean": 0.5}
 GTPO = {"advantage": "center", "shaping": "entropy_shape", "surrogate": "reinforce"}
 
 
-def watch(**slots: str) -> Watch:
-    return Watch(make_plan(TextConfig(**slots)))
+def watch(**slots: str) -> HealthMonitor:
+    return HealthMonitor(make_piece_set(TextConfig(**slots)))
 
 
 def batch(groups: int = 4, entropy: float = 0.1) -> Rollouts:
@@ -29,7 +30,7 @@ def batch(groups: int = 4, entropy: float = 0.1) -> Rollouts:
 
 
 def kinds(
-    look: Watch, steps: int, rollouts: Rollouts | None = None, initial: float | None = 0.3, **numbers
+    look: HealthMonitor, steps: int, rollouts: Rollouts | None = None, initial: float | None = 0.3, **numbers
 ) -> list[str]:
     """Kinds of the events of so many steps that are alike."""
     found = []
@@ -75,7 +76,7 @@ def test_too_few_prompts_for_a_beta_fit_are_said_once(advantage: str, groups: in
     assert kinds(watch(advantage=advantage), 5, batch(groups)) == said
 
 
-def checks(look: Watch, logps: list[float], rewards: list[float]) -> list[str]:
+def checks(look: HealthMonitor, logps: list[float], rewards: list[float]) -> list[str]:
     found = []
     for logp, reward in zip(logps, rewards, strict=True):
         found += kinds(look, CHECK, batch(), logp=logp, **{"reward/mean": reward})
@@ -123,4 +124,3 @@ def test_what_was_seen_and_said_is_in_the_checkpoint() -> None:
     kinds(first, PATIENCE - 1, batch(), truncated=0.5, **{"groups/zero_variance": 1.0})
     second.load_state_dict(first.state_dict())
     assert kinds(second, 1, batch(), truncated=0.5, **{"groups/zero_variance": 1.0}) == ["equal rewards"]
-    assert len(second.state["checks"]) == 2

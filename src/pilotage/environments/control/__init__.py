@@ -6,11 +6,11 @@ state that say where on its map the acting body is) and `goal_dims` (entries tha
 
 from __future__ import annotations
 
-import difflib
 import os
 from typing import TYPE_CHECKING, Any
 
 from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
 from pilotage.core.references import load_function
 from pilotage.core.registry import find_pieces
 from pilotage.environments.control.experts import Expert, collect, episode_seed
@@ -41,11 +41,9 @@ def control_env(name: str, **options: Any) -> gymnasium.Env:
         import gymnasium
     if name in gymnasium.registry or ":" in name:
         return gymnasium.make(name, **options)
-    near = difflib.get_close_matches(name, [*ours, *gymnasium.registry], n=2)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UsageError(
-        f"there is no control environment {name!r}; {hint}There are {', '.join(ours)}, and the ids that "
-        "Gymnasium has registered (MODULE:ID imports a module that registers its own)"
+        f"there is no control environment {name!r}{nearest(name, [*ours, *gymnasium.registry])}; there are "
+        f"{', '.join(ours)}, and the ids that Gymnasium has registered (MODULE:ID imports the module that registers ID)"
     )
 
 

@@ -1,1 +1,1 @@
-"""What two societies share: tax schedules."""
+"""Tax schedules, shared by several systems."""

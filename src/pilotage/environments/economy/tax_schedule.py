@@ -1,8 +1,9 @@
 """Piecewise linear income tax: marginal rates in percent over brackets, and the tax that follows from them.
 
-A bracket reaches from its lower edge to the next one; the last has no upper end. The United States' federal brackets
-and standard deductions of 2013 to 2026 lie beside this file (public domain, extracted from Tax-Calculator 6.8.0,
-CC0)."""
+A bracket reaches from its lower edge to the next one; the last has no upper end. The federal brackets and standard
+deductions of the United States of 2013 to 2026 lie beside this file (public domain, extracted from Tax-Calculator
+6.8.0, CC0).
+"""
 
 from __future__ import annotations
 
@@ -17,17 +18,12 @@ from torch import Tensor
 
 from pilotage.core.errors import UsageError
 
-FLAT = (0.0,)
-THREE = (0.0, 90_000.0, 159_100.0)
-SEVEN = (0.0, 11_600.0, 47_150.0, 100_525.0, 191_950.0, 243_725.0, 609_350.0)
-"""Lower edges in dollars; the last ones are those of a single person in the United States in 2024."""
-
 STATUSES = ("single", "mjoint", "mseparate", "headhh", "widow")
 """Filing statuses in the tables: single, married jointly or separately, head of household, widow(er)."""
 
 
 def check_edges(edges: Sequence[float] | Tensor) -> Tensor:
-    """[B] float64: lower edges, finite, beginning with 0 and rising. Raises UsageError otherwise."""
+    """Return lower edges as float64 [bracket]. Raises UsageError unless they are finite, begin with 0 and rise."""
     checked = torch.as_tensor(edges, dtype=torch.float64)
     rises = checked.dim() == 1 and len(checked) > 0 and checked.isfinite().all() and (checked.diff() > 0).all()
     if not rises or checked[0] != 0:
@@ -38,7 +34,7 @@ def check_edges(edges: Sequence[float] | Tensor) -> Tensor:
 
 
 def check_rates(rates: Sequence[float] | Tensor, brackets: int) -> Tensor:
-    """[..., B] floating: marginal rates in percent, one per bracket, 0 to 100. Raises UsageError otherwise."""
+    """Return marginal rates as floats [..., bracket]. Raises UsageError unless there is one of 0 to 100 per bracket."""
     checked = torch.as_tensor(rates)
     if not checked.is_floating_point():
         checked = checked.double()
@@ -50,55 +46,47 @@ def check_rates(rates: Sequence[float] | Tensor, brackets: int) -> Tensor:
 
 
 def bracket_of(income: Tensor, edges: Tensor) -> Tensor:
-    """The bracket, 0 to B − 1, in which the next dollar of each income is taxed; incomes below 0 count to the first.
+    """Return the bracket, int64 [...] from 0, in which the next dollar of each income [...] is taxed.
 
-    income [...]; edges [B] -> int64 [...]. An income on an edge belongs to the bracket above it."""
+    An income on an edge belongs to the bracket above it, a negative one to the first.
+    """
     return (torch.bucketize(income, edges.to(income.dtype), right=True) - 1).clamp(min=0)
 
 
 def below_brackets(rates: Tensor, edges: Tensor) -> Tensor:
-    """Tax in dollars on an income at the lower edge of each bracket. [..., B] in percent, [B] -> [..., B]."""
+    """Return the tax in dollars on incomes at the lower edges, [..., bracket], for rates [..., bracket] in percent."""
     full = rates[..., :-1] / 100 * edges.to(rates.dtype).diff()
     return torch.cat([torch.zeros_like(rates[..., :1]), full.cumsum(-1)], -1)
 
 
 def tax(income: Tensor, rates: Tensor, edges: Tensor, *, bracket: Tensor | None = None) -> Tensor:
-    """Tax in dollars of every income under every schedule, differentiable in the rates.
+    """Return the tax in dollars of every income under every schedule, differentiable in the rates.
 
-    income [*P], in dollars, also above the last edge; a negative one pays nothing; rates [*K, B] in percent, edges [B];
-    bracket [*P]: `bracket_of(income, edges)` where it is known already.
-    Returns [*K, *P]."""
+    Args:
+        income: dollars, [person…]; a negative income pays nothing.
+        rates: marginal rates in percent, [schedule…, bracket].
+        edges: lower edges in dollars, [bracket].
+        bracket: `bracket_of(income, edges)`, where it is known already.
+
+    Returns:
+        Taxes, [schedule…, person…].
+    """
     where = bracket_of(income, edges) if bracket is None else bracket
     positive = income.clamp(min=0).to(rates.dtype)
     within = positive - edges.to(rates.dtype)[where]
     return below_brackets(rates, edges)[..., where] + rates[..., where] / 100 * within
 
 
-def rates_of_tax(taxes: Tensor, incomes: Tensor) -> tuple[Tensor, Tensor]:
-    """The way back: edges [B] in dollars and marginal rates [..., B] in percent of a tax known at B + 1 incomes.
-
-    incomes [B+1] rise from 0: the lower edges and any one income in the last bracket; taxes [..., B+1] in dollars,
-    0 at 0. Raises UsageError for a tax that falls or rises faster than income, or is not 0 at 0."""
-    if incomes.dim() != 1 or len(incomes) < 2 or taxes.shape[-1] != len(incomes):
-        raise UsageError(
-            f"expected incomes [B+1] and taxes [..., B+1], got {list(incomes.shape)} and {list(taxes.shape)}"
-        )
-    if (taxes[..., 0] != 0).any():
-        raise UsageError(f"no income, no tax: taxes must begin with 0, got {taxes[..., 0].tolist()}")
-    edges = check_edges(incomes)[:-1]
-    return edges, check_rates(100 * taxes.diff(dim=-1) / incomes.diff(), len(edges))
-
-
 @dataclass(frozen=True)
 class Schedule:
-    """One tax schedule, checked."""
+    """Tax schedule with checked brackets, rates and deduction."""
 
     edges: Tensor
-    """[B] float64: lower edges in dollars, from 0."""
+    """Lower edges in dollars, from 0, float64 [bracket]."""
     rates: Tensor
-    """[B] float64: marginal rates in percent."""
+    """Marginal rates in percent, float64 [bracket]."""
     deduction: float = 0.0
-    """Dollars that are not taxed."""
+    """Deduction from income, in dollars."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edges", check_edges(self.edges))
@@ -109,7 +97,7 @@ class Schedule:
             raise UsageError(f"a deduction is 0 dollars or more, got {self.deduction}")
 
     def tax(self, income: Tensor) -> Tensor:
-        """Dollars a year on incomes before the deduction. [...] -> [...]"""
+        """Return the tax in dollars a year on incomes [...] before the deduction."""
         return tax(income - self.deduction, self.rates, self.edges)
 
 
@@ -132,10 +120,16 @@ def _rows(name: str, year: int, status: str) -> list[dict[str, str]]:
 
 
 def federal_schedule(year: int = 2024, status: str = "single", *, deduct: bool = False) -> Schedule:
-    """The United States' tax on ordinary income: seven brackets.
+    """Return the federal tax on ordinary income of the United States, with seven brackets.
 
-    year: 2013 to 2026; status: of `STATUSES`; deduct: whether the standard deduction is taken off first.
-    Raises UsageError for what the tables do not hold."""
+    Args:
+        year: 2013 to 2026.
+        status: filing status, one of `STATUSES`.
+        deduct: whether the standard deduction is taken off first.
+
+    Raises:
+        UsageError: for a year or status that the tables do not hold.
+    """
     rows = sorted(_rows("us_federal_brackets_2013_2026.csv", year, status), key=lambda row: int(row["bracket"]))
     deduction = _rows("us_standard_deduction_2013_2026.csv", year, status)[0]["standard_deduction_usd"]
     return Schedule(

@@ -8,7 +8,7 @@ are our "state"."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
+from pilotage.data.normalisers import Normaliser
 from pilotage.networks.unet1d import UNet1d
 from pilotage.objectives.levels import spaced_levels
 from pilotage.objectives.noise_paths import VariancePreserving
 from pilotage.policies.control.encoders import FlattenEncoder
 from pilotage.policies.control.execution.executors import RecedingHorizon
 from pilotage.policies.control.heads.denoiser import Denoiser
-from pilotage.policies.control.policy import ACTION, ActionPolicy, Scaling
+from pilotage.policies.control.policy import ACTION, ActionPolicy
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 STATES: Mapping[str, str] = {"observation.state": "STATE", "observation.environment_state": "ENV"}
@@ -58,14 +59,12 @@ _BLOCK = {"conv1.block": "first", "conv2.block": "second", "cond_encoder": "film
 _EMBEDDING = {"1": "0", "3": "2"}
 """Layers of the level embedding: theirs counts the sinusoids as layer 0."""
 
-Normalise = Callable[[Mapping[str, Any]], Scaling]
 
+def load_lerobot(folder: str | Path, *, device: torch.device | str = "cpu") -> ActionPolicy:
+    """Return the diffusion policy that LeRobot saved in `folder`, ready to be reset or to be saved as ours.
 
-def load_lerobot(folder: str | Path, normaliser: Normalise, *, device: torch.device | str = "cpu") -> ActionPolicy:
-    """The diffusion policy that LeRobot saved in `folder`, ready to be reset and, with `save`, to be kept as ours.
-
-    normaliser: makes a normaliser from a state of `offset`, `scale`, `low` and `high`. Statistics are taken from the
-    weights, where LeRobot kept them until 2025, or from policy_preprocessor.json and its tensors.
+    Statistics are taken from the weights, where LeRobot kept them until 2025, or from policy_preprocessor.json and its
+    tensors.
     Raises UsageError that names what this reader does not know: another kind of policy, cameras, other settings."""
     folder = Path(folder)
     config = _config(folder)
@@ -102,7 +101,7 @@ def load_lerobot(folder: str | Path, normaliser: Normalise, *, device: torch.dev
         FlattenEncoder(width, frames),
         head,
         RecedingHorizon(frames, horizon, int(config["n_action_steps"])),
-        {name: normaliser(state) for name, state in scalings.items()},
+        {name: Normaliser.from_state(state) for name, state in scalings.items()},
     )
     return policy.to(device)
 

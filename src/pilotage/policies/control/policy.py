@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
-from pilotage.objectives.draws import Generators
-from pilotage.policies.control.condition import Condition
+from pilotage.data.normalisers import Normaliser
+from pilotage.policies.control import saving
 from pilotage.policies.control.encoders import Encoder, without_goal
 from pilotage.policies.control.execution.executors import Executor
 from pilotage.policies.control.heads.context_denoiser import executed_context, last_actions
 from pilotage.policies.control.heads.head import Head
 from pilotage.policies.control.sampling.guidance import chained, classifier_free
-from pilotage.policies.control.sampling.sampling import Guide, Start
+from pilotage.policies.control.sampling.sampling import Guide
 from pilotage.policies.control.sampling.starts import FreshStart, Initialiser, Watchful
 
 ACTION = "action"
 """The key of the actions' normaliser."""
-
-
-class Scaling(Protocol):
-    """A normaliser, fitted elsewhere; it acts on the last dimension."""
-
-    def normalise(self, raw: Tensor) -> Tensor: ...
-
-    def denormalise(self, normalised: Tensor) -> Tensor: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
+PARTS = ("encoder", "head", "executor", "initialiser")
+"""Parts that a saved policy describes."""
 
 
 class ActionPolicy:
@@ -49,7 +41,7 @@ class ActionPolicy:
         encoder: Encoder,
         head: Head,
         executor: Executor,
-        normalisers: Mapping[str, Scaling],
+        normalisers: Mapping[str, Normaliser],
         *,
         initialiser: Initialiser | None = None,
         goal_weight: float = 1.0,
@@ -104,26 +96,46 @@ class ActionPolicy:
                 self._executed[row] = [*self._executed[row], action][-self.head.history :]
         return self.normalisers[ACTION].denormalise(normalised).cpu()
 
-    def save(self, folder: str | Path) -> None:
-        """Writes policy.json and weights.safetensors. See `saving.save_policy`."""
-        from pilotage.policies.control.saving import save_policy
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors into `folder`, the normalisers' numbers with the weights.
 
-        save_policy(self, folder)
+        Raises UsageError for a part whose class no system declares and `saving.register` does not know."""
+        modules = {"encoder": self.encoder, "head": self.head}
+        modules |= {f"normaliser.{name}": normaliser for name, normaliser in self.normalisers.items()}
+        tensors = {
+            f"{part}.{name}": tensor.detach().cpu().contiguous().clone()
+            for part, module in modules.items()
+            for name, tensor in module.state_dict().items()
+        }
+        parts = {part: saving.describe(getattr(self, part)) for part in PARTS}
+        normalisers = list(self.normalisers)
+        settings = {"goal_weight": self.goal_weight, "seed": self.seed, "normalisers": normalisers}
+        saving.write(folder, {**parts, **settings}, tensors)
 
-    @staticmethod
-    def load(
-        folder: str | Path, normaliser: Callable[[Mapping[str, Any]], Scaling], *, device: torch.device | str = "cpu"
-    ) -> ActionPolicy:
-        """The policy saved in `folder`; `normaliser` makes one from its state. See `saving.load_policy`."""
-        from pilotage.policies.control.saving import load_policy
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> ActionPolicy:
+        """Return the policy that `save_pretrained` wrote, ready to be reset.
 
-        return load_policy(folder, normaliser, device=device)
+        Raises UsageError for a folder without a policy, another format, or weights that do not fit."""
+        config, tensors = saving.read(folder)
+        parts = {part: saving.rebuild(config[part]) for part in PARTS}
+        for part in ("encoder", "head"):
+            try:
+                parts[part].load_state_dict(saving.below(tensors, part))
+            except RuntimeError as error:
+                raise UsageError(
+                    f"the weights of the {part} in {folder} do not fit its description: {error}"
+                ) from error
+        normalisers = {
+            name: Normaliser.from_state(saving.below(tensors, f"normaliser.{name}")) for name in config["normalisers"]
+        }
+        settings = {"goal_weight": config["goal_weight"], "seed": config["seed"]}
+        return cls(normalisers=normalisers, **parts, **settings).to(device)
 
     def to(self, device: torch.device | str) -> ActionPolicy:
         """Moves encoder and head; random numbers stay on the CPU, so that they are the same on every device."""
         for part in (self.encoder, self.head, *self.normalisers.values()):
-            if isinstance(part, torch.nn.Module):
-                part.to(device)
+            part.to(device)
         return self
 
     @property
@@ -138,7 +150,7 @@ class ActionPolicy:
             condition = self.encoder(observations)
             guide = self._guide(observations, rows)
             start = self.initialiser.start(rows, generators) if self.initialiser.warm(rows[0]) else None
-            chunks = self._sampled(condition, generators, start, guide)
+            chunks = self.head.decide(condition, generators, start, guide)
         if not bool(chunks.isfinite().all()):
             raise UsageError(
                 "the policy's chunk is not finite; look at its weights and at the observations it was given"
@@ -147,13 +159,13 @@ class ActionPolicy:
         self.executor.receive(rows, chunks)
         self.initialiser.keep(rows, chunks)
 
-    def _sampled(self, condition: Condition, generator: Generators, start: Start | None, guide: Guide | None) -> Tensor:
-        """What the executor is given."""
-        return self.head.sample(condition, generator, start, guide)
-
     def _next(self, rows: Sequence[int]) -> Tensor:
         """The next action of each row, normalised: [n, A]."""
-        return self.executor.next(rows)
+        given = self.executor.next(rows)
+        if not self.head.decodes:
+            return given
+        with evaluating(self.encoder, self.head), self._counted(rows):
+            return self.head.decode_action(given, self.encoder(self._stacked(rows)))
 
     def _guide(self, observations: Mapping[str, Tensor], rows: Sequence[int]) -> Guide | None:
         guides: list[Guide] = []

@@ -8,11 +8,10 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -20,12 +19,11 @@ from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.references import load_function
 from pilotage.core.registry import find_pieces
-from pilotage.policies.control.heads.plans import policy_kind
-from pilotage.policies.control.policy import ActionPolicy, Scaling
 from pilotage.policies.pickled import refuse_pickled
 
-FORMAT = 1
-DESCRIPTION, WEIGHTS = "policy.json", "weights.safetensors"
+TYPE, FORMAT = "pilotage-action-policy", 2
+"""Type and format in config.json; LeRobot's policies have other types, language models have none."""
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 SLOTS = (
     *("encoder", "network", "head", "context", "guidance", "noise_schedule"),
@@ -98,70 +96,40 @@ def rebuild(described: Any) -> Any:
     return kind(**arguments)
 
 
-def save_policy(policy: ActionPolicy, folder: str | Path) -> None:
-    """Writes policy.json and weights.safetensors into `folder`, the normalisers' numbers with them."""
+def write(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a policy's configuration and numbers into `folder`, each file whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, Tensor] = {}
-    for part in ("encoder", "head"):
-        for name, tensor in getattr(policy, part).state_dict().items():
-            tensors[f"{part}.{name}"] = tensor.detach().cpu().contiguous().clone()
-    plain: dict[str, dict[str, Any]] = {}
-    for key, normaliser in policy.normalisers.items():
-        plain[key] = {}
-        for name, value in normaliser.state_dict().items():
-            if isinstance(value, Tensor):
-                tensors[f"normaliser.{key}.{name}"] = value.detach().cpu().contiguous().clone()
-            else:
-                plain[key][name] = describe(value)
-    description = {
-        "format": FORMAT,
-        **{part: describe(getattr(policy, part)) for part in ("encoder", "head", "executor", "initialiser")},
-        "goal_weight": policy.goal_weight,
-        "seed": policy.seed,
-        "normalisers": plain,
-    }
-    save_file(tensors, str(folder / f".{WEIGHTS}"))
-    (folder / f".{DESCRIPTION}").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-    for name in (WEIGHTS, DESCRIPTION):
+    save_file(dict(tensors), str(folder / f".{WEIGHTS}"))
+    text = json.dumps({"type": TYPE, "format": FORMAT, **config}, indent=1) + "\n"
+    (folder / f".{CONFIG}").write_text(text, encoding="utf-8")
+    for name in (WEIGHTS, CONFIG):
         os.replace(folder / f".{name}", folder / name)
 
 
-def load_policy(
-    folder: str | Path, normaliser: Callable[[Mapping[str, Any]], Scaling], *, device: torch.device | str = "cpu"
-) -> ActionPolicy:
-    """The policy that `save_policy` wrote, ready to be reset.
+def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the configuration and the numbers that `write` wrote.
 
-    `normaliser` makes a normaliser again from what its `state_dict` gave. Raises UsageError for a folder without a
-    policy, another format, or weights that do not fit."""
+    Raises UsageError for a folder without a policy of ours, and for another format."""
     folder = Path(folder)
     refuse_pickled(folder)
-    missing = [name for name in (DESCRIPTION, WEIGHTS) if not (folder / name).is_file()]
+    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise UsageError(f"{folder} holds no saved policy: {' and '.join(missing)} missing")
-    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    if description.get("format") != FORMAT:
-        raise UsageError(f"{folder / DESCRIPTION} has format {description.get('format')}; this version reads {FORMAT}")
-    tensors = load_file(str(folder / WEIGHTS))
-    parts = {part: rebuild(description[part]) for part in ("encoder", "head", "executor", "initialiser")}
-    for part in ("encoder", "head"):
-        own = {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
-        try:
-            parts[part].load_state_dict(own)
-        except RuntimeError as error:
-            raise UsageError(f"the weights of the {part} in {folder} do not fit its description: {error}") from error
-    normalisers = {}
-    for key, plain in description["normalisers"].items():
-        prefix = f"normaliser.{key}."
-        own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-        normalisers[key] = normaliser({**plain, **own})
-    policy = policy_kind(parts["head"])(
-        parts["encoder"],
-        parts["head"],
-        parts["executor"],
-        normalisers,
-        initialiser=parts["initialiser"],
-        goal_weight=description["goal_weight"],
-        seed=description["seed"],
-    )
-    return policy.to(device)
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if config.get("type") != TYPE:
+        raise UsageError(f"{folder / CONFIG} is of type {config.get('type')!r}; expected {TYPE!r}")
+    if config.get("format") != FORMAT:
+        raise UsageError(f"{folder / CONFIG} has format {config.get('format')}; this version reads {FORMAT}")
+    return config, load_file(str(folder / WEIGHTS))
+
+
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with "PREFIX.", without it."""
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def is_action_policy(folder: str | Path) -> bool:
+    """Whether `folder` holds a policy that `ActionPolicy.save_pretrained` wrote."""
+    path = Path(folder) / CONFIG
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("type") == TYPE

@@ -1,10 +1,10 @@
-"""Signal Temporal Logic: rules over time, and by how much a trajectory keeps or breaks them.
+"""Signal Temporal Logic: rules over time, and the robustness with which a trajectory keeps or breaks them.
 
     rule = parse("always (v <= vmax) and eventually[0,10] always (offset >= dmin)")
     robustness(rule, {"v": v, "offset": offset}, {"vmax": 10.0, "dmin": dmin})            # signals [B, T] -> [B]
 
-`formulas`: formulas as values; `parsing`: from text; `robustness`: what they are worth; `driving`: rules of lanes and
-encounters, and their parameters from logged trajectories."""
+`formulas`: formulas as values; `parsing`: formulas from text; `robustness`: their value on trajectories.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Formulas of Signal Temporal Logic as values: build them with Python operators or read them from text (`parsing`).
 
 `(name("v") <= name("vmax")) & Always(name("gap") >= 2, 0, 5)`; `&`, `|`, `~` and `>>` stand for and, or, not, implies.
-`str(formula)` is text that `parse` reads back as an equal formula. What a formula is worth on a trajectory is in
-`robustness`. Maler and Nickovic 2004; Donzé and Maler 2010."""
+`str(formula)` is text that `parse` reads back as an equal formula. Maler and Nickovic 2004; Donzé and Maler 2010.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from torch import Tensor
 from pilotage.core.errors import UsageError
 
 RESERVED = frozenset({"always", "eventually", "until", "and", "or", "not", "implies", "inf"})
-"""Words of the text form, which no signal may be called."""
+"""Keywords of the text form, which cannot name a signal."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Measure = Callable[[Mapping[str, Tensor]], Tensor]
-"""From signals [..., T] and parameters [..., 1] by name to a value [..., T] that is positive where things are well."""
+"""Function from signals [..., step] and parameters [..., 1] by name to a value [..., step], positive where it holds."""
 
 
 class Formula:
-    """What can be true of a trajectory, and by how much."""
+    """Signal-temporal-logic formula; its robustness on a trajectory is above 0 where it is satisfied."""
 
     def __and__(self, other: Formula) -> And:
         return And((*(self.terms if isinstance(self, And) else (self,)), other))
@@ -51,7 +51,7 @@ class Formula:
 
 @dataclass(frozen=True)
 class Linear:
-    """`constant` plus the sum of coefficient times name; one entry per name, none with coefficient 0."""
+    """Linear expression: `constant` plus the sum of coefficient times name, without zero coefficients."""
 
     terms: tuple[tuple[str, float], ...] = ()
     constant: float = 0.0
@@ -99,20 +99,24 @@ class Linear:
 
 
 def name(of: str) -> Linear:
-    """The signal or parameter called `of`; which of the two it is, the evaluation tells. Raises UsageError for a name
-    that the text form could not hold."""
+    """Return the signal or parameter called `of`; the evaluation decides which of the two it is.
+
+    Raises UsageError for a name that the text form could not hold.
+    """
     return Linear(((of, 1.0),))
 
 
 def linear(value: Linear | float) -> Linear:
-    """A number as a linear expression."""
+    """Return a number as a linear expression."""
     return value if isinstance(value, Linear) else Linear((), float(value))
 
 
 @dataclass(frozen=True)
 class Predicate(Formula):
-    """`left <= right` (worth right − left) or `left >= right` (worth left − right). Equality on the boundary is worth
-    0 either way, so that there is no strict relation."""
+    """Predicate `left <= right` (robustness right − left) or `left >= right` (robustness left − right).
+
+    Equality has robustness 0 either way, so that there is no strict relation.
+    """
 
     left: Linear
     relation: Literal["<=", ">="]
@@ -126,14 +130,17 @@ class Predicate(Formula):
 
     @property
     def margin(self) -> Linear:
-        """What the predicate is worth, as one linear expression."""
+        """Return the robustness of the predicate as one linear expression."""
         return self.right - self.left if self.relation == "<=" else self.left - self.right
 
 
 @dataclass(frozen=True)
 class Function(Formula):
-    """A predicate of your own: worth `measure(values)` [..., T], where `values` holds the signals [..., T] and the
-    parameters [..., 1] by name. In text it is `label()`, and `parse` is given the function."""
+    """Predicate of the user's own, with robustness `measure(values)` [..., step].
+
+    `values` holds the signals [..., step] and the parameters [..., 1] by name. In text it is `label()`, and `parse` is
+    given the function.
+    """
 
     label: str
     measure: Measure
@@ -144,14 +151,14 @@ class Function(Formula):
 
 @dataclass(frozen=True)
 class Not(Formula):
-    """Worth minus its operand."""
+    """Negation: robustness is minus that of the operand."""
 
     operand: Formula
 
 
 @dataclass(frozen=True)
 class And(Formula):
-    """Worth the least of its terms, two or more."""
+    """Conjunction of two or more terms: robustness is the least of theirs."""
 
     terms: tuple[Formula, ...]
 
@@ -161,7 +168,7 @@ class And(Formula):
 
 @dataclass(frozen=True)
 class Or(Formula):
-    """Worth the greatest of its terms, two or more."""
+    """Disjunction of two or more terms: robustness is the greatest of theirs."""
 
     terms: tuple[Formula, ...]
 
@@ -171,7 +178,7 @@ class Or(Formula):
 
 @dataclass(frozen=True)
 class Implies(Formula):
-    """Worth the greater of minus `left` and `right`."""
+    """Implication: robustness is the greater of minus that of `left` and that of `right`."""
 
     left: Formula
     right: Formula
@@ -179,7 +186,7 @@ class Implies(Formula):
 
 @dataclass(frozen=True)
 class Always(Formula):
-    """At step t the least value of the operand over steps t+`lower` to t+`upper` (None: to the end)."""
+    """Operator "always": at step t the least of the operand over steps t+`lower` to t+`upper` (None: to the end)."""
 
     operand: Formula
     lower: int = 0
@@ -191,7 +198,7 @@ class Always(Formula):
 
 @dataclass(frozen=True)
 class Eventually(Formula):
-    """At step t the greatest value of the operand over steps t+`lower` to t+`upper` (None: to the end)."""
+    """Operator "eventually": at step t the greatest of the operand over t+`lower` to t+`upper` (None: to the end)."""
 
     operand: Formula
     lower: int = 0
@@ -203,7 +210,7 @@ class Eventually(Formula):
 
 @dataclass(frozen=True)
 class Until(Formula):
-    """`right` is true at some step k of t+`lower` to t+`upper` (None: to the end), and `left` is from t to k−1."""
+    """Operator "until": `right` holds at some step k of t+`lower` to t+`upper`, and `left` from t to k−1."""
 
     left: Formula
     right: Formula
@@ -228,7 +235,7 @@ def _check_window(lower: int, upper: int | None) -> None:
 
 
 def parts(formula: Formula) -> tuple[Formula, ...]:
-    """The formulas that `formula` is directly made of."""
+    """Return the formulas that `formula` is directly made of."""
     match formula:
         case Not(operand) | Always(operand) | Eventually(operand):
             return (operand,)
@@ -241,14 +248,14 @@ def parts(formula: Formula) -> tuple[Formula, ...]:
 
 
 def subformulas(formula: Formula) -> Iterator[Formula]:
-    """The formula and all that it is made of, outside first."""
+    """Yield the formula and all that it is made of, outside first."""
     yield formula
     for part in parts(formula):
         yield from subformulas(part)
 
 
 def names(formula: Formula) -> list[str]:
-    """Signals and parameters that its linear predicates speak of, each once, in order of appearance."""
+    """Return the signals and parameters in its linear predicates, each once, in order of appearance."""
     found: dict[str, None] = {}
     for part in subformulas(formula):
         if isinstance(part, Predicate):
@@ -257,9 +264,10 @@ def names(formula: Formula) -> list[str]:
 
 
 def fits(formula: Formula, steps: int) -> bool:
-    """Whether, judged at step 0 of a trajectory of `steps` steps, no window lies wholly past the end.
+    """Return whether, at step 0 of a trajectory of `steps` steps, no window lies wholly past the end.
 
-    A window that does takes the last step (see `robustness`): defined, but seldom what was meant."""
+    A window that does takes the last step (see `robustness`): defined, but seldom what was meant.
+    """
     return _fits(formula, 0, steps - 1)
 
 

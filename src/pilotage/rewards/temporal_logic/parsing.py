@@ -41,14 +41,15 @@ _TOKEN = re.compile(
 )
 _RELATIONS = {"<=": "<=", "<": "<=", ">=": ">=", ">": ">="}
 _DEEPEST = 60
-"""Nesting that is read; beyond it Python's own stack would end first."""
+"""Deepest nesting that is parsed, within the limit of Python's stack."""
 
 
 def parse(text: str, functions: Mapping[str, Measure] | None = None) -> Formula:
-    """The formula that `text` means; the grammar stands at the top of this module.
+    """Return the formula that `text` stands for; the grammar is at the top of this module.
 
-    functions: predicates of your own by the name under which the text calls them, `name()`; see `Function`.
-    Raises UsageError that shows the place: line, column and a caret under it."""
+    functions: predicates of the user's own by the name under which the text calls them, `name()`; see `Function`.
+    Raises UsageError that shows the place: line, column and a caret under it.
+    """
     reader = _Reader(text, functions or {})
     formula = reader.formula()
     if reader.at.kind != "end":
@@ -64,7 +65,7 @@ class _Token:
 
 
 class _Reader:
-    """A recursive descent over the tokens; `at` is the one that is looked at."""
+    """Parser by recursive descent over the tokens; `at` is the present one."""
 
     def __init__(self, text: str, functions: Mapping[str, Measure]) -> None:
         self.text, self.functions, self.depth = text, functions, 0
@@ -90,7 +91,7 @@ class _Reader:
         return self.tokens[self.position]
 
     def failure(self, complaint: str, place: int | None = None) -> UsageError:
-        """An error with the line, and a caret under the character at `place`."""
+        """Return an error with the line, and a caret under the character at `place`."""
         place = self.at.place if place is None else place
         start = self.text.rfind("\n", 0, place) + 1
         line = self.text[start:].split("\n", 1)[0]
@@ -101,7 +102,7 @@ class _Reader:
         return UsageError(f"temporal logic, {where}: {complaint}\n  {line}\n  {indent}^")
 
     def take(self, *texts: str) -> str | None:
-        """The token's text, passed over, if it is a word or mark among `texts`."""
+        """Consume the present token and return its text, if it is a word or mark among `texts`."""
         token = self.at
         if token.kind not in ("word", "mark") or token.text not in texts:
             return None

@@ -1,8 +1,9 @@
-"""What a formula is worth on trajectories: above 0 where it holds, below 0 where it does not, in the signals' units.
+"""Robustness of a formula on trajectories: above 0 where it holds, below 0 where it does not, in the signals' units.
 
 Exact (min and max) or smooth (log-sum-exp with temperature τ), batched over leading dimensions, differentiable in
-signals and parameters. Time is discrete; what windows do at the end of a trajectory stands in `windows`. Metrics take
-the exact value: the smooth one can call satisfied what is not, by up to `smoothing_bound`."""
+signals and parameters. Time is discrete; `windows` says how windows end at the end of a trajectory. Metrics take
+the exact value: the smooth one can call satisfied what is not, by up to `smoothing_bound`.
+"""
 
 from __future__ import annotations
 
@@ -33,31 +34,39 @@ from pilotage.rewards.temporal_logic.formulas import (
 from pilotage.rewards.temporal_logic.windows import checked_temperature, greatest, greatest_of_window, until
 
 Parameters = Mapping[str, "Tensor | float"]
-"""Values of a parametric formula by name: numbers, or tensors of the batch's shape [...]."""
+"""Values of a formula's parameters by name: numbers, or tensors of the batch's shape [...]."""
 
 
 def robustness(
     formula: Formula, signals: Mapping[str, Tensor], parameters: Parameters | None = None, *, tau: float | None = None
 ) -> Tensor:
-    """Robustness at step 0: signals [..., T] -> [...].
+    """Return the robustness at step 0, [...].
 
-    signals: by name, floating point, all with the same T ≥ 1 and leading dimensions that broadcast ([B, T] as a rule).
-    parameters: by name, numbers or tensors [...].
-    tau: temperature of the smooth value, in 1 / unit of the signals; None gives the exact one.
-    Raises UsageError for names that are not there, shapes that do not fit, values that are not finite."""
+    Args:
+        formula: the formula.
+        signals: by name, floating point [..., step], with the same number of steps, at least one, and leading
+            dimensions that broadcast.
+        parameters: by name, numbers or tensors [...].
+        tau: temperature of the smooth value, in 1 / unit of the signals; None gives the exact one.
+
+    Raises:
+        UsageError: for names that are not there, shapes that do not fit, values that are not finite.
+    """
     return _robustness(formula, signals, parameters, 1, tau)[..., 0]
 
 
 def robustness_trace(
     formula: Formula, signals: Mapping[str, Tensor], parameters: Parameters | None = None, *, tau: float | None = None
 ) -> Tensor:
-    """Robustness at every step: signals [..., T] -> [..., T]. Arguments and errors as `robustness`."""
+    """Return the robustness at every step, [..., step]. Arguments and errors are those of `robustness`."""
     return _robustness(formula, signals, parameters, None, tau)
 
 
 def smoothing_bound(formula: Formula, steps: int, tau: float) -> float:
-    """How far exact and smooth robustness can lie apart on trajectories of `steps` steps: log(n)/τ for every min or max
-    of n values on the way down, over the worst way."""
+    """Return the largest difference of exact and smooth robustness on trajectories of `steps` steps.
+
+    It is log(n)/τ for every minimum or maximum of n values on the way down the formula, over the worst way.
+    """
     below = max((smoothing_bound(part, steps, tau) for part in parts(formula)), default=0.0)
     match formula:
         case And(terms) | Or(terms):
@@ -75,10 +84,15 @@ def smoothing_bound(formula: Formula, steps: int, tau: float) -> float:
 
 @dataclass(frozen=True)
 class RobustnessReward:
-    """A formula as a reward: `reward(trajectories)` [B, …] -> [B]. Any trainer that scores whole trajectories takes it.
+    """Reward of whole trajectories by a formula: `reward(trajectories)` [trajectory, ...] -> [trajectory].
 
-    signals: from trajectories to the formula's signals [B, T], such as `lambda states: {"v": states[..., 3]}`.
-    limit: the reward is clipped to ±limit, so that one far-off trajectory does not rule a batch; None: not at all."""
+    Args:
+        formula: the formula.
+        signals: from trajectories to the signals [trajectory, step], such as `lambda states: {"v": states[..., 3]}`.
+        parameters: of the formula.
+        tau: temperature of the smooth value; None: exact.
+        limit: the reward is clipped to ±limit, so that one outlier does not dominate a batch; None: not at all.
+    """
 
     formula: Formula
     signals: Callable[[Tensor], Mapping[str, Tensor]]
@@ -87,6 +101,7 @@ class RobustnessReward:
     limit: float | None = None
 
     def __call__(self, trajectories: Tensor) -> Tensor:
+        """Return the robustness of each trajectory, clipped to ±limit."""
         value = robustness(self.formula, self.signals(trajectories), self.parameters, tau=self.tau)
         return value if self.limit is None else value.clamp(-self.limit, self.limit)
 
@@ -99,7 +114,7 @@ def _robustness(
     values = {**signals, **_as_columns(signals, parameters or {})}
     if missing := [name for name in names(formula) if name not in values]:
         raise UsageError(
-            f"the formula speaks of {', '.join(missing)}, which is no signal or parameter"
+            f"the formula names {', '.join(missing)}, which is no signal or parameter"
             f"{nearest(missing[0], values)}; signals: {', '.join(signals)}; "
             f"parameters: {', '.join(parameters or {}) or 'none'}"
         )
@@ -113,7 +128,7 @@ def _robustness(
 
 
 def _checked_signals(signals: Mapping[str, Tensor]) -> int:
-    """The number of steps T."""
+    """Return the number of steps."""
     if not signals:
         raise UsageError("no signals were given; expected a mapping from name to tensor [..., T]")
     horizons = {name: value.shape[-1] if value.dim() else 0 for name, value in signals.items()}
@@ -130,7 +145,7 @@ def _checked_signals(signals: Mapping[str, Tensor]) -> int:
 
 
 def _as_columns(signals: Mapping[str, Tensor], parameters: Parameters) -> dict[str, Tensor]:
-    """Parameters [...] as [..., 1], of the signals' type."""
+    """Return parameters [...] as [..., 1], of the signals' type."""
     like = next(iter(signals.values()))
     columns = {}
     for name, value in parameters.items():
@@ -145,7 +160,7 @@ def _as_columns(signals: Mapping[str, Tensor], parameters: Parameters) -> dict[s
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """`of(formula, steps)`: its value at steps 0 … steps−1. What is not asked for is not computed."""
+    """Evaluation of a formula at steps 0 … steps−1 by `of(formula, steps)`; only the steps that are needed."""
 
     values: Mapping[str, Tensor]
     horizon: int
@@ -177,7 +192,7 @@ class _Evaluation:
         raise TypeError(f"{type(formula).__name__} is no formula of this language")
 
     def reach(self, steps: int, upper: int | None) -> int:
-        """How many steps of the operand the first `steps` windows look at."""
+        """Return how many steps of the operand the first `steps` windows cover."""
         return self.horizon if upper is None else min(self.horizon, steps + upper)
 
     def greatest(self, first: Tensor, *others: Tensor) -> Tensor:

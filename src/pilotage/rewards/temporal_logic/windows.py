@@ -4,7 +4,8 @@ Smooth: max_τ(x) = log Σ exp(τx) / τ, at least the exact value and at most l
 
 Of a window that reaches past the end of a trajectory, what lies past the end is left out; where nothing is left, the
 window takes the last step. For exact values both are what a trajectory gives that stays at its last step for ever. So
-no window is empty, and no value is ever infinite."""
+no window is empty, and no value is ever infinite.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from pilotage.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Extremes:
-    """How the greatest of several values is taken; the smooth way works on values already multiplied by τ."""
+    """Ways to take the greatest of several values; the smooth one works on values already multiplied by τ."""
 
     pair: Callable[[Tensor, Tensor], Tensor]
     along: Callable[[Tensor], Tensor]
@@ -34,23 +35,31 @@ _SMOOTH = Extremes(torch.logaddexp, lambda x: torch.logsumexp(x, -1, keepdim=Tru
 
 
 def checked_temperature(tau: float | None) -> float | None:
-    """τ, which must be above 0 and finite; None stands for exact values. Raises UsageError."""
+    """Return τ if it is above 0 and finite, or None for exact values; raise UsageError otherwise."""
     if tau is not None and not 0 < tau < float("inf"):
         raise UsageError(f"the temperature tau must be above 0 and finite, got {tau}; None gives exact values")
     return tau
 
 
 def greatest(first: Tensor, second: Tensor, tau: float | None) -> Tensor:
-    """The greater of two values, element by element, shapes that broadcast."""
+    """Return the greater of two values, element by element; shapes broadcast."""
     if tau is None:
         return torch.maximum(first, second)
     return torch.logaddexp(first * tau, second * tau) / tau
 
 
 def greatest_of_window(values: Tensor, lower: int, upper: int | None, steps: int, tau: float | None) -> Tensor:
-    """For t = 0 … steps−1 the greatest of values[t+lower … t+upper]: [..., T] -> [..., steps].
+    """Return the greatest of values[t+lower … t+upper] for t = 0 … steps−1, [..., steps].
 
-    upper: None reaches to the end. Costs O(T log width) or, to the end, O(T)."""
+    Costs O(T log width) or, to the end, O(T) for T steps.
+
+    Args:
+        values: [..., step].
+        lower: first step of the window.
+        upper: last step of the window; None: the end of the trajectory.
+        steps: number of windows.
+        tau: temperature of the smooth value; None: exact.
+    """
     extremes, scaled = (_EXACT, values) if tau is None else (_SMOOTH, values * tau)
     scaled = scaled[..., min(lower, values.shape[-1] - 1) :]
     remaining = scaled.shape[-1]
@@ -68,8 +77,11 @@ def greatest_of_window(values: Tensor, lower: int, upper: int | None, steps: int
 
 
 def _sliding(values: Tensor, width: int, count: int, extremes: Extremes) -> Tensor:
-    """Windows of `width` from `count` starts. Each is put together from windows whose widths are powers of two, each
-    made of two of half its width; none overlap, so that the smooth value counts every step once."""
+    """Return the greatest of windows of `width` from `count` starts.
+
+    Each is put together from windows whose widths are powers of two, each made of two of half its width; none overlap,
+    so that the smooth value counts every step once.
+    """
     missing = count + width - 1 - values.shape[-1]
     level = pad(values, (0, missing), value=floor(values)) if missing > 0 else values[..., : count + width - 1]
     result, start, span = None, 0, 1
@@ -86,10 +98,18 @@ def _sliding(values: Tensor, width: int, count: int, extremes: Extremes) -> Tens
 
 
 def until(left: Tensor, right: Tensor, lower: int, upper: int | None, steps: int, tau: float | None) -> Tensor:
-    """For t = 0 … steps−1 the greatest over k = lower … upper of the least of right[t+k] and left[t … t+k−1]:
-    left, right [..., T] -> [..., steps].
+    """Return, for t = 0 … steps−1, the greatest over k of the least of right[t+k] and left[t … t+k−1], [..., steps].
 
-    upper: None reaches to the end. Holds steps × (longest k + 1) values per row at once."""
+    Holds steps × (longest k + 1) values per row at once.
+
+    Args:
+        left: [..., step].
+        right: [..., step].
+        lower: least k.
+        upper: greatest k; None: the end of the trajectory.
+        steps: number of values.
+        tau: temperature of the smooth value; None: exact.
+    """
     extremes, factor = (_EXACT, 1.0) if tau is None else (_SMOOTH, tau)
     left, right = torch.broadcast_tensors(left, right)
     end = right.shape[-1] - 1
@@ -108,5 +128,5 @@ def until(left: Tensor, right: Tensor, lower: int, upper: int | None, steps: int
 
 
 def floor(values: Tensor) -> float:
-    """A finite number far below all values of this type: infinities would give NaN as gradients."""
+    """Return a finite number far below all values of this type: infinities would give NaN as gradients."""
     return torch.finfo(values.dtype).min / 4

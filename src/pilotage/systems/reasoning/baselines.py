@@ -47,7 +47,7 @@ SYSTEMS = [
         {
             "sampler": {"uniform": "pilotage.data.curricula:UniformSampler"},
             "advantage": {
-                "score": "pilotage.objectives.advantages:score_itself",
+                "score": "pilotage.objectives.advantages:raw_reward",
                 "batch_center": "pilotage.objectives.advantages:batch_center",
             },
             "surrogate": {"reinforce": "pilotage.objectives.surrogates:reinforce"},

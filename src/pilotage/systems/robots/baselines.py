@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pilotage.core.system import Card, Paper, System
-from pilotage.training.imitation.config import ACTIONS, ImitationConfig, train
+from pilotage.training.imitation.config import ACTIONS, RUN, ImitationConfig
 
 
 def _row(
@@ -24,14 +24,14 @@ def _row(
         name=name,
         family="robots",
         summary=summary,
-        audience="Whoever has demonstrations and needs a baseline that is exactly what its name says.",
+        audience="Anyone who has demonstrations and needs a faithful baseline.",
         use_when=use_when,
         avoid_when=avoid_when,
         paper=paper,
         baseline=True,
         notes=notes,
     )
-    return System(card, config, train, ACTIONS, metric="evaluation/success", pieces=pieces or {})
+    return System(card, config, RUN, ACTIONS, metric="evaluation/success", pieces=pieces or {})
 
 
 DIFFUSION_POLICY = Paper("Diffusion Policy: Visuomotor Policy Learning via Action Diffusion", "2303.04137")
@@ -62,7 +62,7 @@ SYSTEMS = [
             network="unet:widths=64|128|256",
             sampler="ddpm:steps=100",
             lr=1e-4,
-            lr_warm_up=500,
+            lr_warmup_steps=500,
         ),
         "- The paper's widths are 256, 512, 1024 and its 5000 epochs are far more than a laptop's "
         "(`--network 'unet:widths=256|512|1024'`).\n",
@@ -84,7 +84,7 @@ SYSTEMS = [
             network="transformer:width=128,depth=4,heads=4",
             sampler="ddpm:steps=100",
             lr=1e-4,
-            lr_warm_up=1000,
+            lr_warmup_steps=1000,
             beta1=0.9,
             beta2=0.95,
             weight_decay=0.1,
@@ -98,7 +98,9 @@ SYSTEMS = [
         "You want diffusion's multi-modality with fewer passes and a simpler loss.",
         "You need guidance or samplers that were made for diffusion.",
         Paper("Flow Matching for Generative Modeling", "2210.02747"),
-        ImitationConfig(head="denoiser:predicts=velocity", path="linear", sampler="flow_euler:steps=10", steps=6000),
+        ImitationConfig(
+            head="denoiser:predicts=velocity", noise_schedule="linear", sampler="flow_euler:steps=10", steps=6000
+        ),
         pieces={"noise_schedule": {"linear": "pilotage.objectives.noise_paths:Linear"}},
     ),
     _row(
@@ -143,9 +145,9 @@ SYSTEMS = [
             encoder="recurrent:width=128,depth=2",
             head="mixture:modes=5,per_step=true",
             network="framewise",
-            observation_steps=10,
-            chunk=10,
-            executed=1,
+            n_obs_steps=10,
+            chunk_size=10,
+            n_action_steps=1,
         ),
         "- A mixture for every step of a window of ten, of which the last is executed. robomimic's LSTM has width 400 "
         "and keeps its state from step to step; here it is run anew over the window.\n",
@@ -164,9 +166,9 @@ SYSTEMS = [
         ImitationConfig(
             head="bins:bins=24,offset_weight=1000",
             network="gpt:width=72,depth=4,heads=4",
-            observation_steps=3,
-            chunk=3,
-            executed=1,
+            n_obs_steps=3,
+            chunk_size=3,
+            n_action_steps=1,
         ),
         pieces={
             "head": {"bins": "pilotage.policies.control.heads.direct:BinsWithOffsets"},
@@ -182,9 +184,9 @@ SYSTEMS = [
         ImitationConfig(
             head="contrastive:negatives=64,candidates=512,rounds=5",
             network="residual_mlp:width=256,depth=4",
-            observation_steps=2,
-            chunk=2,
-            executed=1,
+            n_obs_steps=2,
+            chunk_size=2,
+            n_action_steps=1,
         ),
         "- The paper has 1024 negatives and networks of width 1024.\n",
         pieces={
@@ -202,7 +204,7 @@ SYSTEMS = [
             head="latent:latent=8,divergence_weight=10",
             network="transformer:width=128,depth=2,heads=4",
             executor="ensembling:rate=0.01",
-            executed=1,
+            n_action_steps=1,
             lr=3e-4,
         ),
         "- The paper: chunk 100, width 512, four encoder and one decoder layers, latent 32.\n",

@@ -21,8 +21,8 @@ UNTRIED: Mapping[str, Any] = {
     "evaluation_episodes": 1,
     "evaluation_seed": 0,
     "evaluation_steps": 1,
-    "lanes": 1,
-    "films": 0,
+    "num_envs": 1,
+    "videos": 0,
     "log_every": 500,
     "checkpoint_every": 2000,
 }
@@ -50,9 +50,9 @@ def imitated_policy(config: ImitationConfig, seed: int, run: Any) -> Path:
     inputs = [Path(config.data)] if config.data and Path(config.data).exists() else []
     code = "".join(inspect.getsource(importlib.import_module(name)) for name in SOURCES)
     if config.data is None:
-        code += expert_sources(config.world)
+        code += expert_sources(config.env)
     folder: Path = run.artifact(
-        make_policy, settings, inputs, name=f"policy-{config.world.replace(':', '-').replace('/', '-')}", code=code
+        make_policy, settings, inputs, name=f"policy-{config.env.replace(':', '-').replace('/', '-')}", code=code
     )
     return folder / "policy"
 

@@ -58,7 +58,7 @@ class Builder:
             offered = {"token_dim": token_dim, "frames": encoder.frames, "vector_dim": vector}
         if encoder.goal_dim:
             offered |= {"goal_dim": encoder.goal_dim, "goals": encoder.goals}
-        return self.bare_network({"horizon": self.parts.chunk, **more}, offered)
+        return self.bare_network({"horizon": self.parts.chunk_size, **more}, offered)
 
     def bare_network(self, given: Mapping[str, Any], offered: Mapping[str, Any] | None = None) -> ChunkNetwork:
         """Return the network of the configuration with all of `given`, and what it takes of `offered`."""
@@ -77,13 +77,13 @@ class Builder:
 
     def executor(self) -> Executor:
         """Return what carries chunks out."""
-        given = {"frames": self.parts.observation_steps, "horizon": self.parts.chunk}
-        made: Executor = make_piece("executor", self.parts.executor, given, {"executed": self.parts.executed})
+        given = {"frames": self.parts.n_obs_steps, "horizon": self.parts.chunk_size}
+        made: Executor = make_piece("executor", self.parts.executor, given, {"executed": self.parts.n_action_steps})
         return made
 
     def noise_schedule(self) -> NoisePath:
         """Return the path on which chunks become noise."""
-        made: NoisePath = make_piece("noise_schedule", self.parts.path)
+        made: NoisePath = make_piece("noise_schedule", self.parts.noise_schedule)
         return made
 
     def _encoder(self) -> Encoder:
@@ -94,7 +94,7 @@ class Builder:
                 f"--encoder {parse_term(text).reference} and --cameras {'+'.join(sizes.cameras) or '(none)'} do not "
                 "fit: the image encoder needs cameras, and no other encoder sees them"
             )
-        given: dict[str, Any] = {"state_dim": sizes.state, "frames": self.parts.observation_steps}
+        given: dict[str, Any] = {"state_dim": sizes.state, "frames": self.parts.n_obs_steps}
         if self.parts.goal_steps:
             given |= {"goal_dim": sizes.goal, "goals": self.parts.goal_steps, "goal_dropout": self.parts.goal_dropout}
         images = {"cameras": sizes.cameras, "channels": sizes.channels}

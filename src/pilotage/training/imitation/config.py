@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from pilotage.core.system import Result
+from pilotage.training.options import OptimiserOptions
 
 
 @dataclass(frozen=True)
@@ -21,17 +18,17 @@ class Imitation:
     head: str = "denoiser"
     """What it is trained for: denoiser, regression, mixture, bins, latent, contrastive, descent, energy, ebt,
     latent_plans, relay; module:function for your own."""
-    path: str = "vp"
+    noise_schedule: str = "vp"
     """How a denoiser's chunks become noise: vp, karras, linear."""
     sampler: str = "ddim:steps=4"
     """How a denoiser draws chunks, with its number of steps; may be changed after training."""
     executor: str = "receding"
     """Which actions of a chunk are executed: receding, ensembling; held: a plan that a head which plans acts on."""
-    observation_steps: int = 2
+    n_obs_steps: int = 2
     """Frames that the policy sees (To)."""
-    chunk: int = 16
+    chunk_size: int = 16
     """Actions that it predicts (Tp)."""
-    executed: int = 8
+    n_action_steps: int = 8
     """Actions of a chunk that are executed before the next decision (Ta)."""
     goal_steps: int = 0
     """Frames of the goal, drawn from the future of the same demonstration; 0: no goal."""
@@ -39,7 +36,7 @@ class Imitation:
     """Probability with which a number of the goal is zeroed in training, so that one network also acts without."""
     goal_weight: float = 1.0
     """λ of classifier-free guidance towards the goal when acting; 1: the plain conditional policy."""
-    goal_shows: str = "asked"
+    goal_mask: str = "asked"
     """What a goal shows in training. asked: the entries of the state that the world's goals speak of, as when acting;
     all: the whole future state (BESO's released code). Without a world: all."""
     context: str = "none"
@@ -48,16 +45,16 @@ class Imitation:
 
 
 @dataclass(frozen=True)
-class ImitationConfig(Imitation):
+class ImitationConfig(Imitation, OptimiserOptions):
     """What a method learns from, and for how long."""
 
-    world: str = "pillar"
+    env: str = "pillar"
     """Where the policy acts: pillar, ring, lattice, block-push, push-t, pick-place, or an id registered with Gymnasium;
     none: nowhere, the data is all there is."""
     data: str | None = None
     """Demonstrations: pusht, a file or folder (npz, zarr, robomimic, D4RL, Minari, LeRobot), a Minari id; without, the
     world's scripted expert demonstrates."""
-    state: str = ""
+    state_keys: str = ""
     """Names of the observations that make up the state, joined by +; empty: the data's own state."""
     cameras: str = ""
     """Names of the cameras that the policy sees (image/NAME in the data), joined by +; empty: none."""
@@ -76,22 +73,14 @@ class ImitationConfig(Imitation):
     batch: int = 256
     """Windows per step."""
     lr: float = 1e-3
-    """Learning rate of AdamW."""
     lr_schedule: str = "cosine"
-    """constant, linear or cosine decay to zero; stepped: times 0.99 after every 100 steps."""
-    lr_warm_up: int = 100
-    """Steps over which the learning rate rises from zero."""
+    lr_warmup_steps: int = 100
     beta1: float = 0.95
-    """AdamW β₁."""
-    beta2: float = 0.999
-    """AdamW β₂."""
     weight_decay: float = 1e-6
-    """AdamW decoupled weight decay."""
     grad_clip: float = 0.0
-    """Largest gradient norm; 0: unlimited."""
-    average_power: float = 0.75
+    ema_power: float = 0.75
     """Power of the running average of weights that is evaluated, 1 - (1 + k)^-power."""
-    average_decay: float = 0.0
+    ema_decay: float = 0.0
     """Constant decay of that average instead; 0: the power decides."""
     evaluate_every: int = 0
     """Steps between evaluations in the world; 0: only at the end."""
@@ -101,46 +90,30 @@ class ImitationConfig(Imitation):
     """Seed of the first of these starts; the others follow."""
     evaluation_steps: int = 0
     """Longest episode; 0: as long as the world allows."""
-    lanes: int = 10
+    num_envs: int = 10
     """Episodes that run side by side; results do not depend on it."""
     log_every: int = 50
     """Steps over which the loss is averaged for one line of metrics."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
-    films: int = 2
-    """Episodes of the last evaluation that are filmed."""
+    videos: int = 2
+    """Episodes of the last evaluation of which a video is kept."""
     device: str = "cpu"
     """Where it is trained: cpu, cuda, cuda:1."""
     precision: str = "float32"
     """float32; bfloat16: products in bfloat16, weights and optimiser in float32; auto: whichever the device is made
     for."""
-    shrunk: tuple[int, ...] = ()
-    """Entries of the action, such as an open or closed gripper, that are normalised to ±1/shrink instead of ±1."""
-    shrink: float = 10.0
-    """By how much those entries are shrunk; 1: not at all."""
-    demonstrated_in: str = ""
-    """World whose expert demonstrates, such as lattice-play for lattice-goals; empty: the world itself."""
+    scaled_dims: tuple[int, ...] = ()
+    """Entries of the action, such as an open or closed gripper, that are normalised to ±1/scale_dims_by, not to ±1."""
+    scale_dims_by: float = 10.0
+    """Factor by which those entries are made smaller; 1: not at all."""
+    expert_env: str = ""
+    """Environment whose expert demonstrates, such as lattice-play for lattice-goals; empty: `env` itself."""
 
 
-def train(config: ImitationConfig, run: Any) -> Result:
-    """Train a policy from demonstrations; the trainer is imported only now."""
-    from pilotage.training.imitation.trainer import train as train_imitation
-
-    return train_imitation(config, run)
-
-
-def forecast(config: ImitationConfig) -> Mapping[str, float]:
-    """What a run will take; timed on a few steps of the real thing."""
-    from pilotage.training.imitation.cost import estimate_cost as timed
-
-    return timed(config)
-
-
-def play(config: ImitationConfig, run: Path, episodes: int = 3, first_seed: int | None = None) -> Any:
-    """Episodes of a finished run's policy, filmed: see `pilotage.training.imitation.play.Played`."""
-    from pilotage.training.imitation.play import play as play_episodes
-
-    return play_episodes(config, run, episodes, first_seed)
-
-
-ACTIONS: Mapping[str, Callable[..., Any]] = {"estimate_cost": forecast, "play": play}
+RUN = "pilotage.training.imitation.trainer:train"
+ACTIONS = {
+    "estimate_cost": "pilotage.training.imitation.cost:estimate_cost",
+    "play": "pilotage.training.imitation.play:play",
+}
+"""What every method of the family runs and offers."""

@@ -17,15 +17,15 @@ TIMED_STEPS = 3
 TIMED_EPISODES = 2
 
 
-def estimate_cost(config: ImitationConfig, maker: type[ImitationTrainer] = ImitationTrainer) -> Mapping[str, float]:
-    """Steps, windows and processor seconds, from a few timed steps and episodes of an untrained policy.
+def estimate_cost(config: ImitationConfig) -> Mapping[str, float]:
+    """Return steps, windows and processor seconds, from a few timed steps and episodes of an untrained policy.
 
-    maker: the trainer. Demonstrations that are not made yet are made on the way, once."""
-    timed = replace(config, evaluation_episodes=min(TIMED_EPISODES, config.evaluation_episodes), films=0)
+    Demonstrations that are not made yet are made on the way, once."""
+    timed = replace(config, evaluation_episodes=min(TIMED_EPISODES, config.evaluation_episodes), videos=0)
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", system="estimate-cost", config=config_to_dict(timed), seed=0)
         with run:
-            trainer = maker(timed, run)
+            trainer = ImitationTrainer(timed, run)
             run.restore(trainer.state())
             trainer.step(0)
             began = time.process_time()
@@ -33,7 +33,7 @@ def estimate_cost(config: ImitationConfig, maker: type[ImitationTrainer] = Imita
                 trainer.step(step + 1)
             per_step = (time.process_time() - began) / TIMED_STEPS
             began = time.process_time()
-            trainer.evaluate(0)
+            trainer.tried(0)
             per_episode = (time.process_time() - began) / timed.evaluation_episodes
     evaluations = 1 if not config.evaluate_every else -(-config.steps // config.evaluate_every)
     return {

@@ -22,13 +22,5 @@ METRICS = {
     "evaluation/calls": "Passes of the network per decision.",
     "evaluation/calls_per_step": "Passes of the network per executed action.",
     "evaluation/decisions": "Decisions per step.",
-    "evaluation/forward_passes": "Energies: forward passes of the network per decision, row by row.",
-    "evaluation/backward_passes": "Energies: derivatives with respect to the chunk per decision.",
-    "evaluation/second_passes": "Energies: differentiated derivatives per decision; 0, since only training needs them.",
-    "evaluation/descent_steps": "Energies: gradients per descent; a decision has one descent per candidate.",
-    "evaluation/stopped_early": "Energies: share of descents that ended because the slope was small.",
-    "training/forward_passes": "Energies: forward passes of the network per window trained on since the last line.",
-    "training/backward_passes": "Energies: derivatives with respect to the chunk per window, the loss's own included.",
-    "training/second_passes": "Energies: derivatives that were differentiated again, per window.",
     "samples/total": "Windows trained on so far.",
 }

@@ -11,9 +11,10 @@ import numpy as np
 
 from pilotage.core.errors import UsageError
 from pilotage.environments.control.drawing import GroundPlan
+from pilotage.policies.control.policy import ActionPolicy
 from pilotage.rollouts.episodes import Evaluation
+from pilotage.runs import check_device
 from pilotage.training.imitation.config import ImitationConfig
-from pilotage.training.imitation.loading import load_action_policy
 from pilotage.training.imitation.task import World
 
 
@@ -38,7 +39,7 @@ def play(
     """Film `episodes` episodes of the policy in `run`, from the seeds `first_seed` on (by default those of its
     evaluations), in the world that `make_world` makes of the configuration. Raises UsageError for a run without a
     policy, and one that was trained on data alone."""
-    if config.world == "none":
+    if config.env == "none":
         raise UsageError(f"{run} was trained on data alone; there is no world to play in")
     if not (run / "policy").is_dir():
         raise UsageError(f"{run} holds no trained policy yet; let the run finish")
@@ -46,7 +47,8 @@ def play(
         raise UsageError(f"episodes must be 1 or more, {episodes} was given")
     seed = config.evaluation_seed if first_seed is None else first_seed
     world = make_world(replace(config, evaluation_episodes=episodes, evaluation_seed=seed))
-    happened = world.evaluate(load_action_policy(run / "policy", config.device), films=episodes, keep=True)
+    policy = ActionPolicy.from_pretrained(run / "policy", device=check_device(config.device))
+    happened = world.evaluate(policy, videos=episodes, keep=True)
     at = world.place_entries
     paths = (
         [] if at is None else [happened.trajectories[row].observations["state"][:, list(at)] for row in range(episodes)]

@@ -51,18 +51,18 @@ class World:
         """Entries of the state that a goal speaks of, in the order in which the environment gives them."""
         return self.facts["goal_dims"] if self.config.goal_steps else None
 
-    def evaluate(self, policy: ActionPolicy, films: int = 0, keep: bool = False) -> Evaluation:
-        """Every declared episode once; the first `films` of them are filmed. keep: whether to keep all trajectories."""
+    def evaluate(self, policy: ActionPolicy, videos: int = 0, keep: bool = False) -> Evaluation:
+        """Every declared episode once; the first `videos` of them are filmed. keep: keep all trajectories."""
         config = self.config
-        seen = range(min(films, config.evaluation_episodes))
+        seen = range(min(videos, config.evaluation_episodes))
         options = {"render_mode": "rgb_array"} if len(seen) else {}
         return evaluate(
             lambda: self.make(**options),
             self.acting(policy),
             self.starts(),
-            lanes=config.lanes,
+            num_envs=config.num_envs,
             keep=range(config.evaluation_episodes) if keep else (),
-            window=config.observation_steps,
+            window=config.n_obs_steps,
             max_steps=config.evaluation_steps or None,
             measures=self.facts["measures"] or (),
             frames=seen,
@@ -71,7 +71,7 @@ class World:
 
     def make(self, **options: Any) -> gymnasium.Env:
         """One environment of this world."""
-        return control_env(self.config.world, **options)
+        return control_env(self.config.env, **options)
 
     def expect_fitting(self, demonstrations: Demonstrations, cameras: Sequence[str]) -> None:
         """Raises UsageError unless this world shows what was demonstrated on and takes such actions."""
@@ -89,9 +89,9 @@ class World:
         there = {name: value.shape[:1] for name, value in shown.items()}
         if any(there.get(name) != size for name, size in wanted.items()) or takes != (demonstrations.action_size,):
             raise UsageError(
-                f"the world {self.config.world} shows {_sizes(there)} and takes actions {list(takes or ())}; "
+                f"the world {self.config.env} shows {_sizes(there)} and takes actions {list(takes or ())}; "
                 f"{source_of(demonstrations.meta)} shows {_sizes(wanted)} and has actions "
-                f"[{demonstrations.action_size}]: give --world the one it was recorded in, or none"
+                f"[{demonstrations.action_size}]: give --env the one it was recorded in, or none"
             )
 
     def starts(self) -> Sequence[Start]:
@@ -104,7 +104,7 @@ class World:
 
     def map(self) -> GroundPlan | None:
         """The map of a flat world; None where there is none to draw paths on."""
-        env = control_env(self.config.world)
+        env = control_env(self.config.env)
         try:
             env.reset(seed=self.config.evaluation_seed)
             plan: GroundPlan | None = env.unwrapped.plan() if self.place_entries else None  # type: ignore[attr-defined]
@@ -117,7 +117,7 @@ class World:
         """Entries of the state that say where on the map the acting body is."""
         return self.facts["place_dims"]
 
-    def save_films(self, happened: Evaluation, folder: Path) -> None:
+    def save_videos(self, happened: Evaluation, folder: Path) -> None:
         """The frames of filmed episodes, one .npz each (frames [n, height, width, 3] uint8), for `pilotage play`."""
         folder.mkdir(parents=True, exist_ok=True)
         for row, frames in happened.frames.items():
@@ -175,7 +175,7 @@ def judged(happened: Evaluation) -> dict[str, float]:
 
 def world_of(config: ImitationConfig) -> World | None:
     """The world that a configuration names; None for "none". Raises UsageError where it cannot be made."""
-    if config.world == "none":
+    if config.env == "none":
         return None
     world = World(config)
     world.facts  # noqa: B018  makes one, which refuses what cannot be made
@@ -184,7 +184,7 @@ def world_of(config: ImitationConfig) -> World | None:
 
 def expert_demonstrations(config: ImitationConfig, run: Any) -> Demonstrations:
     """What the world's scripted expert shows: an artifact, made once and shared by all arms and seeds."""
-    world = config.demonstrated_in or config.world
+    world = config.expert_env or config.env
     control_expert(world)  # refuses a world without one, before anything is made
     settings = {"world": world, "episodes": config.demonstrations, "seed": config.data_seed}
     folder = run.artifact(make_demonstrations, settings, name=f"demonstrations-{world}", code=expert_sources(world))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,16 @@ from pilotage.data.normalisers import Normaliser, Scaling, fit_normalisers
 from pilotage.data.sources import open_demonstrations
 from pilotage.data.windows import Goals, WindowBatch, WindowBatches, Windows
 from pilotage.networks.ema import AveragedWeights
-from pilotage.objectives.noise_paths import Karras
 from pilotage.policies.control.heads.context_denoiser import executed_context
-from pilotage.policies.control.heads.direct import BinsWithOffsets
-from pilotage.policies.control.heads.plans import policy_kind
+from pilotage.policies.control.heads.head import TrainingData
 from pilotage.policies.control.policy import ActionPolicy
 from pilotage.rollouts.episodes import Evaluation
-from pilotage.runs import Progress, check_device, resolve_precision
+from pilotage.runs import check_device, resolve_precision
 from pilotage.training.imitation.builder import Builder, Sizes
 from pilotage.training.imitation.config import ImitationConfig
 from pilotage.training.imitation.metrics import METRICS
 from pilotage.training.imitation.task import World, expert_demonstrations, judged, world_of
+from pilotage.training.loop import Hooks, train_loop
 from pilotage.training.running_means import RunningMeans
 from pilotage.training.schedules import check_schedule, schedule
 
@@ -37,8 +36,8 @@ VALIDATION_WINDOWS = 512
 """Windows, at most, on which the validation error is measured."""
 
 
-class ImitationTrainer:
-    """Demonstrations, normalisers, model and optimiser of one run."""
+class ImitationTrainer(Hooks):
+    """Trainer of one run: demonstrations, normalisers, model and optimiser."""
 
     def __init__(self, config: ImitationConfig, run: Any) -> None:
         self.config, self.run = config, run
@@ -58,8 +57,8 @@ class ImitationTrainer:
         if not self.cameras or "state" in demonstrations.observations:
             scalings["state"] = config.state_scaling  # type: ignore[assignment]
         self.normalisers: dict[str, Normaliser] = fit_normalisers(training, scalings)
-        if config.shrunk:
-            self.normalisers["action"].shrink(config.shrunk, config.shrink)
+        if config.scaled_dims:
+            self.normalisers["action"].shrink(config.scaled_dims, config.scale_dims_by)
         self.windows = self._windows(training)
         self.validation = None if validating is None else self._windows(validating)
         with torch.random.fork_rng(devices=[]):
@@ -67,7 +66,12 @@ class ImitationTrainer:
             self.builder = Builder(config, self._sizes(training))
             self.encoder, self.head = self.builder.encoder, self.builder.head()
         self.model = nn.ModuleDict({"encoder": self.encoder, "head": self.head})
-        self._fit_head(training)
+        self.training_data = TrainingData(
+            self._actions(training), lambda: self._chunks(training), _generator(config.data_seed), config, run
+        )
+        for name, text in self.head.metric_descriptions().items():
+            run.describe_metric(name, text)
+        self.head.fit(self.training_data)
         self.model.to(config.device)
         self.batches = WindowBatches(self.windows, config.batch, run.generator("batches"))
         self.noise = run.generator("noise")
@@ -78,9 +82,11 @@ class ImitationTrainer:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.average = AveragedWeights(self.model, decay=config.average_decay or None, power=config.average_power)
+        self.average = AveragedWeights(self.model, decay=config.ema_decay or None, power=config.ema_power)
         self.sums = RunningMeans()
         self._report_data(demonstrations)
+        self._began = time.perf_counter()
+        self._episodes_kept = False
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -99,10 +105,11 @@ class ImitationTrainer:
     # ---- learn -----------------------------------------------------------------------------------------------------
 
     def step(self, step: int) -> None:
-        """One optimiser step."""
+        """Do one optimiser step."""
+        self._began = time.perf_counter()
         config = self.config
         for group in self.optimiser.param_groups:
-            group["lr"] = config.lr * schedule(config.lr_schedule, step, config.steps, config.lr_warm_up)
+            group["lr"] = config.lr * schedule(config.lr_schedule, step, config.steps, config.lr_warmup_steps)
         batch = self.batches.draw()
         loss = self.loss(batch, self.noise).mean()
         self.run.check_finite(step + 1, "loss", loss, {"actions": batch.actions, **batch.observations})
@@ -125,9 +132,33 @@ class ImitationTrainer:
 
     # ---- look ------------------------------------------------------------------------------------------------------
 
+    def resume(self, done: int) -> None:
+        """Note whether an earlier process already kept the episodes of the last evaluation."""
+        self._episodes_kept = done == self.config.steps
+
+    def metrics(self, done: int) -> dict[str, float]:
+        """Return the mean loss and gradient norm since the last call, the head's own metrics, and what was used."""
+        found = self.sums.taken()
+        found |= {f"training/{name}": value for name, value in self.head.pop_metrics().items()}
+        found |= {"lr": self.optimiser.param_groups[0]["lr"], "samples/total": float(done * self.config.batch)}
+        self.run.log_timing(done, {"seconds": time.perf_counter() - self._began})
+        return found
+
+    def evaluate(self, done: int, last: bool) -> dict[str, float]:
+        """Return metrics of the averaged weights on held-back demonstrations and in the environment; keep episodes."""
+        metrics, happened = self.tried(done, self.config.videos if last else 0)
+        if happened is not None and not self._episodes_kept:
+            self._save_episodes(done, happened)
+        return metrics
+
+    def shown(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Return the loss, and the success where there was an evaluation."""
+        names = {"loss": "loss", "evaluation/success": "success"}
+        return {short: metrics[name] for name, short in names.items() if name in metrics}
+
     def policy(self, seed: int) -> ActionPolicy:
-        """The policy with the weights that the model has now."""
-        return policy_kind(self.head)(
+        """Return the policy with the weights that the model has now."""
+        return ActionPolicy(
             self.encoder,
             self.head,
             self.builder.executor(),
@@ -136,22 +167,22 @@ class ImitationTrainer:
             seed=seed,
         ).to(self.config.device)
 
-    def evaluate(self, step: int, films: int = 0) -> tuple[dict[str, float], Evaluation | None]:
-        """Metrics with the averaged weights: on held-back demonstrations and in the world, and what happened there."""
+    def tried(self, step: int, videos: int = 0) -> tuple[dict[str, float], Evaluation | None]:
+        """Return metrics of the averaged weights, and the episodes; the first `videos` of them are filmed."""
         with self.average.swapped_in(self.model):
             self.model.eval()
             metrics = self._validate()
             happened = None
             if self.world is not None:
                 policy = self.policy(self.run.seed_for("evaluation", step))
-                self.head.taken()  # what the validation did is not the world's
+                self.head.pop_metrics()  # what the validation did is not the world's
                 began = time.perf_counter()
-                happened = self.world.evaluate(policy, films)
+                happened = self.world.evaluate(policy, videos)
                 metrics |= happened.metrics() | judged(happened)
                 metrics["evaluation/calls"] = sum(policy.calls.values()) / max(1, policy.decisions)
                 metrics["evaluation/decisions"] = policy.decisions / sum(e.steps for e in happened.episodes)
                 self.run.log_timing(step, {"evaluation": time.perf_counter() - began})
-                metrics |= {f"evaluation/{name}": value for name, value in self.head.taken().items()}
+                metrics |= {f"evaluation/{name}": value for name, value in self.head.pop_metrics().items()}
             self.model.train()
         return metrics, happened
 
@@ -169,45 +200,48 @@ class ImitationTrainer:
         if past:
             before = torch.where(real[..., None], batch.actions, 0.0)[:, :past]
             guide, real = executed_context(before, self.head.horizon), real[:, past:]
-        chunk = self.head.sample(self.encoder(batch.observations, generator), generator, guide=guide)
+        condition = self.encoder(batch.observations, generator)
+        chunk = self.head.sample(condition, generator, guide=guide)
         error = (chunk - batch.actions)[:, past:].abs().mean(-1)[real]
         metrics = {"validation/loss": float(loss.mean()), "validation/action_error": float(error.mean())}
-        return metrics | self._look_at(batch)
+        return metrics | self.head.held_out_metrics(batch.actions, condition, ~batch.padded)
 
-    def _look_at(self, batch: WindowBatch) -> dict[str, float]:  # noqa: ARG002
-        """Further metrics of a head of one's own on held-back windows, with the averaged weights, in eval mode."""
-        return {}
-
-    def save_episodes(self, step: int, happened: Evaluation) -> None:
-        """Episodes to rollouts.jsonl, films beside it."""
+    def _save_episodes(self, step: int, happened: Evaluation) -> None:
         for record in happened.records():
             self.run.log_rollout(step, record)
         if happened.frames and self.world is not None:
-            self.world.save_films(happened, Path(self.run.directory) / "films")
+            self.world.save_videos(happened, Path(self.run.directory) / "films")
 
     # ---- data ------------------------------------------------------------------------------------------------------
 
     def _windows(self, demonstrations: Demonstrations) -> Windows:
         config = self.config
         names = [*(["state"] if "state" in self.normalisers else []), *(f"image/{camera}" for camera in self.cameras)]
-        if config.goal_shows not in ("asked", "all"):
-            raise UsageError(f"goal_shows={config.goal_shows!r} is not known; choose asked or all")
-        keep = None if self.world is None or config.goal_shows == "all" else self.world.goal_entries
+        if config.goal_mask not in ("asked", "all"):
+            raise UsageError(f"goal_mask={config.goal_mask!r} is not known; choose asked or all")
+        keep = None if self.world is None or config.goal_mask == "all" else self.world.goal_entries
         return Windows(
             demonstrations,
-            observation_steps=config.observation_steps,
-            chunk=config.chunk,
-            executed=config.executed,
+            n_obs_steps=config.n_obs_steps,
+            chunk_size=config.chunk_size,
+            n_action_steps=config.n_action_steps,
             names=names,
             goals=Goals(steps=config.goal_steps, keep=keep) if config.goal_steps else None,
             normalisers=self.normalisers,
             device=config.device,
         )
 
-    def _fit_head(self, training: Demonstrations) -> None:
-        """What a head must find in the data before it is trained."""
-        if isinstance(self.head, BinsWithOffsets):
-            self.head.fit(self._actions(training), _generator(self.config.data_seed))
+    def _chunks(self, demonstrations: Demonstrations) -> Tensor:
+        config = self.config
+        windows = Windows(
+            demonstrations,
+            n_obs_steps=config.n_obs_steps,
+            chunk_size=config.chunk_size,
+            n_action_steps=config.n_action_steps,
+            names=[],
+            normalisers=self.normalisers,
+        )
+        return windows.take(np.arange(len(windows))).actions
 
     def _sizes(self, demonstrations: Demonstrations) -> Sizes:
         state = self.normalisers["state"].offset.numel() if "state" in self.normalisers else 0
@@ -225,23 +259,14 @@ class ImitationTrainer:
         constant = torch.nonzero(normaliser.constant).flatten().tolist()
         if constant:
             self.run.log_event(None, "constant actions", f"entries {constant} of the action never change in the data")
-        path = getattr(self.head, "path", None)
-        if isinstance(path, Karras):
-            spread = self._actions(demonstrations).std(0)
-            drowned = torch.nonzero((spread < path.sigma_min) & ~normaliser.constant.cpu()).flatten().tolist()
-            if drowned:
-                self.run.log_event(
-                    None,
-                    "small actions",
-                    f"entries {drowned} of the normalised action vary less than the least noise, {path.sigma_min}, and "
-                    "drown in it: scale actions (--action-scaling min_max) or lower sigma_min of --path karras",
-                )
+        for kind, text in self.head.warnings(self._actions(demonstrations), normaliser.constant.cpu()).items():
+            self.run.log_event(None, kind, text)
         if self.windows.short_episodes:
             self.run.log_event(
                 None,
                 "short episodes",
                 f"{self.windows.short_episodes} of {demonstrations.total_episodes} demonstrations are shorter than a "
-                f"chunk of {self.config.chunk} actions and were padded",
+                f"chunk of {self.config.chunk_size} actions and were padded",
             )
 
 
@@ -250,14 +275,14 @@ def demonstrations_of(config: ImitationConfig, run: Any) -> Demonstrations:
     if config.demonstrations < 1:
         raise UsageError(f"demonstrations={config.demonstrations}: at least 1 is needed")
     if config.data is None:
-        if config.world == "none":
+        if config.env == "none":
             raise UsageError("without a world there is no expert to demonstrate; give --data")
         found = expert_demonstrations(config, run)
     else:
         found = open_demonstrations(config.data)
         if found.total_episodes > config.demonstrations:
             found = found.subset(range(config.demonstrations))
-    names: Sequence[str] = [name for name in config.state.split("+") if name]
+    names: Sequence[str] = [name for name in config.state_keys.split("+") if name]
     return found.with_state(names) if names else found
 
 
@@ -265,49 +290,23 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def train(config: ImitationConfig, run: Any, maker: type[ImitationTrainer] = ImitationTrainer) -> Result:
-    """Train a policy from demonstrations; resumes from the run's newest checkpoint when there is one.
-
-    maker: the trainer, where a head needs more than `ImitationTrainer` does."""
+def train(config: ImitationConfig, run: Any) -> Result:
+    """Train a policy from demonstrations; goes on from the run's newest checkpoint when there is one."""
     if run.finished:
         return Result(run=str(run.directory), metrics=run.result)
     for name, text in METRICS.items():
         run.describe_metric(name, text)
-    trainer = maker(config, run)
-    start = run.restore(trainer.state())
-    if start == 0:
-        run.save(0, trainer.state())
-    final: dict[str, float] = {}
-    with Progress(config.steps, run.system, start=start) as progress:
-        for step in range(start, config.steps):
-            began = time.perf_counter()
-            trainer.step(step)
-            done = step + 1
-            last = done == config.steps
-            looks = last or bool(config.evaluate_every and done % config.evaluate_every == 0)
-            saves = last or done % config.checkpoint_every == 0
-            if not (looks or saves or done % config.log_every == 0):
-                continue
-            metrics = trainer.sums.taken()
-            metrics |= {f"training/{name}": value for name, value in trainer.head.taken().items()}
-            metrics |= {"lr": trainer.optimiser.param_groups[0]["lr"], "samples/total": float(done * config.batch)}
-            shown = {"loss": metrics["loss"]}
-            run.log_timing(done, {"seconds": time.perf_counter() - began})
-            if looks:
-                final, happened = trainer.evaluate(done, config.films if last else 0)
-                metrics |= final
-                if "evaluation/success" in final:
-                    shown["success"] = final["evaluation/success"]
-                if happened is not None:
-                    trainer.save_episodes(done, happened)
-            run.log(done, metrics)
-            if saves:
-                run.save(done, trainer.state())
-            progress.advance(done, **shown)
-    if not final:  # killed after the last checkpoint: the same evaluation again
-        final, _ = trainer.evaluate(config.steps)
+    trainer = ImitationTrainer(config, run)
+    final = train_loop(
+        run,
+        trainer,
+        config.steps,
+        checkpoint_every=config.checkpoint_every,
+        log_every=config.log_every,
+        evaluate_every=config.evaluate_every,
+    )
     with trainer.average.swapped_in(trainer.model):
-        trainer.policy(run.seed_for("policy")).save(Path(run.directory) / "policy")
+        trainer.policy(run.seed_for("policy")).save_pretrained(Path(run.directory) / "policy")
     final |= {"samples/total": float(config.steps * config.batch)}
     run.finish(final)
     return Result(run=str(run.directory), metrics=final)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pilotage.objectives.groups import group_mean
-from pilotage.rollouts.groups import flat
+from pilotage.rollouts.groups import sample_groups
 from pilotage.training.language.update import accumulate_gradient
 from pilotage.types import STOP_REASONS, Item, Rollouts
 
@@ -32,7 +32,7 @@ def sample_answers(trainer: Any, items: Sequence[Item], answers: int, name: str,
     """`answers` answers of the engine's weights to each item, judged by the task's own check.
 
     Columns: reward [N] in [0, 1] (also as score), level [N]. Nothing is counted, and no sampler learns of it."""
-    rollouts = flat(
+    rollouts = sample_groups(
         trainer.engine,
         [trainer.prompt(item) for item in items],
         list(range(len(items))),
@@ -108,7 +108,7 @@ def gradient_of(trainer: Any, rollouts: Rollouts, advantage: Tensor, rows: Tenso
 
     The trainer's own gradients must be empty; they are again afterwards."""
     rollouts.columns["advantage"] = torch.where(rollouts.mask, advantage.float()[:, None], 0.0)
-    accumulate_gradient(trainer.plan, trainer.model, trainer.likelihood, rollouts, rows, on_policy=True)
+    accumulate_gradient(trainer.pieces, trainer.model, trainer.likelihood, rollouts, rows, on_policy=True)
     parts = [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
     gradient: np.ndarray = torch.cat(parts).double().numpy().copy()
     trainer.optimiser.zero_grad(set_to_none=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-PieceChoice = str | Callable[..., Any]
-"""A piece by name (`name:option=value`, `module:function`, a mixture `0.5*a+0.5*b`), or the function itself."""
+from pilotage.core.pieces import PieceChoice
+from pilotage.training.options import OptimiserOptions
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class TextConfig(Method):
+class TextConfig(Method, OptimiserOptions):
     """What a method is trained on, with, and for how long."""
 
     task: str = "add"
@@ -89,20 +87,6 @@ class TextConfig(Method):
     """Longest answer in tokens; 0: what the task's longest gold answer needs."""
     temperature: float = 1.0
     """Sampling temperature, of training and evaluation."""
-    lr: float = 1e-4
-    """Learning rate of AdamW."""
-    lr_schedule: str = "constant"
-    """constant, linear or cosine decay to zero."""
-    lr_warmup_steps: int = 0
-    """Steps over which the learning rate rises from zero."""
-    beta1: float = 0.9
-    """AdamW β₁."""
-    beta2: float = 0.999
-    """AdamW β₂."""
-    weight_decay: float = 0.0
-    """AdamW decoupled weight decay."""
-    grad_clip: float = 1.0
-    """Largest gradient norm; 0: unlimited."""
     critic_lr: float = 1e-3
     """Learning rate of the critic, where a method has one."""
     critic_warmup_steps: int = 5

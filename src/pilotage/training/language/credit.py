@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pilotage.training.language.plan import Plan
+from pilotage.training.language.piece_set import PieceSet
 from pilotage.types import Rollouts
 
 Columns = Callable[[str], Any]
@@ -32,38 +32,38 @@ def columns_of(rollouts: Rollouts, context: Mapping[str, Any]) -> tuple[Columns,
     return get, has
 
 
-def apply_filter(plan: Plan, rollouts: Rollouts, context: Mapping[str, Any]) -> Tensor:
+def apply_filter(pieces: PieceSet, rollouts: Rollouts, context: Mapping[str, Any]) -> Tensor:
     """[N] bool: the rows that every filter keeps."""
     keep = torch.ones(len(rollouts), dtype=torch.bool)
-    for piece in plan.filter:
+    for piece in pieces.filter:
         keep &= piece(*columns_of(rollouts, context))
     return keep
 
 
-def assign_credit(plan: Plan, rollouts: Rollouts, context: Mapping[str, Any]) -> None:
+def assign_credit(pieces: PieceSet, rollouts: Rollouts, context: Mapping[str, Any]) -> None:
     """Writes token_reward, reward, advantage [N, T] and token_weight [N, T] (only when a piece weighs tokens)."""
     get, has = columns_of(rollouts, context)
     columns = rollouts.columns
-    if plan.penalty:
-        _write(columns, plan.penalty[0](get, has), "token_reward")
+    if pieces.penalty:
+        _write(columns, pieces.penalty[0](get, has), "token_reward")
         columns["reward"] = torch.where(rollouts.mask, columns["token_reward"], 0.0).sum(-1)
-    elif plan.asks_for("token_reward"):
+    elif pieces.asks_for("token_reward"):
         columns["token_reward"] = _at_last_token(columns["reward"], rollouts.mask)
     total: Tensor | None = None
-    for piece in plan.advantage:
+    for piece in pieces.advantage:
         part = _write(columns, piece(get, has), "advantage") * piece.weight
         total = part if total is None else _wide(total, part) + _wide(part, total)
     assert total is not None
     columns["advantage"] = total
-    for piece in plan.shaping:
+    for piece in pieces.shaping:
         columns["advantage"] = _write(columns, piece(get, has), "advantage")
     if columns["advantage"].dim() == 1:
         columns["advantage"] = columns["advantage"][:, None].expand(-1, rollouts.mask.shape[1])
     # Stored as the loss consumes it: zero where no policy token stands, whatever a piece left there.
     columns["advantage"] = torch.where(rollouts.mask, columns["advantage"], 0.0)
-    if plan.weights:
+    if pieces.weights:
         weight = torch.ones_like(rollouts.mask, dtype=torch.float32)
-        for piece in plan.weights:
+        for piece in pieces.weights:
             part = _write(columns, piece(get, has), "token_weight")
             weight = weight * (part[:, None] if part.dim() == 1 else part)
         columns["token_weight"] = torch.where(rollouts.mask, weight, 0.0)

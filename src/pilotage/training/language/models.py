@@ -15,7 +15,7 @@ from pilotage.policies.language import scoring
 from pilotage.policies.language.embedded import tiny_policy
 from pilotage.policies.language.policy import LanguagePolicy, load_policy, named_weights, remove_dropout, with_adapter
 from pilotage.training.language.config import TextConfig
-from pilotage.training.language.warm_up import WarmUp, make_base, slug, warm_up_sources
+from pilotage.training.language.pretraining import Pretraining, make_base, pretraining_sources, slug
 from pilotage.types import Engine, Item, Rollouts, Sampling, Task
 
 EMBEDDED = "embedded:"
@@ -42,9 +42,9 @@ class Autoregressive:
 
 
 def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
-    """The policy at the start of training: a Hugging Face model, or an embedded one warmed up on the task.
+    """The policy at the start of training: a Hugging Face model, or an embedded one pretrained on the task.
 
-    The warmed-up model is an artifact, made once and shared by every arm and seed."""
+    The pretrained model is an artifact, made once and shared by every arm and seed."""
     if not config.model.startswith(EMBEDDED):
         return load_policy(config.model, adapter=config.adapter, dtype=config.precision)
     size = config.model.removeprefix(EMBEDDED)
@@ -60,7 +60,7 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
             policy.model = with_adapter(policy.model, config.adapter)
             remove_dropout(policy.model)
         return policy
-    settings = WarmUp(
+    settings = Pretraining(
         size=size,
         task=config.task,
         levels=tuple(task.levels),
@@ -68,7 +68,7 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
         seed=config.pretrain_seed,
     )
     folder = run.artifact(
-        make_base, asdict(settings), name=f"base-{slug(task.name)}-{size}", code=warm_up_sources(task)
+        make_base, asdict(settings), name=f"base-{slug(task.name)}-{size}", code=pretraining_sources(task)
     )
     return load_policy(str(folder), adapter=config.adapter)
 

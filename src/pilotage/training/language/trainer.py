@@ -16,18 +16,18 @@ from pilotage.core.references import function_name
 from pilotage.core.system import Result
 from pilotage.policies.language.policy import named_weights
 from pilotage.rewards import Rewards, build_rewards, score_answers
-from pilotage.rollouts.groups import flat
+from pilotage.rollouts.groups import sample_groups
 from pilotage.rollouts.held_out import HeldOut, held_out
-from pilotage.runs import Progress
 from pilotage.training.language import models as text_models
 from pilotage.training.language.config import TextConfig
 from pilotage.training.language.credit import apply_filter, assign_credit, columns_of
 from pilotage.training.language.critic import Critic
-from pilotage.training.language.health import Watch
+from pilotage.training.language.health import HealthMonitor
 from pilotage.training.language.metrics import METRICS, batch_metrics, rollout_record
-from pilotage.training.language.plan import make_plan, sampler_term
+from pilotage.training.language.piece_set import make_piece_set, sampler_term
 from pilotage.training.language.task import make_task
 from pilotage.training.language.update import accumulate_gradient, minibatches, optimiser_step
+from pilotage.training.loop import Hooks, train_loop
 from pilotage.training.schedules import check_schedule, schedule
 from pilotage.types import Item, Rollouts, Sampling
 
@@ -41,7 +41,7 @@ class TextTrainer:
     def __init__(self, config: TextConfig, run: Any) -> None:
         self.config, self.run = config, run
         check_schedule(config.lr_schedule)
-        self.plan = make_plan(config)
+        self.pieces = make_piece_set(config)
         self.task = make_task(config)
         self.items = self.task.pool(config.num_train_prompts, "train", 0)
         self.tests = self.task.pool(config.evaluation_prompts * len(self.task.levels), "held_out", 0)
@@ -55,9 +55,9 @@ class TextTrainer:
         self.sampler = sampler(len(self.items), seed=run.seed_for("sampler"), **options)
         self.rewards = self.build_rewards(config.reward)
         self.checks = self.rewards if config.reward == "exact" else self.build_rewards("exact")
-        self.reference = text_models.frozen_copy(self.model) if self.plan.asks_for("logp_ref") else None
-        self.critic = Critic(self.policy, config, run.generator("critic")) if self.plan.asks_for("value") else None
-        self.watch = Watch(self.plan)
+        self.reference = text_models.frozen_copy(self.model) if self.pieces.asks_for("logp_ref") else None
+        self.critic = Critic(self.policy, config, run.generator("critic")) if self.pieces.asks_for("value") else None
+        self.health = HealthMonitor(self.pieces)
         self.counts: dict[str, float] = {"tokens": 0, "samples": 0, "initial_entropy": float("nan")}
 
     def build_rewards(self, choice: str | Callable[..., Any]) -> Rewards:
@@ -79,8 +79,8 @@ class TextTrainer:
             "model": self.model,
             "optimiser": self.optimiser,
             "sampler": self.sampler,
-            "plan": self.plan,
-            "watch": self.watch,
+            "pieces": self.pieces,
+            "health": self.health,
             "counts": self.counts,
         }
         if self.critic is not None:
@@ -109,7 +109,7 @@ class TextTrainer:
                 reasons[reason] = reasons.get(reason, 0) + count
             self.remember_pass_rates(rollouts)
             zero_variance.append(_zero_variance_share(rollouts))
-            kept = rollouts.select(apply_filter(self.plan, rollouts, self.context()))
+            kept = rollouts.select(apply_filter(self.pieces, rollouts, self.context()))
             parts.append(kept)
             groups += len(kept.group.unique())
             if groups >= config.prompts_per_step:
@@ -132,7 +132,7 @@ class TextTrainer:
         config = self.config
         positions = self.sampler.select(config.prompts_per_step)
         items = [self.items[int(position)] for position in positions]
-        rollouts = flat(
+        rollouts = sample_groups(
             self.engine,
             [self.prompt(item) for item in items],
             positions,
@@ -144,7 +144,7 @@ class TextTrainer:
         )
         self.counts["tokens"] += int(rollouts.mask.sum())
         rollouts.columns["level"] = torch.tensor([item.level for item in items]).repeat_interleave(config.group_size)
-        if self.plan.asks_for("greedy_reward"):
+        if self.pieces.asks_for("greedy_reward"):
             rollouts.columns["greedy_reward"] = self.greedy_reward(items).repeat_interleave(config.group_size)
         return rollouts
 
@@ -161,7 +161,7 @@ class TextTrainer:
 
     def greedy_reward(self, items: list[Item]) -> Tensor:
         """[prompts] the reward of the greedy answer to each prompt (ReMax)."""
-        greedy = flat(
+        greedy = sample_groups(
             self.engine,
             [self.prompt(item) for item in items],
             list(range(len(items))),
@@ -194,9 +194,9 @@ class TextTrainer:
 
     def prepare(self, rollouts: Rollouts) -> None:
         """Columns that pieces ask for and the trainer makes: logp_old, entropy, logp_ref, value."""
-        plan, columns = self.plan, rollouts.columns
-        need_old = plan.asks_before_update("logp_old") or not self.on_policy
-        need_entropy = plan.asks_for("entropy") and "entropy" not in columns
+        pieces, columns = self.pieces, rollouts.columns
+        need_old = pieces.asks_before_update("logp_old") or not self.on_policy
+        need_entropy = pieces.asks_for("entropy") and "entropy" not in columns
         if need_old or need_entropy:
             scored = self.likelihood.score(self.model, rollouts, entropy=need_entropy)
             columns["logp_old"] = scored.logp
@@ -216,7 +216,7 @@ class TextTrainer:
         """Credit, then the updates of one batch."""
         config = self.config
         self.prepare(rollouts)
-        assign_credit(self.plan, rollouts, self.context())
+        assign_credit(self.pieces, rollouts, self.context())
         factor = schedule(config.lr_schedule, step, config.steps, config.lr_warmup_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = config.lr * factor
@@ -229,7 +229,7 @@ class TextTrainer:
         for _ in range(0 if frozen else config.epochs):
             for rows in minibatches(rollouts.group, config.minibatches, generator):
                 sums = accumulate_gradient(
-                    self.plan, self.model, self.likelihood, rollouts, rows, on_policy=self.on_policy
+                    self.pieces, self.model, self.likelihood, rollouts, rows, on_policy=self.on_policy
                 )
                 self.run.check_finite(step, "loss", sums.values["loss"], _tensors(rollouts))
                 norms.append(optimiser_step(self.optimiser, self.model, config.grad_clip))
@@ -240,7 +240,7 @@ class TextTrainer:
         if norms:
             metrics["gradient_norm"] = float(np.mean(norms))
         get, _ = columns_of(rollouts, self.context())
-        for piece in self.plan.pieces:
+        for piece in self.pieces.all:
             piece.update(get)
         return metrics
 
@@ -251,7 +251,7 @@ class TextTrainer:
         collected = time.perf_counter()
         if rollouts is None:
             self.run.log_event(step + 1, "empty batch", "every group was filtered out: no update at this step")
-            self.look_out(step + 1, metrics, None)
+            self.check_health(step + 1, metrics, None)
             return metrics
         metrics |= self.learn(step, rollouts)
         self.load_engine(step + 1)
@@ -264,15 +264,15 @@ class TextTrainer:
                 f"on average (alarm at {self.config.logprob_gap_warning}): stale weights, or another precision",
             )
         self.save_rollouts(step + 1, rollouts)
-        self.look_out(step + 1, metrics, rollouts)
+        self.check_health(step + 1, metrics, rollouts)
         learnt = time.perf_counter()
         readings = {"collect": collected - began, "learn": learnt - collected, "seconds": learnt - began}
         self.run.log_timing(step + 1, readings)
         return metrics
 
-    def look_out(self, step: int, metrics: Mapping[str, float], rollouts: Rollouts | None) -> None:
-        """Say by events what goes wrong without an error."""
-        for kind, text in self.watch(metrics, rollouts, self.context()["initial_entropy"]):
+    def check_health(self, step: int, metrics: Mapping[str, float], rollouts: Rollouts | None) -> None:
+        """Log an event for each health alarm raised by this step's metrics."""
+        for kind, text in self.health(metrics, rollouts, self.context()["initial_entropy"]):
             self.run.log_event(step, kind, text)
 
     def close(self) -> None:
@@ -353,42 +353,76 @@ Callback = Callable[[Any, int], Mapping[str, float]]
 stream of the run and leave the trainer as it found it."""
 
 
-def train(config: TextConfig, run: Any, callback: Callback | None = None) -> Result:
-    """Train a language policy; resumes from the run's newest checkpoint when there is one.
+class _Training(Hooks):
+    """A trainer as the training loop drives it."""
 
-    callback: gives further numbers whenever held-out prompts are answered; it changes nothing else of the run."""
+    def __init__(self, trainer: TextTrainer, callback: Callback | None) -> None:
+        self.trainer, self.callback = trainer, callback
+        self.step_metrics: dict[str, float] = {}
+        self.final: dict[str, float] = {}
+        """Metrics of the last evaluation, without those of the callback."""
+
+    def state(self) -> Mapping[str, Any]:
+        return self.trainer.state()
+
+    def resume(self, done: int) -> None:
+        self.trainer.load_engine(done)
+
+    def begin(self) -> Mapping[str, float]:
+        metrics = self.trainer.evaluate(0).metrics()
+        self.trainer.counts["initial_entropy"] = metrics.get("held_out/entropy", float("nan"))
+        return {**metrics, **self._called_back(0), "samples/total": 0.0, "tokens/total": 0.0}
+
+    def step(self, step: int) -> None:
+        self.step_metrics = self.trainer.step(step)
+        if step + 1 == self.trainer.config.steps:
+            self.trainer.report_never_solved()
+
+    def metrics(self, done: int) -> Mapping[str, float]:  # noqa: ARG002
+        return self.step_metrics
+
+    def evaluate(self, done: int, last: bool) -> Mapping[str, float]:  # noqa: ARG002
+        self.final = self.trainer.evaluate(done).metrics()
+        return {**self.final, **self._called_back(done)}
+
+    def shown(self, metrics: Mapping[str, float]) -> Mapping[str, float | str]:
+        shown = {"reward": metrics.get("reward/mean"), "accuracy": self.final.get("held_out/accuracy")}
+        return {name: value for name, value in shown.items() if value is not None}
+
+    def _called_back(self, step: int) -> Mapping[str, float]:
+        return dict(self.callback(self.trainer, step)) if self.callback else {}
+
+
+def train(config: TextConfig, run: Any, callback: Callback | None = None) -> Result:
+    """Train a language policy; resume from the run's newest checkpoint when there is one.
+
+    Args:
+        config: the method, its task and its optimisation.
+        run: the run (`pilotage.runs.Run`) that keeps metrics and checkpoints.
+        callback: gives further numbers whenever held-out prompts are answered; it changes nothing else of the run.
+
+    Returns:
+        The metrics of the last evaluation, and the numbers of answers and tokens that were sampled for training.
+    """
     if run.finished:
         return Result(run=str(run.directory), metrics=run.result)
     for name, text in METRICS.items():
         run.describe_metric(name, text)
     trainer = TextTrainer(config, run)
-    start = run.restore(trainer.state())
-    trainer.load_engine(start)
-    if start == 0:
-        run.save(0, trainer.state())
-        metrics = trainer.evaluate(0).metrics()
-        trainer.counts["initial_entropy"] = metrics.get("held_out/entropy", float("nan"))
-        looked = dict(callback(trainer, 0)) if callback else {}
-        run.log(0, {**metrics, **looked, "samples/total": 0.0, "tokens/total": 0.0})
-    final: dict[str, float] = {}
-    with Progress(config.steps, run.system, start=start) as progress:
-        for step in range(start, config.steps):
-            metrics = trainer.step(step)
-            done = step + 1
-            if done == config.steps or (config.evaluate_every and done % config.evaluate_every == 0):
-                final = trainer.evaluate(done).metrics()
-                metrics |= final | (dict(callback(trainer, done)) if callback else {})
-            if done == config.steps:
-                trainer.report_never_solved()
-            run.log(done, metrics)
-            if done == config.steps or done % config.checkpoint_every == 0:
-                run.save(done, trainer.state())
-            shown = {"reward": metrics.get("reward/mean"), "accuracy": final.get("held_out/accuracy")}
-            progress.advance(done, **{name: value for name, value in shown.items() if value is not None})
-    if not final:  # killed after the last checkpoint: the same evaluation again
-        final = trainer.evaluate(config.steps).metrics()
+    training = _Training(trainer, callback)
+    train_loop(
+        run,
+        training,
+        config.steps,
+        checkpoint_every=config.checkpoint_every,
+        evaluate_every=config.evaluate_every,
+    )
     trainer.policy.save(Path(run.directory) / "policy")
     trainer.close()
-    final |= {"samples/total": trainer.counts["samples"], "tokens/total": trainer.counts["tokens"]}
+    final = {
+        **training.final,
+        "samples/total": trainer.counts["samples"],
+        "tokens/total": trainer.counts["tokens"],
+    }
     run.finish(final)
     return Result(run=str(run.directory), metrics=final)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pilotage.core.pieces import Piece
-from pilotage.training.language.plan import Plan
+from pilotage.training.language.piece_set import PieceSet
 from pilotage.types import Rollouts
 
 
@@ -56,7 +56,7 @@ def minibatches(group: Tensor, count: int, generator: torch.Generator) -> list[T
 
 
 def token_losses(
-    plan: Plan,
+    pieces: PieceSet,
     rollouts: Rollouts,
     rows: Tensor,
     width: int,
@@ -79,11 +79,11 @@ def token_losses(
         column = rollouts.column(name)[rows]
         return column[:, :width] if column.dim() == 2 and column.shape[1] == rollouts.mask.shape[1] else column
 
-    surrogate = plan.surrogate[0](get, _never)
+    surrogate = pieces.surrogate[0](get, _never)
     loss = surrogate
-    if plan.weights:
+    if pieces.weights:
         loss = loss * get("token_weight")
-    for piece in plan.regulariser:
+    for piece in pieces.regulariser:
         loss = loss + piece.weight * piece(get, _never)
     return torch.where(mask, loss, 0.0), {"surrogate": surrogate, "logp_old": get("logp_old")}
 
@@ -102,7 +102,7 @@ def coefficients(piece: Piece, rollouts: Rollouts, rows: Tensor) -> Tensor:
 
 
 def accumulate_gradient(
-    plan: Plan,
+    pieces: PieceSet,
     model: nn.Module,
     likelihood: Likelihood,
     rollouts: Rollouts,
@@ -111,14 +111,14 @@ def accumulate_gradient(
     on_policy: bool,
 ) -> Sums:
     """Adds the gradient of one minibatch to the model's. It does not depend on how the rows are cut."""
-    weights = coefficients(plan.aggregate[0], rollouts, rows)
+    weights = coefficients(pieces.aggregate[0], rollouts, rows)
     place = torch.full((len(rollouts),), -1, dtype=torch.int64)
     place[rows] = torch.arange(len(rows))
     sums = Sums()
-    live_entropy = any("policy_entropy" in piece.needs for piece in plan.in_update)
+    live_entropy = any("policy_entropy" in piece.needs for piece in pieces.in_update)
     for micro in likelihood.micro_batches(rollouts, rows):
         logp, entropy = likelihood(model, micro, live_entropy)
-        losses, parts = token_losses(plan, rollouts, micro.rows, micro.width, logp, entropy, on_policy)
+        losses, parts = token_losses(pieces, rollouts, micro.rows, micro.width, logp, entropy, on_policy)
         loss = (losses * weights[place[micro.rows], : micro.width]).sum()
         loss.backward()
         _count(sums, rollouts, micro, logp.detach(), parts, loss.detach())

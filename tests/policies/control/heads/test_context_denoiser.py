@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from toys import Affine, generator
+from toys import affine, generator
 
 from pilotage.core.errors import UsageError
 from pilotage.networks.gpt import GPT
@@ -38,7 +38,7 @@ def policy(goal_weight=1.0, **options):
         FlattenEncoder(3, WINDOW, goal_dim=3),
         head(**options),
         RecedingHorizon(WINDOW, WINDOW, 1),
-        {"action": Affine(0.5, 0.25)},
+        {"action": affine(0.5, 0.25)},
         goal_weight=goal_weight,
     )
     made.reset([0])
@@ -177,8 +177,8 @@ def test_last_actions_are_right_aligned():
 
 def test_it_is_saved_and_loaded(tmp_path):
     made = policy(2.0, context="clean", sigma_min=0.1)
-    made.save(tmp_path)
-    loaded = ActionPolicy.load(tmp_path, Affine.restored)
+    made.save_pretrained(tmp_path)
+    loaded = ActionPolicy.from_pretrained(tmp_path)
     loaded.reset([0])
     for step in range(3):
         torch.testing.assert_close(loaded.act(observed(step), [0]), made.act(observed(step), [0]), rtol=0, atol=0)
@@ -193,7 +193,7 @@ def test_what_cannot_be():
         executed_context(torch.zeros(1, WINDOW, 2), WINDOW)
     several = BestOf(head(), count=2, score=lambda chunk, _: chunk.sum((1, 2)))
     made = ActionPolicy(
-        FlattenEncoder(3, WINDOW, goal_dim=3), several, RecedingHorizon(WINDOW, WINDOW, 1), {"action": Affine()}
+        FlattenEncoder(3, WINDOW, goal_dim=3), several, RecedingHorizon(WINDOW, WINDOW, 1), {"action": affine()}
     )
     made.reset([0])
     with pytest.raises(UsageError, match="one row each"):

@@ -194,16 +194,16 @@ def test_passes_are_counted_as_they_happen():
     made = randomised(head(steps=3, least_slope=0.0))
     with torch.no_grad():
         made.sample(condition(2), generator())
-    taken = made.taken()
+    taken = made.pop_metrics()
     assert (taken["forward_passes"], taken["backward_passes"], taken["second_passes"]) == (3, 3, 0)
     assert taken["descent_steps"] == 3
     made.candidates = 4
     with torch.no_grad():
         made.sample(condition(2), generator())
-    assert made.taken()["forward_passes"] == 4 * 3 + 4  # and one forward each to rank them
+    assert made.pop_metrics()["forward_passes"] == 4 * 3 + 4  # and one forward each to rank them
     paper = randomised(head(**{**PAPER, "least_steps": 3, "more_steps": 0}))
     paper.loss(chunks(5), condition(5), generator(), all_real(5)).mean().backward()
-    taken = paper.taken()
+    taken = paper.pop_metrics()
     assert (taken["forward_passes"], taken["second_passes"]) == (3, 3)
     assert taken["backward_passes"] == 6  # the descent's, and the loss's own
 

@@ -18,7 +18,7 @@ from pilotage.policies.control.sampling.sampling import Start
 
 def bins():
     head = BinsWithOffsets(small_mlp(outputs=4 * 2), bins=4, offset_weight=10)
-    head.fit(two_modes(500, 0)[0].flatten(0, 1), generator())
+    head.find_bins(two_modes(500, 0)[0].flatten(0, 1), generator())
     return head
 
 

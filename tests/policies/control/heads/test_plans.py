@@ -5,14 +5,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from toys import Affine, generator
+from toys import affine, generator
 
 from pilotage.core.errors import UsageError
 from pilotage.networks.residual_mlp import ResidualMLP
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.encoders import FlattenEncoder
-from pilotage.policies.control.heads.head import Head
-from pilotage.policies.control.heads.plans import HeldPlan, LatentPlans, PlanningPolicy, RelayGoals, policy_kind
+from pilotage.policies.control.heads.plans import HeldPlan, LatentPlans, RelayGoals
 from pilotage.policies.control.policy import ActionPolicy
 
 FRAMES, STATE = 4, 2
@@ -45,11 +44,11 @@ def situation(states, goal=None):
 
 
 def policy(head, *, steps=3, seed=0):
-    return policy_kind(head)(
+    return ActionPolicy(
         FlattenEncoder(STATE, FRAMES),
         head,
         HeldPlan(FRAMES, FRAMES, steps),
-        {"state": Affine(2.0), "action": Affine(10.0)},
+        {"state": affine(2.0), "action": affine(10.0)},
         seed=seed,
     )
 
@@ -109,7 +108,7 @@ def test_a_subgoal_is_reached_for():
     head = learnt(relay(), speed[:, None, None].expand(-1, FRAMES, 1), states)
     with torch.no_grad():
         subgoal = head.plan(situation(states[:, :1].expand(-1, FRAMES, -1)), generator())
-        action = head.carry_out(subgoal, situation(states[:, :1].expand(-1, FRAMES, -1)))
+        action = head.decode_action(subgoal, situation(states[:, :1].expand(-1, FRAMES, -1)))
     assert (subgoal - states[:, -1]).abs().max() < 0.1
     assert (action[:, 0] - speed).abs().max() < 0.15
 
@@ -176,7 +175,7 @@ def test_a_plan_is_made_now_and_then_and_actions_see_the_present(name):
     states = [torch.tensor(seen([0], step)[0] / 2, dtype=torch.float32) for step in range(7)]
     window = torch.stack(states[3:])[None]
     with torch.no_grad():
-        expected = made.head.carry_out(plans[-1][None], situation(window))
+        expected = made.head.decode_action(plans[-1][None], situation(window))
     made.reset([0])
     actions = [made.act(seen([0], step), [0]) for step in range(7)]
     assert torch.allclose(actions[-1], expected * 10, atol=1e-6)
@@ -198,9 +197,8 @@ def test_rows_do_not_depend_on_each_other(name):
 @pytest.mark.parametrize("name", HEADS)
 def test_a_saved_policy_plans_again_when_it_is_loaded(name, tmp_path):
     made = policy(HEADS[name](), steps=2)
-    made.save(tmp_path)
-    loaded = ActionPolicy.load(tmp_path, Affine.restored)
-    assert type(loaded) is PlanningPolicy
+    made.save_pretrained(tmp_path)
+    loaded = ActionPolicy.from_pretrained(tmp_path)
     for each in (made, loaded):
         each.reset([0, 1], [5, 6])
     for step in range(5):
@@ -216,7 +214,7 @@ def test_a_window_is_acted_out_under_one_plan_as_step_by_step(name):
         plan = head.plan(situation(states[:, :1]), generator(5))
         for frame in range(FRAMES):
             here = situation(states[:, : frame + 1])
-            assert torch.allclose(chunk[:, frame], head.carry_out(plan, here), atol=1e-6)
+            assert torch.allclose(chunk[:, frame], head.decode_action(plan, here), atol=1e-6)
 
 
 def test_the_goal_decides_what_is_planned():
@@ -242,7 +240,3 @@ def test_the_goal_decides_what_is_planned():
 def test_what_cannot_work_is_refused(make, words):
     with pytest.raises(UsageError, match=words):
         make()
-
-
-def test_other_heads_have_the_plain_policy():
-    assert policy_kind(Head(mlp(1, 1))) is ActionPolicy

@@ -15,7 +15,7 @@ from pilotage.experiments.planning import check_claims
 from pilotage.objectives.beta_normalisation import beta_fit
 from pilotage.policies.language.policy import load_policy
 from pilotage.systems.reasoning.bnpo import claims as bnpo
-from pilotage.training.language.frozen_policy import batches, gradient, held_still
+from pilotage.training.language.frozen_policy import batches, frozen_trainer, gradient
 
 WORLD = f"{TINY} --aggregate seq_mean_token_sum --grad-clip 0"
 
@@ -40,7 +40,7 @@ def test_the_noise_is_the_variance_of_the_arms_own_gradients(tmp_path):
     assert set(measured) == {"log_noise", "log_noise_at_0", "log_noise_at_2"}
     config = context.configuration()
     walked = context.train(f"grpo {WORLD} --advantage zscore --steps 2").run
-    with held_still(replace(config, model=f"{walked}/policy"), tmp_path / "again", 0) as trainer:
+    with frozen_trainer(replace(config, model=f"{walked}/policy"), tmp_path / "again", 0) as trainer:
         rows = torch.stack([gradient(trainer, drawn) for drawn in batches(trainer, bnpo.QUICK_BATCHES)]).double()
     noise = ((rows - rows.mean(0)) ** 2).sum() / (len(rows) - 1)
     signal = (rows.mean(0) ** 2).sum() - noise / len(rows)
@@ -53,7 +53,7 @@ def test_every_arm_meets_the_same_answers(tmp_path):
     drawn = {}
     for name in ("bnpo", "reinforce-mean"):
         config = context_for(tmp_path, f"{name} {WORLD}").configuration()
-        with held_still(config, tmp_path / name, 7) as trainer:
+        with frozen_trainer(config, tmp_path / name, 7) as trainer:
             drawn[name] = next(batches(trainer, 1))
     first, second = drawn.values()
     assert torch.equal(first.ids, second.ids)
@@ -71,7 +71,7 @@ def test_the_oracle_takes_advantages_from_all_answers_and_gradients_from_the_fir
     (few, *_) = seen
     assert few.group.bincount().tolist() == [4] * 6
     config = replace(context_for(tmp_path, f"reinforce-mean {WORLD}").configuration(), group_size=12)
-    with held_still(config, tmp_path / "again", 0) as trainer:
+    with frozen_trainer(config, tmp_path / "again", 0) as trainer:
         whole = next(batches(trainer, 1))
     centred = whole.column("reward") - whole.column("reward").view(6, 12).mean(1).repeat_interleave(12)
     expected = centred.view(6, 12)[:, :4].flatten()
@@ -81,7 +81,7 @@ def test_the_oracle_takes_advantages_from_all_answers_and_gradients_from_the_fir
 def test_the_normaliser_is_what_the_method_fits(tmp_path):
     context = context_for(tmp_path, f"bnpo {WORLD}", bnpo.BEFORE)
     before = bnpo.normaliser(bnpo.BEFORE, 0, context)
-    with held_still(context.configuration(), tmp_path / "again", 0) as trainer:
+    with frozen_trainer(context.configuration(), tmp_path / "again", 0) as trainer:
         drawn = list(batches(trainer, bnpo.QUICK_BATCHES))
     fits = [beta_fit(rollouts.column("reward"), rollouts.group) for rollouts in drawn]
     assert before["mean"] == pytest.approx(sum(float(r.column("reward").mean()) for r in drawn) / len(drawn), rel=1e-5)
@@ -140,6 +140,6 @@ def test_a_loaded_policy_gives_the_gradient_of_the_trained_one(tmp_path):
     context = context_for(tmp_path, f"grpo {WORLD}")
     folder = str(Path(context.train().run) / "policy")
     weights = dict(load_policy(folder).model.named_parameters())
-    with held_still(replace(context.configuration(), model=folder), tmp_path / "again", 0) as trainer:
+    with frozen_trainer(replace(context.configuration(), model=folder), tmp_path / "again", 0) as trainer:
         assert all(torch.equal(weights[name], p) for name, p in trainer.model.named_parameters())
         assert float(gradient(trainer, next(batches(trainer, 1))).norm()) > 0

@@ -12,7 +12,7 @@ from tests.systems.reasoning.tiny_world import TINY, context_for
 from pilotage.experiments.planning import check_claims
 from pilotage.policies.language.policy import load_policy
 from pilotage.systems.reasoning.gtpo import claims as gtpo
-from pilotage.training.language.frozen_policy import batches, held_still
+from pilotage.training.language.frozen_policy import batches, frozen_trainer
 from pilotage.types import Item
 
 
@@ -44,7 +44,7 @@ def conflicts_by_hand(rollouts) -> tuple[int, int]:
 def test_conflict_shares_are_those_counted_by_hand(tmp_path):
     context = context_for(tmp_path, f"grpo {TINY}")
     measured = gtpo.conflict_shares("grpo", 0, context)
-    with held_still(context.configuration(), tmp_path / "again", 0) as trainer:
+    with frozen_trainer(context.configuration(), tmp_path / "again", 0) as trainer:
         counts = [conflicts_by_hand(rollouts) for rollouts in batches(trainer, 2)]
     assert sum(marked for marked, _ in counts) > 0
     by_hand = sum(marked / tokens for marked, tokens in counts) / len(counts)
@@ -57,7 +57,7 @@ def test_the_probe_measures_a_change_that_is_there(tmp_path):
     context = context_for(tmp_path, f"gtpo {TINY}")
     measured = gtpo.probe_log_prob("gtpo", 0, context)
     trained = load_policy(str(Path(context.train().run) / "policy"))
-    with held_still(context.configuration(), tmp_path / "again", gtpo.PROBE_SEED) as trainer:
+    with frozen_trainer(context.configuration(), tmp_path / "again", gtpo.PROBE_SEED) as trainer:
         (rollouts,) = batches(trainer, 1)
         changes = trainer.likelihood.score(trained.model, rollouts).logp
         changes = changes - trainer.likelihood.score(trainer.model, rollouts).logp

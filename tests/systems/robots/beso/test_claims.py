@@ -24,12 +24,12 @@ from pilotage.training.imitation.trainer import ImitationTrainer, train
 from pilotage.training.schedules import schedule
 
 TINY = (
-    "--demonstrations 4 --validation 0.25 --steps 2 --batch 8 --evaluation-episodes 2 --evaluation-steps 6 --films 0 "
-    "--lanes 2 --log-every 1"
+    "--demonstrations 4 --validation 0.25 --steps 2 --batch 8 --evaluation-episodes 2 --evaluation-steps 6 --videos 0 "
+    "--num-envs 2 --log-every 1"
 )
-SMALL = f"{TINY} --network gpt:width=16,depth=1,heads=2 --observation-steps 5 --chunk 5 --context noised"
+SMALL = f"{TINY} --network gpt:width=16,depth=1,heads=2 --n-obs-steps 5 --chunk-size 5 --context noised"
 
-PLANS = "--executor held:steps=2 --observation-steps 3 --chunk 3"
+PLANS = "--executor held:steps=2 --n-obs-steps 3 --chunk-size 3"
 
 
 class Context:
@@ -128,7 +128,7 @@ def test_a_policy_that_plans_acts_from_its_run_and_refuses_other_executors(name:
     command = f"{name} {TINY} --network residual_mlp:width=16,depth=1"
     context = Context(f"{command} {PLANS}", tmp_path / "run")
     assert measures.acting("plans", 0, context)["result"] == context.train().metrics["evaluation/result"]
-    for number, wrong in enumerate(("--executor receding", "--chunk 5")):
+    for number, wrong in enumerate(("--executor receding", "--chunk-size 5")):
         with pytest.raises(UsageError, match="--executor held"):
             Context(f"{command} {PLANS} {wrong}", tmp_path / f"wrong {number}").train()
 
@@ -138,7 +138,7 @@ def test_a_policy_that_plans_acts_from_its_run_and_refuses_other_executors(name:
 
 @pytest.mark.parametrize(("shows", "entries"), [("asked", 4), ("all", 30)])
 def test_goals_show_the_blocks_or_the_whole_state(shows: str, entries: int, tmp_path: Path) -> None:
-    context = Context(f"beso {SMALL} --goal-shows {shows}", tmp_path / "run")
+    context = Context(f"beso {SMALL} --goal-mask {shows}", tmp_path / "run")
     config = context.configuration()
     with Run.create(tmp_path / "run", system="beso", config=config_to_dict(config), seed=0) as run:
         trainer = ImitationTrainer(config, run)
@@ -175,10 +175,10 @@ def test_the_policy_of_a_run_acts_with_its_context(beso: Context) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("--context dirty", "noised or clean"),
-        ("--goal-shows some", "asked or all"),
+        ("--context dirty", "there are clean, noised"),
+        ("--goal-mask some", "asked or all"),
         ("--head regression", "needs --head denoiser"),
-        ("--demonstrated-in nowhere", "no scripted expert"),
+        ("--expert-env nowhere", "no scripted expert"),
     ],
 )
 def test_what_does_not_fit(options: str, said: str, tmp_path: Path) -> None:

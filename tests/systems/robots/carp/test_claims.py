@@ -21,7 +21,7 @@ from pilotage.systems.robots.carp import measures
 from pilotage.systems.robots.carp.claims import CLAIMS
 
 TINY = (
-    "--demonstrations 4 --validation 0.25 --steps 2 --batch 4 --evaluation-episodes 1 --evaluation-steps 10 --films 0 "
+    "--demonstrations 4 --validation 0.25 --steps 2 --batch 4 --evaluation-episodes 1 --evaluation-steps 10 --videos 0 "
     "--tokeniser multiscale:codes=8,channels=1 --tokeniser-steps 2 --tokeniser-batch 4 "
     "--network next_scale:width=8,depth=1"
 )
@@ -65,7 +65,7 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert core.seconds < 3 * 55 * 60  # costs are of a machine a third as fast as the one of the budget
     for claim in CLAIMS:
         for arm in claim.arms:
-            plan.cell(claim, arm, 0)  # raises for a command that cannot work
+            plan.job(claim, arm, 0)  # raises for a command that cannot work
     assert sum(claim.primary for claim in CLAIMS) == 3
 
 
@@ -86,7 +86,7 @@ def test_a_training_is_judged_on_its_own_starts_and_tuning_on_others(
         imitation_world, "starts_of", lambda count, first: (seeds.append((count, first)), original(count, first))[1]
     )
     numbers = measures.acted("carp", 3, Context(f"carp {TINY}", tmp_path / "a"))
-    assert {"success", "log jerk", "tokeniser/ready", "evaluation/calls"} <= set(numbers)
+    assert {"success", "log_jerk", "tokeniser/ready", "evaluation/calls"} <= set(numbers)
     measures.acted("carp", 1000, Context(f"carp {TINY}", tmp_path / "b"))
     assert seeds == [(1, 100_000), (2, 100_000), (1, 100_000), (2, 600_000)]
 
@@ -118,12 +118,12 @@ def test_decisions_are_timed_and_passes_counted(tmp_path: Path) -> None:
         Context("diffusion-policy-t --network transformer:width=8,depth=1,heads=2 --sampler ddim:steps=7", tmp_path),
     )
     assert theirs["passes"] == 7
-    assert math.isfinite(ours["log milliseconds"])
+    assert math.isfinite(ours["log_milliseconds"])
 
 
 def test_at_the_papers_size_it_has_less_than_a_million_parameters() -> None:
     network = "next_scale:width=64,depth=8"
-    options = ["--tokeniser", "multiscale:codes=512,channels=2", "--network", network, "--chunk", "16"]
+    options = ["--tokeniser", "multiscale:codes=512,channels=2", "--network", network, "--chunk-size", "16"]
     policy = measures.untrained_policy(configure(find_system("carp"), options), 19, 10, 0)  # robomimic's sizes
     assert 5e5 < sum(p.numel() for p in policy.head.parameters()) < 1e6
 
@@ -137,6 +137,6 @@ def test_a_tokeniser_is_looked_at_without_a_policy(tmp_path: Path) -> None:
         file = write_npz(expert_demonstrations(context.configuration(), run), tmp_path / "data.npz")
     context.command += f" --data {file}"
     numbers = measures.tokeniser("carp", 5, context)
-    assert context.trained[0].endswith("--steps 1 --world none --tokeniser-seed 5")
-    assert numbers["log mse"] == pytest.approx(math.log(numbers["mse"]))
+    assert context.trained[0].endswith("--steps 1 --env none --tokeniser-seed 5")
+    assert numbers["log_mse"] == pytest.approx(math.log(numbers["mse"]))
     assert {f"mse/scales_{k}" for k in (1, 2, 3, 4)} <= set(numbers)

@@ -11,8 +11,8 @@ from pilotage.core.errors import UsageError
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.saving import describe, rebuild
 from pilotage.systems.robots.carp.head import NextScaleTokens
-from pilotage.systems.robots.carp.multiscale_tokeniser import MultiscaleTokeniser
-from pilotage.systems.robots.carp.next_scale_transformer import NextScaleTransformer
+from pilotage.systems.robots.carp.model import NextScaleTransformer
+from pilotage.systems.robots.carp.tokeniser import MultiscaleTokeniser
 
 ORDERS = ("scale", "token")
 
@@ -23,7 +23,7 @@ def head(order: str = "scale", scales=(1, 2, 3, 4), **options) -> NextScaleToken
     sizes = [getattr(tokeniser, name) for name in ("scales", "signals", "codes", "latent")]
     network = NextScaleTransformer(*sizes, 3, width=16, depth=2, order=order)
     with torch.no_grad():
-        network.leave.weight *= 200
+        network.output_proj.weight *= 200
         tokeniser.codebook *= 50
     return NextScaleTokens(network, tokeniser, **options).eval()
 
@@ -77,7 +77,7 @@ def test_what_is_drawn_is_what_teaching_on_it_would_have_said(order):
         for count in one.tokeniser.per_scale:
             first += count
             sums.append(one.tokeniser.latent_of(drawn.tokens[:, :first]))
-        shown += [one.tokeniser.shrunk(total, k + 1) for k, total in enumerate(sums[:-1])]
+        shown += [one.tokeniser.downsampled(total, k + 1) for k, total in enumerate(sums[:-1])]
         inputs = torch.cat(shown, 1)
     else:
         inputs = torch.cat([torch.zeros(4, 1, 8), one.tokeniser.vectors(drawn.tokens)[:, :-1]], 1)
@@ -107,7 +107,7 @@ def test_a_row_does_not_depend_on_the_others():
 def test_draws_are_among_the_likeliest_and_the_finest_scale_may_take_the_likeliest():
     one = head(top_k=3)
     with torch.no_grad():
-        one.network.leave.weight /= 20  # flat, so that draws differ
+        one.network.output_proj.weight /= 20  # flat, so that draws differ
     many = Condition(condition(1).vector.repeat(200, 1))
     drawn = one.draw(many, torch.Generator().manual_seed(0)).tokens
     logits = one.network(torch.zeros(1, 2, 8), many.vector[:1])
@@ -148,7 +148,7 @@ def test_the_loss_trains_the_network_and_leaves_the_tokeniser_alone():
 
 def test_numbers_with_two_values_come_out_as_one_of_them():
     one = head()
-    one.tokeniser.two_valued[1] = True
+    one.tokeniser.binary_dims[1] = True
     chunk = one.sample(condition(), generators())
     assert set(chunk[..., 1].unique().tolist()) <= {-1.0, 1.0}
     assert len(chunk[..., 0].unique()) > 2

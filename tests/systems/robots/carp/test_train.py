@@ -23,8 +23,8 @@ from pilotage.runs.artifacts import artifact_root
 from pilotage.systems.robots.carp import SYSTEM, tokeniser_training
 from pilotage.systems.robots.carp.config import TokensConfig
 from pilotage.systems.robots.carp.tokeniser_training import TokeniserTrainer
-from pilotage.systems.robots.carp.train import estimate_cost, train
-from pilotage.training.imitation.trainer import ImitationTrainer
+from pilotage.systems.robots.carp.train import estimate_cost
+from pilotage.training.imitation.trainer import ImitationTrainer, train
 
 SMALL = {
     "demonstrations": 4,
@@ -35,8 +35,8 @@ SMALL = {
     "checkpoint_every": 2,
     "evaluation_episodes": 2,
     "evaluation_steps": 12,
-    "lanes": 2,
-    "films": 0,
+    "num_envs": 2,
+    "videos": 0,
     "network": "next_scale:width=16,depth=2",
     "tokeniser": "multiscale:codes=16,channels=2",
     "tokeniser_steps": 6,
@@ -120,7 +120,7 @@ def test_killed_in_either_stage_and_resumed_equals_undisturbed(
     monkeypatch.setattr(stage, "step", lambda self, step: (seen.append(step), original(self, step))[1])
     killed = trained(config, tmp_path / "killed")
     assert seen[0] == stop // 2 * 2  # from the last checkpoint, not from the beginning
-    for name in ("metrics.jsonl", "rollouts.jsonl", "result.json", "policy/weights.safetensors", "policy/policy.json"):
+    for name in ("metrics.jsonl", "rollouts.jsonl", "result.json", "policy/model.safetensors", "policy/config.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
     assert not list((artifact_root() / ".unfinished").iterdir())
 
@@ -145,9 +145,9 @@ def data(actions: np.ndarray, folder: Path) -> str:
 def test_grippers_and_constant_numbers(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     actions = np.stack([rng.uniform(-1, 1, 40), rng.choice([0.0, 0.04], 40), np.full(40, 0.25)], 1)
-    folder = trained(small(world="none", data=data(actions, tmp_path), validation=0.0), tmp_path / "run")
+    folder = trained(small(env="none", data=data(actions, tmp_path), validation=0.0), tmp_path / "run")
     policy = load_policy(folder)
-    assert policy.head.tokeniser.two_valued.tolist() == [False, True, False]
+    assert policy.head.tokeniser.binary_dims.tolist() == [False, True, False]
     policy.reset([0])
     action = policy.act({"state": np.zeros((1, 4), np.float32)}, [0])
     assert min(abs(float(action[0, 1]) - end) for end in (0.0, 0.04)) < 1e-6
@@ -157,12 +157,11 @@ def test_grippers_and_constant_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"chunk": 18}, "give 16 or 20"),
+        ({"chunk_size": 18}, "give 16 or 20"),
         ({"tokeniser": "multiscale:scales=1|2"}, "end with 4"),
         ({"tokeniser": "multiscal"}, "did you mean 'multiscale'"),
-        ({"network": "residual_mlp"}, "next_scale"),
+        ({"network": "residual_mlp"}, "takes no scales"),
         ({"network": "next_scale:width=15,depth=2"}, "heads=2"),
-        ({"head": "regression", "network": "residual_mlp"}, "does not answer in tokens"),
     ],
 )
 def test_what_does_not_fit_together(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -176,7 +175,7 @@ def test_another_system_cannot_answer_in_tokens(tmp_path: Path) -> None:
     from pilotage.training.imitation.trainer import train as train_imitation
 
     (bc,) = [system for system in SYSTEMS if system.name == "bc-mlp"]
-    config = replace(bc.config, head="tokens", demonstrations=2, films=0)
+    config = replace(bc.config, head="tokens", demonstrations=2, videos=0)
     run = Run.create(tmp_path / "run", system="bc-mlp", config=config_to_dict(config), seed=0)
     with run, pytest.raises(UsageError, match="pilotage run carp"):
         train_imitation(config, run)

@@ -23,8 +23,8 @@ from pilotage.systems.robots.ebt_policy.claims import CLAIMS
 from pilotage.training.imitation.trainer import train
 
 TINY = (
-    "--network residual_mlp:width=16,depth=1 --demonstrations 6 --validation 0.4 --steps 4 --batch 8 --films 0 "
-    "--evaluation-episodes 2 --evaluation-steps 10 --lanes 2"
+    "--network residual_mlp:width=16,depth=1 --demonstrations 6 --validation 0.4 --steps 4 --batch 8 --videos 0 "
+    "--evaluation-episodes 2 --evaluation-steps 10 --num-envs 2"
 )
 
 
@@ -68,7 +68,7 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert sum(claim.primary for claim in CLAIMS) == 3
     for claim in CLAIMS:
         for arm in claim.arms:
-            plan.cell(claim, arm, 0)  # raises for a command that cannot work
+            plan.job(claim, arm, 0)  # raises for a command that cannot work
 
 
 def test_the_area_under_the_curve_halves_ties() -> None:

@@ -11,20 +11,19 @@ import pytest
 
 pytest.importorskip("gymnasium", reason="control environments need pilotage[robots]")
 
-from pilotage.experiments.cells import parse_command
-
 from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
 from pilotage.core.system import Result
 from pilotage.experiments import Wiring
+from pilotage.experiments.jobs import parse_command
 from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import Run
 from pilotage.systems.robots.rti_dp import measures
 from pilotage.systems.robots.rti_dp.claims import CLAIMS, LONG_LIST
 
 TINY = (
-    "rti-dp --network residual_mlp:width=8,depth=1 --demonstrations 4 --validation 0.25 --steps 3 --batch 8 --path "
-    "vp:steps=12 --sampler ddpm:steps=12 --evaluation-episodes 3 --evaluation-steps 12 --lanes 3 --films 0 "
-    "--timed-decisions 0"
+    "rti-dp --network residual_mlp:width=8,depth=1 --demonstrations 4 --validation 0.25 --steps 3 --batch 8 "
+    "--noise-schedule vp:steps=12 --sampler ddpm:steps=12 --evaluation-episodes 3 --evaluation-steps 12 --num-envs 3 "
+    "--videos 0 --timed-decisions 0"
 )
 
 
@@ -75,7 +74,7 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
 def test_a_run_and_its_milliseconds(context: Context) -> None:
     assert "evaluation/plan_change" in measures.acted("rti", 0, context)
     time = measures.latency("rti", 0, context)
-    assert time["log ms"] == pytest.approx(math.log(time["p50_ms"]))
+    assert time["log_ms"] == pytest.approx(math.log(time["p50_ms"]))
 
 
 def test_the_estimate_of_a_run(context: Context) -> None:
@@ -84,7 +83,7 @@ def test_the_estimate_of_a_run(context: Context) -> None:
 
 
 def test_a_fork_is_looked_at_at_its_beginning(context: Context) -> None:
-    context.command = TINY.replace("rti-dp", "rti-dp --world ring-fixed")
+    context.command = TINY.replace("rti-dp", "rti-dp --env ring-fixed")
     numbers = measures.fork("rti", 0, context)
     assert numbers["steps"] == 6
 

@@ -30,12 +30,12 @@ TINY = replace(
     validation=0.25,
     steps=3,
     batch=8,
-    path="vp:steps=10",
+    noise_schedule="vp:steps=10",
     sampler="ddpm:steps=10",
     evaluation_episodes=3,
     evaluation_steps=12,
-    lanes=2,
-    films=0,
+    num_envs=2,
+    videos=0,
     timed_decisions=0,
 )
 
@@ -53,7 +53,7 @@ def acted(folder: Path, **changes: Any) -> Path:
 
 
 def weights(folder: Path) -> bytes:
-    return (folder / "policy" / "weights.safetensors").read_bytes()
+    return (folder / "policy" / "model.safetensors").read_bytes()
 
 
 def episodes(folder: Path) -> list[dict[str, Any]]:
@@ -63,11 +63,11 @@ def episodes(folder: Path) -> list[dict[str, Any]]:
 def test_all_ways_to_act_have_the_same_weights_and_their_own_passes(tmp_path: Path) -> None:
     ways = {
         "rti": ({}, lambda steps: 10 + 3 * (steps - 1)),
-        "chunks": ({"start": "noise", "executed": 8}, lambda steps: 10 * -(-steps // 8)),
+        "chunks": ({"start": "noise", "n_action_steps": 8}, lambda steps: 10 * -(-steps // 8)),
         "sdedit": ({"start": "renoised", "levels": (5, 0)}, lambda steps: 10 + 2 * (steps - 1)),
         "blind": ({"levels": ()}, lambda steps: 10),  # noqa: ARG005
         "quick": ({"start": "noise", "sampler": "ddim:steps=2"}, lambda steps: 2 * steps),
-        "by two": ({"executed": 2, "update": "ddim"}, lambda steps: 10 + 3 * (-(-steps // 2) - 1)),
+        "by two": ({"n_action_steps": 2, "update": "ddim"}, lambda steps: 10 + 3 * (-(-steps // 2) - 1)),
     }
     folders = {name: acted(tmp_path / name, **changes) for name, (changes, _) in ways.items()}
     assert len({weights(folder) for folder in folders.values()}) == 1
@@ -96,9 +96,9 @@ def test_a_killed_run_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(KeyboardInterrupt):
             acted(tmp_path / "killed", restart="either")
     killed = acted(tmp_path / "killed", restart="either")
-    for name in ("metrics.jsonl", "rollouts.jsonl", "result.json", "policy/policy.json"):
+    for name in ("metrics.jsonl", "rollouts.jsonl", "result.json", "policy/config.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
-    start = json.loads((whole / "policy" / "policy.json").read_text())["initialiser"]
+    start = json.loads((whole / "policy" / "config.json").read_text())["initialiser"]
     assert start["piece"] == "RestartingStart"
     assert start["arguments"]["jump"] > 0
     assert start["arguments"]["residual"] > 0
@@ -119,9 +119,9 @@ def test_a_scaled_entry_is_small_in_the_base_and_whole_in_the_world(tmp_path: Pa
     with pytest.raises(UsageError, match="scale it twice"):
         acted(tmp_path / "twice", binary_dims=(1,), gripper="clip", base=str(folder))
     with pytest.raises(UsageError, match="scaled by 10"):
-        acted(tmp_path / "other", binary_dims=(1,), shrink=5.0, base=str(folder))
+        acted(tmp_path / "other", binary_dims=(1,), scale_dims_by=5.0, base=str(folder))
     clipped = acted(tmp_path / "clip", binary_dims=(1,), gripper="clip")
-    assert json.loads((clipped / "policy" / "policy.json").read_text())["initialiser"]["arguments"]["alter"] == {
+    assert json.loads((clipped / "policy" / "config.json").read_text())["initialiser"]["arguments"]["alter"] == {
         "piece": "SignedGuess",
         "arguments": {"entries": [1], "magnitude": 1.0},
     }
@@ -141,7 +141,7 @@ def trained(folder: Path, **changes: Any) -> Path:
         batch=4,
         evaluation_episodes=1,
         evaluation_steps=2,
-        films=0,
+        videos=0,
     )
     config = replace(config, **changes)
     with Run.create(folder, system="imitation", config=config_to_dict(config), seed=0) as run:
@@ -150,15 +150,17 @@ def trained(folder: Path, **changes: Any) -> Path:
 
 
 def test_a_base_of_ones_own_acts_also_a_flow(tmp_path: Path) -> None:
-    base = trained(tmp_path / "base", head="denoiser:predicts=velocity", path="linear", sampler="flow_euler:steps=3")
+    base = trained(
+        tmp_path / "base", head="denoiser:predicts=velocity", noise_schedule="linear", sampler="flow_euler:steps=3"
+    )
     flow = {"base": str(base), "sampler": "flow_euler:steps=3", "levels": (0.9, 1.0)}
     folder = acted(tmp_path / "flow", **flow)
     assert weights(folder) == weights(base)
     assert all(e["calls"] == 3 + e["steps"] - 1 for e in episodes(folder))
     with pytest.raises(UsageError, match="variance-preserving"):
         estimate(replace(TINY, **flow), folder, states=5)
-    with pytest.raises(UsageError, match="trained for the world pillar"):
-        acted(tmp_path / "elsewhere", **flow, world="ring")
+    with pytest.raises(UsageError, match="trained in pillar"):
+        acted(tmp_path / "elsewhere", **flow, env="ring")
     mean = trained(tmp_path / "mean", head="regression")
     with pytest.raises(UsageError, match="does not denoise"):
         acted(tmp_path / "no", base=str(mean))
@@ -194,12 +196,12 @@ def test_short_lists_are_the_papers() -> None:
         ({"levels": (3, 1)}, "last level must be 0"),
         ({"levels": (12, 0)}, "within 0 to 9"),
         ({"levels": (0, 3)}, "fall strictly"),
-        ({"executed": 8, "chunk": 12}, "leave nothing to start the next from"),
+        ({"n_action_steps": 8, "chunk_size": 12}, "leave nothing to start the next from"),
         ({"start": "renoised", "restart": "jump"}, "--start shifted"),
         ({"restart": "jump", "restart_quantile": 1.5}, "above 0 and below 1"),
         ({"disturbance": "slip"}, "pick-place"),
         ({"disturbance": "displaced:how=3"}, "displaced:at=STEP"),
-        ({"world": "none"}, "--world"),
+        ({"env": "none"}, "--env"),
         ({"base": "nowhere"}, "finished run"),
         ({"base": "epoch=0550.ckpt"}, "pickled checkpoint"),
         ({"binary_dims": (2,), "gripper": "plain"}, "count from 0"),
@@ -208,5 +210,5 @@ def test_short_lists_are_the_papers() -> None:
 )
 def test_what_does_not_fit_together(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        acted(tmp_path / "run", **({"chunk": 16} | changes))
+        acted(tmp_path / "run", **({"chunk_size": 16} | changes))
     assert said in str(caught.value)

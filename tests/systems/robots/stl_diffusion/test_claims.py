@@ -17,7 +17,7 @@ from pilotage.experiments import Wiring
 from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import Run
 from pilotage.systems.robots.stl_diffusion import measures
-from pilotage.systems.robots.stl_diffusion.claims import ALL_ROWS, CLAIMS
+from pilotage.systems.robots.stl_diffusion.claims import CLAIMS, PLANNERS
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Context:
 def context(tmp_path_factory: pytest.TempPathFactory) -> Any:
     patch = pytest.MonkeyPatch()
     patch.setenv("PILOTAGE_HOME", str(tmp_path_factory.getbasetemp() / "home"))
-    yield Context(f"stl-diffusion {ALL_ROWS}", tmp_path_factory.mktemp("claims"))
+    yield Context(f"stl-diffusion {PLANNERS}", tmp_path_factory.mktemp("claims"))
     patch.undo()
 
 
@@ -61,24 +61,22 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert core.seconds < 3 * 46 * 60  # stated on a machine a third as fast as the one the budget is for
     for claim in CLAIMS:
         for arm in claim.arms:
-            plan.cell(claim, arm, 0)  # raises for a command that cannot work
+            plan.job(claim, arm, 0)  # raises for a command that cannot work
 
 
 def test_every_claim_that_is_measured_names_a_number_that_its_measure_gives(context: Context) -> None:
-    asked = {(claim.measure, claim.metric) for claim in CLAIMS if not claim.unmeasured}
+    asked = {(claim.measure, claim.metric) for claim in CLAIMS}
     given = {
         measures.row: measures.row("guided", 0, context),
-        measures.ablation: measures.ablation("without (refined)", 0, context),
         measures.closed: measures.closed("guided", 0, context),
-        measures.calibration: measures.calibration("calibrated", 0, context),
     }
     for measure, metric in asked:
         if measure in given:
             assert math.isfinite(given[measure][metric]), (measure, metric)
-    assert {measure for measure, _ in asked} == {*given, measures.seconds, measures.sweep, measures.oracle}
+    assert {measure for measure, _ in asked} == {*given, measures.seconds, measures.sweep}
 
 
-def test_rows_of_one_training_are_told_apart(context: Context) -> None:
+def test_planners_of_one_training_are_told_apart(context: Context) -> None:
     metrics = context.train(measures._command(context)).metrics
     for name in ("guided", "constant", "trajopt"):
         assert measures.row(name, 0, context)["compliance"] == metrics[f"open_loop/{name}/compliance"]
@@ -86,17 +84,8 @@ def test_rows_of_one_training_are_told_apart(context: Context) -> None:
     assert len(context.results) == 1
 
 
-def test_calibrated_logs_keep_their_rule() -> None:
-    numbers = measures.calibration("calibrated", 3, Context("stl-diffusion", Path()))
-    assert numbers["at least .99"] == 1.0
-
-
 def test_time_and_control_are_measured_on_the_trained_planner(context: Context) -> None:
-    assert measures.seconds("guided", 0, context)["seconds per scene"] > 0
+    assert measures.seconds("guided", 0, context)["seconds_per_scene"] > 0
     numbers = measures.sweep("refined", 0, context)
     assert set(measures.SWEPT) <= set(numbers)
-    assert numbers["all above .9"] == float(numbers["least"] > 0.9)
-
-
-def test_trajectory_optimisation_is_measured_without_a_training() -> None:
-    assert 0 <= measures.oracle("short", 0, Context("stl-diffusion", Path()))["success"] <= 1
+    assert numbers["all_above_.9"] == float(numbers["least"] > 0.9)

@@ -10,10 +10,9 @@ import torch
 from pilotage.core.errors import UsageError
 from pilotage.systems.robots.stl_diffusion.closed_loop import rules_around
 from pilotage.systems.robots.stl_diffusion.data import first_plans, make_drives, optimised
-from pilotage.systems.robots.stl_diffusion.metrics import judged
+from pilotage.systems.robots.stl_diffusion.metrics import open_loop_metrics
 from pilotage.systems.robots.stl_diffusion.model import Plans
-from pilotage.systems.robots.stl_diffusion.rules import psi_of, sets_of
-from pilotage.systems.robots.stl_diffusion.signals import PARAMETERS
+from pilotage.systems.robots.stl_diffusion.rules import PARAMETERS, psi_of, sets_of
 
 
 def test_logs_keep_the_rule_that_is_calibrated_on_them() -> None:
@@ -86,10 +85,10 @@ def test_nothing_compliant_is_worth_nothing_and_the_log_has_no_error() -> None:
     psi = sets.psi.clone()
     psi[:, 0], psi[:, 1] = 90.0, 91.0
     plans = torch.zeros(len(sets), 3, 20, 2)
-    numbers = judged(drives, replace(sets, psi=psi), plans)
+    numbers = open_loop_metrics(drives, replace(sets, psi=psi), plans)
     assert {numbers[name] for name in ("compliance", "success", "area", "entropy", "spread", "hull")} == {0.0}
     logged = drives.logs.controls[sets.scene] / torch.tensor([0.5, 5.0])
-    numbers = judged(drives, sets, logged[:, None])
+    numbers = open_loop_metrics(drives, sets, logged[:, None])
     assert numbers["ade"] == pytest.approx(0, abs=1e-3)
     assert numbers["entropy"] == 0.0
     assert numbers["area"] > 0

@@ -7,7 +7,7 @@ import torch
 
 from pilotage.core.errors import UsageError
 from pilotage.systems.robots.stl_diffusion.env.highway import draw_scenes, in_ego_frame
-from pilotage.systems.robots.stl_diffusion.scene_encoder import SceneEncoder, pooled
+from pilotage.systems.robots.stl_diffusion.networks import SceneEncoder, pooled
 
 
 def seen(count: int = 6) -> dict[str, torch.Tensor]:

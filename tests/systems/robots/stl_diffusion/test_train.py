@@ -1,4 +1,4 @@
-"""The driving trainer: trains, refines, judges, resumes to the bit, and shows its plans."""
+"""The driving trainer: trains, refines, evaluates, resumes to the bit, and shows its plans."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ pytest.importorskip("gymnasium", reason="the closed loop needs pilotage[robots]"
 from pilotage.core.configuration import config_to_dict
 from pilotage.core.errors import UsageError
 from pilotage.runs import Run, read_result
+from pilotage.systems.robots.stl_diffusion.actions import play
 from pilotage.systems.robots.stl_diffusion.baselines import SYSTEMS
 from pilotage.systems.robots.stl_diffusion.config import DrivingConfig
-from pilotage.systems.robots.stl_diffusion.play import play
 from pilotage.systems.robots.stl_diffusion.train import DrivingTrainer, train
 
 SMALL = {
@@ -32,7 +32,7 @@ SMALL = {
     "shard": 4,
     "refine_batch": 2,
     "width": 16,
-    "levels": 4,
+    "num_noise_levels": 4,
     "guidance_levels": 2,
     "candidates": 2,
     "samples": 4,
@@ -42,7 +42,18 @@ SMALL = {
     "log_every": 2,
     "checkpoint_every": 2,
 }
-ROWS = ("constant", "random", "trajopt", "sampled", "rejection", "candidates", "refined", "guided", "released", "ctg")
+PLANNERS = (
+    "constant",
+    "random",
+    "trajopt",
+    "sampled",
+    "rejection",
+    "candidates",
+    "refined",
+    "guided",
+    "released",
+    "ctg",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +62,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 
 def small(config: DrivingConfig | None = None, **changes: Any) -> DrivingConfig:
-    return replace(config or DrivingConfig(refine_steps=3, closed_rows=("guided",)), **{**SMALL, **changes})
+    return replace(config or DrivingConfig(refine_steps=3, closed_loop_planners=("guided",)), **{**SMALL, **changes})
 
 
 def trained(config: DrivingConfig, folder: Path) -> Path:
@@ -60,13 +71,13 @@ def trained(config: DrivingConfig, folder: Path) -> Path:
     return folder
 
 
-def test_it_trains_refines_judges_every_row_and_shows_its_plans(tmp_path: Path) -> None:
-    config = small(rows=ROWS)
+def test_it_trains_refines_evaluates_every_planner_and_shows_its_plans(tmp_path: Path) -> None:
+    config = small(planners=PLANNERS)
     folder = trained(config, tmp_path / "run")
     result = read_result(folder)
     assert result is not None
     assert result["success"] == result["open_loop/guided/success"]
-    assert {f"open_loop/{row}/area" for row in ROWS} <= set(result)
+    assert {f"open_loop/{name}/area" for name in PLANNERS} <= set(result)
     assert all(np.isfinite(value) for value in result.values())
     assert result["data/logs_satisfied"] == 1
     assert result["closed_loop/guided/progress"] > 0
@@ -87,7 +98,7 @@ def test_it_trains_refines_judges_every_row_and_shows_its_plans(tmp_path: Path) 
 
 @pytest.mark.parametrize("stop", [1, 5])
 def test_killed_and_resumed_equals_undisturbed(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = small(rows=("guided",), closed_rows=())
+    config = small(planners=("guided",), closed_loop_planners=())
     whole = trained(config, tmp_path / "whole")
     calls, original = 0, DrivingTrainer.step
 
@@ -109,14 +120,14 @@ def test_killed_and_resumed_equals_undisturbed(stop: int, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
-def test_every_baseline_trains_and_is_judged(system: Any, tmp_path: Path) -> None:
+def test_every_baseline_trains_and_is_evaluated(system: Any, tmp_path: Path) -> None:
     result = read_result(trained(small(system.config), tmp_path / "run"))
     assert result is not None
     assert np.isfinite(result["success"])
 
 
 def test_the_mask_keeps_plans_that_break_their_rule_from_the_loss(tmp_path: Path) -> None:
-    config = small(rows=("constant",), row="constant", closed_rows=())
+    config = small(planners=("constant",), planner="constant", closed_loop_planners=())
     with Run.create(tmp_path / "run", system="stl-diffusion", config=config_to_dict(config), seed=0) as run:
         trainer = DrivingTrainer(config, run)
     rows = torch.arange(len(trainer.plans))
@@ -129,7 +140,7 @@ def test_the_mask_keeps_plans_that_break_their_rule_from_the_loss(tmp_path: Path
 
 
 def test_refinement_fills_up_shards_and_returns_what_was_asked_for(tmp_path: Path) -> None:
-    config = small(rows=("constant",), row="constant", closed_rows=(), data="logs")
+    config = small(planners=("constant",), planner="constant", closed_loop_planners=(), data="logs")
     with Run.create(tmp_path / "run", system="stl-diffusion", config=config_to_dict(config), seed=0) as run:
         trainer = DrivingTrainer(config, run)
     sets = trainer.drives.sets()
@@ -147,8 +158,8 @@ def test_refinement_fills_up_shards_and_returns_what_was_asked_for(tmp_path: Pat
     [
         ({"learner": "gan"}, "choose denoiser or vae"),
         ({"data": "dreams"}, "augmented or logs"),
-        ({"rows": ("guidde",)}, "did you mean .guided"),
-        ({"row": "ctg"}, "not among the rows"),
+        ({"planners": ("guidde",)}, "did you mean 'guided'"),
+        ({"planner": "ctg"}, "not among the planners"),
         ({"refine_steps": 0}, "RefineNet"),
         ({"learner": "vae"}, "reverse process"),
         ({"scenes": 0}, "at least one scene"),

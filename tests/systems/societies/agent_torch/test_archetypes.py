@@ -1,4 +1,4 @@
-"""Archetypes: partitions, prompts, memory, alignment, agents' own draws, and the rungs beside them."""
+"""Archetypes: partitions, prompts, history, alignment, the rule, and the scripted formula."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from pilotage.systems.societies.agent_torch.archetypes import (
     Conversation,
     Template,
     aligned,
-    decide,
 )
 from pilotage.systems.societies.agent_torch.scripted import (
     AGE_WORDS,
@@ -32,20 +31,20 @@ TEMPLATE = Template("{age} in {borough}: {cases} cases?", ATTRIBUTES)
 
 
 @dataclass
-class Said:
+class Answer:
     share: float
-    said: str = "Yes."
+    text: str = "Yes."
 
 
-class Asked:
-    """Answers .5 and remembers what it was asked."""
+class Recorder:
+    """Answers by place and remembers what it was asked."""
 
     def __init__(self) -> None:
         self.conversations: list[Conversation] = []
 
-    def __call__(self, questions: Sequence[Conversation]) -> list[Said]:
+    def __call__(self, questions: Sequence[Conversation]) -> list[Answer]:
         self.conversations += questions
-        return [Said((place + 1) / 10, f"Yes, {place}.") for place in range(len(questions))]
+        return [Answer((place + 1) / 10, f"Yes, {place}.") for place in range(len(questions))]
 
 
 def facts(week: int, _history: object, archetype: dict[str, str]) -> dict[str, object]:
@@ -87,7 +86,7 @@ def test_bad_templates_and_columns_are_refused() -> None:
 
 
 def test_each_archetype_that_is_there_is_asked_once_a_week_with_its_own_facts() -> None:
-    ask = Asked()
+    ask = Recorder()
     present = torch.tensor([True, True, False, False, True, False])
     behaviour = Archetypes(TEMPLATE, ask, facts, present=present)
     shares = behaviour(3, None)
@@ -97,22 +96,14 @@ def test_each_archetype_that_is_there_is_asked_once_a_week_with_its_own_facts() 
         "old in east: 31 cases?",
     ]
     assert shares.tolist() == pytest.approx([0.1, 0.2, 0, 0, 0.3, 0])
-    assert torch.equal(behaviour(3, None), shares)
-    assert len(ask.conversations) == 3
 
 
-def test_archetypes_remember_their_last_exchanges_also_when_put_away() -> None:
-    behaviour = Archetypes(TEMPLATE, ask := Asked(), facts, memory=2)
-    for week in range(3):
+def test_prompts_repeat_the_last_exchanges() -> None:
+    behaviour = Archetypes(TEMPLATE, ask := Recorder(), facts, history_length=2)
+    for week in range(4):
         behaviour(week, None)
-    again = Archetypes(TEMPLATE, later := Asked(), facts, memory=2)
-    again.load_state_dict(behaviour.state_dict())
-    assert torch.equal(again(1, None), behaviour(1, None))
-    behaviour(3, None)
-    again(3, None)
-    assert later.conversations == ask.conversations[-6:]
     # East, young: the second archetype.
-    assert later.conversations[1] == (
+    assert ask.conversations[-5] == (
         ("user", "young in east: 11 cases?"),
         ("assistant", "Yes, 1."),
         ("user", "young in east: 21 cases?"),
@@ -125,29 +116,19 @@ def test_alignment_begins_as_the_identity_and_has_gradients_by_set() -> None:
     of = torch.tensor([0, 0, 1])
     alignment = Alignment(of)
     shares = torch.tensor([[0.2, 0.5, 0.9]])
-    assert torch.allclose(alignment(shares), shares, atol=1e-5)
-    alignment(shares)[0, 2].backward()
+    scale, shift = alignment.scale()[alignment.of], alignment.shift()[alignment.of]
+    assert torch.allclose(aligned(shares, scale, shift), shares, atol=1e-5)
+    aligned(shares, scale, shift)[0, 2].backward()
     for part in (alignment.scale, alignment.shift):
         assert part.raw.grad[0] == 0
         assert part.raw.grad[1] > 0
     assert aligned(shares, torch.tensor(2.0), torch.tensor(-0.3)).tolist()[0] == pytest.approx([0.1, 0.7, 1.0])
-    behaviour = Archetypes(Template("{age}?", ATTRIBUTES), Asked(), lambda *_: {}, align=lambda p: aligned(p, 2, 0.1))
-    assert behaviour(0, None).tolist() == pytest.approx([0.3, 0.5])
-
-
-def test_agents_decide_alone_with_their_archetypes_probability() -> None:
-    groups = torch.arange(30_000) % 3
-    made = decide(torch.tensor([0.0, 0.25, 1.0]), groups, torch.Generator().manual_seed(0))
-    rates = [float(made[groups == group].float().mean()) for group in range(3)]
-    assert rates[0] == 0
-    assert rates[1] == pytest.approx(0.25, abs=0.02)
-    assert rates[2] == 1
 
 
 def test_the_rule_decides_by_cases() -> None:
-    rule = ByCases(lambda week, _: float(week), 3, threshold=5, cautious=0.4, by_group={2: 0.9})
+    rule = ByCases(lambda week, _: float(week), 3, threshold=5, cautious=0.4)
     assert rule(4, None).tolist() == [0, 0, 0]
-    assert rule(5, None).tolist() == pytest.approx([0.4, 0.4, 0.9])
+    assert rule(5, None).tolist() == pytest.approx([0.4, 0.4, 0.4])
 
 
 def test_citizens_read_what_the_prompts_say() -> None:

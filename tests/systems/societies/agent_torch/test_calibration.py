@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pilotage.core.errors import NonFinite, UsageError
 from pilotage.systems.societies.agent_torch.bounded import Bounded
-from pilotage.systems.societies.agent_torch.calibration import Calibrator, searched
+from pilotage.systems.societies.agent_torch.calibration import Calibrator, search
 
 PLANTED = torch.tensor([1.2, 0.9, 1.1, 1.3, 0.8, 1.0])
 LOW, HIGH = torch.full((6,), 0.5), torch.full((6,), 2.0)
@@ -23,7 +23,7 @@ def grows(rates: Tensor, seed: int = 0) -> Tensor:  # noqa: ARG001
 
 
 def calibrator(**settings: object) -> Calibrator:
-    given = {"rate": 0.1, **settings}
+    given = {"lr": 0.1, **settings}
     return Calibrator(Bounded(torch.ones(6), 0.5, 2.0), grows, grows(PLANTED), **given)  # type: ignore[arg-type]
 
 
@@ -34,18 +34,16 @@ def test_planted_rates_are_recovered() -> None:
     assert [restless.step().loss for _ in range(100)][-1] > losses[-1]
     assert made.best is not None
     assert torch.allclose(made.best, PLANTED, rtol=0.05)
-    assert made.seen == 6
 
 
-def test_held_out_weeks_are_not_fitted_but_count_as_seen() -> None:
-    made = calibrator(held_out=2)
+def test_validation_weeks_are_not_fitted() -> None:
+    made = calibrator(num_validation_weeks=2)
     found = [made.step() for _ in range(60)]
-    assert made.seen == 6
     assert torch.allclose(found[-1].values[:4], PLANTED[:4], rtol=0.05)
     # Nothing moves the rates of weeks that are held out.
     assert torch.allclose(found[-1].values[4:], torch.ones(2), atol=1e-3)
-    assert math.isnan(calibrator().step().held_out)
-    assert made.best_value == pytest.approx(min(step.held_out for step in found))
+    assert math.isnan(calibrator().step().validation_loss)
+    assert made.best_value == pytest.approx(min(step.validation_loss for step in found))
 
 
 def test_parameters_without_gradient_are_named_at_the_first_step_only() -> None:
@@ -90,15 +88,15 @@ def test_non_finite_numbers_stop_before_they_spoil_the_model(at: str) -> None:
 
 
 def test_put_away_and_taken_up_again_it_goes_on_exactly() -> None:
-    whole, first = calibrator(held_out=1), calibrator(held_out=1)
+    whole, first = calibrator(num_validation_weeks=1), calibrator(num_validation_weeks=1)
     for _ in range(10):
         whole.step()
     for _ in range(5):
         first.step()
-    again = calibrator(held_out=1)
+    again = calibrator(num_validation_weeks=1)
     again.load_state_dict(first.state_dict())
     found = [again.step().loss for _ in range(5)]
-    rest = calibrator(held_out=1)
+    rest = calibrator(num_validation_weeks=1)
     assert [rest.step().loss for _ in range(10)][5:] == found
     assert whole.best is not None
     assert again.best is not None
@@ -114,7 +112,7 @@ def test_searches_find_the_planted_values_with_the_simulations_they_were_given(m
         calls += 1
         return grows(values, seed)
 
-    found, tried = searched(
+    found, tried = search(
         counted,
         grows(PLANTED),
         LOW,
@@ -130,7 +128,7 @@ def test_searches_find_the_planted_values_with_the_simulations_they_were_given(m
 def test_shapes_and_methods_are_checked() -> None:
     with pytest.raises(UsageError, match="weeks, places"):
         Calibrator(Bounded(torch.ones(6), 0.5, 2.0), grows, torch.ones(5, 2)).step()
-    with pytest.raises(UsageError, match="held-out"):
-        calibrator(held_out=6)
+    with pytest.raises(UsageError, match="validation"):
+        calibrator(num_validation_weeks=6)
     with pytest.raises(UsageError, match="cma or abc"):
-        searched(grows, grows(PLANTED), LOW, HIGH, torch.Generator(), method="guess")  # type: ignore[arg-type]
+        search(grows, grows(PLANTED), LOW, HIGH, torch.Generator(), method="guess")  # type: ignore[arg-type]

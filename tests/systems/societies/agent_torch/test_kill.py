@@ -15,13 +15,13 @@ CITY = (
     "agent-torch --agents 300 --weeks 3 --horizon 1 --steps 5 --draws 1 --forecast-seeds 1 --reporting 1 "
     "--checkpoint-every 2 --quiet"
 )
-WORDS = {"aligned": CITY, "network": f"{CITY} --behaviour rule --parameters calibnn --held-out 1"}
+WORDS = {"aligned": CITY, "network": f"{CITY} --behaviour rule --parameters calibnn --num-validation-weeks 1"}
 """What is carried from step to step: answers and alignment; a network and the best step so far."""
 
 
 @pytest.fixture(scope="module")
 def play() -> Iterator[Ask]:
-    with served(Path(__file__).with_name("epidemic_server.py")) as ask:
+    with served(Path(__file__).with_name("kill_server.py")) as ask:
         yield ask
 
 

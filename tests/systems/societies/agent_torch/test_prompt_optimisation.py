@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pilotage.core.errors import UsageError
 from pilotage.llm import Service
-from pilotage.llm.yes_no import poll, scripted_yes_no
 from pilotage.systems.societies.agent_torch.prompt_optimisation import PromptSlots, SlotOptimiser
+from pilotage.systems.societies.agent_torch.yes_no import poll, scripted_yes_no
 
 TEXT = "[[role]] Cases rise. [[stress]] Does this person isolate?"
 WORDINGS = {
@@ -66,19 +66,6 @@ def test_the_expected_gradient_is_that_of_the_expected_fitness() -> None:
     for one, other in zip(exact, reinforce, strict=True):
         assert torch.allclose(one, other, atol=1e-6)
     assert float(slots.log_probability(every).exp().sum().detach()) == pytest.approx(1)
-
-
-def test_put_away_and_taken_up_again_it_goes_on_exactly() -> None:
-    def made() -> SlotOptimiser:
-        return SlotOptimiser(PromptSlots(TEXT, WORDINGS), lambda p: torch.tensor([says(x) for x in p]), 0.8)
-
-    whole, first, again = made(), made(), made()
-    generator = torch.Generator().manual_seed(0)
-    expected = [whole.step(generator).fitness for _ in range(8)]
-    generator.manual_seed(0)
-    found = [first.step(generator).fitness for _ in range(4)]
-    again.load_state_dict(first.state_dict())
-    assert found + [again.step(generator).fitness for _ in range(4)] == expected
 
 
 def test_slots_and_outcomes_are_checked() -> None:

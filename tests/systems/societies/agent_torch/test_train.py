@@ -23,12 +23,11 @@ from pilotage.report import write_report
 from pilotage.systems.societies.agent_torch import SYSTEM, actions
 from pilotage.systems.societies.agent_torch import train as module
 from pilotage.systems.societies.agent_torch.calibration import Calibrator
-from pilotage.systems.societies.agent_torch.config import ACTIONS, EpidemicConfig
+from pilotage.systems.societies.agent_torch.config import EpidemicConfig
 from pilotage.systems.societies.agent_torch.env import Outcome
-from pilotage.systems.societies.agent_torch.forecast import anchors, simulations, wandering
-from pilotage.systems.societies.agent_torch.forecast import steered as steer
-from pilotage.systems.societies.agent_torch.model import carried
-from pilotage.systems.societies.agent_torch.scenario import make_world
+from pilotage.systems.societies.agent_torch.forecast import drift_std, level_correction, particle_filter, simulations
+from pilotage.systems.societies.agent_torch.model import extrapolate_r
+from pilotage.systems.societies.agent_torch.scenario import build_scenario
 
 TINY = EpidemicConfig(
     agents=1000, weeks=4, horizon=1, steps=4, forecast_seeds=2, draws=2, checkpoint_every=2, reporting=1.0
@@ -80,12 +79,12 @@ def test_weeks_after_the_known_ones_play_no_part_in_what_is_calibrated(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def other_future(config: EpidemicConfig) -> Any:
-        world = make_world(config)
+        world = build_scenario(config)
         changed = world.reported.clone()
         changed[-config.horizon :] += 1000
         return replace(world, reported=changed)
 
-    monkeypatch.setattr(module, "make_world", other_future)
+    monkeypatch.setattr(module, "build_scenario", other_future)
     result = ran(tmp_path / "run")
     for name in ("metrics.jsonl", module.VALUES, "rollouts.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes(), name
@@ -97,16 +96,16 @@ def test_weeks_after_the_known_ones_play_no_part_in_what_is_calibrated(
 def test_scores_are_those_of_the_curves_it_wrote(finished: Path) -> None:
     curves = json.loads((finished / "curves.json").read_text())
     result = json.loads((finished / "result.json").read_text())["metrics"]
-    observed, median = np.array(curves["observed"]), np.array(curves["simulated"]["median"])
-    known = curves["known"]
-    assert known == TINY.weeks - TINY.horizon
-    assert result["forecast/mae"] == pytest.approx(np.abs(median[known:] - observed[known:]).mean())
-    loss = ((median - observed)[:known] ** 2).mean() / (observed[:known] ** 2).mean()
+    observed, median = np.array(curves["reported"]), np.array(curves["simulated"]["median"])
+    observed_weeks = curves["observed_weeks"]
+    assert observed_weeks == TINY.weeks - TINY.horizon
+    assert result["forecast/mae"] == pytest.approx(np.abs(median[observed_weeks:] - observed[observed_weeks:]).mean())
+    loss = ((median - observed)[:observed_weeks] ** 2).mean() / (observed[:observed_weeks] ** 2).mean()
     assert result["calibration/loss"] == pytest.approx(loss, rel=1e-4)
 
 
 def archetypes_present(config: EpidemicConfig) -> torch.Tensor:
-    population = make_world(config).population
+    population = build_scenario(config).population
     return torch.unique(population.age.long() * 100 + population.borough)
 
 
@@ -123,12 +122,12 @@ def test_every_rung_of_the_ladder_runs(tmp_path: Path, behaviour: str) -> None:
 
 
 def test_a_network_calibrates_too_and_its_weights_follow_the_seed(tmp_path: Path) -> None:
-    with_network = replace(TINY, parameters="calibnn", steps=2, behaviour="none", held_out=1)
+    with_network = replace(TINY, parameters="calibnn", steps=2, behaviour="none", num_validation_weeks=1)
     ran(tmp_path / "a", with_network)
     torch.manual_seed(99)
     ran(tmp_path / "b", with_network)
     assert (tmp_path / "a" / "metrics.jsonl").read_bytes() == (tmp_path / "b" / "metrics.jsonl").read_bytes()
-    assert "calibration/held_out" in (tmp_path / "a" / "metrics.jsonl").read_text()
+    assert "calibration/validation_loss" in (tmp_path / "a" / "metrics.jsonl").read_text()
 
 
 def test_a_budget_of_nothing_stops_before_the_first_question(tmp_path: Path) -> None:
@@ -150,7 +149,7 @@ def test_answers_of_another_run_are_not_paid_for_again(tmp_path: Path, monkeypat
     def stand_in(seed: int) -> Endpoint:
         return Endpoint(lambda request, _: "Yes." if "65" in request.messages[-1].content else "No.", "kept", seed)
 
-    monkeypatch.setattr(epidemic_world, "stand_in", stand_in)
+    monkeypatch.setattr(epidemic_world, "scripted_provider", stand_in)
     small = replace(TINY, behaviour="archetypes", agents=200, draws=1, steps=0, forecast_seeds=1)
     with pytest.raises(BudgetReached):
         ran(tmp_path / "a", replace(small, budget_calls=20))
@@ -159,31 +158,31 @@ def test_answers_of_another_run_are_not_paid_for_again(tmp_path: Path, monkeypat
     rest = len(archetypes_present(small)) * 4 - 20
     with pytest.raises(BudgetReached):
         ran(tmp_path / "b", replace(small, budget_calls=rest))
-    ran(tmp_path / "c", replace(small, budget_calls=rest, answers=kept))
+    ran(tmp_path / "c", replace(small, budget_calls=rest, reply_cache=kept))
 
 
 def test_a_forecast_of_cost_says_who_is_asked_how_often_at_most(finished: Path) -> None:
-    expected = actions.cost(TINY)
+    expected = actions.estimate_cost(TINY)
     assert set(expected) == {"steps", "agents", "weeks", "calls of the scripted stand-in, without repairs", "seconds"}
     made = json.loads((finished / "metrics.jsonl").read_text().splitlines()[0])["llm/asked"]
     assert 0 < made <= expected["calls of the scripted stand-in, without repairs"]
-    assert set(actions.cost(replace(TINY, behaviour="none"))) == {"steps", "agents", "weeks", "seconds"}
+    assert set(actions.estimate_cost(replace(TINY, behaviour="none"))) == {"steps", "agents", "weeks", "seconds"}
 
 
 def test_counterfactuals_are_paired_and_say_what_they_changed(finished: Path) -> None:
-    table = ACTIONS["counterfactual"](TINY, finished, change="nobody", seeds=5)
-    cases, deaths = table["reported cases and deaths in the known weeks"]
+    table = actions.counterfactual(TINY, finished, change="no_isolation", seeds=5)
+    cases, deaths = table["reported cases and deaths in the observed weeks"]
     assert cases["of"] == "cases"
-    assert cases["changed"] > cases["as it was"]
-    assert cases["effect"] == pytest.approx(cases["changed"] - cases["as it was"])
-    same = ACTIONS["counterfactual"](TINY, finished, change="transmission", by=1.0, seeds=2)
-    for row in same["reported cases and deaths in the known weeks"]:
-        assert row["effect"] == row["low 95"] == row["high 95"] == 0
-    fatal = ACTIONS["counterfactual"](TINY, finished, change="pathogen", by=1000.0, seeds=2)
-    assert fatal["reported cases and deaths in the known weeks"][1]["changed"] > deaths["as it was"]
+    assert cases["changed"] > cases["unchanged"]
+    assert cases["effect"] == pytest.approx(cases["changed"] - cases["unchanged"])
+    same = actions.counterfactual(TINY, finished, change="transmission", by=1.0, seeds=2)
+    for row in same["reported cases and deaths in the observed weeks"]:
+        assert row["effect"] == row["low_95"] == row["high_95"] == 0
+    fatal = actions.counterfactual(TINY, finished, change="pathogen", by=1000.0, seeds=2)
+    assert fatal["reported cases and deaths in the observed weeks"][1]["changed"] > deaths["unchanged"]
     for bad in ({"change": "earlier", "by": 9.0}, {"change": "transmission", "by": 0.0}, {"seeds": 1}):
         with pytest.raises(UsageError):
-            ACTIONS["counterfactual"](TINY, finished, **bad)
+            actions.counterfactual(TINY, finished, **bad)
 
 
 def test_behaviour_moved_earlier_is_that_of_later_weeks() -> None:
@@ -195,22 +194,22 @@ def test_behaviour_moved_earlier_is_that_of_later_weeks() -> None:
 
 
 def test_forecasts_go_on_after_the_known_weeks_and_end_in_order(finished: Path) -> None:
-    table = ACTIONS["forecast"](TINY, finished, weeks=2, seeds=3)
-    rows = table["weekly reported cases after the last known week"]
+    table = actions.forecast(TINY, finished, weeks=2, seeds=3)
+    rows = table["weekly reported cases after the last observed week"]
     assert len(rows) == 2 * 6
     for row in rows:
-        assert row["low 95"] <= row["low 50"] <= row["median"] <= row["high 50"] <= row["high 95"]
+        assert row["low_95"] <= row["low_50"] <= row["median"] <= row["high_50"] <= row["high_95"]
 
 
 def test_other_methods_are_judged_beside_the_run(finished: Path) -> None:
-    (rows,) = ACTIONS["calibrate"](TINY, finished, method="abc", simulations=20).values()
-    assert [row["values of"] for row in rows] == ["the run", "abc"]
+    (rows,) = actions.calibrate(TINY, finished, method="abc", simulations=20).values()
+    assert [row["values_of"] for row in rows] == ["the run", "abc"]
     assert all(np.isfinite(row["loss"]) for row in rows)
 
 
 def test_actions_need_a_finished_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="let the run finish first"):
-        ACTIONS["forecast"](TINY, tmp_path)
+        actions.forecast(TINY, tmp_path)
 
 
 def test_the_page_shows_city_and_boroughs_and_says_that_answers_were_scripted(finished: Path, tmp_path: Path) -> None:
@@ -218,8 +217,8 @@ def test_the_page_shows_city_and_boroughs_and_says_that_answers_were_scripted(fi
     assert "Scripted stand-in." in html
     section = html.partition('<section id="epidemic">')[2].partition("</section>")[0]
     assert section.count('<svg class="chart"') == 1 + 5
-    assert "Weeks up to week 3 were known" in section
-    for borough in make_world(TINY).population.boroughs:
+    assert "Weeks up to week 3 were observed" in section
+    for borough in build_scenario(TINY).population.boroughs:
         assert f"weekly cases, {borough}" in section
     assert "[scripted stand-in]" in html
 
@@ -228,9 +227,9 @@ def test_weeks_to_come_are_brought_to_the_level_of_the_last_known_weeks() -> Non
     simulated = torch.arange(1.0, 9.0).view(4, 2)
     reported = 3 * simulated + 2
     last = simulated[2:].sum(0)
-    assert torch.allclose(anchors(simulated, reported), (3 * last + 5) / (last + 1))
-    assert anchors(simulated, 1000 * reported).tolist() == [4, 4]
-    assert anchors(0 * simulated, 0 * reported).tolist() == [1, 1]
+    assert torch.allclose(level_correction(simulated, reported), (3 * last + 5) / (last + 1))
+    assert level_correction(simulated, 1000 * reported).tolist() == [4, 4]
+    assert level_correction(0 * simulated, 0 * reported).tolist() == [1, 1]
 
 
 def test_steps_of_r_are_those_that_growth_speaks_for() -> None:
@@ -238,31 +237,34 @@ def test_steps_of_r_are_those_that_growth_speaks_for() -> None:
     growth = (0.12 * torch.randn(400, generator=generator)).cumsum(0) * 0.3
     cases = (20 + (growth - growth.mean()).cumsum(0) / 50).exp()
     grown = torch.log1p(cases).diff().diff().std()
-    assert wandering(cases[:, None]) == pytest.approx(max(0.03, float(grown) * 5.5 / 7), rel=0.3)
-    assert wandering(torch.full((10, 2), 50.0)) == pytest.approx(0.03)
-    assert wandering(torch.ones(4, 2)) == 0.1
+    assert drift_std(cases[:, None]) == pytest.approx(max(0.03, float(grown) * 5.5 / 7), rel=0.3)
+    assert drift_std(torch.full((10, 2), 50.0)) == pytest.approx(0.03)
+    assert drift_std(torch.ones(4, 2)) == 0.1
 
 
-def test_steered_simulations_are_nearer_to_the_known_weeks_and_differ_in_r() -> None:
+def test_filtered_simulations_are_nearer_to_the_known_weeks_and_differ_in_r() -> None:
     config = replace(TINY, agents=3000, weeks=6, horizon=1, behaviour="none", r_low=1.0, r_high=3.0)
-    with module.opened(config, None, 0) as (epidemic, _):
-        values, said = epidemic.model().detach(), epidemic.said()
+    with module.open_epidemic(config, None, 0) as (epidemic, _):
+        values, stated = epidemic.model().detach(), epidemic.ask()
         truth = np.log1p(epidemic.reported.sum(1).numpy())
         off = {}
-        for steered in (True, False):
-            epidemic.config = replace(config, steered=steered)
-            draws = simulations(epidemic, values, said, weeks=epidemic.known + 1, seeds=range(6), base=3)
-            off[steered] = np.abs(np.log1p(draws.sum(2))[:, : epidemic.known] - truth).mean()
+        for filtered in (True, False):
+            epidemic.config = replace(config, particle_filter=filtered)
+            draws = simulations(epidemic, values, stated, weeks=epidemic.observed_weeks + 1, seeds=range(6), base=3)
+            off[filtered] = np.abs(np.log1p(draws.sum(2))[:, : epidemic.observed_weeks] - truth).mean()
         assert off[True] < 0.6 * off[False]
-        assert len({round(member.log_rate, 6) for member in steer(epidemic, values, said, count=8, base=3)}) > 1
+        assert (
+            len({round(member.log_rate, 6) for member in particle_filter(epidemic, values, stated, count=8, base=3)})
+            > 1
+        )
 
 
 def test_alignment_begins_where_the_epidemic_does_not_die(tmp_path: Path) -> None:
-    with module.opened(replace(TINY, agents=4000, weeks=8), tmp_path, 0) as (epidemic, _):
-        said = epidemic.said()
-        first = epidemic.weekly_cases(epidemic.model().detach(), 0, said)
-        epidemic.begin(said, 0)
-        then = epidemic.weekly_cases(epidemic.model().detach(), 0, said)
+    with module.open_epidemic(replace(TINY, agents=4000, weeks=8), tmp_path, 0) as (epidemic, _):
+        stated = epidemic.ask()
+        first = epidemic.weekly_cases(epidemic.model().detach(), 0, stated)
+        epidemic.initialise_alignment(stated, 0)
+        then = epidemic.weekly_cases(epidemic.model().detach(), 0, stated)
         off = [float((torch.log1p(c) - torch.log1p(epidemic.reported)).square().mean()) for c in (first, then)]
         assert off[1] < 0.5 * off[0]
         assert epidemic.model.alignment is not None
@@ -270,19 +272,19 @@ def test_alignment_begins_where_the_epidemic_does_not_die(tmp_path: Path) -> Non
 
 
 def test_people_hear_of_cases_at_the_reported_level() -> None:
-    with module.opened(replace(TINY, behaviour="rule", threshold=50.0), None, 0) as (epidemic, _):
-        cases = torch.full((7 * (epidemic.known + 1), 5), 2.0)
+    with module.open_epidemic(replace(TINY, behaviour="rule", threshold=50.0), None, 0) as (epidemic, _):
+        cases = torch.full((7 * (epidemic.observed_weeks + 1), 5), 2.0)
         history = Outcome(cases, cases, cases)
-        heard = epidemic.asked.before(epidemic.known + 1, history, lambda later: 3 * later)
-        assert torch.equal(heard[: epidemic.known], epidemic.reported)
-        assert torch.equal(heard[epidemic.known :], torch.full((1, 5), 42.0))
+        received = epidemic.behaviour.cases_before(epidemic.observed_weeks + 1, history, lambda later: 3 * later)
+        assert torch.equal(received[: epidemic.observed_weeks], epidemic.reported)
+        assert torch.equal(received[epidemic.observed_weeks :], torch.full((1, 5), 42.0))
 
 
 def test_r_to_come_wanders_from_the_last_known_weeks() -> None:
-    flat = carried(torch.full((6,), 2.0), 4, 0)
+    flat = extrapolate_r(torch.full((6,), 2.0), 4, 0)
     assert torch.allclose(flat, torch.full((4,), 2.0))
     rates = torch.tensor([3.0, 2.0, 3.0, 2.0, 2.0, 2.0])
-    many = torch.stack([carried(rates, 4, seed) for seed in range(300)])
+    many = torch.stack([extrapolate_r(rates, 4, seed) for seed in range(300)])
     assert float(many[:, 0].log().mean()) == pytest.approx(float(torch.tensor(2.0).log()), abs=0.06)
     assert float(many[:, 3].log().std()) == pytest.approx(2 * float(many[:, 0].log().std()), rel=0.2)
 
@@ -324,7 +326,7 @@ def test_the_page_on_societies_says_what_works() -> None:
             place = own.index("--out") if "--out" in own else len(own)
             configure(SYSTEM, own[:place] + own[place + 2 :])
         if words[1] == "do":
-            read_options(options_of(ACTIONS[words[3]], words[3]), words[6:], words[3])
+            read_options(options_of(SYSTEM.load_action(words[3]), words[3]), words[6:], words[3])
     names: dict[str, Any] = {}
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(example, names)
@@ -339,22 +341,22 @@ def test_the_real_city_is_read_and_simulated(
         pytest.skip(f"{folder} is absent")
     config = EpidemicConfig(
         series=folder / "nyc_weekly_by_borough.csv",
-        last="2020-10-10",
+        end_week="2020-10-10",
         agents=8000,
         behaviour="rule",
         steps=1,
         horizon=2,
         forecast_seeds=2,
     )
-    world = make_world(config)
+    world = build_scenario(config)
     assert world.population.weight == pytest.approx(8_336_817 / 8000)
     assert world.labels[0] == "2020-09-05"
     monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path))
     with pytest.raises(UsageError, match="data-by-day"):
-        make_world(replace(config, series=Path("nyc")))
+        build_scenario(replace(config, series=Path("nyc")))
     (tmp_path / "nyc-covid").symlink_to(folder)
-    assert torch.equal(make_world(replace(config, series=Path("nyc"))).reported, world.reported)
+    assert torch.equal(build_scenario(replace(config, series=Path("nyc"))).reported, world.reported)
     result = ran(tmp_path / "run", config)
     assert np.isfinite(list(result.metrics.values())).all()
     with pytest.raises(UsageError, match="2025"):
-        make_world(replace(config, last="2025-01-04"))
+        build_scenario(replace(config, end_week="2025-01-04"))

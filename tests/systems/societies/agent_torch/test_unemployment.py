@@ -14,11 +14,11 @@ from pilotage.experiments.launch import launch
 from pilotage.report import write_report
 from pilotage.systems.societies.agent_torch import SYSTEM
 from pilotage.systems.societies.agent_torch import unemployment as module
-from pilotage.systems.societies.agent_torch.config import ACTIONS, EpidemicConfig
+from pilotage.systems.societies.agent_torch.config import EpidemicConfig
 from pilotage.systems.societies.agent_torch.data.epidemic_series import read_weekly
 from pilotage.systems.societies.agent_torch.data.nyc_unemployment import MONTHS
 
-CITY = "--agents 3000 --steps 0 --forecast-seeds 2 --draws 1 --horizon 1 --behaviour archetypes --last 2021-01-09"
+CITY = "--agents 3000 --steps 0 --forecast-seeds 2 --draws 1 --horizon 1 --behaviour archetypes --end-week 2021-01-09"
 
 
 @pytest.fixture(scope="module")
@@ -55,28 +55,28 @@ def test_a_fit_knows_known_months_only_and_beats_a_constant_on_them(
     finished: tuple[EpidemicConfig, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     config, directory = finished
-    made = ACTIONS["unemployment"](config, directory, seeds=2)
+    made = module.unemployment(config, directory, seeds=2)
     kept = json.loads((directory / module.UNEMPLOYMENT).read_text())
     assert made["months"].startswith("2020-08 to 2020-12 fitted, 12 held out")
     rows = made["error in percentage points, mean over months and boroughs"]
-    assert [row["input"] for row in rows] == ["behaviour", "constant", "last known month"]
+    assert [row["input"] for row in rows] == ["behaviour", "constant", "last observed month"]
     assert rows[0]["fitted"] < rows[1]["fitted"]
     work = made["without the stimulus of Dec 2020 and Mar 2021, mean of these months"][0]
-    assert work["changed"] > work["as it was"], "the formula has the stimulus keep people at home"
+    assert work["changed"] > work["unchanged"], "the formula has the stimulus keep people at home"
     page = write_report(directory, tmp_path / "report.html").read_text()
     section = page.partition('<section id="unemployment">')[2].partition("</section>")[0]
     assert section.count('<svg class="chart"') == 5
     assert "not checked against BLS" in section
 
-    true = module.unemployment()
+    true = module.unemployment_rates()
     true[5:] += 3
-    monkeypatch.setattr(module, "unemployment", lambda: true)
-    ACTIONS["unemployment"](config, directory, seeds=2)
+    monkeypatch.setattr(module, "unemployment_rates", lambda: true)
+    module.unemployment(config, directory, seeds=2)
     assert json.loads((directory / module.UNEMPLOYMENT).read_text())["simulated"] == kept["simulated"]
 
 
 def test_runs_it_cannot_be_asked_of_are_named(series: Path, tmp_path: Path) -> None:
-    ask = ACTIONS["unemployment"]
+    ask = module.unemployment
     with pytest.raises(UsageError, match="--series nyc"):
         ask(EpidemicConfig(), tmp_path)
     with pytest.raises(UsageError, match="--behaviour"):

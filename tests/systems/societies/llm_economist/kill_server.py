@@ -8,7 +8,7 @@ from tests.runs.fork_server import serve
 from tests.training.training_server import train
 
 import pilotage.core.registry
-import pilotage.systems.societies.llm_economist.train
+import pilotage.systems.societies.llm_economist.simulate
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -23,7 +23,7 @@ FILES = ("rollouts.jsonl", "schedules.json")
 
 @pytest.fixture(scope="module")
 def play() -> Iterator[Ask]:
-    with served(Path(__file__).with_name("tax_design_server.py")) as ask:
+    with served(Path(__file__).with_name("kill_server.py")) as ask:
         yield ask
 
 

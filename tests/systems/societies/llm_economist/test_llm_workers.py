@@ -11,19 +11,17 @@ import torch
 pytest.importorskip("pydantic", reason="workers played by a model need pilotage[llm]")
 
 from pilotage.core.errors import UsageError
-from pilotage.environments.economy.tax_schedule import THREE
 from pilotage.llm import ChatRequest, Scripted, Service
-from pilotage.systems.societies.llm_economist import llm_planners as tax_planners
+from pilotage.systems.societies.llm_economist import prompts
+from pilotage.systems.societies.llm_economist.env.archetypes import WorkerArchetypes, make_archetypes
 from pilotage.systems.societies.llm_economist.env.population import GB2, population_of, read_tax_units
-from pilotage.systems.societies.llm_economist.env.tax_game import TaxGame
-from pilotage.systems.societies.llm_economist.env.tax_years import simulate
-from pilotage.systems.societies.llm_economist.env.workers import RationalWorkers, View
-from pilotage.systems.societies.llm_economist.llm_planners import ElectedByService, ServicePlanner, play_anybody
+from pilotage.systems.societies.llm_economist.env.tax_game import THREE, TaxGame
+from pilotage.systems.societies.llm_economist.env.tax_years import run_tax_years
+from pilotage.systems.societies.llm_economist.env.workers import RationalWorkers, WorkerObservation
+from pilotage.systems.societies.llm_economist.llm_planners import ElectedByService, ServicePlanner, scripted_reply
 from pilotage.systems.societies.llm_economist.llm_workers import (
-    Archetypes,
     ServiceWorkers,
-    make_archetypes,
-    play_worker,
+    scripted_worker_reply,
 )
 
 RATES = torch.tensor([50.0, 50.0, 50.0], dtype=torch.float64)
@@ -37,7 +35,7 @@ def game(count: int = 40) -> TaxGame:
     return TaxGame(population_of(GB2().quantile((torch.arange(count).double() + 0.5) / count)), THREE)
 
 
-def archetypes(world: TaxGame, bins: int = 4, personas: int = 2) -> Archetypes:
+def archetypes(world: TaxGame, bins: int = 4, personas: int = 2) -> WorkerArchetypes:
     units = read_tax_units().working()
     return make_archetypes(world.population.skill, units, generator(), growth=1.37, bins=bins, personas=personas)
 
@@ -57,8 +55,8 @@ def service(script: Any) -> Service:
     return Service(Scripted(script, "test"), concurrency=1)
 
 
-def view(world: TaxGame, new: bool = True) -> View:
-    return View(world, RATES, 0, new, None)
+def view(world: TaxGame, new: bool = True) -> WorkerObservation:
+    return WorkerObservation(world, RATES, 0, new, None)
 
 
 def test_archetypes_are_bins_of_skill_with_personas_of_that_income() -> None:
@@ -68,11 +66,13 @@ def test_archetypes_are_bins_of_skill_with_personas_of_that_income() -> None:
     assert sum(made.size()) == 400
     assert max(made.size()) - min(made.size()) <= 2
     for one in range(len(made)):
-        own = world.population.skill[made.of == one]
+        own = world.population.skill[made.of_worker == one]
         assert float(own.mean()) == pytest.approx(float(made.skill[one]))
         assert made.personas[one].income == pytest.approx(40 * float(own.mean()))
     assert made.skill[0] < made.skill[-1] / 5
-    assert archetypes(game(3), bins=5, personas=2).of.tolist() != []  # empty bins leave no archetype without people
+    assert (
+        archetypes(game(3), bins=5, personas=2).of_worker.tolist() != []
+    )  # empty bins leave no archetype without people
     assert 0 not in archetypes(game(3), bins=5, personas=2).size()
 
 
@@ -120,7 +120,7 @@ def test_an_archetype_is_told_what_its_hours_brought_under_these_rates_only() ->
 
 def test_the_stand_in_for_workers_finds_better_hours_than_it_began_with() -> None:
     world = game()
-    workers = ServiceWorkers(world, archetypes(world), service(play_worker), generator(), draws=4)
+    workers = ServiceWorkers(world, archetypes(world), service(scripted_worker_reply), generator(), draws=4)
     welfare = []
     for step in range(25):
         year = world.play(RATES, workers.choose(view(world, new=step == 0)))
@@ -134,7 +134,7 @@ def test_the_stand_in_for_workers_finds_better_hours_than_it_began_with() -> Non
 
 def test_a_planner_that_is_asked_again_gives_another_draw() -> None:
     world, script = game(), Says("no", "no", '{"DELTA": [10, 0, 0]}', '{"DELTA": [0, 0, 0]}')
-    found = simulate(world, RationalWorkers(), ServicePlanner(service(script)), generator(), years=3, tax_year=1)
+    found = run_tax_years(world, RationalWorkers(), ServicePlanner(service(script)), generator(), years=3, tax_year=1)
     assert found.rates[1].tolist() == [60, 50, 50]
     assert [request.draw for request in script.asked] == [0, 0, 1, 0]
     assert script.asked[1].messages == script.asked[2].messages
@@ -143,7 +143,9 @@ def test_a_planner_that_is_asked_again_gives_another_draw() -> None:
 
 def test_the_stand_in_of_a_planner_reads_what_a_model_would() -> None:
     world = game()
-    found = simulate(world, RationalWorkers(), ServicePlanner(service(play_anybody)), generator(), years=25, tax_year=1)
+    found = run_tax_years(
+        world, RationalWorkers(), ServicePlanner(service(scripted_reply)), generator(), years=25, tax_year=1
+    )
     assert found.scripted
     assert found.welfare[-1] > 1.02 * found.welfare[0]
 
@@ -160,15 +162,14 @@ def test_the_most_voted_candidates_change_is_made() -> None:
     world, said = game(), []
 
     def script(request: ChatRequest, seed: int) -> Any:
-        if request.messages[0].content == tax_planners.CANDIDATE:
+        if request.messages[0].content == prompts.CANDIDATE:
             return {"DELTA": [20 if seed % 2 else -20, 10, 0]}
         ballot = json.loads(request.messages[1].content.rpartition("BALLOT ")[2])
         return {"LEADER": int(min(ballot))}
 
-    planner = elect(script, world, candidates=3, note=said.append)
+    planner = elect(script, world, candidates=3, log=said.append)
     delta = json.loads(planner.reply(state()))["DELTA"]
-    assert planner.last is not None
-    assert planner.last.votes[planner.last.leader] == 40  # type: ignore[index]
+    assert planner.leader == int(min(line["agent"].split()[1] for line in said if line["agent"].startswith("cand")))
     assert delta[1:] == [10, 0]
     assert {line["agent"].split()[0] for line in said} == {"candidate", "voter"}
 
@@ -179,7 +180,7 @@ def test_votes_for_nobody_who_stands_and_answers_in_words_abstain_and_are_counte
 
     def script(request: ChatRequest, seed: int) -> Any:
         del seed
-        return next(votes) if request.messages[0].content == tax_planners.VOTER else {"DELTA": ["+10%", 0, 0]}
+        return next(votes) if request.messages[0].content == prompts.VOTER else {"DELTA": ["+10%", 0, 0]}
 
     planner = elect(script, world, candidates=2, draws=1)
     assert json.loads(planner.reply(state()))["DELTA"] == [0, 0, 0]

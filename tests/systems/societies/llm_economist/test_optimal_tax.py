@@ -3,17 +3,11 @@ import pytest
 import torch
 
 from pilotage.core.errors import UsageError
-from pilotage.environments.economy.tax_schedule import FLAT, SEVEN, THREE, federal_schedule
-from pilotage.planning.box_search import ascend, cma_es, enumerate_grid, hill_climb, pattern_search
+from pilotage.environments.economy.tax_schedule import federal_schedule
+from pilotage.planning.box_search import ascend, cma_es, enumerate_grid, pattern_search
 from pilotage.systems.societies.llm_economist.env.population import GB2, population_of
-from pilotage.systems.societies.llm_economist.env.tax_game import TaxGame
-from pilotage.systems.societies.llm_economist.optimal_tax import (
-    ELASTICITIES,
-    condorcet_winner,
-    median_voter,
-    saez_fixed_point,
-    saez_rates,
-)
+from pilotage.systems.societies.llm_economist.env.tax_game import FLAT, THREE, TaxGame
+from pilotage.systems.societies.llm_economist.optimal_tax import saez_fixed_point, saez_rates
 
 
 def generator(seed=0):
@@ -43,7 +37,7 @@ def test_equal_weights_ask_for_no_tax_and_less_elastic_people_for_more():
     weights = 1 / income.clamp(min=5000)
     low, high = saez_rates(income, weights, edges, 0.2), saez_rates(income, weights, edges, 0.6)
     assert (low > high).all()
-    mixed = saez_rates(income, weights, edges, ELASTICITIES)
+    mixed = saez_rates(income, weights, edges, (0.18, 0.11, 0.57))
     assert mixed[1] > low[1]
     assert saez_rates(income, weights, edges, [0.2, 0.6, 0.2])[1] == high[1]
 
@@ -55,21 +49,6 @@ def test_a_bracket_without_people_takes_the_rate_below_and_flat_tax_weighs_by_in
     flat = saez_rates(income, 1 / income, torch.tensor(FLAT), 0.4).item()
     g = 3 * 3 / ((1 / income).sum() * income.sum()).item()
     assert flat == pytest.approx(100 * (1 - g) / (1 - g + 0.4))
-
-
-def test_one_very_rich_person_moves_the_density_over_logarithms_less():
-    income, edges = GB2().quantile((torch.arange(100).double() + 0.5) / 100), torch.tensor(THREE)
-    with_one = torch.cat([income, torch.tensor([1e8], dtype=torch.float64)])
-
-    def rate(earned, logarithmic):
-        weights = 1 / earned.clamp(min=5000)
-        return saez_rates(earned, weights, edges, logarithmic=logarithmic)[0].item()
-
-    moved = {way: abs(rate(with_one, way) - rate(income, way)) for way in (True, False)}
-    assert moved[True] < 2
-    assert moved[False] > 3 * moved[True]
-    assert rate(income, True) == pytest.approx(rate(income, False), abs=8)
-    assert rate(torch.cat([income, torch.zeros(5).double()]), True) > 0  # incomes of 0 have no logarithm
 
 
 def test_saez_refuses_what_it_cannot_use():
@@ -103,13 +82,15 @@ def test_the_optimum_is_interior_and_costs_hours(solved):
     assert optimum.evaluations == 1331
     assert ((optimum.point >= 40) & (optimum.point <= 90)).all()
     assert 25 < game.play(optimum.point).hours.mean() < 33
-    federal = TaxGame(game.population, SEVEN).play(federal_schedule().rates)
+    federal = TaxGame(game.population, federal_schedule().edges).play(federal_schedule().rates)
     assert 38 < federal.hours.mean() < 44
 
 
 def test_shares_of_the_optimum(solved):
     game, optimum = solved
-    federal = TaxGame(game.population, SEVEN, weights_from="forty_hours").score(federal_schedule().rates)
+    federal = TaxGame(game.population, federal_schedule().edges, weights_from="forty_hours").score(
+        federal_schedule().rates
+    )
     assert federal.item() / optimum.value == pytest.approx(0.70, abs=0.05)
     assert game.score([50, 50, 50]).item() / optimum.value == pytest.approx(0.94, abs=0.03)
     saez = saez_fixed_point(lambda rates: game.play(rates).income, game.weights, game.edges, 0.4)
@@ -120,8 +101,6 @@ def test_searches_come_near_the_optimum(solved):
     game, optimum = solved
     start = torch.full((3,), 50.0, dtype=torch.float64)
     assert pattern_search(game.score, start, evaluations=20).value > 0.99 * optimum.value
-    climbs = [hill_climb(game.score, start, generator(s)).value / optimum.value for s in range(5)]
-    assert sum(climbs) / 5 > 0.97
     evolved = cma_es(game.score, start, generator(), evaluations=200)
     assert evolved.value > 0.998 * optimum.value  # between tens it may be above 1
     smooth = ascend(lambda rates: game.relaxed_score(rates, 1.0), start[None], steps=60)
@@ -129,36 +108,9 @@ def test_searches_come_near_the_optimum(solved):
 
 
 def test_seven_brackets_are_searched_and_beat_one_rate():
-    game = TaxGame(world(1).population, SEVEN)
+    game = TaxGame(world(1).population, federal_schedule().edges)
     start = torch.full((7,), 50.0, dtype=torch.float64)
     patterns = pattern_search(game.score, start, evaluations=150)
     evolved = cma_es(game.score, start, generator(), evaluations=600)
     assert min(patterns.value, evolved.value) > game.score(start).item() * 1.02
     assert patterns.value == pytest.approx(evolved.value, rel=0.05)
-
-
-# ---- votes -----------------------------------------------------------------------------------------------------------
-
-
-def test_the_median_voter_wins_every_pair_where_preferences_have_one_peak():
-    ideal = torch.tensor([0.0, 10, 20, 60, 90])
-    platforms = torch.tensor([0.0, 20, 45, 80])
-    utility = -(platforms[:, None] - ideal).abs()
-    assert median_voter(utility, ideal) == condorcet_winner(utility) == 1
-
-
-def test_a_cycle_has_no_winner():
-    cycle = torch.tensor([[3.0, 1, 2], [2, 3, 1], [1, 2, 3]])
-    assert condorcet_winner(cycle) is None
-    with pytest.raises(UsageError, match="utilities"):
-        median_voter(cycle, torch.ones(2))
-
-
-def test_the_median_worker_prefers_more_tax_than_the_law_asks_when_it_earns_less_than_the_mean():
-    game = TaxGame(world(1).population, FLAT)
-    rates = torch.arange(0, 101, 10, dtype=torch.float64)[:, None]
-    year = game.play(rates)
-    chosen = rates[median_voter(year.utility, game.population.skill)].item()
-    assert game.population.skill.median() < game.population.skill.mean()
-    assert 20 < chosen <= 80
-    assert game.score([chosen]) > game.score([0.0])

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from pilotage.environments.economy.tax_schedule import THREE, bracket_of
+from pilotage.environments.economy.tax_schedule import bracket_of
 from pilotage.systems.societies.llm_economist.env.population import GB2, population_of
-from pilotage.systems.societies.llm_economist.env.tax_game import TaxGame
-from pilotage.systems.societies.llm_economist.env.tax_years import simulate
+from pilotage.systems.societies.llm_economist.env.tax_game import THREE, TaxGame
+from pilotage.systems.societies.llm_economist.env.tax_years import run_tax_years
 from pilotage.systems.societies.llm_economist.env.workers import RationalWorkers
-from pilotage.systems.societies.llm_economist.learned_planner import NetworkPlanner, RateNetwork, seen_in
+from pilotage.systems.societies.llm_economist.model import NetworkPlanner, RateNetwork, parse_observation
 from pilotage.systems.societies.llm_economist.scripted_planners import HillClimbPlanner, TargetPlanner, read_state
 
 
@@ -61,7 +61,7 @@ def test_hill_climbing_starts_from_the_best_and_settles_on_it() -> None:
 
 def test_hill_climbing_finds_better_rates() -> None:
     world = game()
-    found = simulate(world, RationalWorkers(), HillClimbPlanner(generator(1)), generator(), years=30, tax_year=1)
+    found = run_tax_years(world, RationalWorkers(), HillClimbPlanner(generator(1)), generator(), years=30, tax_year=1)
     assert found.welfare[-1] > found.welfare[0]
     assert found.welfare[-2:].min() == found.welfare.max()
 
@@ -86,8 +86,8 @@ def test_a_target_is_found_once_walked_to_and_kept_when_put_away() -> None:
 
 def test_the_network_sees_in_the_text_what_happened() -> None:
     world, heard = game(), Heard(NetworkPlanner(RateNetwork(3)))
-    found = simulate(world, RationalWorkers(), heard, generator(), years=4, tax_year=1)
-    seen = seen_in(read_state(heard.told[2]))
+    found = run_tax_years(world, RationalWorkers(), heard, generator(), years=4, tax_year=1)
+    seen = parse_observation(read_state(heard.told[2]))
     year = world.play(found.rates[2])
     assert seen.rates[0].equal(found.rates[2])
     assert seen.before[0].equal(found.rates[1])
@@ -98,7 +98,7 @@ def test_the_network_sees_in_the_text_what_happened() -> None:
     assert torch.allclose(seen.people[0], shares.double())
     assert seen.progress.item() == pytest.approx(3 / 4)
     assert seen.features().shape == (1, 16)
-    first = seen_in(read_state(heard.told[0]))
+    first = parse_observation(read_state(heard.told[0]))
     assert first.before.equal(first.rates)
 
 
@@ -108,6 +108,6 @@ def test_a_network_keeps_its_weights_and_answers_in_tens(tmp_path: Path) -> None
     again = RateNetwork.load(tmp_path)
     features = torch.randn(5, 16, generator=generator())
     assert again(features).equal(network(features))
-    found = simulate(game(), RationalWorkers(), NetworkPlanner(again), generator(), years=3, tax_year=1)
+    found = run_tax_years(game(), RationalWorkers(), NetworkPlanner(again), generator(), years=3, tax_year=1)
     assert found.counts["accepted"] == 2
     assert found.counts["rounded"] == found.counts["clipped"] == 0

@@ -12,8 +12,7 @@ import pytest
 from pilotage.core.registry import configure, find_claims, find_system
 from pilotage.experiments.planning import check_claims
 from pilotage.systems.societies.stock_agent import measures
-from pilotage.systems.societies.stock_agent import trader_training as training
-from pilotage.systems.societies.stock_agent.actions import whole_market
+from pilotage.systems.societies.stock_agent.actions import simulate_market
 from pilotage.systems.societies.stock_agent.claims import CLAIMS
 
 
@@ -32,6 +31,7 @@ class Context:
 def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("stock-agent") == CLAIMS
     check_claims(CLAIMS)
+    assert len(CLAIMS) <= 10
     for claim in CLAIMS:
         for arm in claim.arms.values():
             configure(find_system("stock-agent"), arm.command.split()[1:])
@@ -58,7 +58,7 @@ def test_the_rise_is_left_out_in_one_arm_only() -> None:
 
 
 def whole_borrowed(context: Context) -> float:
-    loans = whole_market(context.configuration(), 0).record.loans
+    loans = simulate_market(context.configuration(), 0).record.loans
     return sum(loan[3] for loan in loans if loan[0] >= 144) / 100 / 7
 
 
@@ -74,49 +74,6 @@ def test_the_linear_classifier_separates_what_a_line_separates() -> None:
     assert (measures.predict_linear(table, fitted) == labels).mean() > 0.9
 
 
-def test_three_kinds_are_told_apart_where_a_line_per_kind_does_it() -> None:
-    generator = np.random.default_rng(0)
-    labels = generator.integers(0, 3, 300)
-    centres = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
-    table = centres[labels] + generator.normal(size=(300, 2))
-    told = measures.tell_apart(table[:200], labels[:200], table[200:])
-    assert (told == labels[200:]).mean() > 0.9
-    assert (measures.tell_apart(table[:200], labels[:200], table[200:][::-1])[::-1] == told).all()
-
-
-def test_learned_traders_are_told_from_others_in_mixed_and_pure_markets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path))
-    monkeypatch.setattr(training, "DAYS", 5)
-    monkeypatch.setattr(training, "MARKETS", 1)
-    command = "stock-agent --traders learned --trader-updates 1"
-    context = Context(f"{command} --learned-share 0.3333 --agents 21 --days 30")
-    found = measures.kinds_told_apart("mixed", 1, context)
-    assert found["learned accuracy"] > 0.8, "who trades at random is easily seen"
-    assert found["learned accuracy"] >= found["accuracy"] > 0.5
-    assert found["at least 90 %"] == (found["accuracy"] >= 0.9)
-    market = whole_market(context.configuration(), 1)
-    learned = [trader for trader, style in enumerate(market.traders.styles) if style == "learned"]
-    orders = sum(order[2] in learned for order in market.record.orders)
-    assert found["orders a turn/learned"] == pytest.approx(orders / (7 * 30 * 3))
-    assert set(context.artifacts) == {"stock-trader"}
-    assert measures.pure_told_apart("pure", 1, Context(f"{command} --agents 8 --days 25"))["accuracy"] > 0.6
-
-
-def test_conservation_is_measured_and_a_lost_share_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    context = Context("stock-agent --agents 10 --days 70")
-    assert measures.conserved("market", 0, context)["conserved"] == 1
-    market = whole_market(context.configuration(), 0)
-    market.record.trades[3] = (
-        *market.record.trades[3][:4],
-        market.record.trades[3][4] + 1,
-        *market.record.trades[3][5:],
-    )
-    monkeypatch.setattr("pilotage.systems.societies.stock_agent.actions.whole_market", lambda *_: market)
-    assert measures.conserved("market", 0, context)["conserved"] == 0
-
-
 def test_orders_follow_the_firm_and_not_its_name() -> None:
     context = Context("stock-agent --agents 30 --days 22")
     named, swapped = (measures.named(arm, 0, context) for arm in ("named", "swapped"))
@@ -124,36 +81,17 @@ def test_orders_follow_the_firm_and_not_its_name() -> None:
     assert 0 < named["share"] < 1
 
 
-def test_scaled_money_changes_no_order() -> None:
-    assert [measures.scaled("market", unit, Context())["invariant"] for unit in range(3)] == [1, 1, 1]
-
-
-def test_prompts_are_linted_and_a_leak_is_found() -> None:
-    pytest.importorskip("pydantic", reason="traders played by a model need pilotage[llm]")
-    found, kinds = measures.linted(0, days=2)
-    assert (found, kinds) == ([], {"loan", "order", "forecast", "post"})
-    chatty = {"text": "Like Tesla in 2020.", "sentiment": {}}
-
-    def script(request: Any, chance: int) -> Any:
-        del chance
-        asked = {"post": chatty, "order": {"action": "no"}, "loan": {"loan": "no"}, "forecast": {}}
-        return asked[next(kind for kind in asked if f'"ask": "{kind}"' in request.messages[-1].content)]
-
-    found, _ = measures.linted(0, days=2, script=script)
-    assert {"Tesla", "2020"} == set(found)
-
-
 def test_prices_are_held_against_those_of_real_stocks(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measures.stylised("market", 0, Context())
-    market = whole_market(Context().configuration(), 0)
+    market = simulate_market(Context().configuration(), 0)
     returns = np.diff(np.log(market.record.closes(market.scenario.prices)), axis=0)
     assert found["volatility"] == pytest.approx(returns.std(0).mean())
     for name, (low, high) in measures.REAL.items():
-        assert found[f"{name} outside"] == (found[name] < low or found[name] > high)
+        assert found[f"{name}_outside"] == (found[name] < low or found[name] > high)
     monkeypatch.setitem(measures.REAL, "volatility", (found["volatility"] - 0.001, found["volatility"] + 0.001))
-    assert measures.stylised("market", 0, Context())["volatility outside"] == 0
+    assert measures.stylised("market", 0, Context())["volatility_outside"] == 0
     monkeypatch.setitem(measures.REAL, "volatility", (found["volatility"] + 0.001, 1.0))
-    assert measures.stylised("market", 0, Context())["volatility outside"] == 1
+    assert measures.stylised("market", 0, Context())["volatility_outside"] == 1
 
 
 def test_the_ranges_of_real_stocks_are_those_of_the_data(shared_data: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.systems.societies.stock_agent.helpers import scaled_market
 
 from pilotage.core.errors import UsageError
-from pilotage.systems.societies.stock_agent.env.market import Market, make_market
-from pilotage.systems.societies.stock_agent.env.scenario import load_scenario
+from pilotage.systems.societies.stock_agent.env.market import Market
 from pilotage.systems.societies.stock_agent.learned_traders import (
     FEATURES,
     ORDERS,
@@ -18,10 +18,9 @@ from pilotage.systems.societies.stock_agent.learned_traders import (
     log_wealth,
     wealth_changes,
 )
-from pilotage.systems.societies.stock_agent.trader_network import TraderNetwork
+from pilotage.systems.societies.stock_agent.model import TraderNetwork
 
 KINDS: list[Kind] = ["learned", "value", "learned", "trend"]
-SCENARIO = load_scenario()
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def network() -> TraderNetwork:
 
 def market(network: TraderNetwork, *, days: int = 25, scale: float = 1.0, agents: int = 8, turns=None) -> Market:
     traders = LearnedTraders(network, (KINDS * agents)[:agents], turns=turns)
-    return make_market(SCENARIO.scaled(scale), traders, agents=agents, seed=3, days=days, scale=scale)
+    return scaled_market(traders, scale, agents=agents, seed=3, days=days)
 
 
 def played(one: Market, days: int | None = None) -> Market:
@@ -58,7 +57,7 @@ def test_learned_traders_conserve_shares_and_cash_and_are_never_refused(network:
     assert ((ledger.shares + ledger.shares_aside).sum(0) == one.population.shares.sum(0)).all()
 
 
-def test_they_take_no_loans_and_post_and_foresee_nothing(network: TraderNetwork) -> None:
+def test_they_take_no_loans_and_post_and_forecast_nothing(network: TraderNetwork) -> None:
     one = played(market(network, days=40))
     assert {loan[1] % 2 for loan in one.record.loans} == {1}, "scripted ones borrow"
     posts = one.forum.state_dict()["posts"]
@@ -72,21 +71,21 @@ def test_prices_in_other_units_change_no_order(network: TraderNetwork) -> None:
         played(market(network, days=3, scale=scale, turns=turns))
     assert len(small) == len(large) == 3 * 3 * 4
     for one, other in zip(small, large, strict=True):
-        assert np.allclose(one.seen, other.seen, atol=2e-3)
+        assert np.allclose(one.observed, other.observed, atol=2e-3)
         assert (one.trader, one.choice) == (other.trader, other.choice)
         assert one.wealth == pytest.approx(other.wealth, abs=1e-4)
     assert len({turn.choice for turn in small}) > 3
-    before = np.stack([turn.seen for turn in small])
+    before = np.stack([turn.observed for turn in small])
     assert before.std((0, 1)).max() > 0.1, "what is seen differs between turns"
 
 
 def test_stocks_that_change_places_change_the_places_of_their_odds(network: TraderNetwork) -> None:
     turns: list[Turn] = []
     played(market(network, days=2, turns=turns))
-    policy = network.fast()
+    policy = network.to_numpy()
     for turn in turns:
-        odds = policy.probabilities(turn.seen, turn.allowed)
-        swapped = policy.probabilities(turn.seen[::-1], turn.allowed.reshape(2, -1)[::-1].ravel())
+        odds = policy.probabilities(turn.observed, turn.allowed)
+        swapped = policy.probabilities(turn.observed[::-1], turn.allowed.reshape(2, -1)[::-1].ravel())
         assert swapped[0] == pytest.approx(odds[0])
         assert swapped[1:].reshape(2, -1)[::-1].ravel() == pytest.approx(odds[1:])
 
@@ -94,10 +93,10 @@ def test_stocks_that_change_places_change_the_places_of_their_odds(network: Trad
 def test_arrays_and_torch_give_the_same_odds_and_never_what_is_not_allowed(network: TraderNetwork) -> None:
     turns: list[Turn] = []
     played(market(network, days=5, turns=turns))
-    policy = network.fast()
+    policy = network.to_numpy()
     for turn in turns:
-        odds = policy.probabilities(turn.seen, turn.allowed)
-        exact = network.logits(torch.from_numpy(turn.seen), torch.from_numpy(turn.allowed)).softmax(-1)
+        odds = policy.probabilities(turn.observed, turn.allowed)
+        exact = network.logits(torch.from_numpy(turn.observed), torch.from_numpy(turn.allowed)).softmax(-1)
         assert odds == pytest.approx(exact.detach().numpy(), abs=1e-5)
         assert (odds[1:][~turn.allowed] == 0).all()
     assert any(not turn.allowed.all() for turn in turns)

@@ -9,12 +9,13 @@ import pytest
 
 pytest.importorskip("pydantic", reason="traders played by a model need pilotage[llm]")
 
+from tests.systems.societies.stock_agent.helpers import leaks, prose
+
 from pilotage.llm import Scripted, Service
-from pilotage.systems.societies.stock_agent.env.leakage import leaks
 from pilotage.systems.societies.stock_agent.env.market import make_market
 from pilotage.systems.societies.stock_agent.env.scenario import load_scenario
-from pilotage.systems.societies.stock_agent.llm_traders import ServiceTraders, play_trader
-from pilotage.systems.societies.stock_agent.prompts import DESCRIBED, prose, read_facts
+from pilotage.systems.societies.stock_agent.llm_traders import ServiceTraders, scripted_trader_reply
+from pilotage.systems.societies.stock_agent.prompts import DESCRIBED, read_facts
 
 SCENARIO = load_scenario()
 
@@ -66,7 +67,7 @@ WRONG: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("answer", "kind"), WRONG)
 def test_a_wrong_answer_is_asked_for_again_with_the_reason_and_then_is_no_action(answer, kind):
     market, requests = asked(only("order", lambda *_: answer))
-    assert market.traders.counts == {kind: 2, "no action": 2}
+    assert market.traders.counts == {kind: 2, "no_action": 2}
     assert market.counts["held"] == 2
     assert not market.record.orders
     orders = [request for request in requests if read_facts(first_question(request))["ask"] == "order"]
@@ -80,7 +81,7 @@ def test_an_answer_that_is_repaired_counts_and_is_carried_out():
         return {"action": "buy", "stock": "B", "amount": amount, "price": 12.345}
 
     market, _ = asked(only("order", reply))
-    assert market.traders.counts == {"funds": 2, "no action": 0}
+    assert market.traders.counts == {"funds": 2, "no_action": 0}
     assert [(order[3], order[4], order[5], order[6]) for order in market.record.orders] == [(1, 1, 10, 1234)] * 2
 
 
@@ -104,17 +105,17 @@ def test_a_repaired_loan_is_checked_against_the_limit_of_who_asks():
     loans = [request for request in requests if read_facts(first_question(request))["ask"] == "loan"]
     assert len(market.record.loans) == 1
     assert market.record.loans[0][3] == round(100 * max(limits.values()))
-    assert market.traders.counts == {"loan amount": 4, "no action": 3}
+    assert market.traders.counts == {"loan_amount": 4, "no_action": 3}
     assert len(loans) == 2 + 3 * 4
 
 
 def test_the_stand_in_plays_a_month_and_trades():
-    with Service(Scripted(play_trader, "trader")) as service:
+    with Service(Scripted(scripted_trader_reply, "trader")) as service:
         market = make_market(SCENARIO, ServiceTraders(service), agents=5, seed=0, days=8)
         while not market.over:
             market.advance()
     assert len(market.record.trades) > 5
-    assert market.traders.counts["no action"] == 0
+    assert market.traders.counts["no_action"] == 0
     assert market.record.forecasts[1] > 0
     assert market.traders.scripted
 
@@ -139,7 +140,7 @@ def test_posts_are_read_the_next_morning_and_reports_on_their_day():
 
 
 def test_no_prompt_points_to_the_real_world():
-    _, requests = asked(lambda request, _, seed: play_trader(request, seed), agents=4, days=12, sessions=2)
+    _, requests = asked(lambda request, _, seed: scripted_trader_reply(request, seed), agents=4, days=12, sessions=2)
     texts = {prose(message.content) for request in requests for message in request.messages}
     texts |= {prose(first_question(request)) for request in requests}
     kinds = {read_facts(first_question(request))["ask"] for request in requests}

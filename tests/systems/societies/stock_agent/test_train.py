@@ -1,200 +1,184 @@
-"""A run of the stock market: what it writes, real kills, budgets, bad input, and its actions."""
+"""PPO in markets of scripted traders: it earns more than before, is repeatable, and is trained once for all runs."""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
-from tests.runs.fork_server import Ask, served
-from tests.runs.what_counts import what_counts
+import torch
 
 from pilotage.core.configuration import config_to_dict
 from pilotage.core.errors import UsageError
 from pilotage.runs import Run
-from pilotage.systems.societies.stock_agent import SYSTEM
-from pilotage.systems.societies.stock_agent.actions import counterfactual, forecast
+from pilotage.runs.reader import read_run
+from pilotage.systems.societies.stock_agent import train as training
+from pilotage.systems.societies.stock_agent.actions import estimate_cost, simulate_market
 from pilotage.systems.societies.stock_agent.config import StockMarketConfig
-from pilotage.systems.societies.stock_agent.env.measures import measures
-from pilotage.systems.societies.stock_agent.train import market_of, play, scripted_traders
+from pilotage.systems.societies.stock_agent.env import scenario
+from pilotage.systems.societies.stock_agent.env.scenario import load_scenario
+from pilotage.systems.societies.stock_agent.learned_traders import wealth_changes
+from pilotage.systems.societies.stock_agent.model import TraderNetwork
+from pilotage.systems.societies.stock_agent.report import panels
+from pilotage.systems.societies.stock_agent.simulate import simulate
+from pilotage.systems.societies.stock_agent.train import kinds_of, trained
 
-SMALL = StockMarketConfig(agents=8, days=22, checkpoint_every=5)
-TABLES = ("trades", "orders", "loans", "prices", "ledger")
-
-
-def played(folder: Path, config: StockMarketConfig, seed: int = 0) -> Run:
-    with Run.create(folder, system="stock-agent", config=config_to_dict(config), seed=seed) as run:
-        result = play(config, run)
-        assert run.undescribed == []
-        run.finish(result.metrics)
-    return run
+SMALL = StockMarketConfig(agents=6, days=8, checkpoint_every=3, traders="learned", trader_updates=2)
 
 
-def lines(run: Run, name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run.directory / f"{name}.jsonl").read_text().splitlines()]
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("AGENTS", 8), ("DAYS", 10), ("MARKETS", 1)):
+        monkeypatch.setattr(training, name, value)
 
 
-def table(run: Run, name: str) -> list[dict[str, str]]:
-    with (run.directory / f"{name}.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-FILES = tuple(f"{name}.csv" for name in TABLES)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return played(tmp_path_factory.mktemp("market") / "run", SMALL)
-
-
-def test_the_tables_agree_with_one_another_and_with_the_metrics(run: Run) -> None:
-    trades, prices, ledger, metrics = (
-        table(run, "trades"),
-        table(run, "prices"),
-        table(run, "ledger"),
-        lines(run, "metrics"),
+def test_a_trained_trader_gains_more_than_an_untrained_one_on_the_same_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("AGENTS", 12), ("DAYS", 44), ("RATE", 1e-2)):
+        monkeypatch.setattr(training, name, value)
+    settings = training.training_settings(replace(SMALL, trader_updates=8))
+    training.train_trader(tmp_path, settings)
+    networks = (training.new_network(), TraderNetwork.load(tmp_path))
+    gains = np.array(
+        [
+            [
+                wealth_changes(training.play_market(network, load_scenario(), seed, settings)[0]).mean()
+                for network in networks
+            ]
+            for seed in range(6)
+        ]
     )
-    assert len(prices) == 22 * 2
-    assert len(ledger) == 22 * 8
-    for row in prices:
-        own = [trade for trade in trades if trade["day"] == row["day"] and "AB"[int(trade["stock"])] == row["stock"]]
-        assert int(row["volume"]) == sum(int(trade["amount"]) for trade in own)
-        line = metrics[int(row["day"]) - 1]
-        assert line[f"price/{row['stock']}"] == int(row["session_3"]) / 100
-        assert line[f"volume/{row['stock']}"] == int(row["volume"])
-        if own and int(own[-1]["session"]) == 3:
-            assert own[-1]["price"] == row["session_3"]
-    last = [row for row in ledger if row["day"] == "22"]
-    closes = {row["stock"]: int(row["session_3"]) for row in prices if row["day"] == "22"}
-    for row in last:
-        held = sum(int(row[f"shares_{name}"]) * close for name, close in closes.items())
-        assert int(row["wealth"]) == int(row["cash"]) + held - int(row["owed"])
-    loans = sum(int(row["principal"]) for row in table(run, "loans"))
-    assert sum(line["loans/day"] for line in metrics) == pytest.approx(loans / 100)
+    difference = gains[:, 1] - gains[:, 0]
+    assert difference.mean() > 2 * difference.std(ddof=1) / np.sqrt(len(difference))
+    updates = json.loads((tmp_path / training.HISTORY).read_text())["updates"]
+    assert len(updates) == 8
+    assert updates[-1]["entropy"] < updates[0]["entropy"]
 
 
-def test_the_result_is_that_of_the_market_played_without_a_run(run: Run) -> None:
-    market = market_of(SMALL, scripted_traders(SMALL), run.seed_for("market") % 2**32)
-    while not market.over:
-        market.advance()
-    result = dict(run.result or {})
-    for name, value in measures(market).items():
-        assert result[name] == pytest.approx(value)
-    assert (result["days"], result["complete"]) == (22, 1)
+@pytest.mark.usefixtures("small")
+def test_training_is_repeatable_and_touches_no_global_generator(tmp_path: Path) -> None:
+    weights = []
+    for number in range(2):
+        torch.manual_seed(number)
+        before = torch.get_rng_state()
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        training.train_trader(folder, training.training_settings(SMALL))
+        assert torch.get_rng_state().equal(before)
+        weights.append((folder / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    assert weights[0] != (training.new_network().save(tmp_path), (tmp_path / "weights.safetensors").read_bytes())[1]
 
 
-def test_a_run_says_that_its_traders_are_scripted(run: Run) -> None:
-    assert any("scripted" in words for words in run.manifest.stand_ins)
+@pytest.mark.usefixtures("small")
+def test_rewards_add_up_to_the_change_of_log_wealth_and_end_with_whoever_leaves() -> None:
+    settings = training.training_settings(SMALL)
+    market, turns = training.play_market(training.new_network(), load_scenario(), 1, settings)
+    gone = turns[0].trader
+    market.exchange.ledger.active[gone] = False  # as if it had left after its last turn
+    batch = training.gather([(market, turns)])
+    for row, trader in enumerate(sorted({turn.trader for turn in turns})):
+        own = [turn.wealth for turn in turns if turn.trader == trader]
+        end = np.log(training.LEAST) if trader == gone else own[-1]
+        assert float(batch.reward[row].sum()) == pytest.approx(100 * (end - own[0]), abs=1e-3)
+        assert int(batch.mask[row].sum()) == len(own) - (trader != gone)
+        assert bool(batch.terminated[row].any()) == (trader == gone)
+    assert int(batch.last.sum()) == 4
 
 
-def test_matching_equal_prices_alone_fills_far_less(tmp_path: Path) -> None:
-    config = replace(SMALL, agents=20)
-    rates = {
-        rule: dict(played(tmp_path / rule, replace(config, rule=rule)).result or {})["fill_rate"]
-        for rule in ("continuous", "exact")
-    }
-    assert rates["exact"] < 0.5 * rates["continuous"]
+@pytest.mark.usefixtures("small")
+def test_a_run_trains_once_and_another_seed_finds_the_same_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path / "home"))
+    config = replace(SMALL, learned_share=0.5)
+    keys = set()
+    for seed in (0, 1):
+        folder = tmp_path / str(seed)
+        with Run.create(folder, system="stock-agent", config=config_to_dict(config), seed=seed) as run:
+            result = simulate(config, run)
+            assert run.undescribed == []
+            run.finish(result.metrics)
+        keys.add(run.manifest.artifacts["stock-trader"]["contents"])
+        assert {"gain/learned", "gain/value", "gain/trend"} <= set(result.metrics)
+    assert len(keys) == 1
+    assert len(list((tmp_path / "home" / "artifacts").glob("stock-trader-*"))) == 1
+    assert any("trained network" in words for words in run.manifest.stand_ins)
+    shown = {panel.key: panel for panel in panels(read_run(folder))}["training"]
+    assert "mean change of log wealth a turn, in per cent" in dict(shown.figures)
+    market = simulate_market(config, 1)
+    assert float(wealth_changes(market).mean()) == pytest.approx(result.metrics["gain/learned"])
 
 
-# ---- killed and resumed ----------------------------------------------------------------------------------------------
-
-MARKET = "stock-agent --agents 6 --days 8 --checkpoint-every 2 --quiet"
-WORDS = {
-    "scripted": f"{MARKET} --loud .2 --shown 4",
-    "learned": f"{MARKET} --traders learned --learned-share .5 --trader-updates 0",
-    "model": f"{MARKET} --traders llm --agents 3",
-}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Ask]:
-    with served(Path(__file__).resolve().parents[3] / "training" / "training_server.py") as ask:
-        yield ask
-
-
-@pytest.mark.parametrize("name", WORDS)
-def test_a_market_killed_twice_equals_an_undisturbed_one(server: Ask, name: str, tmp_path: Path) -> None:
-    if name == "model":
-        pytest.importorskip("pydantic", reason="traders played by a model need pilotage[llm]")
-    words = WORDS[name].split()
-    whole = server(tmp_path / "whole", words=words)
-    assert whole["status"] == 0
-    place = tmp_path / "killed"
-    assert server(place, words=words, kill_at=whole["calls"] // 2)["status"] == -9
-    server(place, words=words, kill_at=whole["calls"] // 3)
-    assert server(place, words=words)["status"] in (0, 3)
-    assert server(place, words=words)["status"] == 3, "a finished run has nothing to do"
-    assert what_counts(place, *FILES) == what_counts(tmp_path / "whole", *FILES)
+@pytest.mark.usefixtures("small")
+def test_another_scenario_of_the_package_trains_another_trader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path / "home"))
+    own = tmp_path / "scenario.yaml"
+    own.write_bytes(scenario.DEFAULT.read_bytes())
+    first = trained(SMALL)
+    monkeypatch.setattr(scenario, "DEFAULT", own)
+    monkeypatch.setattr(training, "DEFAULT", own)
+    assert trained(SMALL) == first, "the same contents elsewhere"
+    before = load_scenario().prices
+    own.write_text(own.read_text(encoding="utf-8").replace("start_price: 30", "start_price: 33"), encoding="utf-8")
+    assert load_scenario().prices != before
+    assert trained(SMALL) != first
 
 
-# ---- a language model's stand-in -------------------------------------------------------------------------------------
+def test_a_critic_that_is_right_has_itself_as_target_and_a_surprise_is_an_advantage() -> None:
+    """Two traders, three turns; each earns 1 and goes on for ever, so that its value is 1 / (1 - discount)."""
+    worth = 1 / (1 - training.DISCOUNT)
+    network = training.new_network()
+    with torch.no_grad():
+        for parameter in network.critic.parameters():
+            parameter.zero_()
+        network.critic[-1].bias.fill_(worth)
+    shape, stocks = (2, 3), 2
+    last = torch.zeros(shape, dtype=torch.bool)
+    last[:, 2] = True
+    batch = training.Batch(
+        observed=torch.zeros(*shape, stocks, training.FEATURES),
+        allowed=torch.ones(*shape, stocks * len(training.ORDERS), dtype=torch.bool),
+        choice=torch.zeros(shape, dtype=torch.int64),
+        mask=torch.ones(shape, dtype=torch.bool),
+        reward=torch.ones(shape),
+        last=last,
+        terminated=torch.zeros(shape, dtype=torch.bool),
+        following=torch.zeros(2, stocks, training.FEATURES),
+        session=torch.arange(3).expand(shape),
+    )
+    value, _, target = training.estimate_advantages(network, batch)
+    torch.testing.assert_close(target, value)
+    batch.reward[0, 1] += 1
+    _, advantage, target = training.estimate_advantages(network, batch)
+    assert (target - value)[0].tolist() == pytest.approx([training.DISCOUNT * training.GAE_LAMBDA, 1, 0], abs=1e-5)
+    torch.testing.assert_close(target[1], value[1])
+    assert advantage[0, 1] > advantage[0, 0] > advantage[1, 0]
+    batch.terminated[1, 2] = True
+    assert (training.estimate_advantages(network, batch)[2] - value)[1, 2].item() == pytest.approx(1 - worth)
 
 
-def test_a_budget_that_is_used_up_finishes_the_day_and_marks_the_run(tmp_path: Path) -> None:
-    pytest.importorskip("pydantic", reason="traders played by a model need pilotage[llm]")
-    config = replace(SMALL, agents=4, traders="llm", budget_calls=60)  # a day takes 24
-    run = played(tmp_path / "run", config)
-    result = dict(run.result or {})
-    assert (result["days"], result["complete"]) == (3, 0)
-    assert any(event["kind"] == "budget" for event in lines(run, "events"))
-    assert max(int(row["day"]) for row in table(run, "orders")) <= 3
-    assert any("stand-in" in words for words in run.manifest.stand_ins)
+def test_kinds_are_spread_and_add_up() -> None:
+    assert set(kinds_of(SMALL)) == {"learned"}
+    for share, agents in ((0.5, 50), (1 / 3, 50), (0.01, 6)):
+        kinds = kinds_of(replace(SMALL, learned_share=share, agents=agents))
+        assert len(kinds) == agents
+        assert kinds.count("learned") == max(1, round(share * agents))
+        assert abs(kinds.count("value") - kinds.count("trend")) <= 1
 
 
-# ---- actions ---------------------------------------------------------------------------------------------------------
+def test_an_estimate_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PILOTAGE_HOME", str(tmp_path))
+    monkeypatch.setattr(training, "DAYS", 3)
+    found = estimate_cost(SMALL)
+    assert found["seconds of the training, once"] > 0
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_counterfactual_is_paired_and_finds_no_effect_before_there_is_one(run: Run) -> None:
-    found = counterfactual(SMALL, run.directory, "rate_events", 2)  # the first decision comes on day 78
-    assert all(row["difference"] == 0 for row in found["differences"])
-    found = counterfactual(SMALL, run.directory, "forum", 2)
-    rows = {row["measure"]: row for row in found["differences"]}
-    assert any(row["difference"] != 0 for row in rows.values())
-    for row in rows.values():
-        assert row["difference"] == pytest.approx(row["with"] - row["without"], abs=2e-3 * abs(row["with"]) + 1e-9)
-        assert row["95 % from"] <= row["difference"] <= row["to"]
-
-
-def test_counterfactuals_that_cannot_be_are_refused(run: Run) -> None:
-    with pytest.raises(UsageError, match="one of rate_events"):
-        counterfactual(SMALL, run.directory, "weather", 2)
-    with pytest.raises(UsageError, match="was off"):
-        counterfactual(replace(SMALL, forum=False), run.directory, "forum", 2)
-    with pytest.raises(UsageError, match="asked anew"):
-        counterfactual(replace(SMALL, traders="llm"), run.directory, "forum", 2)
-    with pytest.raises(UsageError, match="2 seeds"):
-        counterfactual(SMALL, run.directory, "forum", 1)
-
-
-def test_a_forecast_counts_turns_and_calls() -> None:
-    found = forecast(SMALL)
-    assert found["turns"] == 22 * 3 * 8
-    assert found["seconds"] > 0
-    asked = forecast(replace(SMALL, agents=50, days=264, traders="llm", provider="endpoint", model="m"))
-    assert asked["calls of the model, without repairs"] == 79_200
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        ({"agents": 1}, "2 or more agents"),
-        ({"days": 0}, "1 or more days"),
-        ({"loud": 1.0}, "--loud"),
-        ({"traders": "llm", "provider": "endpoint"}, "--model"),
-    ],
-)
-def test_configurations_that_cannot_be_are_refused(wrong: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        replace(SMALL, **wrong)
-
-
-def test_the_system_is_found_with_its_card() -> None:
-    from pilotage.core.registry import find_system
-
-    system = find_system("stock-agent")
-    assert system == SYSTEM
-    assert set(system.actions) == {"forecast", "counterfactual"}
+@pytest.mark.parametrize("wrong", [{"learned_share": 0.0}, {"learned_share": 1.5}, {"trader_updates": -1}])
+def test_configurations_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="--learned-share"):
+        replace(SMALL, **wrong)  # type: ignore[arg-type]

@@ -68,6 +68,18 @@ class Denoiser(Head):
         """Return the arguments that the other parts of the configuration decide."""
         return {"network": make.network(), "path": make.noise_schedule(), **sampler_arguments(make.parts.sampler)}
 
+    def warnings(self, actions: Tensor, constant: Tensor) -> Mapping[str, str]:
+        if not isinstance(self.path, Karras):
+            return {}
+        drowned = torch.nonzero((actions.std(0) < self.path.sigma_min) & ~constant).flatten().tolist()
+        if not drowned:
+            return {}
+        return {
+            "small actions": f"entries {drowned} of the normalised action vary less than the least noise, "
+            f"{self.path.sigma_min}, and drown in it: scale actions (--action-scaling min_max) or lower sigma_min of "
+            "--noise-schedule"
+        }
+
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         clean = fill_padding(chunk, mask)
         level = self.path.draw(len(clean), generator).to(clean.device)

@@ -20,7 +20,7 @@ from pilotage.objectives.imitation import (
     standard_normal_divergence,
 )
 from pilotage.policies.control.condition import Condition
-from pilotage.policies.control.heads.head import Head, PartMaker, with_outputs
+from pilotage.policies.control.heads.head import Head, PartMaker, TrainingData, with_outputs
 from pilotage.policies.control.sampling.sampling import Guide, Start
 
 
@@ -119,7 +119,10 @@ class BinsWithOffsets(Head):
         made: BinsWithOffsets = fill(cls, {"bins": bins, **options}, {"network": network})
         return made
 
-    def fit(self, actions: Tensor, generator: torch.Generator) -> None:
+    def fit(self, data: TrainingData) -> None:
+        self.find_bins(data.actions, data.generator)
+
+    def find_bins(self, actions: Tensor, generator: torch.Generator) -> None:
         """Finds the bins of normalised `actions` [N, A]. Raises ValueError when fewer of them differ than bins."""
         self.centers.copy_(k_means(actions, self.bins, generator))
 
@@ -141,7 +144,7 @@ class BinsWithOffsets(Head):
     def _bins(self, condition: Condition) -> tuple[Tensor, Tensor]:
         """Logits [B, T, K] and offsets [B, T, K, A]."""
         if bool(self.centers.isnan().any()):
-            raise UsageError("the bins were not found yet; call fit(actions, generator) with normalised actions first")
+            raise UsageError("the bins were not found yet; call find_bins(actions, generator) first")
         parts = self._answer(condition).unflatten(-1, (self.bins, self.action_dim + 1))
         return parts[..., 0], parts[..., 1:]
 

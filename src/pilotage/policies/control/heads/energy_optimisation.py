@@ -31,6 +31,17 @@ CALIBRATE_EVERY, CALIBRATION_ROWS = 50, 64
 OUTSIDE = 1.05
 """Demonstrated actions beyond this are refused: the energy was meant for [-1, 1], and starts are drawn for it."""
 
+METRICS = {
+    "evaluation/forward_passes": "Energies: forward passes of the network per decision, row by row.",
+    "evaluation/backward_passes": "Energies: derivatives with respect to the chunk per decision.",
+    "evaluation/second_passes": "Energies: differentiated derivatives per decision; 0, since only training needs them.",
+    "evaluation/descent_steps": "Energies: gradients per descent; a decision has one descent per candidate.",
+    "evaluation/stopped_early": "Energies: share of descents that ended because the slope was small.",
+    "training/forward_passes": "Energies: forward passes of the network per window trained on since the last line.",
+    "training/backward_passes": "Energies: derivatives with respect to the chunk per window, the loss's own included.",
+    "training/second_passes": "Energies: derivatives that were differentiated again, per window.",
+}
+
 
 class Judged(NamedTuple):
     """The last decisions, in the order of their rows."""
@@ -204,7 +215,10 @@ class EnergyOptimisation(EnergyHead):
             noise=falling_noise(self.noise, self.noise, self.steps) if self.noise else (),
         )
 
-    def taken(self) -> dict[str, float]:
+    def metric_descriptions(self) -> Mapping[str, str]:
+        return METRICS
+
+    def pop_metrics(self) -> dict[str, float]:
         """Per window trained on or decision made since it was last asked: forward passes of the network, backwards, and
         backwards through gradients; of decisions also steps, and the share of descents that the slope ended."""
         count, rows = self.count.taken(), max(1, self.rows)

@@ -6,7 +6,8 @@ has one `network` over chunks, whose calls are what a decision costs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -62,11 +63,29 @@ class PartMaker(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """Demonstrations as a head sees them before it is trained."""
+
+    actions: Tensor
+    """[steps, numbers], normalised."""
+    chunks: Callable[[], Tensor]
+    """Returns every chunk of the training windows, normalised: [windows, horizon, numbers]."""
+    generator: torch.Generator
+    """Source of random numbers, the same for every seed of the training."""
+    config: Any
+    """Configuration of the training."""
+    run: Any
+    """The run, which keeps artifacts."""
+
+
 class Head(nn.Module):
     """A head over a network; `horizon` and `action_dim` are the network's."""
 
     history: int = 0
     """First actions of a chunk that it takes as executed; a policy then holds them at those (see `context`)."""
+    decodes: bool = False
+    """Whether actions are decoded from a plan and the newest frame, so that every action asks the encoder."""
     takes_context: bool = False
     """Whether the option `context` means something to it."""
 
@@ -83,6 +102,35 @@ class Head(nn.Module):
         made: Head = fill(cls, options, {"network": make.network(takes_level=False)})
         return made
 
+    def fit(self, data: TrainingData) -> None:
+        """Find in the data what must be known before training. Default: nothing."""
+
+    def warnings(self, actions: Tensor, constant: Tensor) -> Mapping[str, str]:  # noqa: ARG002
+        """Return what is odd about the data or the fit, as events: kind to text. Default: nothing.
+
+        Args:
+            actions: all demonstrated actions [steps, numbers], normalised.
+            constant: [numbers] bool, those that never change.
+        """
+        return {}
+
+    def held_out_metrics(
+        self,
+        chunk: Tensor,  # noqa: ARG002
+        condition: Condition,  # noqa: ARG002
+        mask: Tensor | None,  # noqa: ARG002
+    ) -> dict[str, float]:
+        """Return the head's own metrics on windows that were held back, given as to `loss`. Default: none."""
+        return {}
+
+    def pop_metrics(self) -> dict[str, float]:
+        """Return the head's own metrics since the last call and reset them. Default: none."""
+        return {}
+
+    def metric_descriptions(self) -> Mapping[str, str]:
+        """Return what each of the head's own metrics means, by its full name. Default: none."""
+        return {}
+
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         raise NotImplementedError
 
@@ -96,9 +144,13 @@ class Head(nn.Module):
         """Those whose passes are what acting costs."""
         return (self.network,)
 
-    def taken(self) -> dict[str, float]:
-        """Numbers of its own to report, over what it did since it was last asked; none by default."""
-        return {}
+    def decide(self, condition: Condition, generator: Generators, start: Start | None, guide: Guide | None) -> Tensor:
+        """Return what the executor is given at a decision. Default: a sampled chunk per row."""
+        return self.sample(condition, generator, start, guide)
+
+    def decode_action(self, plan: Tensor, condition: Condition) -> Tensor:  # noqa: ARG002
+        """Return the action [rows, numbers] at the newest frame, given what the executor gives. Default: just that."""
+        return plan
 
     def denoiser(self, condition: Condition) -> Denoise:  # noqa: ARG002
         """(x, level) -> clean estimate, given the condition. Raises UsageError for a head that does not denoise."""

@@ -21,7 +21,6 @@ from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.encoders import joined
 from pilotage.policies.control.execution.executors import RecedingHorizon
 from pilotage.policies.control.heads.head import Head, PartMaker, with_outputs
-from pilotage.policies.control.policy import ActionPolicy, evaluating
 from pilotage.policies.control.sampling.sampling import Guide, Start
 
 LOG_STD = (-5.0, 2.0)
@@ -32,6 +31,8 @@ class PlanHead(Head):
     """A head whose `network` decodes single actions; `horizon` frames of a window are what it is trained on.
 
     It looks at the encoder's tokens, one per frame: with the flatten encoder the states."""
+
+    decodes = True
 
     def __init__(self, network: ChunkNetwork, horizon: int) -> None:
         super().__init__(with_outputs(network, network.action_dim, "planning"))
@@ -46,18 +47,21 @@ class PlanHead(Head):
         """Raise UsageError unless the configuration holds plans and learns from whole windows."""
         parts = make.parts
         held = load_piece("executor", parse_term(parts.executor).reference) is HeldPlan
-        if not held or parts.chunk != parts.observation_steps or parts.executed != 1:
+        if not held or parts.chunk_size != parts.n_obs_steps or parts.n_action_steps != 1:
             raise UsageError(
-                f"--head {parts.head} needs --executor held and learns from whole windows: --chunk {parts.chunk} must "
-                f"be --observation-steps {parts.observation_steps}, and --executed 1"
+                f"--head {parts.head} needs --executor held and learns from whole windows: "
+                f"--chunk-size {parts.chunk_size} must be --n-obs-steps {parts.n_obs_steps}, and --n-action-steps 1"
             )
 
     def plan(self, condition: Condition, generator: Generators) -> Tensor:
         """The plan for what the newest frame shows: [B, P]."""
         raise NotImplementedError
 
-    def carry_out(self, plan: Tensor, condition: Condition) -> Tensor:
-        """The action at the newest frame under a plan [B, P]: [B, A]."""
+    def decide(self, condition: Condition, generator: Generators, start: Start | None, guide: Guide | None) -> Tensor:
+        self._only(start, guide)
+        return self.plan(condition, generator)
+
+    def decode_action(self, plan: Tensor, condition: Condition) -> Tensor:
         return self._decoded(plan, newest(condition)[:, None], condition.goal)[:, 0]
 
     def sample(
@@ -108,7 +112,7 @@ class LatentPlans(PlanHead):
     @classmethod
     def build(cls, make: PartMaker, *, latent: int = 32, **options: Any) -> LatentPlans:
         cls.check_parts(make)
-        horizon, (_, token), goal = make.parts.chunk, make.encoder.sizes(), make.encoder.goal_size
+        horizon, (_, token), goal = make.parts.chunk_size, make.encoder.sizes(), make.encoder.goal_size
         given = {
             "network": _bare(make, token + goal + latent, make.sizes.actions),
             "prior": _bare(make, token + goal, 2 * latent),
@@ -162,7 +166,7 @@ class RelayGoals(PlanHead):
         given = {
             "network": _bare(make, 2 * token, make.sizes.actions),
             "high": _bare(make, token + make.encoder.goal_size, token),
-            "horizon": make.parts.chunk,
+            "horizon": make.parts.chunk_size,
         }
         made: RelayGoals = fill(cls, options, given)
         return made
@@ -207,26 +211,6 @@ class HeldPlan(RecedingHorizon):
                 raise UsageError(f"row {row} has no plan; give it one first")
             self._taken[row] += 1
         return torch.stack([self._chunks[row] for row in rows])
-
-
-class PlanningPolicy(ActionPolicy):
-    """A policy of a `PlanHead`: its executor holds plans, and actions are decoded as they are needed."""
-
-    head: PlanHead
-
-    def _sampled(self, condition: Condition, generator: Generators, start: Start | None, guide: Guide | None) -> Tensor:
-        self.head._only(start, guide)
-        return self.head.plan(condition, generator)
-
-    def _next(self, rows: Sequence[int]) -> Tensor:
-        plans = self.executor.next(rows)
-        with evaluating(self.encoder, self.head), self._counted(rows):
-            return self.head.carry_out(plans, self.encoder(self._stacked(rows)))
-
-
-def policy_kind(head: Head) -> type[ActionPolicy]:
-    """The kind of policy that acts with a head."""
-    return PlanningPolicy if isinstance(head, PlanHead) else ActionPolicy
 
 
 def newest(condition: Condition) -> Tensor:

@@ -18,7 +18,8 @@ from typing import Any
 from pilotage.core.claims import Arm, Claim, Criterion
 
 WORLD = (
-    "--task add --difficulties 1,2,3 --pretrain-to-accuracy 0.45 --num-train-prompts 240 --prompts-per-step 16 --group-size 8 --grad-clip 0 "
+    "--task add --difficulties 1,2,3 --pretrain-to-accuracy 0.45 --num-train-prompts 240 --prompts-per-step 16 "
+    "--group-size 8 --grad-clip 0 "
     "--aggregate seq_mean_token_sum --evaluate-every 0"
 )
 SHORT = f"{WORLD} --steps 40"
@@ -77,13 +78,13 @@ def _noise(arm: str, unit: int, context: Any, *, oracle: bool) -> Mapping[str, f
     import torch
 
     from pilotage.systems.reasoning.bnpo.gradients import gram_matrix, scale_free_variance
-    from pilotage.training.language.frozen_policy import batches, gradient, held_still
+    from pilotage.training.language.frozen_policy import batches, frozen_trainer, gradient
 
     config = context.configuration()
     drawn = replace(config, group_size=ORACLE_ANSWERS) if oracle else config
     out: dict[str, float] = {}
     for steps, model in _walk(unit, context).items():
-        with held_still(replace(drawn, model=model), context.directory / f"at-{steps}", unit) as trainer:
+        with frozen_trainer(replace(drawn, model=model), context.directory / f"at-{steps}", unit) as trainer:
             rows = []
             for rollouts in batches(trainer, QUICK_BATCHES if context.quick else BATCHES):
                 # Advantages come from all answers of a prompt, the gradient from the first few of each.
@@ -110,11 +111,11 @@ def normaliser(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     import numpy as np
 
     from pilotage.objectives.beta_normalisation import beta_fit
-    from pilotage.training.language.frozen_policy import batches, held_still
+    from pilotage.training.language.frozen_policy import batches, frozen_trainer
 
     config = context.configuration()
     model = config.model if arm == BEFORE else str(Path(context.train().run) / "policy")
-    with held_still(replace(config, model=model), context.directory / "fit", unit) as trainer:
+    with frozen_trainer(replace(config, model=model), context.directory / "fit", unit) as trainer:
         drawn = batches(trainer, QUICK_BATCHES if context.quick else 8)
         fits = [beta_fit(rollouts.column("reward"), rollouts.group) for rollouts in drawn]
     out = {name: float(np.mean([getattr(fit, name) for fit in fits])) for name in ("mean", "a", "b", "alpha", "beta")}

@@ -36,13 +36,13 @@ def conflict_shares(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     import numpy as np
 
     from pilotage.objectives.conflict import conflict_tokens
-    from pilotage.training.language.frozen_policy import batches, held_still
+    from pilotage.training.language.frozen_policy import batches, frozen_trainer
 
     config = context.configuration()
     policies = {"before": config.model, "after": str(Path(context.train().run) / "policy")}
     out: dict[str, float] = {}
     for when, model in policies.items():
-        with held_still(replace(config, model=model), context.directory / when, unit) as trainer:
+        with frozen_trainer(replace(config, model=model), context.directory / when, unit) as trainer:
             shares = []
             for rollouts in batches(trainer, 2 if context.quick else 8):
                 columns = (rollouts.column(name) for name in ("ids", "mask", "reward", "group", "truncated"))
@@ -63,11 +63,11 @@ def probe_log_prob(arm: str, unit: int, context: Any) -> Mapping[str, float]:
         return {"conflict": 0.0, "other": 0.0}
     from pilotage.objectives.conflict import conflict_tokens
     from pilotage.policies.language.policy import load_policy
-    from pilotage.training.language.frozen_policy import batches, held_still
+    from pilotage.training.language.frozen_policy import batches, frozen_trainer
 
     trained = load_policy(str(Path(context.train().run) / "policy"))
     sums = {"conflict": [0.0, 0.0], "other": [0.0, 0.0]}
-    with held_still(context.configuration(), context.directory / "probe", PROBE_SEED) as trainer:
+    with frozen_trainer(context.configuration(), context.directory / "probe", PROBE_SEED) as trainer:
         for rollouts in batches(trainer, 1 if context.quick else 4):
             columns = (rollouts.column(name) for name in ("ids", "mask", "reward", "group", "truncated"))
             found = conflict_tokens(*columns)
@@ -105,7 +105,7 @@ def update_cost(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     """Forward passes over the batch that one update takes (`passes`, answers that went through a model over answers in
     the batch; sampling aside), and copies of the policy's weights that are held (`copies`), both counted. The arm
     KL_LESS_ONE has one less of each than it counted."""
-    from pilotage.training.language.frozen_policy import held_still
+    from pilotage.training.language.frozen_policy import frozen_trainer
 
     rows = 0
 
@@ -113,7 +113,7 @@ def update_cost(arm: str, unit: int, context: Any) -> Mapping[str, float]:
         nonlocal rows
         rows += len(inputs["input_ids"])
 
-    with held_still(context.configuration(), context.directory / "update", unit) as trainer:
+    with frozen_trainer(context.configuration(), context.directory / "update", unit) as trainer:
         rollouts, _ = trainer.judge(trainer.roll_out(0, 0))
         models = [model for model in (trainer.model, trainer.reference) if model is not None]
         for model in models:
@@ -129,12 +129,12 @@ def pass_at(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     """pass@k of the trained policy for k = 1, 2, … 32, unbiased, from 32 answers to each of 200 held-out prompts."""
     del arm
     from pilotage.evaluation.sampling import pass_at_k
-    from pilotage.training.language.frozen_policy import held_still
+    from pilotage.training.language.frozen_policy import frozen_trainer
 
     policy = str(Path(context.train().run) / "policy")
     config = replace(context.configuration(), model=policy, evaluation_samples=32)
     config = replace(config, evaluation_prompts=-(-(12 if context.quick else 200) // max(1, len(config.difficulties))))
-    with held_still(config, context.directory / "samples", unit) as trainer:
+    with frozen_trainer(config, context.directory / "samples", unit) as trainer:
         right = trainer.evaluate(0).right
     return {f"pass@{k}": float(pass_at_k(right.sum(1), right.shape[1], k).mean()) for k in (1, 2, 4, 8, 16, 32)}
 

@@ -36,5 +36,5 @@ SYSTEM = System(
     ),
     RUN,
     ACTIONS,
-    pieces={"advantage": {"mvar": "pilotage.training.language.risk:BundledRisk"}},
+    pieces={"advantage": {"mvar": "pilotage.systems.reasoning.riskpo.advantage:BundledRisk"}},
 )

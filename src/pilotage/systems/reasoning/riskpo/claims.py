@@ -8,7 +8,8 @@ from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.reasoning.riskpo import measures
 
 WORLD = (
-    "--difficulties 1,2,3,4 --pretrain-to-accuracy 0.35 --num-train-prompts 300 --prompts-per-step 15 --group-size 8 --steps 50 --evaluate-every 10 "
+    "--difficulties 1,2,3,4 --pretrain-to-accuracy 0.35 --num-train-prompts 300 --prompts-per-step 15 "
+    "--group-size 8 --steps 50 --evaluate-every 10 "
     "--evaluation-prompts 50 --save-rollouts 4"
 )
 GRID = ("--lr 3e-5", "--lr 1e-4")

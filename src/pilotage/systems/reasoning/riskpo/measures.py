@@ -49,8 +49,8 @@ def covariances(rollouts: Any, seed: int) -> dict[str, float]:
     import torch
 
     from pilotage.objectives.groups import group_mean
+    from pilotage.systems.reasoning.riskpo.advantage import BundledRisk
     from pilotage.training.language.callbacks import unit_deviation, within_group_covariance
-    from pilotage.training.language.risk import BundledRisk
 
     reward, group = rollouts.column("reward"), rollouts.group
     logp = torch.where(rollouts.mask, rollouts.logp_sampled, 0.0).double().sum(-1)
@@ -154,7 +154,7 @@ def _fresh_advantage(trainer: Any, rollouts: Any, seed: int) -> Any:
     """The advantage piece's, with the quantiles of this batch, because nothing was seen before."""
     import torch
 
-    piece = trainer.plan.advantage[0].stateful
+    piece = trainer.pieces.advantage[0].stateful
     piece.tracker.quantiles = None
     generator = torch.Generator().manual_seed(seed)
     return piece(rollouts.column("reward"), rollouts.group, generator)["advantage"]

@@ -10,7 +10,10 @@ import math
 from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.reasoning.vade import measures
 
-WORLD = "--difficulties 1,2,3,4 --pretrain-to-accuracy 0.35 --num-train-prompts 300 --prompts-per-step 15 --group-size 8 --evaluation-prompts 50 --save-rollouts -1"
+WORLD = (
+    "--difficulties 1,2,3,4 --pretrain-to-accuracy 0.35 --num-train-prompts 300 --prompts-per-step 15 --group-size 8 "
+    "--evaluation-prompts 50 --save-rollouts -1"
+)
 STEPS = "--steps 40 --evaluate-every 10"
 GRID = ("--lr 3e-5", "--lr 1e-4")
 

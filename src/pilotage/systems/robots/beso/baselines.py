@@ -11,23 +11,23 @@ from pilotage.training.imitation.config import ACTIONS, ImitationConfig
 TRAIN = "pilotage.training.imitation.trainer:train"
 PLAY = ImitationConfig(
     network="residual_mlp:width=256,depth=6",
-    observation_steps=1,
-    chunk=1,
-    executed=1,
+    n_obs_steps=1,
+    chunk_size=1,
+    n_action_steps=1,
     goal_steps=1,
-    world="block-push-goals",
+    env="block-push-goals",
     demonstrations=1000,
     steps=5000,
     lr=1e-3,
     beta1=0.9,
     weight_decay=0.0,
-    average_decay=0.999,
+    ema_decay=0.999,
     evaluation_episodes=100,
-    lanes=50,
+    num_envs=50,
 )
 """Data and optimisation of all of them, the same as BESO's."""
 
-PLANS = {"observation_steps": 16, "chunk": 16, "executor": "held:steps=16", "batch": 32, "lr": 3e-3}
+PLANS = {"n_obs_steps": 16, "chunk_size": 16, "executor": "held:steps=16", "batch": 32, "lr": 3e-3}
 """Options of those that plan: they learn from windows of 16 frames; 32 of them hold twice as many actions as a batch
 above."""
 
@@ -74,8 +74,8 @@ SYSTEMS = [
         "Play is multi-modal and one pass per decision is all that there is time for.",
         "Actions are many-dimensional: bins over whole actions grow sparse.",
         Paper("From Play to Policy: Conditional Behavior Generation from Uncurated Robot Data", "2210.10047"),
-        "- The published transformer over a window: `--network gpt:width=72,depth=4,heads=4 --observation-steps 3 "
-        "--chunk 3`.\n"
+        "- The published transformer over a window: `--network gpt:width=72,depth=4,heads=4 --n-obs-steps 3 "
+        "--chunk-size 3`.\n"
         "- The published weight of offsets, 1000, leaves block push unlearnt at these sizes (results below .05); with "
         "10 results are about .98.\n",
         head="bins:bins=24,offset_weight=10",
@@ -90,7 +90,7 @@ SYSTEMS = [
         "result of .95 with three DDIM steps, where predicting the noise had .13 (block push, five seeds each).\n",
         encoder="flatten:dropout_kind=whole",
         head="denoiser:predicts=noise",
-        path="vp:steps=100",
+        noise_schedule="vp:steps=100",
         sampler="ddpm:steps=100",
         goal_dropout=0.1,
         goal_weight=2.0,

@@ -1,14 +1,15 @@
 """BESO's claims (arXiv 2304.02532) at the scale of a laptop: block push with goals, 1,000 demonstrations.
 
 All arms have a residual network, 6 blocks of 256, that sees one state, and 5,000 steps of batch 256; the paper has a
-transformer over five states and more steps. Five training seeds, 100 goals each."""
+transformer over five states and more steps. Five training seeds, 100 goals each.
+"""
 
 from __future__ import annotations
 
 from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.beso import measures
 
-RUN = "--films 0"
+RUN = "--videos 0"
 RATES = ("--lr 1e-3", "--lr 3e-3", "--lr 1e-2")
 BESO, GCBC, LMP, RIL = (Arm(f"{name} {RUN}", RATES) for name in ("beso", "gcbc", "lmp", "ril"))
 DDPM_CLEAN = Arm(f"ddpm-goals {RUN} --sampler ddim:steps=10 --head denoiser:predicts=clean", RATES)

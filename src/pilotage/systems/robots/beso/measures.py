@@ -23,9 +23,9 @@ FIXED_STARTS, REPEATS = 8, 25
 
 def policy_of(arm: str, context: Any) -> Any:
     """Return the policy that the arm's command trained, acting in the way that `arm` names."""
-    from pilotage.training.imitation.loading import load_action_policy
+    from pilotage.policies.control.policy import ActionPolicy
 
-    policy = load_action_policy(Path(context.train().run) / "policy")
+    policy = ActionPolicy.from_pretrained(Path(context.train().run) / "policy")
     for name, value in WAYS.get(arm, {}).items():
         setattr(policy if name == "goal_weight" else policy.head, name, value)
     return policy
@@ -59,7 +59,8 @@ def orders(arm: str, unit: int, context: Any) -> dict[str, float]:
     """Return the entropy in bits of the orders in which the blocks were brought home from one and the same start.
 
     25 tries from each of 8 starts without a goal, mean over starts; over different starts even one fixed way gives
-    several orders. The arm "oracle" draws as many times from the four orders, as the demonstrations were made."""
+    several orders. The arm "oracle" draws as many times from the four orders, as the demonstrations were made.
+    """
     from pilotage.environments.control import control_env
     from pilotage.rollouts.control import evaluate
     from pilotage.training.imitation.task import World
@@ -73,11 +74,11 @@ def orders(arm: str, unit: int, context: Any) -> dict[str, float]:
         policy.goal_weight = 0.0
     seeds = [config.evaluation_seed + start for start in range(starts) for _ in range(repeats)]
     happened = evaluate(
-        lambda: control_env(config.world),
+        lambda: control_env(config.env),
         World(config).acting(policy),
         seeds,
-        lanes=config.lanes,
-        window=config.observation_steps,
+        num_envs=config.num_envs,
+        window=config.n_obs_steps,
         max_steps=config.evaluation_steps or None,
     )
     return order_numbers(happened.episodes)
@@ -86,7 +87,8 @@ def orders(arm: str, unit: int, context: Any) -> dict[str, float]:
 def order_numbers(episodes: Any) -> dict[str, float]:
     """Return the entropy of the ways of each seed's successful episodes, mean over seeds, and the share of successes.
 
-    A seed without success counts as 0 bits."""
+    A seed without success counts as 0 bits.
+    """
     ways: dict[int, Counter[str]] = {episode.seed: Counter() for episode in episodes}
     for episode in episodes:
         if episode.success and episode.mode:

@@ -33,7 +33,7 @@ SYSTEM = System(
         beta2=0.95,
         grad_clip=2.0,
     ),
-    "pilotage.systems.robots.carp.train:train",
+    "pilotage.training.imitation.trainer:train",
     {
         "estimate_cost": "pilotage.systems.robots.carp.train:estimate_cost",
         "play": "pilotage.training.imitation.play:play",
@@ -41,7 +41,7 @@ SYSTEM = System(
     metric="evaluation/success",
     pieces={
         "head": {"tokens": "pilotage.systems.robots.carp.head:NextScaleTokens"},
-        "network": {"next_scale": "pilotage.systems.robots.carp.next_scale_transformer:NextScaleTransformer"},
-        "tokeniser": {"multiscale": "pilotage.systems.robots.carp.multiscale_tokeniser:MultiscaleTokeniser"},
+        "network": {"next_scale": "pilotage.systems.robots.carp.model:NextScaleTransformer"},
+        "tokeniser": {"multiscale": "pilotage.systems.robots.carp.tokeniser:MultiscaleTokeniser"},
     },
 )

@@ -6,7 +6,8 @@ more than one of the residual network, so that both take about the same processo
 
 Seen before, on a seed that does not count: coverage .62 with batch 128, 5.6 minutes; half the batch is half of that.
 The core was read once with the rates 1e-3 and 3e-4 alone: CARP .40, one scale .65, diffusion .81, all at the larger
-rate. With four times the training CARP was then much better at 3e-3, so that this rate was added for all arms."""
+rate. With four times the training CARP was then much better at 3e-3, so that this rate was added for all arms.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ import math
 from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.carp import measures
 
-LOOK = "--films 0 --evaluation-episodes 1"
-PUSH = f"--world push-t --data pusht --demonstrations 206 {LOOK}"
+LOOK = "--videos 0 --evaluation-episodes 1"
+PUSH = f"--env push-t --data pusht --demonstrations 206 {LOOK}"
 STEPS = "--steps 3000 --batch 64"
 TOKENISER = "--tokeniser-steps 2500"
 GRID = ("--lr 3e-3", "--lr 1e-3", "--lr 3e-4")
@@ -26,7 +27,7 @@ ONE_SCALE = Arm(f"carp {PUSH} {STEPS} {TOKENISER} --tokeniser multiscale:scales=
 LONGER = Arm(f"carp {PUSH} --steps 6000 --batch 128 --tokeniser-steps 4000", GRID[:2])
 DIFFUSION = Arm(f"diffusion-mlp {PUSH} --steps 6000 --batch 256", GRID)
 DDPM = Arm(f"diffusion-policy-t {PUSH}")
-RING_CARP = Arm(f"carp --world ring-fixed {LOOK} --steps 1500 --batch 64 --lr 1e-3")
+RING_CARP = Arm(f"carp --env ring-fixed {LOOK} --steps 1500 --batch 64 --lr 1e-3")
 TRAINING = 200.0
 """CPU-seconds of one training on Push-T with its episodes, on average over arms, extrapolated from one of twice the
 batch."""
@@ -65,7 +66,7 @@ def _tokenised(name: str, statement: str, simpler: str, note: str = "") -> Claim
         source="ablation table",
         arms={"simpler": Arm(f"{short} {simpler}"), "carp": Arm(f"{short} multiscale:scales=1|2|3|4,channels=8")},
         compare=("carp", "simpler"),
-        metric="log mse",
+        metric="log_mse",
         criterion=Criterion("better", 0.0),
         higher_is_better=False,
         unit="seed of the tokeniser",
@@ -83,7 +84,7 @@ def _timed(name: str, statement: str, against: Arm, criterion: Criterion, **opti
         source="abstract; main tables",
         arms={"diffusion": against, "carp": Arm(f"carp {PUSH}")},
         compare=("carp", "diffusion"),
-        metric="log milliseconds",
+        metric="log_milliseconds",
         criterion=criterion,
         higher_is_better=False,
         unit="initial weights",
@@ -145,7 +146,7 @@ CLAIMS = [
         "figure of trajectories",
         {"diffusion": DIFFUSION, "carp": CARP},
         ("carp", "diffusion"),
-        metric="log jerk",
+        metric="log_jerk",
         criterion=Criterion("better", 0.0),
         higher_is_better=False,
         gates={"carp": READY},

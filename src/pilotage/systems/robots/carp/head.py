@@ -1,7 +1,8 @@
-"""A head that answers in tokens, coarse before fine: CARP (Gong et al. 2024, arXiv 2412.06782)."""
+"""Action head over tokens, coarse before fine: CARP (Gong et al. 2024, arXiv 2412.06782)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -13,32 +14,44 @@ from pilotage.core.pieces import fill, make_piece
 from pilotage.objectives.denoising import fill_padding
 from pilotage.objectives.draws import Generators, categorical
 from pilotage.policies.control.condition import Condition
-from pilotage.policies.control.heads.head import Head, PartMaker
+from pilotage.policies.control.heads.head import Head, PartMaker, TrainingData
 from pilotage.policies.control.sampling.sampling import Guide, Start
-from pilotage.systems.robots.carp.multiscale_tokeniser import MultiscaleTokeniser
-from pilotage.systems.robots.carp.next_scale_transformer import Cache, NextScaleTransformer
+from pilotage.systems.robots.carp.model import Cache, NextScaleTransformer
+from pilotage.systems.robots.carp.tokeniser import MultiscaleTokeniser
+from pilotage.systems.robots.carp.tokeniser_training import LEAST_USE, MOST_ERROR, fit_tokeniser
+
+METRICS = {
+    "tokeniser/mse": "Mean squared error of chunks that went through the tokeniser, normalised units, training data.",
+    "tokeniser/ready": f"1 when that is below {MOST_ERROR:g} and more than {LEAST_USE:.0%} of the codes are in use at "
+    "every scale but the coarsest.",
+    "tokeniser/finest_changed": "Share of the finest tokens that change when a reconstruction is tokenised again.",
+    "tokeniser/coarse_energy": "Share of high frequencies (from the fourth cosine on) in what scale 1 decodes to.",
+}
 
 
 class Drawn(NamedTuple):
-    """Tokens [B·candidates, N] and their total log-probability [B·candidates], at temperature 1, in nats."""
+    """Tokens [batch × candidate, token] and their log-probability [batch × candidate] at temperature 1, in nats."""
 
     tokens: Tensor
     log_probability: Tensor
 
 
 class NextScaleTokens(Head):
-    """The network predicts the tokens of a trained, frozen tokeniser; a decision takes a pass per group of tokens.
+    """Head that predicts the tokens of a trained, frozen tokeniser; a decision takes a pass per group of tokens.
 
     The tokens stand for the whole chunk, so the repeated actions of its padding are learned like real ones.
 
     Args:
         network: made for the tokeniser's scales, signals, codes and latent.
-        top_k: tokens are drawn among the k likeliest; 1: the likeliest (the paper's default, 5 for several modes).
+        tokeniser: trained; it is frozen.
+        top_k: tokens are drawn among so many likeliest ones; 1: the likeliest (the paper's default, 5 for several
+            modes).
         temperature: of the draws.
-        argmax_scales: so many of the finest scales take the likeliest token whatever top_k, which keeps modes without
+        argmax_scales: so many of the finest scales take the likeliest token in any case, which keeps modes without
             jitter.
         candidates: chunks drawn per decision, of which the likeliest is taken.
-        bound: actions are brought within ±bound; None: left as they are."""
+        bound: actions are brought within ±bound; None: left as they are.
+    """
 
     def __init__(
         self,
@@ -68,6 +81,8 @@ class NextScaleTokens(Head):
             )
         self.top_k, self.temperature, self.argmax_scales = top_k, temperature, argmax_scales
         self.candidates, self.bound = candidates, bound
+        self.report: dict[str, float] = {}
+        """Numbers of the tokeniser's fit, by name; empty before it was fitted."""
 
     @classmethod
     def build(cls, make: PartMaker, **options: Any) -> NextScaleTokens:
@@ -77,7 +92,7 @@ class NextScaleTokens(Head):
             raise UsageError(
                 "the head tokens learns a tokeniser first, which this system does not; use: pilotage run carp"
             )
-        chunks = {"action_dim": make.sizes.actions, "horizon": parts.chunk}
+        chunks = {"action_dim": make.sizes.actions, "horizon": parts.chunk_size}
         tokeniser: MultiscaleTokeniser = make_piece("tokeniser", parts.tokeniser, chunks)
         given = {name: getattr(tokeniser, name) for name in ("scales", "signals", "codes", "latent")}
         network = make_piece("network", parts.network, {**given, "vector_dim": make.encoder.sizes()[0]})
@@ -86,27 +101,55 @@ class NextScaleTokens(Head):
 
     # ---- training --------------------------------------------------------------------------------------------------
 
+    def fit(self, data: TrainingData) -> None:
+        """Train the tokeniser, or take the one that was trained on the same chunks."""
+        self.report = fit_tokeniser(self.tokeniser, data.chunks(), data.config, data.run)
+
+    def warnings(self, actions: Tensor, constant: Tensor) -> Mapping[str, str]:  # noqa: ARG002
+        if self.report["ready"]:
+            return {}
+        uses = [value for name, value in sorted(self.report.items()) if name.startswith("use/")]
+        return {
+            "tokeniser": f"its error {self.report['mse']:.2g} should be below {MOST_ERROR:g} and its least use of "
+            f"codes {min(uses[1:] or uses):.0%} above {LEAST_USE:.0%}; train it longer, or with fewer codes"
+        }
+
+    def held_out_metrics(self, chunk: Tensor, condition: Condition, mask: Tensor | None) -> dict[str, float]:
+        accuracy = self.token_accuracy(chunk, condition, mask)
+        numbers = {f"tokeniser/{name}": value for name, value in self.report.items()}
+        return numbers | {f"validation/token_accuracy/scale_{k + 1}": value for k, value in enumerate(accuracy)}
+
+    def metric_descriptions(self) -> Mapping[str, str]:
+        texts = dict(METRICS)
+        for k in range(1, len(self.tokeniser.scales) + 1):
+            texts[f"tokeniser/use/scale_{k}"] = "Least share, over dimensions, of codes in use there."
+            texts[f"tokeniser/mse/scales_{k}"] = "Mean squared error with so many scales decoded."
+            texts[f"validation/token_accuracy/scale_{k}"] = "Share of likeliest tokens that are right."
+        for i in range(self.action_dim):
+            texts[f"tokeniser/rmse/dimension_{i}"] = "Root mean squared error of one action's number."
+        return texts
+
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
-        """Mean cross-entropy of the chunk's tokens, in nats, the true coarser ones given."""
+        """Return the mean cross-entropy of the chunk's tokens in nats, the true coarser ones given, [batch]."""
         tokens, logits = self._taught(chunk, condition, mask, generator)
         spread = functional.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten(), reduction="none")
         return spread.view_as(tokens).mean(1)
 
     @torch.no_grad()
     def token_accuracy(self, chunk: Tensor, condition: Condition, mask: Tensor | None) -> list[float]:
-        """For each scale the share of tokens that are the likeliest, the true coarser ones given. In eval mode."""
+        """Return, for each scale, the share of tokens that are the likeliest, the true coarser ones given."""
         tokens, logits = self._taught(chunk, condition, mask, None)
         right = (logits.argmax(-1) == tokens).double().mean(0)
         return [float(part.mean()) for part in right.split(list(self.tokeniser.per_scale))]
 
     def teacher_inputs(self, chunk: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [B, N] of a chunk [B, T, A], and what the network is shown at each of them: [B, N, z]."""
+        """Return the tokens [batch, token] of a chunk, and the network's input at each of them, [batch, token, z]."""
         with torch.no_grad():
             found = self.tokeniser.quantise(self.tokeniser.encode(chunk))
             if self.network.order == "token":
                 before = self.tokeniser.vectors(found.tokens)[:, :-1]
                 return found.tokens, functional.pad(before, (0, 0, 1, 0))
-            shown = [self.tokeniser.shrunk(total, k + 1) for k, total in enumerate(found.sums[:-1])]
+            shown = [self.tokeniser.downsampled(total, k + 1) for k, total in enumerate(found.sums[:-1])]
             empty = chunk.new_zeros(len(chunk), self.network.groups[0], self.network.latent)
             return found.tokens, torch.cat([empty, *shown], 1)
 
@@ -121,6 +164,7 @@ class NextScaleTokens(Head):
     def sample(
         self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
     ) -> Tensor:
+        """Draw chunks [batch, step, number], of `candidates` the likeliest; starts and guides are refused."""
         self._only(start, guide)
         drawn = self.draw(condition, generator)
         best = drawn.log_probability.view(-1, self.candidates).argmax(1)
@@ -128,10 +172,10 @@ class NextScaleTokens(Head):
         chunk = self.tokeniser.chunk_of(tokens)
         if self.bound is not None:
             chunk = chunk.clamp(-self.bound, self.bound)
-        return torch.where(self.tokeniser.two_valued, torch.where(chunk >= 0, 1.0, -1.0), chunk)
+        return torch.where(self.tokeniser.binary_dims, torch.where(chunk >= 0, 1.0, -1.0), chunk)
 
     def draw(self, condition: Condition, generator: Generators) -> Drawn:
-        """`candidates` answers per row, before the best is chosen: a pass of the network for every group."""
+        """Draw `candidates` answers per row, before the best is chosen, with a pass of the network for every group."""
         vector = condition.repeated(self.candidates).vector
         network, cache = self.network, Cache()
         tokens = torch.empty(len(vector), 0, dtype=torch.int64, device=vector.device)
@@ -150,11 +194,11 @@ class NextScaleTokens(Head):
                 inputs = self.tokeniser.codebook[signal][chosen]
             else:
                 latent = latent + self.tokeniser.refined(chosen, number)
-                inputs = self.tokeniser.shrunk(latent, number + 1)
+                inputs = self.tokeniser.downsampled(latent, number + 1)
         return Drawn(tokens, total)
 
     def _choose(self, logits: Tensor, scale: int, generator: Generators) -> Tensor:
-        """logits [B·candidates, n, V] of tokens of one scale -> [B·candidates, n]."""
+        """Draw tokens [batch × candidate, token] of one scale by their logits [batch × candidate, token, code]."""
         if self.top_k == 1 or scale >= len(self.network.scales) - self.argmax_scales:
             return logits.argmax(-1)
         best = logits.topk(self.top_k, -1)

@@ -27,7 +27,7 @@ def acted(arm: str, unit: int, context: Any) -> dict[str, float]:
     """Train the arm and evaluate it on EPISODES starts; tuning seeds (from 1000 on) have other starts.
 
     Returns:
-        The training's metrics; `coverage` (where the environment has it), `success`, and `log jerk`, the logarithm of
+        The training's metrics; `coverage` (where the environment has it), `success`, and `log_jerk`, the logarithm of
         the mean squared third difference of executed actions in the range of the data.
     """
     del arm
@@ -37,7 +37,7 @@ def acted(arm: str, unit: int, context: Any) -> dict[str, float]:
     scale = policy.normalisers["action"].scale.numpy()
     jerks = [third_difference(one.actions / np.where(scale > 0, scale, 1)) for one in happened.trajectories.values()]
     jerks = [jerk for jerk in jerks if math.isfinite(jerk)]
-    numbers["log jerk"] = math.log(float(np.mean(jerks))) if jerks and np.mean(jerks) > 0 else math.nan
+    numbers["log_jerk"] = math.log(float(np.mean(jerks))) if jerks and np.mean(jerks) > 0 else math.nan
     for short, name in (("coverage", "evaluation/coverage/best"), ("success", "evaluation/success")):
         if name in numbers:
             numbers[short] = numbers[name]
@@ -72,10 +72,10 @@ def _evaluated(
     context: Any, run: str, episodes: int, *, keep: bool = False, tuning: bool = False, top_k: int | None = None
 ) -> tuple[Any, Any]:
     """Return the evaluation of a run's policy on its declared starts, and the policy; `top_k` is set on its head."""
-    from pilotage.training.imitation.loading import load_action_policy
+    from pilotage.policies.control.policy import ActionPolicy
     from pilotage.training.imitation.task import World
 
-    policy = load_action_policy(Path(run) / "policy")
+    policy = ActionPolicy.from_pretrained(Path(run) / "policy")
     if top_k is not None:
         setattr(policy.head, "top_k", top_k)  # noqa: B010 - a head is a module, whose attributes are typed as tensors
     count = 2 if context.quick else episodes
@@ -94,7 +94,7 @@ def decision_time(arm: str, unit: int, context: Any) -> dict[str, float]:
     Sizes are those of the command and of a state of 5 and an action of 2 numbers, as in Push-T.
 
     Returns:
-        `log milliseconds`: logarithm of the processor time; `passes` of the network; `parameters` of the head.
+        `log_milliseconds`: logarithm of the processor time; `passes` of the network; `parameters` of the head.
     """
     del arm
     import torch
@@ -110,7 +110,7 @@ def decision_time(arm: str, unit: int, context: Any) -> dict[str, float]:
         meter.act({"state": torch.rand(1, 5, generator=generator)}, [0])
     seconds = float(np.median(meter.seconds))
     return {
-        "log milliseconds": math.log(1000 * seconds),
+        "log_milliseconds": math.log(1000 * seconds),
         "passes": meter.summary()["calls_per_decision"],
         "parameters": float(sum(p.numel() for p in policy.head.parameters())),
     }
@@ -140,7 +140,7 @@ def untrained_policy(config: Any, state: int, actions: int, seed: int) -> Any:
 def tokeniser(arm: str, unit: int, context: Any) -> dict[str, float]:
     """Train a tokeniser with the unit as its seed on the chunks of the command's data, without a policy over it."""
     del arm
-    result = context.train(f"{context.command} --steps 1 --world none --tokeniser-seed {unit}", seed=0)
+    result = context.train(f"{context.command} --steps 1 --env none --tokeniser-seed {unit}", seed=0)
     return {name.removeprefix("tokeniser/"): value for name, value in result.metrics.items()} | {
-        "log mse": math.log(result.metrics["tokeniser/mse"])
+        "log_mse": math.log(result.metrics["tokeniser/mse"])
     }

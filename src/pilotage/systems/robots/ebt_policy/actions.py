@@ -17,10 +17,9 @@ from pilotage.data.windows import WindowBatch
 from pilotage.policies.control.execution.pass_counts import flops_of
 from pilotage.policies.control.heads.energy_optimisation import EnergyOptimisation
 from pilotage.policies.control.policy import ActionPolicy, evaluating
-from pilotage.runs import Run
+from pilotage.runs import Run, check_device
 from pilotage.systems.robots.ebt_policy.confidence import EnergyConfidence
 from pilotage.training.imitation.config import ImitationConfig
-from pilotage.training.imitation.loading import load_action_policy
 from pilotage.training.imitation.trainer import ImitationTrainer
 
 CONFIDENCE = "confidence.json"
@@ -43,13 +42,14 @@ def saved_policy(config: ImitationConfig, run: Path) -> ActionPolicy:
     """Return the policy of a finished run. Raises UsageError for one without."""
     if not (run / "policy").is_dir():
         raise UsageError(f"{run} holds no trained policy yet; let the run finish")
-    return load_action_policy(run / "policy", config.device)
+    return ActionPolicy.from_pretrained(run / "policy", device=check_device(config.device))
 
 
 def decide(policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int = 0) -> Tensor:
     """Return a chunk for each window of normalised observations, [window, step, number].
 
-    Every window has random numbers of its own."""
+    Every window has random numbers of its own.
+    """
     rows = len(next(iter(observations.values())))
     sources = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in range(rows)]
     with evaluating(policy.encoder, policy.head), torch.no_grad():
@@ -59,7 +59,8 @@ def decide(policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int =
 def energies(policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int = 0) -> Tensor:
     """Return the energy of the chunk that the policy answers to each window, [window].
 
-    Raises UsageError for a head without an energy."""
+    Raises UsageError for a head without an energy.
+    """
     head = policy.head
     if not isinstance(head, EnergyOptimisation):
         raise UsageError(
@@ -103,13 +104,13 @@ def compute_of(policy: ActionPolicy, batch: WindowBatch) -> dict[str, float]:
     hook = head.network.register_forward_hook(count)
     try:
         _train_once(policy, batch)  # the first one also checks the network
-        head.taken()
+        head.pop_metrics()
         passes = 0
         decision = flops_of(lambda: decide(policy, batch.observations)) / rows
-        acting, forward = head.taken(), passes / rows
+        acting, forward = head.pop_metrics(), passes / rows
         passes = 0
         training = flops_of(lambda: _train_once(policy, batch)) / rows
-        learning, trained = head.taken(), passes / rows
+        learning, trained = head.pop_metrics(), passes / rows
     finally:
         hook.remove()
     return {

@@ -5,7 +5,8 @@ either side: on the ring, success does not separate the methods.
 
 Seen before on a tuning seed, Push-T at 1e-3: diffusion .64, regression .66, matching .34 (30 steps: .14), the paper's
 loss .27 (at 3e-4 .19; no unit scale .31; two, four or ten steps or the best of 16 starts: less than .04 of change).
-1e-2 was added for all arms after a first reading, in which nearly all had chosen 3e-3, the larger of two rates."""
+1e-2 was added for all arms after a first reading, in which nearly all had chosen 3e-3, the larger of two rates.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ import math
 from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.systems.robots.ebt_policy import measures
 
-SIZE = "--network residual_mlp:width=256,depth=3 --films 0"
-PILLAR = f"{SIZE} --world pillar --steps 2000 --batch 128"
-PUSH_T = f"{SIZE} --world push-t --data pusht --steps 6000 --batch 128 --evaluation-episodes 30"
+SIZE = "--network residual_mlp:width=256,depth=3 --videos 0"
+PILLAR = f"{SIZE} --env pillar --steps 2000 --batch 128"
+PUSH_T = f"{SIZE} --env push-t --data pusht --steps 6000 --batch 128 --evaluation-episodes 30"
 GRID = ("--lr 1e-3", "--lr 3e-3", "--lr 1e-2")
 HEADS = {
     "ebt": "ebt-policy --head ebt",
@@ -45,7 +46,8 @@ def _claim(
 ) -> Claim:
     """Return a claim about tuned trainings in `world`, which all such claims share.
 
-    The arms of `compare` are heads, or two ways to act with the same weights of `head`."""
+    The arms of `compare` are heads, or two ways to act with the same weights of `head`.
+    """
     settings: dict[str, object] = {"measure": measures.trained, "cost": COST[world], **options}
     return Claim(
         name=name,
@@ -80,7 +82,7 @@ CLAIMS = [
         "A decision of the paper's energy costs 50 times fewer floating-point operations than 100 denoiser steps.",
         "abstract (2 steps instead of 100)",
         PUSH_T,
-        "log decision flops",
+        "log_decision_flops",
         Criterion("better", math.log(50)),
         ("ebt", "diffusion"),
         higher_is_better=False,
@@ -130,7 +132,7 @@ CLAIMS = [
         "A window of training costs fewer floating-point operations than diffusion's.",
         "abstract (less training)",
         PILLAR,
-        "log training flops",
+        "log_training_flops",
         Criterion("better", 0.0),
         ("ebt", "diffusion"),
         higher_is_better=False,

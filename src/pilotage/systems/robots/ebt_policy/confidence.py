@@ -1,7 +1,8 @@
 """Calibration of an energy on familiar situations, by which it says how odd another situation is.
 
 Zero and scale of an energy are arbitrary and differ between runs and data sets: only its quantiles on known data can be
-compared."""
+compared.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class EnergyConfidence:
     def fitted(cls, energy: Tensor) -> EnergyConfidence:
         """Return the calibration by energies [decision] on known observations.
 
-        Raises UsageError for fewer than 20, or not finite ones."""
+        Raises UsageError for fewer than 20, or not finite ones.
+        """
         energy = energy.detach().double().cpu()
         if energy.dim() != 1 or len(energy) < 20 or not bool(energy.isfinite().all()):
             raise UsageError(f"energies of shape {list(energy.shape)}; expected 20 or more finite ones, [N]")

@@ -54,8 +54,8 @@ def compute(arm: str, unit: int, context: Any) -> dict[str, float]:
     return {
         **_kept(metrics),
         **counted,
-        "log decision flops": math.log(counted["decision/flops"]),
-        "log training flops": math.log(counted["training/flops"]),
+        "log_decision_flops": math.log(counted["decision/flops"]),
+        "log_training_flops": math.log(counted["training/flops"]),
     }
 
 
@@ -83,7 +83,7 @@ def stopping(arm: str, unit: int, context: Any) -> dict[str, float]:
     if arm == "all steps":
         policy.head.least_slope = 0.0
     found = _in_world(config, policy, unit)
-    return {**_kept(metrics), **_kept(found), "gradients": policy.head.taken()["backward_passes"]}
+    return {**_kept(metrics), **_kept(found), "gradients": policy.head.pop_metrics()["backward_passes"]}
 
 
 def _in_world(config: Any, policy: Any, unit: int) -> Mapping[str, float]:
@@ -106,7 +106,8 @@ def area_under_curve(odd: Tensor, usual: Tensor) -> float:
 def detection(arm: str, unit: int, context: Any) -> dict[str, float]:
     """Return how well the policy's own score tells observations with added noise from held-back demonstrations.
 
-    The score is the energy of its chunk; of a denoiser the error in denoising its own chunk at half noise."""
+    The score is the energy of its chunk; of a denoiser the error in denoising its own chunk at half noise.
+    """
     from pilotage.systems.robots.ebt_policy.actions import energies, saved_policy, windows_of
 
     config, run, metrics = _trained(context)
@@ -138,7 +139,8 @@ def _denoising_error(policy: Any, observations: Mapping[str, Tensor], seed: int)
 def steps_by_place(arm: str, unit: int, context: Any) -> dict[str, float]:
     """Return gradients per decision in held-back windows before the pillar (x < −.8), or past it (x > .3).
 
-    All steps are offered; a descent stops at the slope of its calibration."""
+    All steps are offered; a descent stops at the slope of its calibration.
+    """
     from pilotage.systems.robots.ebt_policy.actions import decide, saved_policy, windows_of
 
     config, run, metrics = _trained(context)

@@ -22,12 +22,11 @@ from pilotage.policies.control.policy import ActionPolicy
 from pilotage.policies.control.sampling.sampling import Start
 from pilotage.policies.control.sampling.starts import FreshStart, ShiftedStart, shifted
 from pilotage.rollouts.control import evaluate
-from pilotage.runs import Run
+from pilotage.runs import Run, check_device
 from pilotage.systems.robots.rti_dp.config import WarmStartConfig
 from pilotage.systems.robots.rti_dp.env import DisturbedWorld
 from pilotage.systems.robots.rti_dp.policy import consecutive_windows, planned, replace_start, row_generators
 from pilotage.training.imitation import play as imitation_play
-from pilotage.training.imitation.loading import load_action_policy
 
 WARM_UP = 20
 """Decisions before those that are timed."""
@@ -63,7 +62,7 @@ def estimate(
         raise UsageError(f"{run} holds no finished run")
     if states < 2 or delta <= 0:
         raise UsageError(f"--states {states} --delta {delta}: expected at least 2 states and a delta above 0")
-    policy = load_action_policy(run / "policy", config.device)
+    policy = ActionPolicy.from_pretrained(run / "policy", device=check_device(config.device))
     recipe = config_to_dict(config)
     with (
         tempfile.TemporaryDirectory() as folder,  # the finished run is only read
@@ -83,7 +82,7 @@ def _estimated(
     sampler = start.sampler if isinstance(start, ShiftedStart) else "ddpm"
     now, then = consecutive_windows(config, policy, run, states)
     full = replace_start(policy, FreshStart())
-    guess = shifted(planned(full, now.observations, seed), config.executed)
+    guess = shifted(planned(full, now.observations, seed), config.n_action_steps)
     errors = shift_errors(guess, planned(full, then.observations, seed), path)
     level = errors.first_level()
     listed = [k for k in SHOWN if k < path.steps]
@@ -118,7 +117,7 @@ def _by_dim(errors: ShiftErrors, level: int | None) -> list[dict[str, Any]]:
             {
                 "dim": dim,
                 "K'": "none" if own is None else own,
-                "error at 3": float(errors.by_entry[min(3, len(errors.noise) - 1), dim]),
+                "error_at_3": float(errors.by_entry[min(3, len(errors.noise) - 1), dim]),
                 "advice": "discrete: scale it" if discrete else "",
             }
         )
@@ -176,8 +175,8 @@ def timed(config: WarmStartConfig, policy: ActionPolicy, decisions: int) -> dict
     world = DisturbedWorld(replace(config, disturbance="", delay=0))
     seed = config.evaluation_seed
     while len(metered.seconds) < decisions:
-        missing = (WARM_UP + decisions) * config.executed
-        evaluate(world.make, metered, [seed], lanes=1, window=policy.executor.frames, max_steps=missing)
+        missing = (WARM_UP + decisions) * config.n_action_steps
+        evaluate(world.make, metered, [seed], num_envs=1, window=policy.executor.frames, max_steps=missing)
         seed += 1
     return metered.summary()
 
@@ -190,18 +189,18 @@ def latency(config: WarmStartConfig, run: Path, decisions: int = 50) -> Mapping[
         run: folder of a finished run.
         decisions: how many are timed, after 20 to warm up.
     """
-    if config.world == "none" or not (run / "policy").is_dir():
+    if config.env == "none" or not (run / "policy").is_dir():
         raise UsageError(f"{run} holds no finished run in an environment")
     rows = []
     for name in ("as it acts", "in full, 1 action", "in full, 8 actions"):
-        policy = load_action_policy(run / "policy", config.device)
+        policy = ActionPolicy.from_pretrained(run / "policy", device=check_device(config.device))
         settings = config
         if name != "as it acts":
             executed = 1 if name.endswith("1 action") else min(8, policy.executor.horizon - policy.executor.frames + 1)
             policy.executor.executed = executed
-            policy.initialiser, settings = FreshStart(), replace(config, executed=executed)
+            policy.initialiser, settings = FreshStart(), replace(config, n_action_steps=executed)
         summary = timed(settings, policy, decisions)
-        rows.append({"how": name, **summary, "ms_per_action": summary["p50_ms"] / settings.executed})
+        rows.append({"how": name, **summary, "ms_per_action": summary["p50_ms"] / settings.n_action_steps})
     return {"batch": 1, "threads": torch.get_num_threads(), "latency": rows}
 
 

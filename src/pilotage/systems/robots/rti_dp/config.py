@@ -26,10 +26,10 @@ class WarmStartConfig(ImitationConfig):
     paper's code; ddim: from level to listed level, without noise; own: that of --sampler."""
     sampler: str = "ddpm:steps=100"
     """Sampler of the first decision of an episode, and of every one with --start noise."""
-    executed: int = 1
+    n_action_steps: int = 1
     """Actions of a chunk that are executed before the next decision (Ta)."""
-    trained_executed: int = 8
-    """Executed actions for which the base's windows are padded; the base does not depend on --executed."""
+    trained_n_action_steps: int = 8
+    """Executed actions for which the base's windows are padded; the base does not depend on --n-action-steps."""
     gripper: Literal["scale", "clip", "plain"] = "scale"
     """Treatment of the numbers of an action that have two values. scale: the base is trained with them scaled down;
     clip: a guess gets their sign; plain: none."""

@@ -22,7 +22,8 @@ BY_OPTION = ("slip", "nudge")
 class DisturbedWorld(World):
     """Environment of a configuration with its disturbance and delay.
 
-    Raises UsageError for an unknown disturbance."""
+    Raises UsageError for an unknown disturbance.
+    """
 
     def __init__(self, config: WarmStartConfig) -> None:
         super().__init__(config)
@@ -35,16 +36,18 @@ class DisturbedWorld(World):
                 raise UsageError(
                     f"--disturbance {config.disturbance}: expected slip or nudge, or displaced:at=STEP,size=DISTANCE"
                 )
-            if name in BY_OPTION and config.world != "pick-place":
-                raise UsageError(f"--disturbance {name} belongs to --world pick-place; in {config.world}: displaced")
+            if name in BY_OPTION and config.env != "pick-place":
+                raise UsageError(f"--disturbance {name} belongs to --env pick-place; in {config.env}: displaced")
 
     def make(self, **options: Any) -> gymnasium.Env:
+        """Return one environment, disturbed and delayed."""
         env = super().make(**options)
         if self.disturbance is not None and self.disturbance.reference == "displaced":
             env = Displaced(env, **self.disturbance.options)
         return Delayed(env, self.delay) if self.delay else env
 
     def starts(self) -> Sequence[Start]:
+        """Return the starts of the evaluation, with the disturbance where the environment has it itself."""
         declared = super().starts()
         if self.disturbance is None or self.disturbance.reference not in BY_OPTION:
             return declared

@@ -25,15 +25,15 @@ def acted(arm: str, unit: int, context: Any) -> dict[str, float]:
 
 
 def latency(arm: str, unit: int, context: Any) -> dict[str, float]:
-    """Time a decision, one episode at a time on one thread, after 20 to warm up; `log ms` is of milliseconds."""
+    """Time a decision, one episode at a time on one thread, after 20 to warm up; `log_ms` is of milliseconds."""
     del arm, unit
+    from pilotage.policies.control.policy import ActionPolicy
     from pilotage.systems.robots.rti_dp.actions import timed
-    from pilotage.training.imitation.loading import load_action_policy
 
     config = context.configuration()
-    policy = load_action_policy(Path(context.train().run) / "policy")
+    policy = ActionPolicy.from_pretrained(Path(context.train().run) / "policy")
     summary = timed(config, policy, 5 if context.quick else 60)
-    return {**summary, "log ms": math.log(summary["p50_ms"])}
+    return {**summary, "log_ms": math.log(summary["p50_ms"])}
 
 
 # ---- the fork --------------------------------------------------------------------------------------------------------
@@ -42,11 +42,11 @@ def latency(arm: str, unit: int, context: Any) -> dict[str, float]:
 def fork(arm: str, unit: int, context: Any) -> dict[str, float]:
     """Return, at the fork of the ring, changes of the planned route per episode, and the share of first routes."""
     del arm, unit
+    from pilotage.policies.control.policy import ActionPolicy
     from pilotage.systems.robots.rti_dp.env import DisturbedWorld
     from pilotage.systems.robots.rti_dp.metrics import WatchedPlans
-    from pilotage.training.imitation.loading import load_action_policy
 
-    policy = load_action_policy(Path(context.train().run) / "policy")
+    policy = ActionPolicy.from_pretrained(Path(context.train().run) / "policy")
     config = replace(context.configuration(), evaluation_steps=6 if context.quick else FORK_STEPS)
     plans: dict[int, list[float]] = defaultdict(list)
 

@@ -47,14 +47,17 @@ class WatchedPlans:
         self._last: dict[int, Tensor] = {}
 
     def reset(self, rows: Sequence[int]) -> None:
+        """Forget the chunks of these rows."""
         self.executor.reset(rows)
         for row in rows:
             self._last.pop(row, None)
 
     def due(self, row: int) -> bool:
+        """Return whether a row needs a new chunk."""
         return self.executor.due(row)
 
     def receive(self, rows: Sequence[int], chunks: Tensor) -> None:
+        """Compare the chunks with the ones before, and hand them on."""
         overlap = self.horizon - self.executed
         for row, chunk in zip(rows, chunks, strict=True):
             before = self._last.get(row)
@@ -67,6 +70,7 @@ class WatchedPlans:
         self.executor.receive(rows, chunks)
 
     def next(self, rows: Sequence[int]) -> Tensor:
+        """Return the next action of each row."""
         return self.executor.next(rows)
 
 
@@ -77,7 +81,7 @@ def evaluate_policy(
     plain, watched = policy.executor, WatchedPlans(policy.executor)
     policy.executor = watched
     try:
-        happened = world.evaluate(policy, config.films, keep=True)
+        happened = world.evaluate(policy, config.videos, keep=True)
     finally:
         policy.executor = plain
     steps, decisions = sum(e.steps for e in happened.episodes), max(1, policy.decisions)

@@ -24,12 +24,12 @@ from pilotage.policies.control.sampling.restarts import RestartingStart
 from pilotage.policies.control.sampling.samplers import sampler_for
 from pilotage.policies.control.sampling.sampling import Start
 from pilotage.policies.control.sampling.starts import FreshStart, Initialiser, ShiftedStart, shifted
+from pilotage.policies.control.saving import is_action_policy
 from pilotage.policies.pickled import refuse_pickled
-from pilotage.runs import Run
+from pilotage.runs import Run, check_device
 from pilotage.runs.artifacts import contents_hash
 from pilotage.systems.robots.rti_dp.config import WarmStartConfig
 from pilotage.training.imitation.artifact import imitated_policy
-from pilotage.training.imitation.loading import load_action_policy
 from pilotage.training.imitation.trainer import demonstrations_of
 
 BINARY_DIMS = {"pick-place": (3,)}
@@ -40,25 +40,28 @@ CALIBRATION_WINDOWS = 400
 
 def binary_dims_of(config: WarmStartConfig) -> tuple[int, ...]:
     """Return the indices of the numbers of an action that have two values."""
-    return config.binary_dims or BINARY_DIMS.get(config.world, ())
+    return config.binary_dims or BINARY_DIMS.get(config.env, ())
 
 
 def base_folder(config: WarmStartConfig, run: Any) -> Path:
     """Return the folder of the base's policy: the one that the user names, or an artifact.
 
-    Raises UsageError for a folder without a policy, and for a run in another environment."""
+    Raises UsageError for a folder without a policy, and for a run in another environment.
+    """
     if config.base is None:
-        entries = binary_dims_of(config) if config.gripper == "scale" else config.shrunk
-        training = replace(config, executed=config.trained_executed, shrunk=entries, sampler="ddim:steps=4")
+        entries = binary_dims_of(config) if config.gripper == "scale" else config.scaled_dims
+        training = replace(
+            config, n_action_steps=config.trained_n_action_steps, scaled_dims=entries, sampler="ddim:steps=4"
+        )
         return imitated_policy(training, run.seed, run)
     given = Path(config.base).expanduser()
     refuse_pickled(given)
     folder = given / "policy" if (given / "policy").is_dir() else given
     if (given / "run.json").is_file():
-        world = Run.read_recipe(given).config.get("world")
-        if world is not None and world != config.world:
-            raise UsageError(f"--base {given} was trained for the world {world}, and --world is {config.world}")
-    if not (folder / "policy.json").is_file():
+        world = Run.read_recipe(given).config.get("env")
+        if world is not None and world != config.env:
+            raise UsageError(f"--base {given} was trained in {world}, and --env is {config.env}")
+    if not is_action_policy(folder):
         raise UsageError(f"--base {given}: expected a finished run of a policy, or the folder of a saved one")
     return folder
 
@@ -71,8 +74,9 @@ def base_hash(folder: Path) -> str:
 def acting_policy(config: WarmStartConfig, folder: Path, run: Any) -> ActionPolicy:
     """Return the base in `folder`, deciding as the configuration says.
 
-    Raises UsageError where that cannot work."""
-    base = load_action_policy(folder, config.device)
+    Raises UsageError where that cannot work.
+    """
+    base = ActionPolicy.from_pretrained(folder, device=check_device(config.device))
     if not isinstance(base.head, Denoiser):
         raise UsageError(f"a {type(base.head).__name__} head does not denoise; warm starts need a base that does")
     head = base.head
@@ -82,9 +86,9 @@ def acting_policy(config: WarmStartConfig, folder: Path, run: Any) -> ActionPoli
     frames, horizon = base.executor.frames, base.executor.horizon
     entries, value = _discrete(config, base)
     if entries:
-        executor: RecedingHorizon = TwoValuedHorizon(frames, horizon, config.executed, entries, value)
+        executor: RecedingHorizon = TwoValuedHorizon(frames, horizon, config.n_action_steps, entries, value)
     else:
-        executor = RecedingHorizon(frames, horizon, config.executed)
+        executor = RecedingHorizon(frames, horizon, config.n_action_steps)
     parts = (base.encoder, head, executor, base.normalisers)
     policy = ActionPolicy(*parts, goal_weight=base.goal_weight, seed=run.seed_for("evaluation"))
     return replace_start(policy, _initialiser(config, policy, entries, run))
@@ -99,13 +103,14 @@ def replace_start(policy: ActionPolicy, initialiser: Initialiser) -> ActionPolic
 def _discrete(config: WarmStartConfig, base: ActionPolicy) -> tuple[Sequence[int], float]:
     """Return the binary dimensions and the size of their values in normalised units.
 
-    Raises UsageError for what does not fit the base."""
+    Raises UsageError for what does not fit the base.
+    """
     entries = binary_dims_of(config)
     if not entries:
         return (), 1.0
     normaliser = base.normalisers["action"]
     assert isinstance(normaliser, Normaliser)
-    wanted = config.shrink if config.gripper == "scale" else 1.0
+    wanted = config.scale_dims_by if config.gripper == "scale" else 1.0
     for entry in entries:
         if not 0 <= entry < normaliser.offset.numel():
             raise UsageError(f"--binary-dims {entry}: an action has {normaliser.offset.numel()} numbers; count from 0")
@@ -114,7 +119,7 @@ def _discrete(config: WarmStartConfig, base: ActionPolicy) -> tuple[Sequence[int
             twice = "; clipping what was scaled would scale it twice" if config.gripper == "clip" else ""
             raise UsageError(
                 f"the base was trained with number {entry} of the action scaled by {found:g}, and --gripper "
-                f"{config.gripper} needs {wanted:g}{twice}. Give the --gripper and --shrink it was trained with"
+                f"{config.gripper} needs {wanted:g}{twice}. Give the --gripper and --scale-dims-by it was trained with"
             )
     return entries, 1.0 / wanted
 
@@ -124,10 +129,10 @@ def _initialiser(config: WarmStartConfig, policy: ActionPolicy, entries: Sequenc
         return FreshStart()
     head, executor = policy.head, policy.executor
     assert isinstance(head, Denoiser)
-    if executor.frames - 1 + 2 * config.executed > executor.horizon:
+    if executor.frames - 1 + 2 * config.n_action_steps > executor.horizon:
         raise UsageError(
             f"chunks of {executor.horizon} actions, of which the first {executor.frames - 1} are past and "
-            f"{config.executed} are executed, leave nothing to start the next from; use a base with longer chunks"
+            f"{config.n_action_steps} are executed, leave nothing to start the next from; use a base with longer chunks"
         )
     sampler = None if config.update == "own" or not isinstance(head.path, VariancePreserving) else config.update
     if isinstance(head.path, VariancePreserving):
@@ -137,7 +142,7 @@ def _initialiser(config: WarmStartConfig, policy: ActionPolicy, entries: Sequenc
     else:
         levels = list(config.levels)
     settings: dict[str, Any] = {
-        "executed": config.executed,
+        "executed": config.n_action_steps,
         "renoise": head.path if config.start == "renoised" else None,
         "alter": SignedGuess(entries, config.guess_size) if entries and config.gripper == "clip" else None,
         "sampler": sampler,
@@ -160,14 +165,15 @@ def restart_limits(config: WarmStartConfig, policy: ActionPolicy, run: Any) -> t
     """Return the limits (jump, residual) of a restart at the configured quantile over the demonstrations.
 
     jump: change of the state from one decision to the next; residual: correction of a guess by denoising; both root
-    mean square in normalised units."""
+    mean square in normalised units.
+    """
     if not 0 < config.restart_quantile < 1:
         raise UsageError(f"--restart-quantile {config.restart_quantile}: expected a share above 0 and below 1")
     now, then = consecutive_windows(config, policy, run, CALIBRATION_WINDOWS, held_back=False)
     change = (then.observations["state"][:, -1] - now.observations["state"][:, -1]).double()
     initialiser = policy.initialiser
     assert isinstance(initialiser, ShiftedStart)
-    guess = shifted(planned(policy, now.observations, 0), config.executed)
+    guess = shifted(planned(policy, now.observations, 0), config.n_action_steps)
     if initialiser.alter is not None:
         guess = initialiser.alter(guess)
     start = Start(guess, initialiser.levels, initialiser.sampler)
@@ -198,9 +204,9 @@ def consecutive_windows(
     normalisers = {name: n for name, n in policy.normalisers.items() if isinstance(n, Normaliser)}
     windows = Windows(
         demonstrations,
-        observation_steps=policy.executor.frames,
-        chunk=policy.executor.horizon,
-        executed=policy.executor.executed,
+        n_obs_steps=policy.executor.frames,
+        chunk_size=policy.executor.horizon,
+        n_action_steps=policy.executor.executed,
         normalisers=normalisers,
         device=config.device,
     )

@@ -26,11 +26,12 @@ from pilotage.training.imitation.metrics import METRICS
 def train(config: WarmStartConfig, run: Any) -> Result:
     """Take or train the base, give it its initialiser, and evaluate it.
 
-    A killed run begins again with the base it has."""
+    A killed run begins again with the base it has.
+    """
     if run.finished:
         return Result(run=str(run.directory), metrics=run.result)
-    if config.world == "none":
-        raise UsageError("warm starts are evaluated by acting; give --world")
+    if config.env == "none":
+        raise UsageError("warm starts are evaluated by acting; give --env")
     for name, text in {**METRICS, **OWN_METRICS}.items():
         run.describe_metric(name, text)
     run.restore({})
@@ -38,14 +39,14 @@ def train(config: WarmStartConfig, run: Any) -> Result:
     folder = base_folder(config, run)
     run.log_event(None, "base", f"the weights of {folder} act, contents {base_hash(folder)[:16]}")
     policy = acting_policy(config, folder, run)
-    policy.save(Path(run.directory) / "policy")
+    policy.save_pretrained(Path(run.directory) / "policy")
     began = time.perf_counter()
     metrics, happened = evaluate_policy(world, policy, config)
     run.log_timing(1, {"evaluation": time.perf_counter() - began})
     for record in happened.records():
         run.log_rollout(1, record)
     if happened.frames:
-        world.save_films(happened, Path(run.directory) / "films")
+        world.save_videos(happened, Path(run.directory) / "films")
     if config.timed_decisions:
         run.log_timing(1, {**timed(config, policy, config.timed_decisions), "threads": torch.get_num_threads()})
     run.log(1, metrics)
@@ -56,7 +57,7 @@ def train(config: WarmStartConfig, run: Any) -> Result:
 def estimate_cost(config: WarmStartConfig) -> Mapping[str, float]:
     """Return what the training of the base, which may be there already, and the episodes take."""
     training = ImitationConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(ImitationConfig)})
-    expected = dict(imitation_cost(replace(training, executed=config.trained_executed)))
+    expected = dict(imitation_cost(replace(training, n_action_steps=config.trained_n_action_steps)))
     if config.base is not None:
         expected |= {"steps": 0, "windows": 0}
     return expected

@@ -1,9 +1,9 @@
-"""What varied, rule-abiding traffic is compared with: rows of the driving trainer."""
+"""Baselines for varied, rule-abiding traffic, on the trainer of STL-diffusion."""
 
 from __future__ import annotations
 
 from pilotage.core.system import Card, Paper, System
-from pilotage.systems.robots.stl_diffusion.config import ACTIONS, DrivingConfig, train
+from pilotage.systems.robots.stl_diffusion.config import DrivingConfig
 
 
 def _row(name: str, summary: str, use_when: str, avoid_when: str, paper: Paper, config: DrivingConfig) -> System:
@@ -11,24 +11,30 @@ def _row(name: str, summary: str, use_when: str, avoid_when: str, paper: Paper, 
         name=name,
         family="robots",
         summary=summary,
-        audience="Whoever needs a baseline for varied, rule-abiding traffic.",
+        audience="Anyone who needs a faithful baseline for varied, rule-abiding traffic.",
         use_when=use_when,
         avoid_when=avoid_when,
         paper=paper,
         baseline=True,
     )
-    return System(card, config, train, ACTIONS, metric="success")
+    return System(
+        card,
+        config,
+        "pilotage.systems.robots.stl_diffusion.train:train",
+        {"play": "pilotage.systems.robots.stl_diffusion.actions:play"},
+        metric="success",
+    )
 
 
 def _alone(*, learner: str, data: str, **options: float) -> DrivingConfig:
-    """A learner without anything after it."""
+    """Return the configuration of a learner without refinement or guidance."""
     return DrivingConfig(
         learner=learner,
         data=data,
         refine_steps=0,
-        row="sampled",
-        rows=("sampled",),
-        closed_rows=("sampled",),
+        planner="sampled",
+        planners=("sampled",),
+        closed_loop_planners=("sampled",),
         **options,  # type: ignore[arg-type]
     )
 
@@ -66,6 +72,8 @@ SYSTEMS = [
         "The rule is known only when one plans, and seconds per scene are affordable.",
         "Planning must take less than a second.",
         Paper("Guided Conditional Diffusion for Controllable Traffic Simulation", "2210.17366"),
-        DrivingConfig(data="logs", refine_steps=0, row="ctg", rows=("sampled", "ctg"), closed_rows=("ctg",)),
+        DrivingConfig(
+            data="logs", refine_steps=0, planner="ctg", planners=("sampled", "ctg"), closed_loop_planners=("ctg",)
+        ),
     ),
 ]

@@ -12,21 +12,21 @@ from torch import Tensor
 from pilotage.core.errors import UsageError
 from pilotage.runs import Progress
 from pilotage.systems.robots.stl_diffusion.config import DrivingConfig
-from pilotage.systems.robots.stl_diffusion.diversity import covered_area
 from pilotage.systems.robots.stl_diffusion.env.highway import STEPS, Scenes, futures
-from pilotage.systems.robots.stl_diffusion.env.highway import signals as lane_signals
+from pilotage.systems.robots.stl_diffusion.env.highway import signals as highway_signals
+from pilotage.systems.robots.stl_diffusion.metrics import covered_area
 from pilotage.systems.robots.stl_diffusion.model import Planner, averaged, scenes_joined
-from pilotage.systems.robots.stl_diffusion.planners import Request, plans_by
+from pilotage.systems.robots.stl_diffusion.planners import PlanRequest, plans_by
 from pilotage.systems.robots.stl_diffusion.rules import RuleSets, psi_of
 
-MEASURES = {
+CLOSED_LOOP_METRICS = {
     "compliance": "Share of plans of a decision with exact robustness above 0; mean over decisions and drives.",
     "area": "m² that a decision's compliant plans cover; mean over decisions and drives.",
     "progress": "m along the road in a drive.",
     "collision": "Share of drives that end in a collision.",
     "out_of_lane": "Share of drives that are outside of every lane at some step.",
 }
-"""What is measured of every row, with what it means."""
+"""Metrics of every planner in closed loop, with their meaning."""
 
 
 @dataclass
@@ -43,27 +43,30 @@ class _Drive:
     area: list[float] = field(default_factory=list)
 
 
-def closed_loop(row: str, planner: Planner, config: DrivingConfig) -> dict[str, float]:
-    """The numbers of MEASURES for one row: every `replan` steps the plan of highest exact robustness under the rule of
-    keeping the lane is taken up. Raises UsageError without Gymnasium."""
-    if row == "trajopt":
+def closed_loop(name: str, planner: Planner, config: DrivingConfig) -> dict[str, float]:
+    """Return the numbers of CLOSED_LOOP_METRICS for the planner called `name`.
+
+    Every `replan` steps the plan of highest exact robustness under the rule of keeping the lane is taken up. Raises
+    UsageError without Gymnasium.
+    """
+    if name == "trajopt":
         raise UsageError("trajopt plans from the test scenes' artifact and has no closed loop; leave it out")
-    from pilotage.systems.robots.stl_diffusion.env.highway_drive import LanesDrive
+    from pilotage.systems.robots.stl_diffusion.env.driving import HighwayDrive
 
     drives = []
     for number in range(config.closed_scenes):
         style = np.random.default_rng([config.closed_seed, number])
-        env = LanesDrive(steps=config.closed_steps)
+        env = HighwayDrive(steps=config.closed_steps)
         env.reset(seed=config.closed_seed + number)
         drives.append(_Drive(env, float(style.uniform(8, 13)), float(style.uniform(0.2, 1.0))))
     generator = torch.Generator().manual_seed(config.closed_seed)
     decisions = -(-config.closed_steps // config.replan)
-    with Progress(decisions, f"closed loop: {row}", unit="decision") as progress:
+    with Progress(decisions, f"closed loop: {name}", unit="decision") as progress:
         for decision in range(decisions):
             going = [drive for drive in drives if not drive.over]
             if not going:
                 break
-            plans = _decide(row, planner, going, config, generator)
+            plans = _decide(name, planner, going, config, generator)
             left = min(config.replan, config.closed_steps - decision * config.replan)
             for drive, plan in zip(going, plans, strict=True):
                 _follow(drive, plan[:left].numpy())
@@ -72,11 +75,15 @@ def closed_loop(row: str, planner: Planner, config: DrivingConfig) -> dict[str, 
 
 
 def rules_around(scenes: Scenes, fastest: Tensor, distance: Tensor) -> RuleSets:
-    """The rule by which one keeps one's lane from here on, which the present state itself keeps: sets of B scenes.
+    """Return the rule of keeping the present lane, which the present state itself keeps, for every scene.
 
-    fastest, distance [B]: the driver's vmax in m/s and dsafe in m, loosened where the present already breaks them."""
+    Args:
+        scenes: the scenes.
+        fastest: the driver's vmax in m/s, [scene], loosened where the present already breaks it.
+        distance: the driver's dsafe in m, [scene], likewise.
+    """
     others = futures(scenes, STEPS)
-    now = lane_signals(scenes, scenes.start[:, None, None], 0, others[:, :, :1])
+    now = highway_signals(scenes, scenes.start[:, None, None], 0, others[:, :, :1])
     v, offset, heading, gap = (now[name][:, 0, 0] for name in ("v", "offset", "heading", "clearance"))
     zero = torch.zeros_like(v)
     psi = psi_of(
@@ -94,14 +101,14 @@ def rules_around(scenes: Scenes, fastest: Tensor, distance: Tensor) -> RuleSets:
 
 
 def _decide(
-    row: str, planner: Planner, drives: list[_Drive], config: DrivingConfig, generator: torch.Generator
+    name: str, planner: Planner, drives: list[_Drive], config: DrivingConfig, generator: torch.Generator
 ) -> Tensor:
-    """The plan that each drive takes up: [B, T, 2] in units of the limits."""
+    """Return the plan that each drive takes up, [drive, step, 2], in units of the limits."""
     scenes = scenes_joined([drive.env.scenes() for drive in drives])
     wanted = torch.tensor([[drive.fastest, drive.distance] for drive in drives])
     sets = rules_around(scenes, wanted[:, 0], wanted[:, 1])
-    request = Request(planner, sets, config.closed_samples, generator, config.closed_guidance_rate)
-    plans = plans_by(row, request)
+    request = PlanRequest(planner, sets, config.closed_samples, generator, config.closed_guidance_lr)
+    plans = plans_by(name, request)
     with torch.no_grad():
         states = sets.states(plans)
         value = sets.robustness_of(states)

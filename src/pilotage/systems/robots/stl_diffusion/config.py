@@ -1,44 +1,39 @@
-"""The configuration of planners of varied drives that keep a parametric rule. No torch."""
+"""Configuration of planners of varied drives that keep a parametric rule. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from pilotage.core.system import Result
 
 
 @dataclass(frozen=True)
 class DrivingConfig:
-    """Data, learner, refinement, and how it is judged."""
+    """Configuration of data, learner, refinement, guidance and evaluation."""
 
     # ---- data
     scenes: int = 500
-    """Training scenes of the world Lanes, each with the log of one driver."""
+    """Training scenes of the highway, each with the log of one driver."""
     test_scenes: int = 60
-    """Scenes on which plans are judged."""
+    """Scenes on which plans are evaluated."""
     draws: int = 8
     """Rules drawn per training scene and mode, each with one plan from trajectory optimisation (the paper: 64)."""
     data: str = "augmented"
-    """What is learnt from: augmented (plans from trajectory optimisation), logs (what the one driver did)."""
+    """Training data: augmented (plans from trajectory optimisation), logs (what the one driver did)."""
     data_seed: int = 0
     """Seed of scenes, drivers and rules, shared by all arms and seeds of a comparison; the test scenes' follows from
     it."""
     plan_steps: int = 300
     """Adam steps of trajectory optimisation (the paper: 2000)."""
-    plan_rate: float = 0.03
-    """Their rate, in units of the controls' limits (the paper: .005)."""
+    plan_lr: float = 0.03
+    """Learning rate of trajectory optimisation, in units of the controls' limits (the paper: .005)."""
     tau: float = 100.0
     """Temperature τ of the smooth robustness that gradients go through; metrics are exact."""
 
     # ---- learner
     learner: str = "denoiser"
-    """What is trained: denoiser (DDPM), vae."""
+    """Generative model that is trained: denoiser (DDPM), vae."""
     predicts: str = "noise"
-    """What the denoiser is asked for: noise, clean."""
-    levels: int = 50
+    """Prediction target of the denoiser: noise, clean."""
+    num_noise_levels: int = 50
     """Noise levels (the paper: 100)."""
     beta_scale: float = 0.2
     """Factor of the cosine schedule's β."""
@@ -65,7 +60,7 @@ class DrivingConfig:
     refine_batch: int = 32
     """Shards per step."""
     refine_lr: float = 1e-3
-    """Learning rate of its Adam, with cosine decay."""
+    """Learning rate of RefineNet's Adam, with cosine decay."""
     refine_loss: str = "diversity"
     """diversity: minus the expected size of a DPP sample; rule: ReLU(margin − ρ) alone (L_STL)."""
     refine_rule_weight: float = 0.0
@@ -86,28 +81,37 @@ class DrivingConfig:
     # ---- guidance
     guidance_levels: int = 10
     """Last levels at which plans are guided."""
-    guidance_rate: float = 0.01
+    guidance_lr: float = 0.01
     """Adam's rate of guidance, in units of the controls' limits."""
-    closed_guidance_rate: float = 0.04
-    """The same in closed loop."""
+    closed_guidance_lr: float = 0.04
+    """Adam's rate of guidance in closed loop."""
     passes_after_guidance: int = 3
     """Further passes of RefineNet after guidance."""
     ctg_rounds: int = 3
     """CTG: Adam steps at every level."""
-    ctg_rate: float = 0.01
-    """CTG: their rate."""
+    ctg_lr: float = 0.01
+    """CTG: learning rate of these steps, in units of the controls' limits."""
     rejection_factor: int = 8
     """rejection: how many times as many plans are drawn as are kept."""
 
-    # ---- judgement
-    row: str = "guided"
-    """How the system plans, among `rows`: its numbers lead."""
-    rows: tuple[str, ...] = ("constant", "random", "trajopt", "sampled", "candidates", "refined", "guided", "released")
-    """What is judged in open loop: constant (velocity), random (controls), trajopt (the oracle), sampled (the learner
-    alone), candidates (best of the last iterates), refined, guided, released (with the clip of the released code), ctg,
-    rejection (best of many from the learner)."""
-    closed_rows: tuple[str, ...] = ("constant", "sampled", "guided")
-    """What is judged in closed loop."""
+    # ---- evaluation
+    planner: str = "guided"
+    """Planner of the system, among `planners`: its numbers are those of the run."""
+    planners: tuple[str, ...] = (
+        "constant",
+        "random",
+        "trajopt",
+        "sampled",
+        "candidates",
+        "refined",
+        "guided",
+        "released",
+    )
+    """Planners that are evaluated in open loop: constant (velocity), random (controls), trajopt (the oracle), sampled
+    (the learner alone), candidates (best of the last iterates), refined, guided, released (with the clip of the
+    released code), ctg, rejection (best of many from the learner)."""
+    closed_loop_planners: tuple[str, ...] = ("constant", "sampled", "guided")
+    """Planners that are evaluated in closed loop."""
     samples: int = 32
     """Plans per scene and mode."""
     closed_scenes: int = 20
@@ -124,20 +128,3 @@ class DrivingConfig:
     """Steps over which losses are averaged for one line of metrics."""
     checkpoint_every: int = 250
     """Steps between checkpoints."""
-
-
-def train(config: DrivingConfig, run: Any) -> Result:
-    """Make the data, train, refine and judge; the trainer is imported only now."""
-    from pilotage.systems.robots.stl_diffusion.train import train as train_driving
-
-    return train_driving(config, run)
-
-
-def play(config: DrivingConfig, run: Path, episodes: int = 2, first_seed: int | None = None) -> Any:
-    """Plans of a finished run over the map of test scenes: see `pilotage.systems.robots.stl_diffusion.play`."""
-    from pilotage.systems.robots.stl_diffusion.play import play as play_plans
-
-    return play_plans(config, run, episodes, first_seed)
-
-
-ACTIONS: Mapping[str, Callable[..., Any]] = {"play": play}

@@ -20,13 +20,12 @@ from pilotage.systems.robots.stl_diffusion.config import DrivingConfig
 from pilotage.systems.robots.stl_diffusion.descent import descend
 from pilotage.systems.robots.stl_diffusion.env.highway import STEPS, Scenes, draw_scenes, futures, signals
 from pilotage.systems.robots.stl_diffusion.env.traffic import Logs, drive
-from pilotage.systems.robots.stl_diffusion.rules import LIMITS, RuleSets, psi_of, sets_of
-from pilotage.systems.robots.stl_diffusion.signals import calibrate, draw_around
+from pilotage.systems.robots.stl_diffusion.rules import LIMITS, RuleSets, calibrate, draw_around, psi_of, sets_of
 
 PART = 50
 """Scenes whose plans are one artifact: what a kill can cost."""
 ROUNDS = 5
-"""Trajectory optimisation goes on after each with the plans that still break their rule."""
+"""Rounds of trajectory optimisation; each goes on with the plans that still break their rule."""
 _MADE_BY = (
     "systems.robots.stl_diffusion.data",
     "systems.robots.stl_diffusion.rules",
@@ -34,7 +33,6 @@ _MADE_BY = (
     "systems.robots.stl_diffusion.env.traffic",
     "systems.robots.stl_diffusion.env.geometry",
     "systems.robots.stl_diffusion.descent",
-    "systems.robots.stl_diffusion.signals",
     "rewards.temporal_logic.robustness",
     "rewards.temporal_logic.windows",
 )
@@ -42,7 +40,7 @@ _MADE_BY = (
 
 @dataclass(frozen=True)
 class Drives:
-    """Scenes with one log each and rules for every mode."""
+    """Scenes, each with one driver's log and rules for every mode."""
 
     scenes: Scenes
     others: Tensor
@@ -52,19 +50,21 @@ class Drives:
     """[B, 3, draws, 6]: the calibrated ψ for the mode of the log, drawn around it for the others."""
 
     def sets(self, draw: int = 0) -> RuleSets:
-        """One set per scene and mode that there is, under the rule of one draw."""
+        """Return one set per scene and mode that there is, under the rule of one draw."""
         return sets_of(self.scenes, self.others, self.psi[:, :, draw], self.scenes.lane_valid)
 
     def logged(self) -> tuple[RuleSets, Tensor]:
-        """The logs that kept or changed the lane, under their own rule, and their plans [N, T, 2] in units of the
-        limits."""
+        """Return the logs that kept or changed the lane, under their own rule, and their plans.
+
+        Plans are in units of the limits, [set, step, 2].
+        """
         known = self.logs.label < 3
         valid = (self.logs.label[:, None] == torch.arange(3)) & known[:, None]
         return sets_of(self.scenes, self.others, self.psi[:, :, 0], valid), self.logs.controls[known] / LIMITS
 
 
 def make_drives(count: int, draws: int, seed: int) -> Drives:
-    """`count` scenes, their drivers and `draws` rules per mode, all from one seed."""
+    """Draw `count` scenes, their drivers and `draws` rules per mode, all from one seed."""
     if count < 1 or draws < 1:
         raise UsageError(f"expected at least one scene and one draw, got {count} and {draws}")
     generator = torch.Generator().manual_seed(seed)
@@ -80,8 +80,19 @@ def make_drives(count: int, draws: int, seed: int) -> Drives:
 
 
 def optimised(sets: RuleSets, plans: Tensor, *, steps: int, rate: float, margin: float, tau: float) -> Tensor:
-    """Plans [N, K, T, 2] moved until they keep the rules, in `ROUNDS` rounds of Adam; each round goes on with those
-    that do not yet. -> [N, K, T, 2]."""
+    """Move plans until they keep the rules, in `ROUNDS` rounds of Adam, each on those that do not yet.
+
+    Args:
+        sets: the rules.
+        plans: in units of the limits, [set, plan, step, 2].
+        steps: Adam steps over all rounds.
+        rate: learning rate in units of the limits.
+        margin: robustness that is asked for.
+        tau: temperature of the smooth robustness.
+
+    Returns:
+        The moved plans, of the same shape.
+    """
     plans = plans.clone()
     for number in range(ROUNDS):
         count = steps // ROUNDS + (number < steps % ROUNDS)
@@ -104,13 +115,16 @@ def optimised(sets: RuleSets, plans: Tensor, *, steps: int, rate: float, margin:
 
 
 def first_plans(sets: int, draws: int, generator: torch.Generator) -> Tensor:
-    """Where trajectory optimisation begins: uniform accelerations, and turns a tenth of that: [N, K, T, 2]."""
+    """Draw initial plans of trajectory optimisation: uniform accelerations, and turns a tenth of that.
+
+    Returns plans [set, draw, step, 2] in units of the limits.
+    """
     drawn = 2 * torch.rand(sets, draws, STEPS, 2, generator=generator) - 1
     return drawn * torch.tensor([0.1, 1.0])
 
 
 def make_plans(directory: Path, config: Mapping[str, Any]) -> None:
-    """The maker of the plans of scenes `first` to `last`: plans.npz with plans [N, K, T, 2], float32."""
+    """Write plans.npz into `directory`: plans [set, plan, step, 2], float32, of the scenes `first` to `last`."""
     drives = make_drives(config["scenes"], config["rules"], config["seed"])
     inside = slice(config["first"], config["last"])
     part = Drives(drives.scenes[inside], drives.others[inside], drives.logs, drives.psi[inside])
@@ -136,8 +150,10 @@ def _joined(sets: list[RuleSets]) -> RuleSets:
 
 
 def plans_of(config: DrivingConfig, run: Any, *, test: bool = False) -> Tensor:
-    """Plans by trajectory optimisation [N, K, T, 2] for the sets of all training (or test) scenes, in their order: one
-    artifact for every `PART` scenes, shared by all that ask for the same."""
+    """Return plans by trajectory optimisation [set, plan, step, 2] for all training (or test) sets, in their order.
+
+    One artifact for every `PART` scenes, shared by all runs that ask for the same.
+    """
     scenes = config.test_scenes if test else config.scenes
     settings = {
         "scenes": scenes,
@@ -145,7 +161,7 @@ def plans_of(config: DrivingConfig, run: Any, *, test: bool = False) -> Tensor:
         "draws": config.samples if test else config.draws,
         "seed": test_seed(config) if test else config.data_seed,
         "steps": config.plan_steps,
-        "rate": config.plan_rate,
+        "rate": config.plan_lr,
         "margin": config.margin,
         "tau": config.tau,
     }
@@ -155,7 +171,7 @@ def plans_of(config: DrivingConfig, run: Any, *, test: bool = False) -> Tensor:
         for number, first in enumerate(starts):
             part = {**settings, "first": first, "last": min(first + PART, scenes)}
             folder = run.artifact(
-                make_plans, part, name=f"lanes-{kind}-plans-{number}", code=_sources(), progress=lambda _: None
+                make_plans, part, name=f"highway-{kind}-plans-{number}", code=_sources(), progress=lambda _: None
             )
             with np.load(folder / "plans.npz", allow_pickle=False) as kept:
                 found.append(torch.from_numpy(kept["plans"]))
@@ -164,7 +180,7 @@ def plans_of(config: DrivingConfig, run: Any, *, test: bool = False) -> Tensor:
 
 
 def test_seed(config: DrivingConfig) -> int:
-    """Seed of the test scenes; no training seed of another comparison comes near."""
+    """Return the seed of the test scenes, far from the training seeds of other comparisons."""
     return 1_000_003 + config.data_seed
 
 

@@ -21,15 +21,29 @@ def descend(
     excess_weight: float = 10.0,
     valid: Tensor | None = None,
 ) -> Tensor:
-    """Adam on mean ReLU(margin − score) + `excess_weight` · Σ over controls of mean ReLU(u² − 1), where u are the
-    controls in units of their limits: in their own units one rate would be large for a turn and small for a push.
+    """Raise a score of controls above a margin by Adam, within the limits of the controls.
 
-    controls [..., T, A] to begin with; score: from controls to [...], differentiable, such as a smooth robustness;
-    limits [A]: largest absolute values, > 0; valid [...] bool: rows that count, None for all; steps, rate: of Adam, the
-    rate in units of the limits.
-    Returns controls [..., T, A], clipped to the limits; rows that have reached the margin stay where they are but for
-    Adam's momentum. Raises UsageError for scores of another shape or that are not finite. Meng and Fan 2024, who take
-    controls in their own units, rate .005 and 2000 steps."""
+    The loss is mean ReLU(margin − score) + `excess_weight` · Σ over controls of mean ReLU(u² − 1), where u are the
+    controls in units of their limits: in their own units one rate would be large for a turn and small for a push. Meng
+    and Fan 2024, who take controls in their own units, rate .005 and 2000 steps.
+
+    Args:
+        controls: to begin with, [..., step, control].
+        score: from controls to [...], differentiable, such as a smooth robustness.
+        limits: largest absolute values, [control], above 0.
+        steps: of Adam.
+        rate: of Adam, in units of the limits.
+        margin: score that is asked for.
+        excess_weight: weight of controls beyond their limits.
+        valid: rows that count, [...] bool; None: all.
+
+    Returns:
+        Controls [..., step, control], clipped to the limits; rows that have reached the margin stay where they are but
+        for Adam's momentum.
+
+    Raises:
+        UsageError: for scores of another shape or that are not finite.
+    """
     if steps < 0 or rate <= 0:
         raise UsageError(f"expected steps ≥ 0 and a rate above 0, got {steps} and {rate}")
     if not (limits > 0).all():

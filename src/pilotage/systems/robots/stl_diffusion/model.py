@@ -1,11 +1,13 @@
-"""What is trained: a planner (scene encoder with a denoiser or a VAE), and a RefineNet on top of it."""
+"""The models that are trained: a planner (scene encoder with a denoiser or a VAE), and RefineNet on top of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pilotage.core.errors import UsageError
@@ -19,12 +21,11 @@ from pilotage.policies.control.sampling.reverse import Nudge, best_candidate, re
 from pilotage.systems.robots.stl_diffusion.config import DrivingConfig
 from pilotage.systems.robots.stl_diffusion.data import Drives
 from pilotage.systems.robots.stl_diffusion.env.highway import STEPS, Scenes, in_ego_frame
-from pilotage.systems.robots.stl_diffusion.plan_network import PlanAutoEncoder, PlanDenoiser
-from pilotage.systems.robots.stl_diffusion.refine_net import RefineNet
-from pilotage.systems.robots.stl_diffusion.rules import RuleSets, told_of
-from pilotage.systems.robots.stl_diffusion.scene_encoder import SceneEncoder
+from pilotage.systems.robots.stl_diffusion.networks import PlanAutoEncoder, PlanDenoiser, RefineNet, SceneEncoder
+from pilotage.systems.robots.stl_diffusion.rules import RuleSets, rule_condition
 
-TOLD = 7
+WEIGHTS = "planner.safetensors"
+CONDITION = 7
 """Numbers by which a network is told mode and ψ."""
 RULE_ROWS = 256
 """Rows of a batch, at most, on which a VAE's rule and collision losses are taken: a roll-out costs far more than a
@@ -32,10 +33,10 @@ pass."""
 
 
 class Plans:
-    """R plans to learn from, each with its scene, mode, ψ, and whether it keeps its rule."""
+    """Plans to learn from, each with its scene, mode, ψ, and whether it keeps its rule."""
 
     def __init__(self, drives: Drives, sets: list[RuleSets], plans: list[Tensor], valid: list[Tensor]) -> None:
-        self.seen = in_ego_frame(drives.scenes)
+        self.observed = in_ego_frame(drives.scenes)
         self.scenes, self.others = drives.scenes, drives.others
         self.scene = torch.cat([each.scene for each in sets])
         self.mode = torch.cat([each.mode for each in sets])
@@ -46,7 +47,7 @@ class Plans:
 
     @classmethod
     def augmented(cls, drives: Drives, plans: Tensor) -> Plans:
-        """From trajectory optimisation: plans [N, K, T, 2], one rule per draw."""
+        """Return plans [set, draw, step, 2] from trajectory optimisation as training data, with one rule per draw."""
         sets = [drives.sets(draw) for draw in range(plans.shape[1])]
         with torch.no_grad():
             valid = [each.robustness(plans[:, k : k + 1])[:, 0] > 0 for k, each in enumerate(sets)]
@@ -54,7 +55,7 @@ class Plans:
 
     @classmethod
     def logs(cls, drives: Drives) -> Plans:
-        """What the drivers did, under their own calibrated rules."""
+        """Return what the drivers did as training data, under their own calibrated rules."""
         sets, plans = drives.logged()
         with torch.no_grad():
             valid = sets.robustness(plans[:, None])[:, 0] > 0
@@ -64,22 +65,22 @@ class Plans:
         return len(self.plan)
 
     def sets(self, rows: Tensor) -> RuleSets:
-        """The rules of these rows."""
+        """Return the rule sets of these rows."""
         scene = self.scene[rows]
         return RuleSets(self.scenes[scene], self.others[scene], self.mode[rows], self.psi[rows], scene)
 
 
 class Planner(nn.Module):
-    """Encoder, learner and refiner; `vector` is what all networks are told."""
+    """Planner of drives: encoder, learner and refiner; `vector` is the condition of all networks."""
 
     def __init__(self, config: DrivingConfig) -> None:
         super().__init__()
         if config.learner not in ("denoiser", "vae"):
             raise UsageError(f"learner={config.learner!r} is not known; choose denoiser or vae")
         self.config = config
-        self.path = VariancePreserving(config.levels, beta_scale=config.beta_scale)
+        self.path = VariancePreserving(config.num_noise_levels, beta_scale=config.beta_scale)
         self.encoder = SceneEncoder()
-        size = self.encoder.features + TOLD
+        size = self.encoder.features + CONDITION
         self.learner: nn.Module
         if config.learner == "denoiser":
             network = PlanDenoiser(2, STEPS, size, width=config.width)
@@ -89,16 +90,16 @@ class Planner(nn.Module):
         self.refiner = RefineNet(2, STEPS, size, shard=config.shard, width=config.width, shared=config.shared)
 
     def vector(self, sets: RuleSets) -> Tensor:
-        """[N, d] of N sets."""
-        return torch.cat([self.encoder(sets.seen()), sets.told()], -1)
+        """Return the condition of all networks, [set, features]."""
+        return torch.cat([self.encoder(sets.observed()), sets.condition()], -1)
 
     # ---- losses ----------------------------------------------------------------------------------------------------
 
     def learner_loss(self, plans: Plans, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """The learner's loss on these rows; plans that break their rule count only where the mask is off."""
+        """Return the learner's loss on these rows; plans that break their rule count only where the mask is off."""
         scene, place = plans.scene[rows].unique(return_inverse=True)
-        features = self.encoder({name: value[scene] for name, value in plans.seen.items()})[place]
-        vector = torch.cat([features, told_of(plans.mode[rows], plans.psi[rows])], -1)
+        features = self.encoder({name: value[scene] for name, value in plans.observed.items()})[place]
+        vector = torch.cat([features, rule_condition(plans.mode[rows], plans.psi[rows])], -1)
         plan, valid = plans.plan[rows], plans.valid[rows]
         if not self.config.masked:
             valid = torch.ones_like(valid)
@@ -128,7 +129,14 @@ class Planner(nn.Module):
         return loss
 
     def refiner_loss(self, sets: RuleSets, vector: Tensor, plans: Tensor, found: Tensor) -> dict[str, Tensor]:
-        """RefineNet's loss on one shard per set: vector [N, d], plans [N, shard, T, 2], their robustness [N, shard]."""
+        """Return RefineNet's loss on one shard per set.
+
+        Args:
+            sets: the rules.
+            vector: condition, [set, features].
+            plans: one shard of plans per set, [set, plan, step, 2].
+            found: their robustness, [set, plan].
+        """
         config = self.config
         refined = self.refine(vector, plans, found)
         value = sets.robustness(refined, config.tau)
@@ -146,8 +154,15 @@ class Planner(nn.Module):
     # ---- planning --------------------------------------------------------------------------------------------------
 
     def refine(self, vector: Tensor, plans: Tensor, robustness: Tensor) -> Tensor:
-        """One pass of RefineNet: vector [N, d], plans [N, K, T, 2], robustness [N, K] -> plans. K is filled up to whole
-        shards with the first siblings."""
+        """Return plans after one pass of RefineNet, of the shape of `plans`.
+
+        Shards are filled up with the first siblings.
+
+        Args:
+            vector: condition, [set, features].
+            plans: in units of the limits, [set, plan, step, 2].
+            robustness: of the plans, [set, plan].
+        """
         count, number = plans.shape[:2]
         missing = -number % self.refiner.shard
         at = torch.arange(number + missing) % number
@@ -159,7 +174,15 @@ class Planner(nn.Module):
     def draw(
         self, vector: Tensor, count: int, generator: torch.Generator, *, keep: int = 1, nudge: Nudge | None = None
     ) -> Tensor:
-        """The learner's plans, `count` per row of vector [N, d], within the limits: [keep, N, count, T, 2]."""
+        """Draw plans from the learner within the limits, [kept iterate, set, plan, step, 2].
+
+        Args:
+            vector: condition, [set, features].
+            count: plans per set.
+            generator: of the noise.
+            keep: last iterates of the reverse process that are returned.
+            nudge: guidance of the reverse process; None: none.
+        """
         many = vector.repeat_interleave(count, 0)
         if isinstance(self.learner, PlanAutoEncoder):
             if nudge is not None or keep > 1:
@@ -175,8 +198,11 @@ class Planner(nn.Module):
     def best(
         self, sets: RuleSets, vector: Tensor, count: int, generator: torch.Generator, *, nudge: Nudge | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Of the last iterates the one of highest exact robustness: plans [N, count, T, 2] and its robustness."""
-        keep = min(self.config.candidates, self.config.levels) if isinstance(self.learner, Denoiser) else 1
+        """Draw plans and return, of the last iterates, that of highest exact robustness, and its robustness.
+
+        Shapes: [set, plan, step, 2] and [set, plan]. The arguments are those of `draw`.
+        """
+        keep = min(self.config.candidates, self.config.num_noise_levels) if isinstance(self.learner, Denoiser) else 1
         iterates = self.draw(vector, count, generator, keep=keep, nudge=nudge)
         value = torch.stack([sets.robustness(each) for each in iterates])
         plans, found = best_candidate(iterates.flatten(1, 2), value.flatten(1))
@@ -184,10 +210,19 @@ class Planner(nn.Module):
 
 
 def scenes_joined(scenes: list[Scenes]) -> Scenes:
-    """Scenes with roads of one length, one after another."""
+    """Return scenes with roads of one length as one batch."""
     return Scenes(**{name: torch.cat([getattr(each, name) for each in scenes]) for name in vars(scenes[0])})
 
 
 def averaged(values: list[Mapping[str, Any]]) -> dict[str, float]:
-    """Means by name."""
+    """Return means by name."""
     return {name: float(sum(float(each[name]) for each in values) / len(values)) for name in values[0]}
+
+
+def load_planner(config: DrivingConfig, run: Path) -> Planner:
+    """Return the planner of a finished run. Raises UsageError where there is none."""
+    if not (run / WEIGHTS).is_file():
+        raise UsageError(f"{run} holds no trained planner yet; let the run finish")
+    planner = Planner(config)
+    planner.load_state_dict(load_file(run / WEIGHTS))
+    return planner.eval()

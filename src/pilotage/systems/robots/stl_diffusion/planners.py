@@ -1,4 +1,4 @@
-"""Ways to plan, by name: the method, its parts, and what it is compared with. All have one signature."""
+"""Planners by name: the method, its parts, and what it is compared with. All have one signature."""
 
 from __future__ import annotations
 
@@ -18,38 +18,39 @@ from pilotage.systems.robots.stl_diffusion.rules import RuleSets
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is asked for."""
+class PlanRequest:
+    """Request for plans of all sets by one planner."""
 
     planner: Planner
     sets: RuleSets
     samples: int
     generator: torch.Generator
-    rate: float
-    """Of guidance; it differs in closed loop."""
+    lr: float
+    """Learning rate of guidance; it differs in closed loop."""
 
     @property
     def vector(self) -> Tensor:
+        """Return the condition of the networks, [set, features]."""
         return self.planner.vector(self.sets)
 
 
-def constant(request: Request) -> Tensor:
-    """Nothing is done: constant velocity, once per sample."""
+def constant(request: PlanRequest) -> Tensor:
+    """Predict constant velocity (baseline without a model)."""
     return torch.zeros(len(request.sets), request.samples, STEPS, 2)
 
 
-def random(request: Request) -> Tensor:
-    """Controls uniform within the limits, at every step anew."""
+def random(request: PlanRequest) -> Tensor:
+    """Draw controls uniformly within the limits at every step."""
     return 2 * torch.rand(len(request.sets), request.samples, STEPS, 2, generator=request.generator) - 1
 
 
-def sampled(request: Request) -> Tensor:
-    """The learner alone."""
+def sampled(request: PlanRequest) -> Tensor:
+    """Draw plans from the learner alone."""
     return request.planner.draw(request.vector, request.samples, request.generator)[-1]
 
 
-def rejection(request: Request) -> Tensor:
-    """`rejection_factor` times as many from the learner, of which those of highest robustness are kept."""
+def rejection(request: PlanRequest) -> Tensor:
+    """Draw `rejection_factor` times as many from the learner and keep those of highest robustness."""
     vector = request.vector
     count = request.samples * request.planner.config.rejection_factor
     plans = request.planner.draw(vector, count, request.generator)[-1]
@@ -57,22 +58,22 @@ def rejection(request: Request) -> Tensor:
     return plans[torch.arange(len(plans))[:, None], best]
 
 
-def candidates(request: Request) -> Tensor:
-    """The best of the last iterates, not refined."""
+def candidates(request: PlanRequest) -> Tensor:
+    """Take the best of the last iterates, not refined."""
     return request.planner.best(request.sets, request.vector, request.samples, request.generator)[0]
 
 
-def refined(request: Request) -> Tensor:
-    """The best of the last iterates, refined once where it breaks its rule."""
+def refined(request: PlanRequest) -> Tensor:
+    """Take the best of the last iterates, refined once where it breaks its rule."""
     vector = request.vector
     plans, found = request.planner.best(request.sets, vector, request.samples, request.generator)
     return request.planner.refine(vector, plans, found)
 
 
-def guided(request: Request, clip: Literal["signed", "absolute"] = "signed") -> Tensor:
-    """The last levels guided by the rule's gradient, then refined `1 + passes_after_guidance` times."""
+def guided(request: PlanRequest, clip: Literal["signed", "absolute"] = "signed") -> Tensor:
+    """Guide the last levels by the rule's gradient, then refine `1 + passes_after_guidance` times."""
     planner, config, vector = request.planner, request.planner.config, request.vector
-    nudge = rule_guidance(_scored(request), below=config.guidance_levels, rate=request.rate, clip=clip)
+    nudge = rule_guidance(_scored(request), below=config.guidance_levels, rate=request.lr, clip=clip)
     plans, found = planner.best(request.sets, vector, request.samples, request.generator, nudge=nudge)
     plans = planner.refine(vector, plans, found)
     for _ in range(config.passes_after_guidance):
@@ -80,22 +81,22 @@ def guided(request: Request, clip: Literal["signed", "absolute"] = "signed") -> 
     return plans
 
 
-def released(request: Request) -> Tensor:
-    """`guided` with the clip of the released code, whose changes are all upwards."""
+def released(request: PlanRequest) -> Tensor:
+    """Plan as `guided`, with the clip of the released code, whose changes are all upwards."""
     return guided(request, "absolute")
 
 
-def ctg(request: Request) -> Tensor:
-    """The learner guided at every level by several Adam steps. Zhong et al. 2022 (arXiv 2210.17366)."""
+def ctg(request: PlanRequest) -> Tensor:
+    """Guide the learner at every level by several Adam steps. Zhong et al. 2022 (arXiv 2210.17366)."""
     config = request.planner.config
     nudge = rule_guidance(
-        _scored(request), below=config.levels, rounds=config.ctg_rounds, rate=config.ctg_rate, clip="none"
+        _scored(request), below=config.num_noise_levels, rounds=config.ctg_rounds, rate=config.ctg_lr, clip="none"
     )
     return request.planner.draw(request.vector, request.samples, request.generator, nudge=nudge)[-1]
 
 
-def _scored(request: Request) -> Callable[[Tensor], Tensor]:
-    """Smooth robustness of flattened plans [N·K, T, 2] -> [N·K]."""
+def _scored(request: PlanRequest) -> Callable[[Tensor], Tensor]:
+    """Return a function from flattened plans [set × plan, step, 2] to their smooth robustness [set × plan]."""
     sets, tau = request.sets, request.planner.config.tau
 
     def score(flat: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ def _scored(request: Request) -> Callable[[Tensor], Tensor]:
     return score
 
 
-ROWS: Mapping[str, Callable[[Request], Tensor]] = {
+PLANNERS: Mapping[str, Callable[[PlanRequest], Tensor]] = {
     "constant": constant,
     "random": random,
     "sampled": sampled,
@@ -115,24 +116,24 @@ ROWS: Mapping[str, Callable[[Request], Tensor]] = {
     "released": released,
     "ctg": ctg,
 }
-"""By name: a request for N sets of K plans -> [N, K, T, 2] in units of the limits, within ±1. «trajopt» is an artifact
-and stands with the data."""
+"""Planners by name: from a request to plans [set, plan, step, 2] in units of the limits, within ±1. «trajopt» is an
+artifact and stands with the data."""
 
 
-def check_rows(rows: tuple[str, ...], planner: Planner) -> None:
-    """Raise UsageError for rows that do not exist or that the learner cannot do."""
-    for name in rows:
-        if name != "trajopt" and name not in ROWS:
-            there = [*ROWS, "trajopt"]
-            raise UsageError(f"there is no row {name!r}{nearest(name, there)}; choose of {', '.join(there)}")
+def check_planners(names: tuple[str, ...], planner: Planner) -> None:
+    """Raise UsageError for planners that do not exist or that the learner cannot do."""
+    for name in names:
+        if name != "trajopt" and name not in PLANNERS:
+            known = [*PLANNERS, "trajopt"]
+            raise UsageError(f"there is no planner {name!r}{nearest(name, known)}; choose of {', '.join(known)}")
         if planner.config.learner == "vae" and name in ("candidates", "guided", "released", "ctg"):
-            raise UsageError(f"the row {name!r} needs the reverse process of a denoiser, and the learner is a vae")
+            raise UsageError(f"the planner {name!r} needs the reverse process of a denoiser, and the learner is a vae")
         if name in ("refined", "guided", "released") and not planner.config.refine_steps:
-            raise UsageError(f"the row {name!r} needs a RefineNet: give refine_steps above 0, or other rows")
+            raise UsageError(f"the planner {name!r} needs a RefineNet: give refine_steps above 0, or other planners")
 
 
-def plans_by(name: str, request: Request) -> Tensor:
-    """Plans of the row `name`, the planner frozen."""
+def plans_by(name: str, request: PlanRequest) -> Tensor:
+    """Return the plans of the planner called `name`, its networks frozen."""
     with torch.no_grad():
-        plans = ROWS[name](request)
+        plans = PLANNERS[name](request)
     return plans.clamp(-1, 1)

@@ -1,12 +1,14 @@
-"""Stages: logs and calibration, plans by trajectory optimisation (artifacts), the learner, RefineNet, judgement.
+"""Training: logs and calibration, plans by trajectory optimisation (artifacts), learner, RefineNet, evaluation.
 
-Steps count through the two trainings; checkpoints hold both. Each judged row is kept as soon as it is there."""
+Steps count through the two trainings; checkpoints hold both. The numbers of each planner are kept as soon as they are
+there.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,19 +22,18 @@ from pilotage.core.errors import UsageError
 from pilotage.core.system import Result
 from pilotage.runs import Progress
 from pilotage.runs.state import save_tensors
-from pilotage.systems.robots.stl_diffusion import closed_loop as driving_closed
-from pilotage.systems.robots.stl_diffusion import metrics as driving_judge
-from pilotage.systems.robots.stl_diffusion.closed_loop import closed_loop
+from pilotage.systems.robots.stl_diffusion.actions import save_videos
+from pilotage.systems.robots.stl_diffusion.closed_loop import CLOSED_LOOP_METRICS, closed_loop
 from pilotage.systems.robots.stl_diffusion.config import DrivingConfig
 from pilotage.systems.robots.stl_diffusion.data import Drives, make_drives, plans_of, test_seed
-from pilotage.systems.robots.stl_diffusion.metrics import judged
-from pilotage.systems.robots.stl_diffusion.model import Planner, Plans
-from pilotage.systems.robots.stl_diffusion.planners import Request, check_rows, plans_by
+from pilotage.systems.robots.stl_diffusion.metrics import OPEN_LOOP_METRICS, open_loop_metrics
+from pilotage.systems.robots.stl_diffusion.model import WEIGHTS, Planner, Plans
+from pilotage.systems.robots.stl_diffusion.planners import PlanRequest, check_planners, plans_by
 from pilotage.systems.robots.stl_diffusion.rules import RuleSets
+from pilotage.training.loop import Hooks, train_loop
 from pilotage.training.running_means import RunningMeans
 from pilotage.training.schedules import schedule
 
-WEIGHTS = "planner.safetensors"
 METRICS = {
     "loss": "Mean loss since the last line: of the learner, then of RefineNet.",
     "lr": "Learning rate.",
@@ -43,7 +44,7 @@ METRICS = {
 }
 
 
-class DrivingTrainer:
+class DrivingTrainer(Hooks):
     """Data, planner and optimisers of one run."""
 
     def __init__(self, config: DrivingConfig, run: Any) -> None:
@@ -53,19 +54,24 @@ class DrivingTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed_for("weights"))
             self.planner = Planner(config)
-        check_rows((*config.rows, *config.closed_rows), self.planner)
-        if config.row not in config.rows:
-            raise UsageError(f"row={config.row!r} is not among the rows {', '.join(config.rows)}; name one of them")
+        check_planners((*config.planners, *config.closed_loop_planners), self.planner)
+        if config.planner not in config.planners:
+            raise UsageError(
+                f"planner={config.planner!r} is not among the planners {', '.join(config.planners)}; name one of them"
+            )
         learnt = [*self.planner.encoder.parameters(), *self.planner.learner.parameters()]
         self.optimiser = torch.optim.Adam(learnt, lr=config.lr)
         self.refine_optimiser = torch.optim.Adam(self.planner.refiner.parameters(), lr=config.refine_lr)
         self.sums = RunningMeans()
         self.drives = make_drives(config.scenes, config.draws, config.data_seed)
         logs = Plans.logs(self.drives)
-        self.facts = {"data/logs_satisfied": float(logs.valid.float().mean())}
+        self.data_metrics = {"data/logs_satisfied": float(logs.valid.float().mean())}
         augmented = config.data == "augmented"
         self.plans = Plans.augmented(self.drives, plans_of(config, run)) if augmented else logs
-        self.facts |= {"data/plans": float(len(self.plans)), "data/valid": float(self.plans.valid.float().mean())}
+        self.data_metrics |= {
+            "data/plans": float(len(self.plans)),
+            "data/valid": float(self.plans.valid.float().mean()),
+        }
         self.noise = run.generator("noise")
         each = [self.drives.sets(shard % config.draws) for shard in range(config.shards)]
         self.shard_sets = each if config.refine_steps else []
@@ -73,10 +79,11 @@ class DrivingTrainer:
 
     @property
     def total(self) -> int:
+        """Optimiser steps of both stages."""
         return self.config.steps + self.config.refine_steps
 
     def state(self) -> dict[str, Any]:
-        """Everything that a checkpoint must hold."""
+        """Return everything that a checkpoint must hold."""
         return {
             "planner": self.planner,
             "optimiser": self.optimiser,
@@ -87,7 +94,7 @@ class DrivingTrainer:
     # ---- learn -----------------------------------------------------------------------------------------------------
 
     def step(self, step: int) -> None:
-        """One optimiser step of the stage to which `step` belongs."""
+        """Take one optimiser step of the stage to which `step` belongs."""
         config = self.config
         refining = step >= config.steps
         optimiser = self.refine_optimiser if refining else self.optimiser
@@ -110,6 +117,15 @@ class DrivingTrainer:
         optimiser.step()
         self.sums.add(loss=float(loss.detach()))
 
+    def metrics(self, done: int) -> dict[str, float]:
+        """Return the mean losses since the last line, and the learning rate of the present stage."""
+        optimiser = self.refine_optimiser if done > self.config.steps else self.optimiser
+        return {**self.sums.taken(), "lr": optimiser.param_groups[0]["lr"]}
+
+    def shown(self, metrics: Mapping[str, float]) -> dict[str, float | str]:
+        """Return the stage and the loss."""
+        return {"stage": "refine" if "refine/satisfied" in metrics else "learn", "loss": metrics["loss"]}
+
     def _refining_loss(self) -> dict[str, Tensor]:
         config, ready = self.config, self.prepared()
         count = ready["vector"].shape[1]
@@ -120,9 +136,11 @@ class DrivingTrainer:
         return self.planner.refiner_loss(sets, *chosen)
 
     def prepared(self) -> dict[str, Tensor]:
-        """Candidates of the frozen learner, one shard for every training set and `shards` of its rules: drawn once,
-        kept beside the run and taken up again where it is resumed. vector [S, N, d], plans [S, N, shard, T, 2],
-        robustness [S, N, shard]."""
+        """Return candidates of the frozen learner: one shard for every training set and `shards` of its rules.
+
+        They are drawn once, kept beside the run and read again where it is resumed: "vector" [rule, set, features],
+        "plans" [rule, set, plan, step, 2], "robustness" [rule, set, plan].
+        """
         if self._prepared is None:
             place = Path(self.run.directory) / "candidates.safetensors"
             if not place.exists():
@@ -144,100 +162,77 @@ class DrivingTrainer:
         names = ("vector", "plans", "robustness")
         return {name: torch.stack(each) for name, each in zip(names, zip(*found, strict=True), strict=True)}
 
-    # ---- judge -----------------------------------------------------------------------------------------------------
+    # ---- evaluate --------------------------------------------------------------------------------------------------
 
-    def judge(self) -> dict[str, float]:
-        """Every row in open and in closed loop; what was judged before the run was interrupted is taken as it was."""
+    def evaluate_planners(self) -> dict[str, float]:
+        """Return the metrics of every planner in open and in closed loop.
+
+        Numbers that were found before the run was interrupted are read again.
+        """
         config, metrics = self.config, dict[str, float]()
         drives = make_drives(config.test_scenes, 1, test_seed(config))
         sets = drives.sets()
-        for row in config.rows:
-            metrics |= self._kept("open_loop", row, partial(self._judged, row, drives, sets))
-        for row in config.closed_rows:
-            metrics |= self._kept("closed_loop", row, partial(closed_loop, row, self.planner, config))
-        leading = {name: metrics[f"open_loop/{config.row}/{name}"] for name in driving_judge.MEASURES}
+        for name in config.planners:
+            metrics |= self._kept("open_loop", name, partial(self._open_loop, name, drives, sets))
+        for name in config.closed_loop_planners:
+            metrics |= self._kept("closed_loop", name, partial(closed_loop, name, self.planner, config))
+        leading = {name: metrics[f"open_loop/{config.planner}/{name}"] for name in OPEN_LOOP_METRICS}
         return {**leading, **metrics}
 
-    def _judged(self, row: str, drives: Drives, sets: RuleSets) -> dict[str, float]:
-        return judged(drives, sets, self.test_plans(row))
+    def _open_loop(self, name: str, drives: Drives, sets: RuleSets) -> dict[str, float]:
+        return open_loop_metrics(drives, sets, self.test_plans(name))
 
-    def test_plans(self, row: str) -> Tensor:
-        """The plans of a row for the test sets: [N, K, T, 2]."""
-        if row == "trajopt":
+    def test_plans(self, name: str) -> Tensor:
+        """Return a planner's plans for the test sets, [set, plan, step, 2]."""
+        if name == "trajopt":
             return plans_of(self.config, self.run, test=True)
         sets = make_drives(self.config.test_scenes, 1, test_seed(self.config)).sets()
         generator = torch.Generator().manual_seed(self.run.seed_for("evaluation"))
-        return plans_by(row, Request(self.planner, sets, self.config.samples, generator, self.config.guidance_rate))
+        request = PlanRequest(self.planner, sets, self.config.samples, generator, self.config.guidance_lr)
+        return plans_by(name, request)
 
-    def _kept(self, kind: str, row: str, make: Callable[[], dict[str, float]]) -> dict[str, float]:
-        folder = Path(self.run.directory) / "judged"
+    def _kept(self, kind: str, planner: str, make: Callable[[], dict[str, float]]) -> dict[str, float]:
+        folder = Path(self.run.directory) / "evaluation"
         folder.mkdir(exist_ok=True)
-        place = folder / f"{kind}-{row}.json"
+        place = folder / f"{kind}-{planner}.json"
         if not place.exists():
             began = time.process_time()
             numbers = make()
-            self.run.log_timing(self.total, {f"{kind}/{row}/seconds": time.process_time() - began})
+            self.run.log_timing(self.total, {f"{kind}/{planner}/seconds": time.process_time() - began})
             write_atomically(place, json.dumps(numbers).encode())
-        return {f"{kind}/{row}/{name}": value for name, value in json.loads(place.read_text()).items()}
-
-    def save(self) -> None:
-        """The weights, to plan with later."""
-        save_tensors(self.planner.state_dict(), Path(self.run.directory) / WEIGHTS)
-
-
-def load_planner(config: DrivingConfig, run: Path) -> Planner:
-    """The planner of a finished run. Raises UsageError where there is none."""
-    if not (run / WEIGHTS).is_file():
-        raise UsageError(f"{run} holds no trained planner yet; let the run finish")
-    planner = Planner(config)
-    planner.load_state_dict(load_file(run / WEIGHTS))
-    return planner.eval()
+        return {f"{kind}/{planner}/{name}": value for name, value in json.loads(place.read_text()).items()}
 
 
 def train(config: DrivingConfig, run: Any) -> Result:
-    """Make the data, train, refine and judge; resumes from the run's newest checkpoint when there is one."""
+    """Make the data, train learner and RefineNet, and evaluate the planners; goes on from the newest checkpoint."""
     if run.finished:
         return Result(run=str(run.directory), metrics=run.result)
     _describe(config, run)
     trainer = DrivingTrainer(config, run)
-    start = run.restore(trainer.state())
-    if start == 0:
-        run.save(0, trainer.state())
-    with Progress(trainer.total, run.system, start=start) as progress:
-        for step in range(start, trainer.total):
-            trainer.step(step)
-            done = step + 1
-            ends = done in (config.steps, trainer.total)
-            if done % config.log_every == 0 or ends:
-                _log(trainer, done, progress)
-            if done % config.checkpoint_every == 0 or ends:
-                run.save(done, trainer.state())
+    train_loop(
+        run,
+        trainer,
+        trainer.total,
+        checkpoint_every=config.checkpoint_every,
+        log_every=config.log_every,
+        ends=(config.steps,),
+    )
     trainer.planner.eval()
-    trainer.save()
-    final = {**trainer.judge(), **trainer.facts}
-    from pilotage.systems.robots.stl_diffusion.play import save_films
-
-    save_films(trainer, Path(run.directory))
+    save_tensors(trainer.planner.state_dict(), Path(run.directory) / WEIGHTS)
+    final = {**trainer.evaluate_planners(), **trainer.data_metrics}
+    save_videos(config, trainer.test_plans(config.planner), Path(run.directory))
     (Path(run.directory) / "candidates.safetensors").unlink(missing_ok=True)
     run.finish(final)
     return Result(run=str(run.directory), metrics=final)
 
 
-def _log(trainer: DrivingTrainer, done: int, progress: Progress) -> None:
-    refining = done > trainer.config.steps
-    optimiser = trainer.refine_optimiser if refining else trainer.optimiser
-    metrics = {**trainer.sums.taken(), "lr": optimiser.param_groups[0]["lr"]}
-    trainer.run.log(done, metrics)
-    progress.advance(done, stage="refine" if refining else "learn", loss=metrics["loss"])
-
-
 def _describe(config: DrivingConfig, run: Any) -> None:
-    for name, text in {**METRICS, **driving_judge.MEASURES}.items():
+    for name, text in {**METRICS, **OPEN_LOOP_METRICS}.items():
         run.describe_metric(name, text)
-    for kind, rows, measures in (
-        ("open_loop", config.rows, driving_judge.MEASURES),
-        ("closed_loop", config.closed_rows, driving_closed.MEASURES),
+    for kind, planners, metrics in (
+        ("open_loop", config.planners, OPEN_LOOP_METRICS),
+        ("closed_loop", config.closed_loop_planners, CLOSED_LOOP_METRICS),
     ):
-        for row in rows:
-            for name, text in measures.items():
-                run.describe_metric(f"{kind}/{row}/{name}", text)
+        for planner in planners:
+            for name, text in metrics.items():
+                run.describe_metric(f"{kind}/{planner}/{name}", text)

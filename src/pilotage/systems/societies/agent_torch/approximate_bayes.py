@@ -1,4 +1,4 @@
-"""Approximate Bayesian computation by rejection: which points of a box give simulations near to what was observed."""
+"""Approximate Bayesian computation by rejection."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pilotage.planning.box_search import Found, Score
 
 @dataclass(frozen=True)
 class Accepted:
-    """The nearest of the points that were tried: draws from the approximate posterior under a flat prior."""
+    """Accepted points: draws from the approximate posterior under a flat prior."""
 
     points: Tensor
-    """[K, D], the best first."""
+    """Accepted points [accepted, dimensions], best first."""
     values: Tensor
-    """[K]."""
+    """Scores of the accepted points [accepted]."""
     found: Found
-    """All that was tried."""
+    """All points that were tried."""
 
     def mean(self) -> Tensor:
-        """[D], the posterior's mean."""
+        """Return the mean of the posterior [dimensions]."""
         return self.points.mean(0)
 
 
@@ -38,10 +38,21 @@ def reject(
     share: float = 0.02,
     batch: int = 64,
 ) -> Accepted:
-    """Uniform points in the box, of which the best `share` (at least one) is accepted.
+    """Draw uniform points in the box and accept the best `share` of them, at least one.
 
-    score: minus the distance of a simulation to the observation, see `box_search`; batch: points scored at once.
-    Raises UsageError for settings that leave nothing."""
+    Args:
+        score: minus the distance of a simulation to the observation, see `planning.box_search`.
+        dimensions: number of dimensions.
+        generator: random numbers.
+        low: lower bound of every dimension.
+        high: upper bound of every dimension.
+        evaluations: number of points.
+        share: share of points that is accepted, in (0, 1].
+        batch: number of points scored at once.
+
+    Raises:
+        UsageError: a setting is out of range, or a score is not a number.
+    """
     if dimensions < 1 or evaluations < 1 or not 0 < share <= 1 or not low < high or batch < 1:
         raise UsageError(
             f"expected a dimension, an evaluation or more, a share in (0, 1] and low < high, got {dimensions}, "

@@ -1,13 +1,14 @@
-"""Archetypes: people alike in what the prompt says about them are asked about once, and each then decides alone.
+"""Archetypes: agents with the same attributes in the prompt are asked about once, and each then draws for itself.
 
-The prompt is a template with variables in braces. Those that are attributes of agents (age, borough, gender) define the
-partition; the others (cases of the week) are filled in at every step. Agents of an archetype share its probability and
-draw for themselves, which is what `isolation` of `env` does with a column per archetype."""
+The prompt is a template with variables in braces. Variables that are attributes of agents (age, borough) define the
+partition; the others (cases of the week) are filled in at every step. Agents of an archetype share its probability,
+and `isolation` of `env` has a column per archetype.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from string import Formatter
 from typing import Any, Literal, Protocol
@@ -23,34 +24,36 @@ Conversation = tuple[Turn, ...]
 
 
 class Opinion(Protocol):
-    """What an archetype answered: `llm.yes_no.Poll`."""
+    """Answer of an archetype, such as a `yes_no.Poll`."""
 
     @property
     def share(self) -> float:
-        """Estimate of the probability of yes."""
+        """Return an estimate of the probability of yes."""
         ...
 
     @property
-    def said(self) -> str:
-        """An answer in words."""
+    def text(self) -> str:
+        """Return an answer in words."""
         ...
 
 
 Ask = Callable[[Sequence[Conversation]], Sequence[Opinion]]
-"""Opinions on questions, in order. Whoever answers asks equal questions once."""
+"""Answers to questions, in order; equal questions may be asked once."""
 Facts = Callable[[int, Any, Mapping[str, str]], Mapping[str, object]]
-"""(week, what happened so far, labels of an archetype) -> dynamic variables of its prompt."""
+"""(week, history, labels of an archetype) -> dynamic variables of its prompt."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """A prompt with variables, and which of them are attributes of agents.
+    """Prompt with variables, some of which are attributes of agents.
 
-    Raises UsageError for an attribute without labels, braces that do not match, and variables without a name."""
+    Raises:
+        UsageError: an attribute has no labels, braces do not match, or a variable has no name.
+    """
 
     text: str
     attributes: Mapping[str, Sequence[str]]
-    """Labels of every attribute that agents have; those that the text does not name define no partition."""
+    """Labels of every attribute of the agents; attributes that the text does not name define no partition."""
     system: str = ""
     """Instructions before the first turn."""
 
@@ -67,27 +70,29 @@ class Template:
 
     @property
     def variables(self) -> tuple[str, ...]:
+        """Return the variables in the order of the text."""
         return self._names  # type: ignore[attr-defined]
 
     @property
     def of_agents(self) -> tuple[str, ...]:
-        """Variables that are attributes, in the order of the text: the partition."""
+        """Return the variables that are attributes, in the order of the text: the partition."""
         return tuple(name for name in self.variables if name in self.attributes)
 
     @property
     def dynamic(self) -> tuple[str, ...]:
-        """Variables that are filled in at every step."""
+        """Return the variables that are filled in at every step."""
         return tuple(name for name in self.variables if name not in self.attributes)
 
     def archetypes(self) -> list[dict[str, str]]:
-        """Labels of every archetype, the last attribute changing fastest; a single one if there is no partition."""
+        """Return the labels of every archetype, the last attribute changing fastest."""
         labels = [self.attributes[name] for name in self.of_agents]
         return [dict(zip(self.of_agents, choice, strict=True)) for choice in product(*labels)]
 
     def groups(self, columns: Mapping[str, Tensor], agents: int) -> Tensor:
-        """The archetype of each agent, from integer columns [N] of the attributes. -> [N] int64
+        """Return the archetype of each agent, [agents] int64, from integer columns [agents] of the attributes.
 
-        Raises UsageError for a column that is missing, of another length, or holds what has no label."""
+        Raises UsageError for a column that is missing, has another length, or holds a number without a label.
+        """
         group = torch.zeros(agents, dtype=torch.int64)
         for name in self.of_agents:
             if name not in columns:
@@ -103,8 +108,7 @@ class Template:
         return group
 
     def render(self, archetype: Mapping[str, str], facts: Mapping[str, object]) -> str:
-        """The prompt. Raises UsageError for a dynamic variable without a value, and for a value that nobody asked for
-        under nearly the same name."""
+        """Return the prompt of an archetype. Raises UsageError for a dynamic variable without a value."""
         if missing := [name for name in self.dynamic if name not in facts]:
             raise UsageError(
                 f"the template has {{{missing[0]}}}, which is neither an attribute ({', '.join(self.attributes)}) nor "
@@ -114,18 +118,17 @@ class Template:
 
 
 class Archetypes:
-    """Behaviour of a population by archetype: probability of yes for each, asked anew every week.
+    """Behaviour of a population by archetype: the stated probability of yes of each, asked every week.
 
-    `(week, history) -> [archetypes]` float32 in [0, 1], the `Behaviour` of `env.simulate`. A week
-    that was asked already is answered from `asked`: calibration replays the same behaviour.
+    Called as `(week, history) -> [archetypes]` float32 in [0, 1], the `Behaviour` of `env.simulate`.
 
     Args:
         template: the prompt.
-        ask: who answers.
-        facts: what happened, for the prompt; round numbers, so that equal situations are equal prompts.
-        memory: exchanges of earlier weeks that an archetype is reminded of.
-        present: [archetypes] bool: those that somebody belongs to; others are not asked and get 0.
-        align: from [archetypes] to the same, such as `Alignment`; None: as asked."""
+        ask: answers questions.
+        facts: dynamic variables of the prompt; round numbers, so that equal situations give equal prompts.
+        history_length: number of earlier questions and answers that the prompt of an archetype repeats.
+        present: [archetypes] bool: archetypes with at least one agent; others are not asked and get 0. None: all.
+    """
 
     def __init__(
         self,
@@ -133,43 +136,30 @@ class Archetypes:
         ask: Ask,
         facts: Facts,
         *,
-        memory: int = 0,
+        history_length: int = 0,
         present: Tensor | None = None,
-        align: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.template, self.ask, self.facts, self.memory, self.align = template, ask, facts, memory, align
+        self.template, self.ask, self.facts, self.history_length = template, ask, facts, history_length
         self.archetypes = template.archetypes()
         self.present = torch.ones(len(self.archetypes), dtype=torch.bool) if present is None else present
-        if memory < 0 or self.present.shape != (len(self.archetypes),):
+        if history_length < 0 or self.present.shape != (len(self.archetypes),):
             raise UsageError(
-                f"memory is 0 or more and present [{len(self.archetypes)}], got {memory}, {list(self.present.shape)}"
+                f"history_length is 0 or more and present [{len(self.archetypes)}], got {history_length} and "
+                f"{list(self.present.shape)}"
             )
-        self.asked: dict[int, Tensor] = {}
         self._exchanges: list[list[tuple[str, str]]] = [[] for _ in self.archetypes]
 
     def __call__(self, week: int, history: Any) -> Tensor:
-        if week not in self.asked:
-            self.asked[week] = self._opinions(week, history)
-        shares = self.asked[week]
-        return shares if self.align is None else self.align(shares)
-
-    def questions(self, week: int, history: Any) -> list[Conversation]:
-        """One per archetype that is present."""
-        return [self._conversation(place, self._prompt(place, week, history)) for place in self._places()]
-
-    def _opinions(self, week: int, history: Any) -> Tensor:
-        places = self._places()
+        """Ask every archetype and return the stated probabilities [archetypes]."""
+        places = [int(place) for place in self.present.nonzero()[:, 0]]
         prompts = [self._prompt(place, week, history) for place in places]
         asked = [self._conversation(place, prompt) for place, prompt in zip(places, prompts, strict=True)]
         shares = torch.zeros(len(self.archetypes))
         for place, prompt, opinion in zip(places, prompts, self.ask(asked), strict=True):
             shares[place] = opinion.share
-            if self.memory and opinion.said:
-                self._exchanges[place] = [*self._exchanges[place], (prompt, opinion.said)][-self.memory :]
+            if self.history_length and opinion.text:
+                self._exchanges[place] = [*self._exchanges[place], (prompt, opinion.text)][-self.history_length :]
         return shares
-
-    def _places(self) -> list[int]:
-        return [int(place) for place in self.present.nonzero()[:, 0]]
 
     def _prompt(self, place: int, week: int, history: Any) -> str:
         archetype = self.archetypes[place]
@@ -177,72 +167,52 @@ class Archetypes:
 
     def _conversation(self, place: int, prompt: str) -> Conversation:
         turns: list[Turn] = [("system", self.template.system)] if self.template.system else []
-        for asked, said in self._exchanges[place]:
-            turns += [("user", asked), ("assistant", said)]
+        for question, answer in self._exchanges[place]:
+            turns += [("user", question), ("assistant", answer)]
         return (*turns, ("user", prompt))
-
-    def state_dict(self) -> dict[str, Any]:
-        weeks = sorted(self.asked)
-        return {
-            "weeks": weeks,
-            "shares": [self.asked[week] for week in weeks],
-            "exchanges": [[list(pair) for pair in pairs] for pairs in self._exchanges],
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.asked = dict(zip(state["weeks"], state["shares"], strict=True))
-        self._exchanges = [[(asked, said) for asked, said in pairs] for pairs in state["exchanges"]]
 
 
 class Alignment(nn.Module):
-    """clip(scale_g · p̂ + shift_g) into [0, 1], with a learnable scale and shift for each of a few sets of archetypes,
-    such as age groups; AgentTorch's alignment of what a model says to what people do. Where the clip acts there is no
-    gradient."""
+    """Learnable alignment of stated probabilities to behaviour: clip(scale · stated + shift) into [0, 1].
+
+    Each set of archetypes, such as an age group, has its own scale and shift. Where the clip acts there is no gradient.
+
+    Args:
+        of: [archetypes]: index of the set of each archetype.
+        largest_scale: scales lie in (0, largest_scale) and begin at 1.
+        largest_shift: shifts lie within ± largest_shift and begin at 0.
+    """
 
     of: Tensor
 
     def __init__(self, of: Tensor, *, largest_scale: float = 2.0, largest_shift: float = 0.5) -> None:
-        """of [archetypes]: the set of each, from 0. Scales begin at 1 in (0, largest), shifts at 0 within ± largest."""
         super().__init__()
         self.register_buffer("of", of.long())
         count = int(of.max()) + 1
         self.scale = Bounded(torch.ones(count), 0.0, largest_scale)
         self.shift = Bounded(torch.zeros(count), -largest_shift, largest_shift)
 
-    def forward(self, shares: Tensor) -> Tensor:
-        """[..., archetypes] -> the same."""
-        return aligned(shares, self.scale()[self.of], self.shift()[self.of])
 
-
-def aligned(shares: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """clip(scale · shares + shift) into [0, 1]; all broadcast."""
-    return (scale * shares + shift).clamp(0, 1)
+def aligned(stated: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return clip(scale · stated + shift) into [0, 1]; all broadcast."""
+    return (scale * stated + shift).clamp(0, 1)
 
 
 @dataclass(frozen=True)
 class ByCases:
-    """A rule instead of a model: whoever is cautious stays at home in a week after which cases were many.
+    """Rule instead of a model: a share of people isolates in a week after many cases.
 
-    `(week, history) -> [groups]`: `cautious` of each group when last week's cases per 10,000 reach `threshold`, else 0.
-    Each agent decides, as everywhere; no agent has a fraction of a decision."""
+    Called as `(week, history) -> [groups]`: `cautious` when last week's cases per 10,000 reach `threshold`, else 0.
+    """
 
     cases_per_10k: Callable[[int, Any], float]
-    """(week, history): of the week before."""
+    """(week, history) -> cases per 10,000 people in the week before."""
     groups: int
     threshold: float = 10.0
     cautious: float = 0.4
     """Share of people, in [0, 1]."""
-    by_group: Mapping[int, float] = field(default_factory=dict)
-    """Other shares for some groups."""
 
     def __call__(self, week: int, history: Any) -> Tensor:
+        """Return the share of each group that isolates [groups]."""
         many = self.cases_per_10k(week, history) >= self.threshold
-        shares = torch.full((self.groups,), self.cautious if many else 0.0)
-        for group, share in self.by_group.items():
-            shares[group] = share if many else 0.0
-        return shares
-
-
-def decide(shares: Tensor, groups: Tensor, generator: torch.Generator) -> Tensor:
-    """Every agent's own draw with its archetype's probability. shares [G], groups [N] -> [N] bool"""
-    return torch.rand(len(groups), generator=generator) < shares[groups.long()]
+        return torch.full((self.groups,), self.cautious if many else 0.0)

@@ -9,26 +9,32 @@ from pilotage.core.errors import UsageError
 
 
 def squashed(raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """low + (high − low) · sigmoid(raw). raw [...] over bounds that broadcast -> [...]"""
+    """Return low + (high − low) · sigmoid(raw); all broadcast."""
     return low + (high - low) * raw.sigmoid()
 
 
 def unsquashed(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The raw number of a value; one at a bound is taken a thousandth of the range inside."""
+    """Return the raw number of a value; a value at a bound is moved inside by a thousandth of the range."""
     share = ((value - low) / (high - low)).clamp(1e-3, 1 - 1e-3)
     return torch.logit(share)
 
 
 class Bounded(nn.Module):
-    """A tensor of any shape with a gradient, whose entries stay between `low` and `high`."""
+    """Learnable tensor of any shape whose entries stay between `low` and `high`.
+
+    Args:
+        start: first values [...].
+        low: lower bound, a number or a tensor that broadcasts to `start`.
+        high: upper bound, likewise.
+
+    Raises:
+        UsageError: unless low < high and low ≤ start ≤ high.
+    """
 
     low: Tensor
     high: Tensor
 
     def __init__(self, start: Tensor, low: Tensor | float, high: Tensor | float) -> None:
-        """start [...]: first values; low, high: numbers or tensors that broadcast to it.
-
-        Raises UsageError unless low < high and low ≤ start ≤ high."""
         super().__init__()
         first = start.detach().float()
         self.register_buffer("low", torch.as_tensor(low, dtype=torch.float32).expand(first.shape).clone())
@@ -40,11 +46,11 @@ class Bounded(nn.Module):
         self.raw = nn.Parameter(unsquashed(first, self.low, self.high))
 
     def forward(self) -> Tensor:
-        """The values now. -> [...]"""
+        """Return the values [...]."""
         return squashed(self.raw, self.low, self.high)
 
-    def begin(self, value: Tensor | float) -> None:
-        """Sets all entries to a value, or to values that broadcast, without a gradient."""
+    def fill(self, value: Tensor | float) -> None:
+        """Set all entries to a value, or to values that broadcast, without a gradient."""
         with torch.no_grad():
             first = torch.as_tensor(value, dtype=torch.float32).expand(self.raw.shape)
             self.raw.copy_(unsquashed(first, self.low, self.high))

@@ -1,7 +1,8 @@
-"""Calibration: parameters of a simulator such that what it gives is near to what was observed.
+"""Calibration of a simulator: values whose simulated weeks are near to the observed ones.
 
-`Calibrator` goes down the gradient of a differentiable simulator. `searched` tries points instead, by CMA-ES or
-rejection, with as many simulations. Both know the simulator only as a function (values, seed) -> weekly counts."""
+`Calibrator` follows the gradient of a differentiable simulator. `search` tries points instead, by CMA-ES or rejection.
+Both know the simulator only as a function (values, seed) -> weekly counts.
+"""
 
 from __future__ import annotations
 
@@ -20,40 +21,44 @@ from pilotage.systems.societies.agent_torch.approximate_bayes import reject
 
 Simulator = Callable[[Tensor, int], Tensor]
 """(values, seed) -> simulated [weeks, places], differentiable in values where a gradient is wanted."""
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def mean_squared(simulated: Tensor, observed: Tensor) -> Tensor:
-    """Mean of squared differences over that of squared observations, so that rates mean the same for any counts."""
+    """Return the mean squared difference over the mean squared observation, so that learning rates suit any counts."""
     return (simulated - observed).square().mean() / observed.square().mean().clamp(min=1e-12)
 
 
 @dataclass(frozen=True)
-class Step:
-    """One update."""
+class CalibrationStep:
+    """Result of one update."""
 
     loss: float
-    """On the weeks that are fitted."""
-    held_out: float
-    """On the last weeks, which are not; NaN without any."""
+    """Loss on the fitted weeks."""
+    validation_loss: float
+    """Loss on the validation weeks; NaN without any."""
     values: Tensor
-    """What was simulated with."""
+    """Values that were simulated with."""
 
 
 class Calibrator:
-    """Adam on a loss between simulated and observed weeks. Its state is part of a checkpoint.
+    """Adam on the squared error between simulated and observed weeks; its state is part of a checkpoint.
 
     Args:
-        model: a module; `values()` makes the simulator's values from it.
-        values: from nothing to values; the model itself when None (`Bounded`).
-        simulate: see `Simulator`. It is given the number of the step as seed when `fresh_noise`, else always `seed`.
-        observed: [weeks, places].
-        held_out: this many last weeks are not fitted, only watched. What has looked at them includes the choice of the
-            best step: a forecast from here has *seen* all observed weeks.
-        rate, betas: of Adam; the paper's are 5e-3 (epidemic), 2e-3 (labour) and (.5, .5).
-        decay_over: the rate falls to 0 along a cosine over so many steps; None: it stays. With betas of .5 a step is
-            about as long as the rate however near the optimum is, so that without it the last values keep jumping.
-        loss: of simulated and observed, both [weeks, places]."""
+        model: module whose output is the vector of values.
+        simulate: see `Simulator`.
+        observed: observed counts [weeks, places].
+        num_validation_weeks: number of last weeks that are not fitted but choose the best step, so that a forecast
+            from here has seen all observed weeks.
+        lr: learning rate of Adam; the paper's are 5e-3 (epidemic) and 2e-3 (labour).
+        betas: of Adam.
+        decay_over: number of steps over which the learning rate falls to 0 along a cosine; None: it stays. With betas
+            of .5 a step is about as long as the rate near the optimum too, so that the last values would not settle.
+        seed: seed of the noise.
+        fresh_noise: whether step k is simulated under `seed` + k; otherwise all under `seed`.
+
+    Raises:
+        UsageError: the observations are not finite, or there are too few weeks.
+    """
 
     def __init__(
         self,
@@ -61,47 +66,44 @@ class Calibrator:
         simulate: Simulator,
         observed: Tensor,
         *,
-        values: Callable[[], Tensor] | None = None,
-        held_out: int = 0,
-        rate: float = 5e-3,
+        num_validation_weeks: int = 0,
+        lr: float = 5e-3,
         betas: tuple[float, float] = (0.5, 0.5),
         decay_over: int | None = None,
-        loss: Loss = mean_squared,
         seed: int = 0,
         fresh_noise: bool = False,
     ) -> None:
-        if observed.dim() != 2 or not 0 <= held_out < len(observed) or not bool(observed.isfinite().all()):
+        if observed.dim() != 2 or not 0 <= num_validation_weeks < len(observed) or not bool(observed.isfinite().all()):
             raise UsageError(
-                f"expected finite observations [weeks, places] and fewer held-out weeks than {len(observed)}, got "
-                f"{list(observed.shape)} and {held_out}"
+                f"expected finite observations [weeks, places] and fewer validation weeks than {len(observed)}, got "
+                f"{list(observed.shape)} and {num_validation_weeks}"
             )
         self.model, self.simulate, self.observed = model, simulate, observed
-        self.values = values if values is not None else model
-        self.fitted, self.held_out, self.loss = len(observed) - held_out, held_out, loss
+        self.fitted = len(observed) - num_validation_weeks
         self.seed, self.fresh_noise = seed, fresh_noise
-        self.rate, self.decay_over = rate, decay_over
-        self.optimiser = torch.optim.Adam(model.parameters(), lr=rate, betas=betas)
+        self.lr, self.decay_over = lr, decay_over
+        self.optimiser = torch.optim.Adam(model.parameters(), lr=lr, betas=betas)
         self.steps = 0
         self.best_value = float("inf")
         self.best: Tensor | None = None
 
-    @property
-    def seen(self) -> int:
-        """Weeks that played any part: for `systems.societies.agent_torch.forecast_scores.Forecast`."""
-        return len(self.observed)
+    def step(self) -> CalibrationStep:
+        """Simulate once and update once.
 
-    def step(self) -> Step:
-        """One simulation, one update. `best` is kept by the held-out loss, or the fitted one without held-out weeks.
+        `best` is kept by the loss on the validation weeks, or on the fitted ones where there are none.
 
-        Raises NonFinite before an update that would spoil the model, UsageError for a simulation of another shape."""
-        values = self.values()
+        Raises:
+            NonFinite: the loss or a gradient is not finite; the model is left as it was.
+            UsageError: the simulation has another shape, or no gradient.
+        """
+        values = self.model()
         simulated = self.simulate(values, self.seed + self.steps if self.fresh_noise else self.seed)
         if simulated.shape != self.observed.shape:
             raise UsageError(f"simulated {list(simulated.shape)}, observed {list(self.observed.shape)} [weeks, places]")
-        loss = self.loss(simulated[: self.fitted], self.observed[: self.fitted])
-        held_out = float("nan")
-        if self.held_out:
-            held_out = float(self.loss(simulated[self.fitted :].detach(), self.observed[self.fitted :]))
+        loss = mean_squared(simulated[: self.fitted], self.observed[: self.fitted])
+        validates, validation_loss = self.fitted < len(self.observed), float("nan")
+        if validates:
+            validation_loss = float(mean_squared(simulated[self.fitted :].detach(), self.observed[self.fitted :]))
         if not bool(loss.isfinite()):
             raise NonFinite(self.steps + 1, "calibration/loss", None, None)
         if not loss.requires_grad:
@@ -113,17 +115,18 @@ class Calibrator:
         for name, parameter in self.model.named_parameters():
             if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
                 raise NonFinite(self.steps + 1, f"gradient of {name}", None, None)
-        judged = held_out if self.held_out else float(loss.detach())
-        if judged < self.best_value:
-            self.best_value, self.best = judged, values.detach().clone()
+        criterion = validation_loss if validates else float(loss.detach())
+        if criterion < self.best_value:
+            self.best_value, self.best = criterion, values.detach().clone()
         if self.decay_over is not None:
             for group in self.optimiser.param_groups:
-                group["lr"] = self.rate * (1 + math.cos(math.pi * min(1.0, self.steps / self.decay_over))) / 2
+                group["lr"] = self.lr * (1 + math.cos(math.pi * min(1.0, self.steps / self.decay_over))) / 2
         self.optimiser.step()
         self.steps += 1
-        return Step(float(loss.detach()), held_out, values.detach())
+        return CalibrationStep(float(loss.detach()), validation_loss, values.detach())
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state of model, optimiser and best step."""
         return {
             "model": dict(self.model.state_dict()),
             "optimiser": self.optimiser.state_dict(),
@@ -133,13 +136,14 @@ class Calibrator:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a state of `state_dict`."""
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.steps, self.best_value, self.best = int(state["steps"]), float(state["best_value"]), state["best"]
 
 
 def warn_of_missing_gradients(model: nn.Module) -> list[str]:
-    """Names of parameters that the last backward pass did not reach, with a warning if there are any."""
+    """Return the names of parameters that the last backward pass did not reach, and warn of them."""
     missing = [
         name
         for name, parameter in model.named_parameters()
@@ -155,7 +159,7 @@ def warn_of_missing_gradients(model: nn.Module) -> list[str]:
     return missing
 
 
-def searched(
+def search(
     simulate: Simulator,
     observed: Tensor,
     low: Tensor,
@@ -167,19 +171,32 @@ def searched(
     start: Tensor | None = None,
     spread: float = 0.2,
     seed: int = 0,
-    loss: Loss = mean_squared,
 ) -> tuple[Tensor, Found]:
-    """Values found without gradients: `evaluations` simulations under one seed.
+    """Calibrate without gradients.
 
-    low, high [D]: bounds; start [D]: CMA-ES begins here, None: in the middle; spread: its first standard deviation as a
-    share of the range. Returns the best point of CMA-ES or the mean of the accepted share of ABC, [D]; and the search
-    in the unit box."""
+    Args:
+        simulate: see `Simulator`.
+        observed: observed counts [weeks, places].
+        low: lower bounds [values].
+        high: upper bounds [values].
+        generator: random numbers of the search.
+        method: cma (CMA-ES) or abc (rejection).
+        evaluations: number of simulations.
+        start: values where CMA-ES begins; None: the middle.
+        spread: first standard deviation of CMA-ES as a share of the range.
+        seed: seed of all simulations.
+
+    Returns:
+        The best point of CMA-ES, or the mean of the accepted points of ABC; and the search in the unit box.
+    """
     if low.dim() != 1 or low.shape != high.shape or not bool((low < high).all()):
         raise UsageError(f"bounds are [values] with low below high, got {list(low.shape)} and {list(high.shape)}")
 
     def score(points: Tensor) -> Tensor:
         with torch.no_grad():
-            return torch.stack([-loss(simulate(low + (high - low) * p, seed), observed) for p in points.float()])
+            return torch.stack(
+                [-mean_squared(simulate(low + (high - low) * p, seed), observed) for p in points.float()]
+            )
 
     if method == "cma":
         first = torch.full_like(low, 0.5) if start is None else (start - low) / (high - low)

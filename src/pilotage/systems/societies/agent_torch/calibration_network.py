@@ -1,4 +1,4 @@
-"""CalibNN: from what was observed in the last weeks to the parameters of every week of a simulation."""
+"""CalibNN: a network from the last observed weeks to the parameters of every week of a simulation."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from pilotage.systems.societies.agent_torch.bounded import squashed
 
 
 class CalibNN(nn.Module):
-    """Encoder: two layers of a GRU in both directions over the observed weeks, then self-attention. Decoder: such a GRU
-    over the weeks to be simulated, told their index and the encoder's state, an MLP, and a sigmoid into the bounds.
+    """Sequence network of AgentTorch (arXiv 2409.10568) and DeepABM, from the description in the paper.
 
-    Chopra et al. (DeepABM) and AgentTorch, arXiv 2409.10568, from its description.
+    Encoder: two layers of a bidirectional GRU over the observed weeks, then self-attention. Decoder: a bidirectional
+    GRU over the simulated weeks, conditioned on their index and the encoder's state, an MLP, and a sigmoid into bounds.
 
     Args:
-        features: F, numbers observed per week.
-        low, high: [outputs] bounds of what comes out for each week, such as (1.4, 4.5) of R.
+        features: number of features per observed week.
+        low: lower bound of each output [outputs], such as 1.4 for R.
+        high: upper bound of each output [outputs].
         width: units of each direction.
-        heads: of the self-attention; they divide 2 · width."""
+        heads: heads of the self-attention; they divide 2 · width.
+    """
 
     low: Tensor
     high: Tensor
@@ -37,10 +39,10 @@ class CalibNN(nn.Module):
         self.attention = nn.MultiheadAttention(both, heads, batch_first=True)
         self.normalise = nn.LayerNorm(both)
         self.decoder = nn.GRU(1 + both, width, bidirectional=True, batch_first=True)
-        self.leave = nn.Sequential(nn.Linear(both, width), nn.ReLU(), nn.Linear(width, len(low)))
+        self.output_proj = nn.Sequential(nn.Linear(both, width), nn.ReLU(), nn.Linear(width, len(low)))
 
     def forward(self, observed: Tensor, weeks: int) -> Tensor:
-        """observed [S, F] of S weeks -> [weeks, outputs], each between its bounds."""
+        """Return outputs [weeks, outputs] between their bounds, from observed features [observed weeks, features]."""
         if observed.dim() != 2 or observed.shape[1] != self.encoder.input_size or weeks < 1:
             raise UsageError(
                 f"expected observed [weeks, {self.encoder.input_size}] and a week or more to simulate, got "
@@ -51,4 +53,4 @@ class CalibNN(nn.Module):
         state = self.normalise(encoded + attended).mean(1, keepdim=True)
         index = torch.linspace(0, 1, weeks)[None, :, None] if weeks > 1 else torch.zeros(1, 1, 1)
         decoded, _ = self.decoder(torch.cat([index, state.expand(1, weeks, -1)], 2))
-        return squashed(self.leave(decoded[0]), self.low, self.high)
+        return squashed(self.output_proj(decoded[0]), self.low, self.high)

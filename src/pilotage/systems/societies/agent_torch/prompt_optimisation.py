@@ -1,14 +1,14 @@
-"""P3O: which wordings of a prompt lead to the outcome that is wanted, by REINFORCE over the prompt's slots.
+"""P3O: optimises the wordings of a prompt for a wanted outcome, by REINFORCE over the prompt's slots.
 
-A template has slots in double brackets, `[[tone]]`, each with a list of wordings; over each list stands a categorical
-distribution. A draw of all slots gives a prompt, the prompt an outcome y, the outcome the fitness −(y − target)²."""
+A template has slots in double brackets, `[[tone]]`, each with a list of wordings and a categorical distribution over
+them. A draw of all slots gives a prompt, the prompt an outcome y, and the outcome the fitness −(y − target)².
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,15 @@ _SLOT = re.compile(r"\[\[(\w+)\]\]")
 
 
 class PromptSlots(nn.Module):
-    """A distribution over the prompts that a template allows.
+    """Learnable distribution over the prompts that a template allows.
 
-    Raises UsageError for a slot without wordings, or wordings without a slot."""
+    Args:
+        text: the template.
+        wordings: wordings of each slot.
+
+    Raises:
+        UsageError: a slot has no wordings, or wordings have no slot.
+    """
 
     def __init__(self, text: str, wordings: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
@@ -38,7 +44,7 @@ class PromptSlots(nn.Module):
         self.logits = nn.ParameterDict({name: nn.Parameter(torch.zeros(len(wordings[name]))) for name in self.slots})
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """[count, slots] int64: the wording of each slot."""
+        """Draw the wording of each slot, [count, slots] int64."""
         drawn = [
             torch.multinomial(self.logits[name].detach().softmax(0), count, True, generator=generator)
             for name in self.slots
@@ -46,50 +52,50 @@ class PromptSlots(nn.Module):
         return torch.stack(drawn, 1)
 
     def log_probability(self, choices: Tensor) -> Tensor:
-        """[count] of choices [count, slots]."""
+        """Return the log-probability [count] of choices [count, slots]."""
         logs = [self.logits[name].log_softmax(0)[choices[:, place]] for place, name in enumerate(self.slots)]
         return torch.stack(logs).sum(0)
 
     def entropy(self) -> Tensor:
-        """Nats, summed over slots."""
+        """Return the entropy in nats, summed over slots."""
         logs = [self.logits[name].log_softmax(0) for name in self.slots]
         return -torch.stack([(log.exp() * log).sum() for log in logs]).sum()
 
     def best(self) -> Tensor:
-        """[slots] int64: the likeliest wording of each."""
+        """Return the likeliest wording of each slot, [slots] int64."""
         return torch.stack([self.logits[name].argmax() for name in self.slots])
 
     def prompt(self, choice: Tensor) -> str:
-        """The text with the chosen [slots] wordings."""
+        """Return the text with the chosen wordings [slots]."""
         chosen = {name: self.wordings[name][int(choice[place])] for place, name in enumerate(self.slots)}
         return _SLOT.sub(lambda slot: chosen[slot.group(1)], self.text)
 
 
 @dataclass(frozen=True)
 class SlotStep:
-    """One update."""
+    """Result of one update."""
 
     fitness: float
-    """Mean over the prompts that were tried."""
+    """Mean fitness over the prompts of the step."""
     entropy: float
-    """Nats, before the update."""
+    """Entropy in nats, before the update."""
     best: str
-    """The likeliest prompt after it."""
+    """Likeliest prompt after the update."""
 
 
 class SlotOptimiser:
-    """REINFORCE with a moving mean as baseline and a bonus for entropy.
+    """REINFORCE with a moving mean as baseline and an entropy bonus.
 
     Args:
-        slots: what is learnt.
-        outcome: from prompts to y [prompts], such as a simulation's cases; it is given the prompts of a step at once,
-            so that a service answers equal ones together.
+        slots: distribution that is learnt.
+        outcome: from the prompts of a step to y [prompts], such as a simulation's cases.
         target: the wanted y.
-        scale: y and target are divided by it, so that rates mean the same in any unit.
-        prompts: drawn per step.
-        rate: of Adam.
-        entropy: weight of the bonus; the paper's is .01.
-        decay: of the baseline's moving mean, in [0, 1)."""
+        scale: unit of y and target, so that learning rates mean the same in any unit.
+        prompts: number of prompts per step.
+        lr: learning rate of Adam.
+        entropy: weight of the entropy bonus; the paper's is .01.
+        decay: decay of the baseline's moving mean, in [0, 1).
+    """
 
     def __init__(
         self,
@@ -99,7 +105,7 @@ class SlotOptimiser:
         *,
         scale: float = 1.0,
         prompts: int = 4,
-        rate: float = 0.1,
+        lr: float = 0.1,
         entropy: float = 0.01,
         decay: float = 0.9,
     ) -> None:
@@ -110,11 +116,11 @@ class SlotOptimiser:
             )
         self.slots, self.outcome, self.target, self.scale = slots, outcome, target, scale
         self.prompts, self.entropy_weight, self.decay = prompts, entropy, decay
-        self.optimiser = torch.optim.Adam(slots.parameters(), lr=rate)
+        self.optimiser = torch.optim.Adam(slots.parameters(), lr=lr)
         self.baseline: float | None = None
 
     def step(self, generator: torch.Generator) -> SlotStep:
-        """Draws prompts, sees what comes of them, updates. Raises UsageError for outcomes that are not finite."""
+        """Draw prompts, evaluate their outcomes and update. Raises UsageError for outcomes that are not finite."""
         choices = self.slots.sample(self.prompts, generator)
         texts = [self.slots.prompt(choice) for choice in choices]
         y = self.outcome(texts)
@@ -122,7 +128,7 @@ class SlotOptimiser:
             raise UsageError(f"outcome must give a finite number for each of {self.prompts} prompts, got {y.tolist()}")
         fitness = -(((y - self.target) / self.scale) ** 2).float()
         mean = float(fitness.mean())
-        # The baseline is of earlier steps: one of the same draws would bias the gradient.
+        # The baseline is that of earlier steps: one of the same draws would bias the gradient.
         advantage = fitness - (mean if self.baseline is None else self.baseline)
         entropy = self.slots.entropy()
         loss = -(advantage * self.slots.log_probability(choices)).mean() - self.entropy_weight * entropy
@@ -131,15 +137,3 @@ class SlotOptimiser:
         self.optimiser.step()
         self.baseline = mean if self.baseline is None else self.decay * self.baseline + (1 - self.decay) * mean
         return SlotStep(mean, float(entropy.detach()), self.slots.prompt(self.slots.best()))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "slots": dict(self.slots.state_dict()),
-            "optimiser": self.optimiser.state_dict(),
-            "baseline": self.baseline,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.slots.load_state_dict(state["slots"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.baseline = state["baseline"]

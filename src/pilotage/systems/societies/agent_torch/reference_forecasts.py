@@ -1,4 +1,4 @@
-"""Forecasts that any model has to beat: the last week again, and four numbers of a compartment model."""
+"""Reference forecasts: the last week repeated, and a compartment model with four parameters."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ LATENT_DAYS = 3.0
 
 
 def persistence(window: Window) -> Forecast:
-    """The last known week for all weeks to come. Draws: the last count times what h weeks changed in the past, and the
-    inverse, so that the median is the last week itself. Changes are of log(count + 1), pooled over places."""
-    logs = np.log1p(window.known)
+    """Forecast the last observed week for all later weeks.
+
+    Draws are the last count times the past changes over h weeks, and their inverses, so that the median is the last
+    week itself. Changes are those of log(count + 1), pooled over places.
+    """
+    logs = np.log1p(window.observed)
     last = logs[-1]
     count = 400
     level = (np.arange(count) + 0.5) / count
@@ -31,18 +34,19 @@ def persistence(window: Window) -> Forecast:
 
 @dataclass(frozen=True)
 class SEIR:
-    """Susceptible, exposed, infected, recovered, as shares of a closed, evenly mixed population."""
+    """Compartment model (susceptible, exposed, infected, recovered) of a closed, evenly mixed population."""
 
     reproduction: float
-    """R0, persons infected by one among susceptibles."""
+    """R0: persons infected by one person among susceptibles."""
     infectious_days: float
+    """Mean days in I."""
     initial: float
     """Share exposed, and as many infected, on day 0."""
     reported: float
     """Share of infections that become cases."""
 
     def weekly(self, weeks: int) -> list[float]:
-        """Cases of each week as a share of the population; four steps a day."""
+        """Return the cases of each week as a share of the population, simulated in four steps a day."""
         step = 0.25
         # Shares per step; with these, one infected infects R0 whatever the step.
         ripening, leaving = -math.expm1(-step / LATENT_DAYS), -math.expm1(-step / self.infectious_days)
@@ -66,8 +70,10 @@ _STARTS = np.log([[1.3, 5.0, 1e-4, 0.3], [2.0, 8.0, 1e-5, 0.1], [1.05, 4.0, 1e-3
 
 
 def fit_seir(counts: Array, population: float) -> tuple[SEIR, Array]:
-    """The four parameters whose weekly cases are nearest to `counts` [week] in log(count + 1), least squares from three
-    starts; and the residuals [week]. Raises UsageError for fewer than four weeks."""
+    """Fit the four parameters to weekly counts by least squares in log(count + 1), from three starts.
+
+    Returns the model and the residuals [week]. Raises UsageError for fewer than four weeks.
+    """
     if len(counts) < 4 or not population > 0:
         raise UsageError(f"four parameters need four weeks or more and people, got {len(counts)} and {population}")
     target = np.log1p(counts)
@@ -81,11 +87,20 @@ def fit_seir(counts: Array, population: float) -> tuple[SEIR, Array]:
 
 
 def seir(window: Window, population: Array, *, generator: np.random.Generator, draws: int = 200) -> Forecast:
-    """SEIR fitted to the known weeks of each place. Draws: a residual of the fit, drawn per draw and place, times the
-    square root of the weeks ahead, is added to log(count + 1). population [place]."""
+    """Forecast by an SEIR model fitted to the observed weeks of each place.
+
+    A residual of the fit, drawn per draw and place, times the square root of the weeks ahead is added to
+    log(count + 1).
+
+    Args:
+        window: the observed weeks.
+        population: persons [place].
+        generator: random numbers.
+        draws: number of draws.
+    """
     places = []
     for place, people in enumerate(population):
-        fitted, residuals = fit_seir(window.known[:, place], float(people))
+        fitted, residuals = fit_seir(window.observed[:, place], float(people))
         curve = people * np.array(fitted.weekly(window.origin + window.horizon))[window.origin :]
         noise = generator.choice(residuals - np.median(residuals), size=(draws, 1))
         ahead = np.sqrt(np.arange(1, window.horizon + 1))

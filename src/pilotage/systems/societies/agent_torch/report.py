@@ -1,85 +1,135 @@
-"""What the page of a calibrated epidemic shows: simulated against reported cases, for the city and its boroughs."""
+"""Panels of the report: simulated and reported cases, unemployment, and some of the answers."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from pilotage.charts.charts import line_chart
-from pilotage.charts.curves import Curve
-from pilotage.charts.panels import Exchange, Panel
+from pilotage.charts.charts import Line, line_chart
+from pilotage.charts.panels import Panel, Transcript
 from pilotage.core.errors import UsageError
-from pilotage.runs.reader import RunRecord, lines_of
-from pilotage.systems.societies.agent_torch import report_unemployment as unemployment
+from pilotage.runs.reader import RunRecord, read_log
 
-CURVES = "curves.json"
+CURVES, UNEMPLOYMENT = "curves.json", "unemployment.json"
 FORMAT = 1
 REPORTED, CALIBRATED, FORECAST = 0, 1, 2
-"""Colours and dashes of the three lines."""
-MOST_EXCHANGES = 6
+"""Series of the lines of an epidemic."""
+PUBLISHED, FITTED, PREDICTED, CONSTANT = 0, 1, 2, 3
+"""Series of the lines of unemployment."""
+MAX_TRANSCRIPTS = 6
 
 
 def panels(run: RunRecord) -> list[Panel]:
-    """Nothing before the run has written its curves. Raises UsageError for curves of another format."""
-    path = run.directory / CURVES
-    if not path.is_file():
+    """Return the panels of a run; empty before it has written its curves."""
+    curves = _read(run.directory / CURVES)
+    if curves is None:
         return []
-    curves = json.loads(path.read_text())
-    if curves.get("format") != FORMAT:
-        raise UsageError(f"{path} has format {curves.get('format')!r}; this version of pilotage reads {FORMAT}")
     places = curves["places"]
     table = {name: np.array(curves["simulated"][name], dtype=float) for name in ("low", "median", "high")}
-    reported, known = np.array(curves["observed"], dtype=float), int(curves["known"])
+    reported, observed = np.array(curves["reported"], dtype=float), int(curves["observed_weeks"])
     weeks = curves["weeks"]
     # Intervals of a sum are not sums of intervals: the city has none unless the run wrote them.
     city = {name: np.array(values, dtype=float) for name, values in curves["city"].items()}
     source = "invented, with planted values" if curves["source"] == "planted" else curves["source"]
-    legend = ((REPORTED, "reported"), (CALIBRATED, "simulated, known weeks"), (FORECAST, "simulated, forecast"))
+    legend = ((REPORTED, "reported"), (CALIBRATED, "simulated, observed weeks"), (FORECAST, "simulated, forecast"))
     note = (
-        f"Weekly reported cases from {weeks[0]} to {weeks[-1]} ({source}). Weeks up to {weeks[known - 1]} were known; "
-        f"what follows is a forecast, and nothing has looked at those weeks. Lines of simulations are medians of "
+        f"Weekly reported cases from {weeks[0]} to {weeks[-1]} ({source}). Weeks up to {weeks[observed - 1]} were "
+        "observed; later weeks are a forecast that did not use them. Lines of simulations are medians of "
         f"{curves['seeds']}, bands their central 95 %"
-        + ("; the forecast is brought to the level of the last known weeks" if curves["anchored"] else "")
-        + ("; simulations were steered along the known weeks, whose fit is no test." if curves.get("steered") else ".")
+        + ("; the forecast is corrected to the level of the last observed weeks" if curves["level_correction"] else "")
+        + ("; a particle filter followed the observed weeks, so that their fit is no test" * curves["particle_filter"])
+        + "."
     )
     boroughs = tuple(
-        (place, _chart(reported[:, index], {name: part[:, index] for name, part in table.items()}, known, place))
+        (place, _chart(reported[:, index], {name: part[:, index] for name, part in table.items()}, observed, place))
         for index, place in enumerate(places)
     )
-    whole = _chart(reported.sum(1), city, known, "the city")
+    whole = _chart(reported.sum(1), city, observed, "the city")
     found = [
         Panel("epidemic", "The epidemic", note, legend, figures=(("the city", whole), *boroughs)),
     ]
-    if (rates := unemployment.panel(run.directory)) is not None:
+    if (rates := _unemployment(run.directory)) is not None:
         found.append(rates)
-    if exchanges := _exchanges(run):
-        found.append(
-            Panel("answers", "What was answered", "One of the answers to each question of a kind.", exchanges=exchanges)
-        )
+    if transcripts := _transcripts(run):
+        found.append(Panel("answers", "Answers", "Some questions with one of their answers.", transcripts=transcripts))
     return found
 
 
-def _chart(reported: NDArray[Any], simulated: dict[str, NDArray[Any]], known: int, place: str) -> Markup:
-    """Weeks count from 1."""
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return the content of a curves file; None where there is none. Raises UsageError for another format."""
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text())
+    if found.get("format") != FORMAT:
+        raise UsageError(f"{path} has format {found.get('format')!r}; this version of pilotage reads {FORMAT}")
+    return found
+
+
+def _chart(reported: NDArray[Any], simulated: dict[str, NDArray[Any]], observed: int, place: str) -> Markup:
+    """Draw weekly cases; weeks count from 1."""
     x = np.arange(1, len(reported) + 1, dtype=float)
-    none = np.full(len(x), np.nan)
 
-    def part(name: str, weeks: slice) -> Curve:
-        return Curve(name, x[weeks], *(simulated[end][weeks] for end in ("median", "low", "high")))
+    def part(name: str, weeks: slice, series: int) -> Line:
+        median, low, high = (simulated[end][weeks] for end in ("median", "low", "high"))
+        return Line(name, x[weeks], median, (low, high), series)
 
-    lines = [(REPORTED, Curve("reported", x, reported, none, none)), (CALIBRATED, part("known weeks", slice(0, known)))]
-    if known < len(x):
-        lines.append((FORECAST, part("forecast", slice(known, None))))
+    lines = [Line("reported", x, reported, series=REPORTED), part("observed weeks", slice(0, observed), CALIBRATED)]
+    if observed < len(x):
+        lines.append(part("forecast", slice(observed, None), FORECAST))
     return line_chart(lines, x_label="week", y_label=f"weekly cases, {place}")
 
 
-def _exchanges(run: RunRecord) -> tuple[Exchange, ...]:
-    lines = [line for line in lines_of(run.directory / "rollouts.jsonl") if "completion" in line and "who" in line]
+def _transcripts(run: RunRecord) -> tuple[Transcript, ...]:
+    lines = [line for line in read_log(run.directory / "rollouts.jsonl") if "completion" in line and "who" in line]
     return tuple(
-        Exchange(str(e["who"]), int(e["step"]), str(e["prompt"]), str(e["completion"]), str(e.get("model", "")))
-        for e in lines[:MOST_EXCHANGES]
+        Transcript(str(e["who"]), int(e["step"]), str(e["prompt"]), str(e["completion"]), str(e.get("model", "")))
+        for e in lines[:MAX_TRANSCRIPTS]
     )
+
+
+def _unemployment(directory: Path) -> Panel | None:
+    """Return the panel of unemployment; None before the action `unemployment` wrote its file."""
+    kept = _read(directory / UNEMPLOYMENT)
+    if kept is None:
+        return None
+    months, observed = kept["months"], int(kept["observed_months"])
+    cases = (
+        "the mean cases of the last four observed weeks"
+        if kept["cases"] == "carried"
+        else "the cases that were reported"
+    )
+    note = (
+        f"Unemployment in per cent from {months[0]} (month 1) to {months[-1]}, fitted up to {months[observed - 1]} "
+        f"with three numbers per borough; later months follow from {cases}. Bands are central 95 % of {kept['seeds']} "
+        "simulations and of the fit's residuals, without the uncertainty about the fitted numbers. The published rates "
+        "are a copy that was not checked against BLS."
+    )
+    legend = ((PUBLISHED, "published"), (FITTED, "fitted"), (PREDICTED, "forecast"), (CONSTANT, "behaviour constant"))
+    return Panel(
+        "unemployment",
+        "Unemployment",
+        note,
+        legend,
+        figures=tuple(
+            (place, _rates_chart(kept, index, observed, place)) for index, place in enumerate(kept["places"])
+        ),
+    )
+
+
+def _rates_chart(kept: Any, place: int, observed: int, name: str) -> Markup:
+    """Draw unemployment; months count from 1."""
+    published = np.array(kept["published"], dtype=float)[:, place]
+    x = np.arange(1, len(published) + 1, dtype=float)
+    side = {end: np.array(kept["simulated"]["behaviour"][end])[:, place] for end in ("median", "low", "high")}
+    flat = np.array(kept["simulated"]["constant"]["median"])[:, place]
+    lines = [Line("published", x, published, series=PUBLISHED)]
+    for series, word, part in ((FITTED, "fitted", slice(0, observed)), (PREDICTED, "forecast", slice(observed, None))):
+        if len(x[part]):
+            lines.append(Line(word, x[part], side["median"][part], (side["low"][part], side["high"][part]), series))
+    lines.append(Line("behaviour constant", x, flat, series=CONSTANT))
+    return line_chart(lines, x_label="month", y_label=f"unemployment in %, {name}")

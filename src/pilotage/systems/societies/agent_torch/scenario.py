@@ -1,4 +1,4 @@
-"""The city, its series, and what is asked about it: all that a calibration of an epidemic begins from."""
+"""The city, its reported series, and the questions that decide its behaviour."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from pilotage.core.errors import UsageError
 from pilotage.llm import Provider, Service
-from pilotage.llm.yes_no import poll, scripted_yes_no
 from pilotage.systems.societies.agent_torch.archetypes import Archetypes, Ask, ByCases, Conversation, Template
 from pilotage.systems.societies.agent_torch.config import EpidemicConfig
 from pilotage.systems.societies.agent_torch.data.epidemic_series import (
@@ -36,43 +35,46 @@ from pilotage.systems.societies.agent_torch.env import (
     weekly,
 )
 from pilotage.systems.societies.agent_torch.scripted import AGE_WORDS, ISOLATION_PROMPT, read_citizen
+from pilotage.systems.societies.agent_torch.yes_no import Poll, poll, scripted_yes_no
 from pilotage.training.llm_service import open_service
 
+LogPoll = Callable[[str, str, Poll], None]
+"""Called with (who, prompt, poll) for some questions."""
 STAND_IN = "citizens"
 PLANTED_SCALE = 0.2
-NOTED = 3
-"""Questions of a week that are kept for the report, about so many."""
+LOGGED_QUESTIONS = 3
+"""About this many questions of a week are kept for the report."""
 
 
 @dataclass(frozen=True)
-class World:
-    """A city and what was reported in it."""
+class Scenario:
+    """A city and the cases that were reported in it."""
 
     population: Population
     people: Tensor
-    """[boroughs] float32: persons, not agents."""
+    """Persons by borough, not agents, [boroughs] float32."""
     labels: tuple[str, ...]
-    """Of the weeks."""
+    """Labels of the weeks."""
     reported: Tensor
-    """[weeks, boroughs] float32: cases."""
+    """Reported cases, [weeks, boroughs] float32."""
     planted: Mapping[str, Tensor] | None = None
-    """transmission [weeks] and isolation [weeks, groups] behind an invented series."""
+    """Values behind an invented series: transmission [weeks] and isolation [weeks, groups]."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
 def series_path(config: EpidemicConfig) -> Path:
-    """Of a configuration with a series."""
+    """Return the file of the series of a configuration that names one."""
     assert config.series is not None
     return kept_series() if str(config.series) == "nyc" else config.series
 
 
-def make_world(config: EpidemicConfig) -> World:
-    """The city of a configuration. Raises UsageError for data that does not fit."""
+def build_scenario(config: EpidemicConfig) -> Scenario:
+    """Build the city of a configuration. Raises UsageError for data that does not fit."""
     if config.series is None:
         return _planted(config)
-    series = read_weekly(series_path(config)).between(config.first, config.last)
+    series = read_weekly(series_path(config)).between(config.start_week, config.end_week)
     counts = nyc_people() if config.populations is None else read_populations(config.populations)
     total = int(counts.sum())
     agents = min(config.agents, total)
@@ -82,21 +84,22 @@ def make_world(config: EpidemicConfig) -> World:
         weight=total / agents,
     )
     labels = tuple(str(week) for week in series.weeks)
-    return World(population, counts.sum(1).float(), labels, series.cases)
+    return Scenario(population, counts.sum(1).float(), labels, series.cases)
 
 
-def known_weeks(config: EpidemicConfig, world: World) -> int:
-    """Weeks that are known. Raises UsageError where the series has no room for the horizon."""
-    known = config.known or len(world) - config.horizon
-    if known < 2 or known + config.horizon > len(world):
+def num_observed_weeks(config: EpidemicConfig, scenario: Scenario) -> int:
+    """Return the number of observed weeks. Raises UsageError where the series has no room for the horizon."""
+    observed = config.observed_weeks or len(scenario) - config.horizon
+    if observed < 2 or observed + config.horizon > len(scenario):
         raise UsageError(
-            f"{known} known weeks and a horizon of {config.horizon} were asked for; the series has {len(world)} weeks"
+            f"{observed} observed weeks and a horizon of {config.horizon} were asked for; the series has "
+            f"{len(scenario)} weeks"
         )
-    return known
+    return observed
 
 
-def _planted(config: EpidemicConfig) -> World:
-    """An invented city in which the stand-ins' formula isolates people, and R rises and falls."""
+def _planted(config: EpidemicConfig) -> Scenario:
+    """Simulate an invented city in which the scripted formula isolates people, and R rises and falls."""
     population = tiny_city(config.agents)
     people = population.counts().sum(1).float() * population.weight
     time = torch.linspace(0, 1, config.weeks)
@@ -109,9 +112,9 @@ def _planted(config: EpidemicConfig) -> World:
     def isolation(week: int, history: Outcome) -> Tensor:
         before = weekly(history.cases)[:week] if week else torch.zeros(0, len(people))
         for index, archetype in enumerate(template.archetypes()):
-            text = template.render(archetype, facts_of(before, week, people, place[archetype["borough"]]))
-            # Of those who say that they would, a fifth does: with all of them the invented epidemic ends at once, and a
-            # calibration has something to find.
+            text = template.render(archetype, prompt_context(before, week, people, place[archetype["borough"]]))
+            # A fifth of those who say that they would isolate do: with all of them the invented epidemic would end at
+            # once, and with fewer a calibration has something to find.
             shares[week, index] = PLANTED_SCALE * (read_citizen(text) or 0.0)
         return shares[week]
 
@@ -124,26 +127,34 @@ def _planted(config: EpidemicConfig) -> World:
     )
     labels = tuple(f"week {week + 1}" for week in range(config.weeks))
     planted = {"transmission": transmission, "isolation": shares}
-    return World(population, people, labels, weekly(outcome.cases), planted)
+    return Scenario(population, people, labels, weekly(outcome.cases), planted)
 
 
 # ---- what a prompt says ----------------------------------------------------------------------------------------------
 
 
 def attributes(population: Population) -> dict[str, Sequence[str]]:
-    """Labels of what agents have."""
+    """Return the labels of each attribute that a prompt may name ("age", "borough")."""
     ages = AGE_WORDS if len(population.ages) == len(AGE_WORDS) else population.ages
     return {"age": ages, "borough": population.boroughs}
 
 
 def columns(population: Population) -> dict[str, Tensor]:
-    """[N] of each attribute."""
+    """Return one tensor [num_agents] per attribute ("age", "borough")."""
     return {"age": population.age, "borough": population.borough}
 
 
-def facts_of(before: Tensor, week: int, people: Tensor, place: int | None) -> dict[str, object]:
-    """Cases per 10,000 of the last week, and their change, in a borough or (None) the city; rounded, so that equal
-    situations are equal prompts. before [weeks so far, boroughs]."""
+def prompt_context(before: Tensor, week: int, people: Tensor, place: int | None) -> dict[str, object]:
+    """Return the variables of a prompt: cases per 10,000 in the last week, their change, and the week.
+
+    Numbers are rounded, so that equal situations give equal prompts.
+
+    Args:
+        before: cases [weeks so far, boroughs].
+        week: number of the week, from 0.
+        people: persons [boroughs].
+        place: index of the borough; None: the whole city.
+    """
     counts, total = (before.sum(1), people.sum()) if place is None else (before[:, place], people[place])
     if not len(counts):
         return {"cases": "0.0", "change": 0, "week": week}
@@ -151,72 +162,81 @@ def facts_of(before: Tensor, week: int, people: Tensor, place: int | None) -> di
     return {"cases": f"{1e4 * float(counts[-1] / total):.1f}", "change": 10 * round(10 * change), "week": week}
 
 
-class Asked:
-    """Behaviour of a city by what is asked: partition, facts, and who answers.
+class LLMBehaviour:
+    """Behaviour of a city from answers of a language model: partition into archetypes, facts of prompts, and service.
 
-    Facts of the known weeks are what was reported; of later ones, what a simulation reports."""
+    Prompts of the observed weeks state reported cases; prompts of later weeks state those that a simulation reports.
+    The rule and no behaviour at all are built here too.
 
-    def __init__(self, config: EpidemicConfig, world: World, known: int, service: Service | None) -> None:
-        self.config, self.world, self.known, self.service = config, world, known, service
+    Args:
+        config: behaviour, prompt and sampling.
+        scenario: the city.
+        observed_weeks: number of weeks whose reported cases may be stated.
+        service: answers the questions; None for behaviour without questions.
+    """
+
+    def __init__(
+        self, config: EpidemicConfig, scenario: Scenario, observed_weeks: int, service: Service | None
+    ) -> None:
+        self.config, self.scenario, self.observed_weeks, self.service = config, scenario, observed_weeks, service
         text = ISOLATION_PROMPT if config.prompt is None else config.prompt.read_text(encoding="utf-8").strip()
-        labels = attributes(world.population)
+        labels = attributes(scenario.population)
         self.template = Template(text, labels)
         if unknown := sorted(set(self.template.dynamic) - {"cases", "change", "week"}):
             raise UsageError(f"the prompt has {{{unknown[0]}}}; it may use age, borough, cases, change, week")
-        agents = len(world.population)
+        agents = len(scenario.population)
         if config.behaviour == "agents":
             self.groups = torch.arange(agents)
-            self.sets = world.population.age.long()
+            self.sets = scenario.population.age.long()
         else:
-            self.groups = self.template.groups(columns(world.population), agents)
-            ages = list(labels["age"])
-            self.sets = torch.tensor([ages.index(kind["age"]) if "age" in kind else 0 for kind in self._kinds()])
-        self._place = {label: index for index, label in enumerate(world.population.boroughs)}
+            self.groups = self.template.groups(columns(scenario.population), agents)
+            ages, kinds = list(labels["age"]), self.template.archetypes()
+            self.sets = torch.tensor([ages.index(kind["age"]) if "age" in kind else 0 for kind in kinds])
+        self._place = {label: index for index, label in enumerate(scenario.population.boroughs)}
 
-    def _kinds(self) -> list[dict[str, str]]:
-        return self.template.archetypes()
-
-    def behaviour(
-        self, note: Callable[[str, str, Any], None] | None = None, *, heard: Callable[[Tensor], Tensor] | None = None
+    def build(
+        self, log_poll: LogPoll | None = None, *, received: Callable[[Tensor], Tensor] | None = None
     ) -> Archetypes | ByCases | None:
-        """A fresh one, that has asked nothing; None: nobody isolates. It says what was answered, not aligned.
+        """Build a behaviour that has asked nothing yet and gives stated probabilities; None: no agent isolates.
 
-        note: told of the first questions (who, prompt, poll), at most NOTED of each week. heard: from the simulated
-        cases of weeks to come [weeks, boroughs] to those that people hear of; None: the same."""
-        if self.config.behaviour == "none":
+        log_poll: called for the first questions, about LOGGED_QUESTIONS of each week. received: from simulated cases
+        of later weeks [weeks, boroughs] to those that agents hear of; None: the same.
+        """
+        config = self.config
+        if config.behaviour == "none":
             return None
-        if self.config.behaviour == "rule":
+        if config.behaviour == "rule":
             kinds = int(self.groups.max()) + 1
-            return ByCases(
-                partial(self._rate, heard), kinds, threshold=self.config.threshold, cautious=self.config.cautious
-            )
-        facts = partial(self._facts, heard)
-        if self.config.behaviour == "agents":
-            return _Each(self.template, self._ask(note), facts, self._labels(), memory=self.config.memory)
-        present = torch.bincount(self.groups, minlength=len(self._kinds())) > 0
-        return Archetypes(self.template, self._ask(note), facts, memory=self.config.memory, present=present)
+            return ByCases(partial(self._rate, received), kinds, threshold=config.threshold, cautious=config.cautious)
+        facts = partial(self._facts, received)
+        if config.behaviour == "agents":
+            return _EachAgent(self.template, self._ask(log_poll), facts, self._labels(), config.history_length)
+        present = torch.bincount(self.groups, minlength=len(self.template.archetypes())) > 0
+        return Archetypes(
+            self.template, self._ask(log_poll), facts, history_length=config.history_length, present=present
+        )
 
-    def before(self, week: int, history: Any, heard: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """[week, boroughs] cases of the weeks before: reported where known, else what is heard of the simulated."""
-        known = self.world.reported[: min(week, self.known)]
-        if week <= self.known:
-            return known
-        later = weekly(history.cases)[self.known : week].detach()
-        return torch.cat([known, later if heard is None else heard(later)])
+    def cases_before(self, week: int, history: Any, received: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return the cases of the weeks before `week` [week, boroughs]: reported, then received from the simulation."""
+        reported = self.scenario.reported[: min(week, self.observed_weeks)]
+        if week <= self.observed_weeks:
+            return reported
+        later = weekly(history.cases)[self.observed_weeks : week].detach()
+        return torch.cat([reported, later if received is None else received(later)])
 
     def _facts(
-        self, heard: Callable[[Tensor], Tensor] | None, week: int, history: Any, archetype: Mapping[str, str]
+        self, received: Callable[[Tensor], Tensor] | None, week: int, history: Any, archetype: Mapping[str, str]
     ) -> Mapping[str, object]:
         place = self._place[archetype["borough"]] if "borough" in archetype else None
-        return facts_of(self.before(week, history, heard), week, self.world.people, place)
+        return prompt_context(self.cases_before(week, history, received), week, self.scenario.people, place)
 
-    def _rate(self, heard: Callable[[Tensor], Tensor] | None, week: int, history: Any) -> float:
-        before = self.before(week, history, heard)
-        return 1e4 * float(before[-1].sum() / self.world.people.sum()) if week else 0.0
+    def _rate(self, received: Callable[[Tensor], Tensor] | None, week: int, history: Any) -> float:
+        before = self.cases_before(week, history, received)
+        return 1e4 * float(before[-1].sum() / self.scenario.people.sum()) if week else 0.0
 
     def _labels(self) -> list[dict[str, str]]:
-        """Of every agent."""
-        population, labels = self.world.population, attributes(self.world.population)
+        """Return the labels of every agent."""
+        population, labels = self.scenario.population, attributes(self.scenario.population)
         return [
             {
                 name: labels[name][int(value)]
@@ -226,32 +246,32 @@ class Asked:
             for a, b in zip(population.age, population.borough, strict=True)
         ]
 
-    def _ask(self, note: Callable[[str, str, Any], None] | None) -> Ask:
+    def _ask(self, log_poll: LogPoll | None) -> Ask:
         service, config = self.service, self.config
         if service is None:
-            raise UsageError("nobody is there to be asked: this behaviour needs a service")
+            raise UsageError("this behaviour asks questions and needs a service")
 
-        def ask(questions: Sequence[Conversation]) -> Any:
+        def ask(questions: Sequence[Conversation]) -> Sequence[Poll]:
             polls = poll(
                 service, questions, draws=config.draws, first_token=config.first_token, temperature=config.temperature
             )
-            if note is not None:
-                for place in range(0, len(polls), max(1, len(polls) // NOTED)):
-                    note(f"kind {place + 1} of {len(polls)}", questions[place][-1][1], polls[place])
+            if log_poll is not None:
+                for place in range(0, len(polls), max(1, len(polls) // LOGGED_QUESTIONS)):
+                    log_poll(f"kind {place + 1} of {len(polls)}", questions[place][-1][1], polls[place])
             return polls
 
         return ask
 
 
-class _Each(Archetypes):
-    """Every agent is asked for itself: equal prompts are told apart by the agent's number, so that nobody shares."""
+class _EachAgent(Archetypes):
+    """Behaviour with a question per agent: equal prompts are told apart by the agent's number."""
 
     def __init__(
-        self, template: Template, ask: Ask, facts: Any, labels: list[dict[str, str]], *, memory: int = 0
+        self, template: Template, ask: Ask, facts: Any, labels: list[dict[str, str]], history_length: int
     ) -> None:
         numbered = replace(template, system=f"{template.system} Answer for one single person.".strip())
-        super().__init__(numbered, ask, facts, memory=0)
-        self.archetypes, self.memory = labels, memory
+        super().__init__(numbered, ask, facts)
+        self.archetypes, self.history_length = labels, history_length
         self.present = torch.ones(len(labels), dtype=torch.bool)
         self._exchanges = [[] for _ in labels]
 
@@ -259,16 +279,25 @@ class _Each(Archetypes):
         return f"{super()._prompt(place, week, history)} (Person {place + 1}.)"
 
 
-# ---- who answers -----------------------------------------------------------------------------------------------------
+# ---- the service ---------------------------------------------------------------------------------------------------
 
 
-def stand_in(seed: int) -> Provider:
-    """Who answers unless a model is named."""
+def scripted_provider(seed: int) -> Provider:
+    """Return the provider that answers unless a model is named: the scripted formula."""
     return scripted_yes_no(read_citizen, STAND_IN, seed=seed)
 
 
-def asked_service(config: EpidemicConfig, directory: Path | None, seed: int, stack: ExitStack) -> Service | None:
-    """A service that closes with the stack; None where nobody is asked. Answers are kept in the run."""
+def open_behaviour_service(
+    config: EpidemicConfig, directory: Path | None, seed: int, stack: ExitStack
+) -> Service | None:
+    """Open the service that answers, closed by `stack`; None where no question is asked.
+
+    Args:
+        config: provider, model and budget.
+        directory: directory of the run, which keeps the answers; None: answers are not kept.
+        seed: seed of the scripted answers.
+        stack: closes the service.
+    """
     if not config.asks_a_model:
         return None
-    return stack.enter_context(open_service(config, lambda: stand_in(seed), directory))
+    return stack.enter_context(open_service(config, lambda: scripted_provider(seed), directory))

@@ -1,7 +1,7 @@
-"""Citizens by formula, in the place of a language model: they read the text a model would read.
+"""Answers of citizens by formula, in place of a language model: the formula reads the text that a model would read.
 
-Only the numbers that a prompt says decide, so that a prompt which says less gets answers that know less. Whoever wires
-them to a service has them labelled as scripted (`llm.yes_no.scripted_yes_no`)."""
+Only the numbers in the prompt decide. A service labels the answers as scripted (`yes_no.scripted_yes_no`).
+"""
 
 from __future__ import annotations
 
@@ -26,20 +26,33 @@ _NUMBER = r"(-?\d+(?:\.\d+)?)"
 
 
 def p_isolate(age: int, cases_per_10k: float, growth: float, weeks: float) -> float:
-    """σ(b_age + .8 · log1p(cases per 10,000) + 1.2 · growth − .03 · weeks). growth: change against the last month as a
-    share, held within ±1; weeks: since it began, which tire. age: 0 … 5."""
+    """Return the probability of isolation, σ(b_age + .8 · log1p(cases) + 1.2 · growth − .03 · weeks).
+
+    Args:
+        age: age group, 0 … 5.
+        cases_per_10k: cases per 10,000 people.
+        growth: change against the last month as a share, clipped to ±1.
+        weeks: weeks since the start; isolation becomes rarer with time.
+    """
     return _sigmoid(AGE_BIAS[age] + 0.8 * math.log1p(cases_per_10k) + 1.2 * max(-1.0, min(1.0, growth)) - 0.03 * weeks)
 
 
 def p_work(cases_per_10k: float, stimulus: bool, low_wage: bool) -> float:
-    """σ(1.4 − .5 · log1p(cases per 10,000) − .9 · stimulus · low wage)."""
+    """Return the probability of work, σ(1.4 − .5 · log1p(cases) − .9 · stimulus · low wage).
+
+    Args:
+        cases_per_10k: cases per 10,000 people.
+        stimulus: whether a stimulus is paid.
+        low_wage: whether the person earns low wages.
+    """
     return _sigmoid(1.4 - 0.5 * math.log1p(cases_per_10k) - 0.9 * (stimulus and low_wage))
 
 
 def read_citizen(text: str, ages: Sequence[str] = AGE_WORDS) -> float | None:
-    """Probability of yes to ISOLATION_PROMPT or WORK_PROMPT, in any wording that keeps the words around the numbers.
+    """Return the probability of yes to ISOLATION_PROMPT or WORK_PROMPT, or to a rewording with the same numbers.
 
-    What is not said counts as 0 (age: as for 50 to 64). None for a text that asks about neither isolation nor work."""
+    A missing number counts as 0, a missing age as 50 to 64. None for a text that asks about neither isolation nor work.
+    """
     lower = text.lower()
     age = next((place for place, word in enumerate(ages) if f"aged {word}" in lower), 4)
     cases = _after(rf"{_NUMBER} cases", lower)

@@ -1,4 +1,4 @@
-"""What can be asked of a finished tax game: its optimum, what another schedule would have done, what one will cost."""
+"""Actions of LLM Economist: the optimum of a finished run, the effect of another schedule, the cost of a run."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from pilotage.core.errors import UsageError
 from pilotage.evaluation.verdicts import t_interval
 from pilotage.random.streams import Streams, derive_seed
 from pilotage.runs.manifest import Manifest
-from pilotage.systems.societies.llm_economist.builders import make_workers
+from pilotage.systems.societies.llm_economist.builders import evaluate_schedule, make_workers
 from pilotage.systems.societies.llm_economist.config import TaxDesignConfig
-from pilotage.systems.societies.llm_economist.env.tax_years import simulate
-from pilotage.systems.societies.llm_economist.evaluation import lived
+from pilotage.systems.societies.llm_economist.env.tax_years import run_tax_years
 from pilotage.systems.societies.llm_economist.scenario import (
-    Landmark,
-    World,
-    landmark,
-    landmarks,
+    ReferenceSchedule,
+    TaxWorld,
     make_world,
     named_schedule,
+    reference_schedule,
+    reference_schedules,
 )
 from pilotage.systems.societies.llm_economist.scripted_planners import ConstantPlanner
-from pilotage.systems.societies.llm_economist.train import read_schedules
+from pilotage.systems.societies.llm_economist.simulate import read_schedules
 
-MEASURED = {
+WORDS = {
     "welfare": "social welfare per head",
     "hours": "weekly hours",
     "output": "income before tax, $",
@@ -39,57 +38,83 @@ MEASURED = {
 
 
 def optimum(config: TaxDesignConfig, run: Path) -> dict[str, Any]:
-    """The schedules that the run is measured against and where its planner ended, as a table."""
+    """Compare the best schedule of a run's population with Saez's, the federal, a flat 50 % and the planner's last.
+
+    Args:
+        config: configuration of the run.
+        run: directory of the finished run.
+
+    Returns:
+        A table of schedules with their rates, share of the optimum, hours, output, Gini and rebate.
+    """
     seed = Manifest.read(run).seed
     world = make_world(config, Streams(seed).torch)
-    marks = landmarks(config, world, Streams(seed).torch("optimum"))
+    references = reference_schedules(config, world, Streams(seed).torch("optimum"))
     final = torch.tensor(read_schedules(run)["final"]["rates"], dtype=torch.float64)
-    rows = [*marks.values(), landmark("planner's last", world, final)]
+    rows = [*references.values(), reference_schedule("planner's last", world, final)]
     return {
         "workers": f"{len(world.game)}, who respond as well as they can",
-        "schedules": [_row(mark, marks["optimum"].welfare) for mark in rows],
+        "schedules": [_row(reference, references["optimum"].welfare) for reference in rows],
     }
 
 
-def _row(mark: Landmark, best: float) -> dict[str, Any]:
+def _row(reference: ReferenceSchedule, best: float) -> dict[str, Any]:
     return {
-        "schedule": mark.name,
-        "rates, %": ", ".join(f"{rate:.0f}" for rate in mark.rates.tolist()),
-        "share of optimum": round(mark.welfare / best, 4),
-        "hours": round(mark.hours, 1),
-        "output, $": round(mark.output),
-        "Gini": round(mark.gini, 3),
-        "rebate, $": round(mark.rebate),
+        "schedule": reference.name,
+        "rates, %": ", ".join(f"{rate:.0f}" for rate in reference.rates.tolist()),
+        "share of optimum": round(reference.welfare / best, 4),
+        "hours": round(reference.hours, 1),
+        "output, $": round(reference.output),
+        "Gini": round(reference.gini, 3),
+        "rebate, $": round(reference.rebate),
     }
 
 
 def counterfactual(
-    config: TaxDesignConfig, run: Path, schedule: str, against: str, seeds: int, tax_years: int
+    config: TaxDesignConfig,
+    run: Path,
+    schedule: str = "optimum",
+    against: str = "federal",
+    seeds: int = 10,
+    tax_years: int = 5,
 ) -> dict[str, Any]:
-    """Differences of two schedules, each in force from the first step; see `tax_design_config.counterfactual`.
+    """Compare two schedules for the same people, paired by seed, with 95 % intervals.
 
-    Raises UsageError for a run whose workers a language model plays: a rerun would ask it again."""
+    Args:
+        config: configuration of the run.
+        run: directory of the finished run.
+        schedule: federal, saez, optimum, flat_50, final (where the planner ended), or rates in percent: 70,60,40.
+        against: the schedule to compare with, written likewise.
+        seeds: number of populations and draws, each met by both schedules; the first is the run's own.
+        tax_years: number of years in which each schedule is in force; the first does not count.
+
+    Returns:
+        A table of means and paired differences.
+
+    Raises:
+        UsageError: for a run whose workers a language model plays, since it would be asked again.
+    """
     if config.workers == "llm":
         raise UsageError(
             "the workers of this run were played by a language model, which would be asked anew; start runs with "
-            "--planner constant and --start instead, with --answers of this one"
+            "--planner constant and --start instead, with --reply-cache of this one"
         )
     if seeds < 2 or tax_years < 1:
         raise UsageError(f"an interval needs 2 seeds or more and 1 tax year or more, got {seeds} and {tax_years}")
     final = torch.tensor(read_schedules(run)["final"]["rates"], dtype=torch.float64)
     first, own = Manifest.read(run).seed, replace(config, years=tax_years)
-    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in MEASURED}
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in WORDS}
     for number in range(seeds):
         # The first pair is the run's own people.
         seed = first if number == 0 else derive_seed(first, "counterfactual", number)
         world = make_world(config, Streams(seed).torch)
-        marks = landmarks(config, world, Streams(seed).torch("optimum"))
-        marks["final"] = landmark("final", world, final)
-        sides = [_lived(own, world, chosen, marks, seed) for chosen in (schedule, against)]
-        for name in MEASURED:
+        references = reference_schedules(config, world, Streams(seed).torch("optimum"))
+        references["final"] = reference_schedule("final", world, final)
+        sides = [_metrics_under(own, world, chosen, references, seed) for chosen in (schedule, against)]
+        for name in WORDS:
             pairs[name].append((sides[0][name], sides[1][name]))
     rows = []
-    for name, words in MEASURED.items():
+    for name, words in WORDS.items():
         difference = t_interval([a - b for a, b in pairs[name]])
         of, other = (sum(side) / seeds for side in zip(*pairs[name], strict=True))
         rows.append(
@@ -108,18 +133,20 @@ def counterfactual(
     }
 
 
-def _lived(
-    config: TaxDesignConfig, world: World, text: str, marks: Mapping[str, Landmark], seed: int
+def _metrics_under(
+    config: TaxDesignConfig, world: TaxWorld, text: str, references: Mapping[str, ReferenceSchedule], seed: int
 ) -> dict[str, float]:
-    """What one schedule brings these people."""
-    chosen = named_schedule(text, marks, len(world.game.edges))
-    edges, rates = (marks[chosen].edges, marks[chosen].rates) if isinstance(chosen, str) else (world.game.edges, chosen)
+    """Return the metrics of one schedule, named or given as rates, for these people."""
+    chosen = named_schedule(text, references, len(world.game.edges))
+    edges, rates = (
+        (references[chosen].edges, references[chosen].rates) if isinstance(chosen, str) else (world.game.edges, chosen)
+    )
     there = world if edges.equal(world.game.edges) else world.with_edges(edges, config)
-    return lived(config, there, rates, seed, config.years)
+    return evaluate_schedule(config, there, rates, seed, config.years)
 
 
-def forecast(config: TaxDesignConfig) -> dict[str, Any]:
-    """Tax years, the most calls of a language model, and seconds: of the landmarks and a few timed steps."""
+def estimate_cost(config: TaxDesignConfig) -> dict[str, Any]:
+    """Estimate tax years, steps, the largest number of model calls, and seconds from a few timed steps."""
     steps = config.years * config.tax_year
     found: dict[str, Any] = {"tax years": config.years, "steps": steps}
     if config.asks_a_model:
@@ -132,11 +159,11 @@ def forecast(config: TaxDesignConfig) -> dict[str, Any]:
             return found
     began = time.perf_counter()
     world = make_world(config, Streams(0).torch)
-    landmarks(config, world, Streams(0).torch("optimum"))
+    reference_schedules(config, world, Streams(0).torch("optimum"))
     fixed = time.perf_counter() - began
     timed = replace(config, workers="adaptive" if config.workers == "llm" else config.workers)
     began = time.perf_counter()
-    simulate(
+    run_tax_years(
         world.game,
         make_workers(timed, world, Streams(0).torch),
         ConstantPlanner(),

@@ -1,4 +1,4 @@
-"""From names in a configuration to workers, planners and the service that plays some of them."""
+"""Builders of workers, planners and the language-model service that a configuration names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,20 +15,20 @@ from torch import Tensor
 from pilotage.core.errors import UsageError
 from pilotage.llm import Scripted, Service
 from pilotage.planning.box_search import ascend
+from pilotage.random.streams import Streams
 from pilotage.systems.societies.llm_economist.config import TaxDesignConfig
+from pilotage.systems.societies.llm_economist.env.archetypes import WorkerArchetypes, make_archetypes
 from pilotage.systems.societies.llm_economist.env.election import ElectedPlanner
 from pilotage.systems.societies.llm_economist.env.population import read_tax_units
-from pilotage.systems.societies.llm_economist.env.tax_years import RatePlanner
+from pilotage.systems.societies.llm_economist.env.tax_years import RatePlanner, run_tax_years
 from pilotage.systems.societies.llm_economist.env.workers import (
     AdaptiveWorkers,
     PersonaWorkers,
     RationalWorkers,
     Workers,
 )
-from pilotage.systems.societies.llm_economist.learned_planner import NetworkPlanner, RateNetwork
-from pilotage.systems.societies.llm_economist.llm_planners import ElectedByService, ServicePlanner, play_anybody
-from pilotage.systems.societies.llm_economist.llm_workers import Archetypes, Note, ServiceWorkers, make_archetypes
-from pilotage.systems.societies.llm_economist.scenario import Source, World
+from pilotage.systems.societies.llm_economist.model import NetworkPlanner, RateNetwork
+from pilotage.systems.societies.llm_economist.scenario import GeneratorSource, TaxWorld
 from pilotage.systems.societies.llm_economist.scripted_planners import (
     ConstantPlanner,
     HillClimbPlanner,
@@ -37,6 +37,9 @@ from pilotage.systems.societies.llm_economist.scripted_planners import (
     TargetPlanner,
 )
 from pilotage.training.llm_service import open_service
+
+if TYPE_CHECKING:
+    from pilotage.systems.societies.llm_economist.llm_workers import ExchangeLogger
 
 PLANNERS_IN_WORDS = {
     "pattern": "pattern search",
@@ -55,20 +58,24 @@ WORKERS_IN_WORDS = {
     "persona": "computed best responses with habits",
 }
 SOFTMAX = (6.0, 2.0)
-"""Temperatures of the relaxed hours, in weekly hours' worth of income, one after the other."""
+"""Temperatures of the relaxed hours, in weekly hours' worth of income, used one after the other."""
 SHARP = 0.02
+"""Temperature of the last selection."""
+METRICS = ("hours", "output", "gini", "content")
 
 
 # ---- the language model ----------------------------------------------------------------------------------------------
 
 
 def make_service(config: TaxDesignConfig, directory: Path, seed: int) -> Service:
-    """Who answers for what is `llm`: its answers lie in the run, or where the configuration says."""
-    return open_service(config, lambda: Scripted(play_anybody, "economy", seed), directory)
+    """Open the language-model service (extra `llm`); its replies are kept in the run, or in `config.reply_cache`."""
+    from pilotage.systems.societies.llm_economist.llm_planners import scripted_reply
+
+    return open_service(config, lambda: Scripted(scripted_reply, "economy", seed), directory)
 
 
-def archetypes_of(config: TaxDesignConfig, world: World, source: Source) -> Archetypes:
-    """Whom the model is asked to be."""
+def archetypes_of(config: TaxDesignConfig, world: TaxWorld, source: GeneratorSource) -> WorkerArchetypes:
+    """Group the workers of `world` into archetypes (skill bin × persona); the model is asked once per archetype."""
     units = read_tax_units(config.tax_units).working()
     return make_archetypes(
         world.game.population.skill,
@@ -84,53 +91,79 @@ def archetypes_of(config: TaxDesignConfig, world: World, source: Source) -> Arch
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What it takes to have a language model play somebody."""
+class LLMAgents:
+    """A language-model service with the archetypes that it plays."""
 
     service: Service
-    archetypes: Archetypes
+    archetypes: WorkerArchetypes
     seed: int
-    """Goes into every request, so that runs of different seeds do not share answers."""
-    note: Note | None = None
-    """Is given exchanges."""
+    """Part of every request, so that runs of different seeds do not share answers."""
+    log: ExchangeLogger | None = None
+    """Receives exchanges."""
 
 
-def make_workers(config: TaxDesignConfig, world: World, source: Source, asked: Asked | None = None) -> Workers:
-    """As `--workers` says."""
+def make_workers(
+    config: TaxDesignConfig, world: TaxWorld, source: GeneratorSource, llm: LLMAgents | None = None
+) -> Workers:
+    """Build the workers named by `config.workers`.
+
+    Args:
+        config: the configuration.
+        world: the population that works.
+        source: named random generators.
+        llm: the language model, needed for "llm" only.
+
+    Raises:
+        UsageError: for "llm" without a language model.
+    """
     if config.workers == "rational":
         return RationalWorkers()
     if config.workers == "persona":
         return PersonaWorkers(inertia=config.inertia)
     if config.workers == "adaptive":
         return AdaptiveWorkers(world.game, source("workers"), epsilon=config.epsilon)
-    if asked is None:
-        raise UsageError("workers whom a model plays need a service and archetypes")
+    if llm is None:
+        raise UsageError("workers played by a language model need a service and archetypes")
+    from pilotage.systems.societies.llm_economist.llm_workers import ServiceWorkers
+
     return ServiceWorkers(
         world.game,
-        asked.archetypes,
-        asked.service,
+        llm.archetypes,
+        llm.service,
         source("workers"),
-        seed=asked.seed,
+        seed=llm.seed,
         draws=config.draws,
         temperature=config.temperature,
         max_tokens=config.max_tokens,
-        note=asked.note,
+        log=llm.log,
     )
 
 
 def make_planner(
     config: TaxDesignConfig,
-    world: World,
-    source: Source,
+    world: TaxWorld,
+    source: GeneratorSource,
     network: Callable[[], RateNetwork],
-    asked: Asked | None = None,
+    llm: LLMAgents | None = None,
 ) -> RatePlanner:
-    """As `--planner` says. network: makes or finds the trained one. Saez's and the best rates are the first rates of
-    their runs, which then change nothing."""
+    """Build the planner named by `config.planner`.
+
+    The rates of "saez" and "optimum" are the first rates of their runs, which are then kept.
+
+    Args:
+        config: the configuration.
+        world: the population whose taxes are set.
+        source: named random generators.
+        network: makes or finds the trained network of "reinforce".
+        llm: the language model, needed for "llm" and "elected-llm" only.
+
+    Raises:
+        UsageError: for a planner that needs a language model, without one.
+    """
     if config.planner in ("llm", "elected-llm"):
-        if asked is None:
-            raise UsageError("a planner whom a model plays needs a service and archetypes")
-        return _asked_planner(config, source, asked)
+        if llm is None:
+            raise UsageError("a planner played by a language model needs a service and archetypes")
+        return _llm_planner(config, source, llm)
     made: Mapping[str, Callable[[], RatePlanner]] = {
         "pattern": PatternPlanner,
         "hill-climb": lambda: HillClimbPlanner(source("planner")),
@@ -147,27 +180,30 @@ def make_planner(
     return made[config.planner]()
 
 
-def _asked_planner(config: TaxDesignConfig, source: Source, asked: Asked) -> RatePlanner:
+def _llm_planner(config: TaxDesignConfig, source: GeneratorSource, llm: LLMAgents) -> RatePlanner:
+    from pilotage.systems.societies.llm_economist.llm_planners import ElectedByService, ServicePlanner
+
     if config.planner == "llm":
-        return ServicePlanner(
-            asked.service, seed=asked.seed, temperature=config.temperature, max_tokens=config.max_tokens
-        )
+        return ServicePlanner(llm.service, seed=llm.seed, temperature=config.temperature, max_tokens=config.max_tokens)
     return ElectedByService(
-        asked.archetypes,
-        asked.service,
+        llm.archetypes,
+        llm.service,
         source("planner"),
         candidates=min(config.candidates, config.agents),
-        seed=asked.seed,
+        seed=llm.seed,
         draws=config.draws,
         temperature=config.temperature,
         max_tokens=config.max_tokens,
-        note=asked.note,
+        log=llm.log,
     )
 
 
-def climb(world: World, rates: Tensor) -> Tensor:
-    """[B]: where the gradient of welfare leads, hours relaxed to a softmax that sharpens, from `rates` and from five
-    flat schedules side by side; then the best of the rates in tens around their ends, by a nearly sharp softmax."""
+def climb(world: TaxWorld, rates: Tensor) -> Tensor:
+    """Return the rates [bracket] that gradient ascent of welfare reaches.
+
+    Hours are relaxed to a softmax of falling temperature. Ascents start from `rates` and from five flat schedules side
+    by side; the best of the rates in tens around their ends, by a nearly sharp softmax, is returned.
+    """
     flat = (20.0, 40.0, 60.0, 80.0, 95.0)
     starts = torch.stack([rates, *(torch.full_like(rates, level) for level in flat)])
     for temperature in SOFTMAX:
@@ -181,32 +217,71 @@ def climb(world: World, rates: Tensor) -> Tensor:
     return around[int(score.argmax())]
 
 
-class NotedPlanner:
-    """A planner whose exchanges are noted; a script's say that they are."""
+def evaluate_schedule(
+    config: TaxDesignConfig, world: TaxWorld, rates: Tensor, seed: int, years: int = 4
+) -> dict[str, float]:
+    """Return what a constant schedule brings when the configured scripted workers react, exploration included.
 
-    def __init__(self, planner: RatePlanner, name: str, note: Note) -> None:
-        self.planner, self.name, self.note = planner, name, note
+    Two schedules with one seed meet equal draws, since the workers get streams of their own.
+
+    Args:
+        config: the configuration, whose workers are scripted.
+        world: the population.
+        rates: constant rates in percent, [bracket].
+        seed: seed of the workers' streams.
+        years: number of tax years; the first, in which habits form, does not count.
+
+    Returns:
+        Welfare, hours, output, Gini and content, as means over the settled steps.
+    """
+    streams = Streams(seed)
+    found = run_tax_years(
+        world.game,
+        make_workers(config, world, streams.torch),
+        ConstantPlanner(),
+        streams.torch("loop"),
+        years=years,
+        tax_year=config.tax_year,
+        start=rates,
+        settled=config.settled,
+        satisfaction=world.satisfaction,
+    )
+    size = config.tax_year
+    step = torch.arange(years * size)
+    counts = (step % size >= size - max(1, round(config.settled * size))) & (step >= (size if years > 1 else 0))
+    table = {"welfare": found.step_welfare, **{name: getattr(found, name) for name in METRICS}}
+    return {name: float(values[counts].mean()) for name, values in table.items()}
+
+
+class LoggingPlanner:
+    """A planner whose exchanges are logged; those of a script are marked as scripted."""
+
+    def __init__(self, planner: RatePlanner, name: str, log: ExchangeLogger) -> None:
+        self.planner, self.name, self.log = planner, name, log
         self.scripted = planner.scripted
 
     def reply(self, state: str) -> str:
+        """Return the planner's reply and log the exchange."""
         text = self.planner.reply(state)
         said = f"[scripted stand-in {self.name}] {text}" if self.scripted else text
         source = "scripted" if self.scripted else "model"
-        self.note({"agent": "planner", "prompt": state, "completion": said, "source": source, "model": self.name})
+        self.log({"agent": "planner", "prompt": state, "completion": said, "source": source, "model": self.name})
         return text
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the planner's state, empty for one without."""
         has = getattr(self.planner, "state_dict", None)
         return has() if has else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the planner's state, where it has any."""
         loading = getattr(self.planner, "load_state_dict", None)
         if loading:
             loading(state)
 
 
-def stand_ins(config: TaxDesignConfig, service: Service | None) -> list[str]:
-    """What is scripted, in words, for run.json and the report."""
+def scripted_components(config: TaxDesignConfig, service: Service | None) -> list[str]:
+    """Return what is scripted, in words, for run.json and the report."""
     said = [] if service is None else service.stand_ins()
     if config.workers in WORKERS_IN_WORDS:
         said.append(f"the workers are scripted ({WORKERS_IN_WORDS[config.workers]})")

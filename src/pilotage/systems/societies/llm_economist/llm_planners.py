@@ -1,4 +1,4 @@
-"""Planners of a tax game who are played by a language model: one who decides alone, and elected ones."""
+"""Planners of a tax game that a language model plays: a single planner, and elected ones."""
 
 from __future__ import annotations
 
@@ -11,31 +11,19 @@ import torch
 from torch import Tensor
 
 from pilotage.llm import ChatAnswer, ChatRequest, Service, say
-from pilotage.systems.societies.llm_economist.env.election import ABSTAIN, Outcome, hold_election
+from pilotage.systems.societies.llm_economist.env.archetypes import WorkerArchetypes
+from pilotage.systems.societies.llm_economist.env.election import ABSTAIN, hold_election
 from pilotage.systems.societies.llm_economist.env.replies import Refused, parse_delta, parse_vote
-from pilotage.systems.societies.llm_economist.llm_workers import Archetypes, Note, play_worker
+from pilotage.systems.societies.llm_economist.llm_workers import ExchangeLogger, scripted_worker_reply
+from pilotage.systems.societies.llm_economist.prompts import CANDIDATE, PLANNER, VOTER
 from pilotage.systems.societies.llm_economist.scripted_planners import PatternPlanner, read_state
-
-SYSTEM = (
-    "You set marginal income-tax rates once a year, so that social welfare becomes as high as it can. People react to "
-    "them by working more or less; all revenue is paid back in equal shares. Try changes while you may, learn from "
-    "what they did, then settle on the best rates. Answer with one JSON object at the end: "
-    '{"DELTA": [10, 0, -20]}, the points by which each rate is to change.'
-)
-CANDIDATE = (
-    "You are one person who stands for election. Whoever wins changes the marginal income-tax rates this year, and may "
-    'choose what serves it best. Answer with one JSON object at the end: {"DELTA": [10, 0, -20]}, the points by which '
-    "you would change each rate."
-)
-VOTER = (
-    "You are one person in an election. The winner changes the marginal income-tax rates as announced. Answer with one "
-    'JSON object at the end: {"LEADER": 7}, the number of the candidate you vote for, or {"LEADER": null} to abstain.'
-)
 
 
 class ServicePlanner:
-    """A language model that reads the state of the year and answers with a change of rates. What it says is parsed by
-    the loop, which asks again when it cannot be used."""
+    """Language model as planner, which reads the state of the year and answers with a change of rates.
+
+    The answer is parsed by `TaxYears`, which asks again when it cannot be used.
+    """
 
     def __init__(self, service: Service, *, seed: int = 0, temperature: float = 0.7, max_tokens: int = 300) -> None:
         self.service, self.seed, self.temperature, self.max_tokens = service, seed, temperature, max_tokens
@@ -44,12 +32,15 @@ class ServicePlanner:
         self._asked = Counter[str]()
 
     def reply(self, state: str) -> str:
-        """Raises BudgetReached. Without an answer a text that says why, which the loop refuses and counts."""
+        """Return the model's answer, or the reason why there is none, which `TaxYears` refuses and counts.
+
+        Raises BudgetReached when the budget is used up.
+        """
         # The same text again is a second try of the same year: another draw, or the kept answer would come back.
         draw = self._asked[state]
         self._asked[state] += 1
         request = ChatRequest(
-            say(state, SYSTEM),
+            say(state, PLANNER),
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             seed=self.seed,
@@ -60,12 +51,15 @@ class ServicePlanner:
 
 
 class ElectedByService:
-    """Every year some workers stand, say what they would change, everybody votes, and the winner's change is made. A
-    model plays candidates and voters, one answer per archetype and draw."""
+    """Planner elected every year, with candidates and voters played by a language model.
+
+    Candidates announce a change of rates, all workers vote, and the winner's change is made. The model gives one answer
+    per archetype and draw.
+    """
 
     def __init__(
         self,
-        archetypes: Archetypes,
+        archetypes: WorkerArchetypes,
         service: Service,
         generator: torch.Generator,
         *,
@@ -74,25 +68,37 @@ class ElectedByService:
         draws: int = 4,
         temperature: float = 0.7,
         max_tokens: int = 300,
-        note: Note | None = None,
+        log: ExchangeLogger | None = None,
     ) -> None:
+        """Create the planner.
+
+        Args:
+            archetypes: who is asked for whom.
+            service: the language model.
+            generator: draws candidates, ballots and ties.
+            candidates: number of candidates each year.
+            seed: part of every request, so that runs of different seeds do not share answers.
+            draws: number of votes per archetype, spread over its workers.
+            temperature: sampling temperature.
+            max_tokens: largest number of tokens of an answer.
+            log: receives the exchanges with candidates, and the first with each archetype as voter.
+        """
         self.archetypes, self.service, self.generator = archetypes, service, generator
         self.candidates, self.seed, self.draws = candidates, seed, draws
-        self.temperature, self.max_tokens, self.note = temperature, max_tokens, note
+        self.temperature, self.max_tokens, self.log = temperature, max_tokens, log
         self.scripted = service.provider.source == "scripted"
         self.name = service.provider.name
         self.leader: int | None = None
-        self.last: Outcome | None = None
         self.counts = Counter[str]()
-        """What became of platforms and votes: platforms/…, votes/…; see `parse_delta` and `parse_vote`."""
+        """Number of answers by what became of them: platforms/…, votes/…; see `parse_delta` and `parse_vote`."""
 
     def reply(self, state: str) -> str:
-        """The winner's change as JSON; nothing changes while nobody leads. Raises BudgetReached."""
+        """Return the winner's change as JSON, zeros while there is no leader. Raises BudgetReached."""
         brackets = len(read_state(state)["rates"])
-        standing = torch.randperm(len(self.archetypes.of), generator=self.generator)[: self.candidates].tolist()
+        standing = torch.randperm(len(self.archetypes.of_worker), generator=self.generator)[: self.candidates].tolist()
         platforms = self._platforms(standing, state, brackets)
         outcome = hold_election(standing, self._ballots(platforms, state), self.generator, leader=self.leader)
-        self.last, self.leader = outcome, outcome.leader
+        self.leader = outcome.leader
         if outcome.leader is None:
             return json.dumps({"DELTA": [0.0] * brackets})
         won = platforms.get(outcome.leader)
@@ -100,8 +106,8 @@ class ElectedByService:
         return json.dumps({"DELTA": won.tolist()})
 
     def _platforms(self, standing: Sequence[int], state: str, brackets: int) -> dict[int, Tensor]:
-        """What each would change; nothing where that cannot be read."""
-        whose = self.archetypes.of[torch.tensor(standing, dtype=torch.int64)].tolist()
+        """Return the change that each candidate announces; zeros where the answer cannot be read."""
+        whose = self.archetypes.of_worker[torch.tensor(standing, dtype=torch.int64)].tolist()
         prompts = [f"{self.archetypes.texts[one]}\n{state}" for one in whose]
         # Two candidates of one archetype may differ.
         requests = [
@@ -113,13 +119,13 @@ class ElectedByService:
             text = answer.text if isinstance(answer, ChatAnswer) else answer.reason
             delta = parse_delta(text, brackets, tally)
             found[worker] = torch.zeros(brackets, dtype=torch.float64) if isinstance(delta, Refused) else delta
-            if self.note is not None and isinstance(answer, ChatAnswer):
-                self.note({"agent": f"candidate {worker}", "prompt": prompt, **answer.record()})
+            if self.log is not None and isinstance(answer, ChatAnswer):
+                self.log({"agent": f"candidate {worker}", "prompt": prompt, **answer.record()})
         self.counts.update({f"platforms/{name}": number for name, number in tally.items()})
         return found
 
     def _ballots(self, platforms: Mapping[int, Tensor], state: str) -> Tensor:
-        """[N]: everybody's vote, by the answers of its archetype; what cannot be read abstains, and is counted."""
+        """Return each worker's vote, [worker], by the answers of its archetype; unreadable answers abstain."""
         sizes, tally = self.archetypes.size(), Counter[str]()
         listed = "; ".join(f"candidate {c}: {_words(delta)}" for c, delta in platforms.items())
         numbers = {str(c): delta.tolist() for c, delta in platforms.items()}
@@ -134,13 +140,13 @@ class ElectedByService:
             text = answer.text if isinstance(answer, ChatAnswer) else answer.reason
             vote = parse_vote(text, list(platforms), tally)
             votes[key] = vote if isinstance(vote, int) else ABSTAIN
-            if self.note is not None and key[1] == 0 and isinstance(answer, ChatAnswer):
-                self.note({"agent": "voter", "prompt": request.messages[1].content, **answer.record()})
+            if self.log is not None and key[1] == 0 and isinstance(answer, ChatAnswer):
+                self.log({"agent": "voter", "prompt": request.messages[1].content, **answer.record()})
         self.counts.update({f"votes/{name}": number for name, number in tally.items()})
-        lots = torch.randint(0, 2**31, (len(self.archetypes.of),), generator=self.generator).tolist()
+        lots = torch.randint(0, 2**31, (len(self.archetypes.of_worker),), generator=self.generator).tolist()
         cast = [
             votes[one, lot % min(self.draws, sizes[one])]
-            for one, lot in zip(self.archetypes.of.tolist(), lots, strict=True)
+            for one, lot in zip(self.archetypes.of_worker.tolist(), lots, strict=True)
         ]
         return torch.tensor(cast, dtype=torch.int64)
 
@@ -154,9 +160,11 @@ class ElectedByService:
         )
 
     def state_dict(self) -> dict[str, Any]:
+        """Return leader and counts."""
         return {"leader": self.leader, "counts": dict(self.counts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore leader and counts."""
         self.leader, self.counts = state["leader"], Counter(state["counts"])
 
 
@@ -164,11 +172,14 @@ def _words(delta: Tensor) -> str:
     return ", ".join(f"{change:+g}" for change in delta.tolist())
 
 
-def play_anybody(request: ChatRequest, seed: int) -> dict[str, Any] | str:
-    """The scripted stand-in for all of them, from the same texts: pattern search as planner; a candidate wants higher
-    rates where its text wants equality and lower ones where it wants low taxes; a voter likewise."""
+def scripted_reply(request: ChatRequest, seed: int) -> dict[str, Any] | str:
+    """Answer as the scripted stand-in for planner, candidates, voters and workers, from the same prompts.
+
+    The planner uses pattern search. Candidates and voters want higher rates where their prompt asks for equality, and
+    lower ones where it asks for low taxes.
+    """
     system, text = request.messages[0].content, request.messages[1].content
-    if system == SYSTEM:
+    if system == PLANNER:
         return PatternPlanner().reply(text)
     taste = 1 if "more equality" in text else -1 if "should be low" in text else 0
     if system == CANDIDATE:
@@ -180,4 +191,4 @@ def play_anybody(request: ChatRequest, seed: int) -> dict[str, Any] | str:
         if not ballot or not taste:
             return {"LEADER": None}
         return {"LEADER": max(ballot, key=lambda c: taste * ballot[c])}
-    return play_worker(request, seed)
+    return scripted_worker_reply(request, seed)

@@ -1,6 +1,7 @@
-"""Planners that set tax rates without a language model: they read the text a model would read, and answer as it would.
+"""Planners that set tax rates without a language model: they read a model's prompt and answer in a model's format.
 
-The text ends with `STATE {...}`: rates, welfare, history, best, advice, phase (see `environments/economy`)."""
+The prompt ends with `STATE {...}`: rates, welfare, history, best, advice, phase (see `env.planner_state`).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ LARGEST = 20.0
 
 
 def read_state(text: str) -> dict[str, Any]:
-    """The JSON after the last "STATE". Raises UsageError for a text without one."""
+    """Return the JSON after the last "STATE". Raises UsageError for a text without one."""
     try:
         state = json.loads(text.rpartition("STATE ")[2])
     except ValueError:
@@ -33,16 +34,17 @@ def _answer(delta: Sequence[float]) -> str:
 
 
 class ConstantPlanner:
-    """Never changes anything: a baseline."""
+    """Planner that never changes the rates (baseline)."""
 
     scripted = True
 
     def reply(self, state: str) -> str:
+        """Return the changes of rates as JSON."""
         return _answer([0.0] * len(read_state(state)["rates"]))
 
 
 class RandomPlanner:
-    """Changes every rate by −20, −10, 0, 10 or 20 points at random: a control."""
+    """Planner that changes every rate by −20, −10, 0, 10 or 20 points at random (control)."""
 
     scripted = True
 
@@ -50,23 +52,27 @@ class RandomPlanner:
         self.generator = generator
 
     def reply(self, state: str) -> str:
+        """Return the changes of rates as JSON."""
         drawn = torch.randint(-2, 3, (len(read_state(state)["rates"]),), generator=self.generator)
         return _answer([10.0 * int(change) for change in drawn])
 
 
-def _known(told: dict[str, Any]) -> tuple[dict[tuple[float, ...], float], tuple[float, ...]]:
-    """Every schedule that the text names with its welfare, and the best of them."""
-    known = {tuple(rates): welfare for rates, welfare in [*told.get("history", []), *told.get("best", [])]}
-    known.setdefault(tuple(float(rate) for rate in told["rates"]), told["welfare"])
+def _tried_schedules(given: dict[str, Any]) -> tuple[dict[tuple[float, ...], float], tuple[float, ...]]:
+    """Return every schedule in the state with its welfare, and the best of them."""
+    known = {tuple(rates): welfare for rates, welfare in [*given.get("history", []), *given.get("best", [])]}
+    known.setdefault(tuple(float(rate) for rate in given["rates"]), given["welfare"])
     best = max(known, key=lambda rates: known[rates])
-    if told.get("best"):
-        best = tuple(told["best"][0][0])  # the memory averages years with equal rates
+    if given.get("best"):
+        best = tuple(given["best"][0][0])  # the memory averages years with equal rates
     return known, best
 
 
 class HillClimbPlanner:
-    """From the best schedule that the text names, every rate by −20, −10, 0, 10 or 20 points at random; when it is told
-    to settle, to the best."""
+    """Random hill-climbing planner.
+
+    From the best schedule in the state it changes every rate by −20, −10, 0, 10 or 20 points; in the phase "settle" it
+    goes to the best schedule.
+    """
 
     scripted = True
 
@@ -74,60 +80,67 @@ class HillClimbPlanner:
         self.generator = generator
 
     def reply(self, state: str) -> str:
-        told = read_state(state)
-        _, best = _known(told)
+        """Return the changes of rates as JSON."""
+        given = read_state(state)
+        _, best = _tried_schedules(given)
         drawn = (10.0 * torch.randint(-2, 3, (len(best),), generator=self.generator)).tolist()
-        target = best if told.get("phase") == "settle" else [goal + d for goal, d in zip(best, drawn, strict=True)]
+        target = best if given.get("phase") == "settle" else [goal + d for goal, d in zip(best, drawn, strict=True)]
         inside = [min(100.0, max(0.0, rate)) for rate in target]
-        return _answer([goal - rate for goal, rate in zip(inside, told["rates"], strict=True)])
+        return _answer([goal - rate for goal, rate in zip(inside, given["rates"], strict=True)])
 
 
 class TargetPlanner:
-    """Walks to rates that somebody computed, at most 20 points a year, and stays there."""
+    """Planner that goes to computed rates by at most 20 points a year and stays there."""
 
     scripted = True
 
     def __init__(self, find: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        """find: from the first rates [B] in percent to the target [B]; asked once."""
+        """Create the planner; `find` returns the target for the first rates, both [bracket] in percent, once."""
         self.find = find
         self.target: torch.Tensor | None = None
 
     def reply(self, state: str) -> str:
+        """Return the changes of rates as JSON."""
         rates = torch.tensor(read_state(state)["rates"], dtype=torch.float64)
         if self.target is None:
             self.target = self.find(rates)
         return _answer((self.target - rates).tolist())
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the target."""
         return {"target": self.target}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the target."""
         self.target = state["target"]
 
 
 class PatternPlanner:
-    """Pattern search by what the text says, without a memory of its own: from the best schedule that the text names it
-    tries a neighbour that it does not name, one rate by 20 points, later by 10, in the direction that the advice hints
-    at; when none is left, or it is told to settle, it goes to the best."""
+    """Pattern-search planner without a memory of its own.
+
+    From the best schedule in the state it tries a neighbour that the state does not hold: one rate by 20 points, later
+    by 10, first in the direction of the advice. When none is left, or in the phase "settle", it goes to the best.
+    """
 
     scripted = True
     steps = (20.0, 10.0)
 
     def reply(self, state: str) -> str:
-        told = read_state(state)
-        now = [float(rate) for rate in told["rates"]]
-        known, best = _known(told)
+        """Return the changes of rates as JSON."""
+        given = read_state(state)
+        now = [float(rate) for rate in given["rates"]]
+        known, best = _tried_schedules(given)
         target = best
-        if told.get("phase") != "settle":
+        if given.get("phase") != "settle":
             target = next(
-                (trial for trial in self._neighbours(best, told.get("advice", []), now) if trial not in known), best
+                (trial for trial in self._neighbours(best, given.get("advice", []), now) if trial not in known), best
             )
         return _answer([goal - rate for goal, rate in zip(target, now, strict=True)])
 
     def _neighbours(
         self, best: Sequence[float], advice: Sequence[str], now: Sequence[float]
     ) -> Iterator[tuple[float, ...]]:
-        """Within reach of a year's change, the hinted ones first."""
+        """Yield neighbours within reach of a year's change, those in the direction of the advice first."""
         hints = {}
         for sentence in advice:
             if found := re.search(r"bracket (\d+) .*too (low|high)", sentence):

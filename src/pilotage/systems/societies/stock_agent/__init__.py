@@ -1,11 +1,11 @@
-"""StockAgent: many traders with characters and debts on a market of fictitious firms, and switches to ask what if."""
+"""StockAgent: traders with characters and debts on a market of fictitious firms, with what-if switches."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pilotage.core.system import Card, Paper, System
-from pilotage.systems.societies.stock_agent.config import ACTIONS, StockMarketConfig, run
+from pilotage.systems.societies.stock_agent.config import StockMarketConfig
 
 CARD = Card(
     name="stock-agent",
@@ -26,4 +26,15 @@ CARD = Card(
     notes=Path(__file__).with_name("card.md").read_text(encoding="utf-8"),
 )
 
-SYSTEM = System(CARD, StockMarketConfig(), run, ACTIONS, metric="distance")
+PACKAGE = "pilotage.systems.societies.stock_agent"
+SYSTEM = System(
+    CARD,
+    StockMarketConfig(),
+    run=f"{PACKAGE}.simulate:simulate",
+    actions={
+        "estimate_cost": f"{PACKAGE}.actions:estimate_cost",
+        "counterfactual": f"{PACKAGE}.actions:counterfactual",
+    },
+    metric="distance",
+    panels=f"{PACKAGE}.report:panels",
+)

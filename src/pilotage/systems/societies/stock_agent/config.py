@@ -1,14 +1,12 @@
-"""The configuration of a simulated stock market, and what can be asked of its runs. No torch."""
+"""Configuration of a simulated stock market. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pilotage.core.errors import UsageError
-from pilotage.core.system import Result
 from pilotage.llm.options import ServiceOptions
 
 TradersName = Literal["mixed", "value", "trend", "learned", "llm"]
@@ -16,27 +14,27 @@ TradersName = Literal["mixed", "value", "trend", "learned", "llm"]
 
 @dataclass(frozen=True)
 class StockMarketConfig(ServiceOptions):
-    """A market of fictitious firms, who trades on it, and what they learn from outside"""
+    """A market of fictitious firms, its traders, and the information that reaches them"""
 
     agents: int = 50
-    """Traders, 2 or more (paper: 50 to 200)."""
+    """Number of traders, 2 or more (paper: 50 to 200)."""
     days: int = 264
-    """Trading days, 22 a month."""
+    """Number of trading days, 22 a month."""
     sessions: int = 3
-    """A day; in each every trader has one turn, in random order."""
+    """Number of sessions a day; in each every trader has one turn, in random order."""
     traders: TradersName = "mixed"
-    """value: scripted, believe in valuations; trend: scripted, follow the last days; mixed: both, by turns; learned: a
-    small network, trained by PPO in markets of scripted traders (once, for all seeds); llm: a language model, or its
-    scripted stand-in."""
+    """value: scripted, anchored to valuations; trend: scripted, following the last days; mixed: both, alternating;
+    learned: a small network, trained by PPO in markets of scripted traders (once, for all seeds); llm: a language
+    model, or its scripted stand-in."""
     learned_share: float = 1.0
-    """With `--traders learned`: which part of the traders is played by the network; the others are scripted, mixed."""
+    """Share of traders played by the network with `--traders learned`, in (0, 1]; the others are scripted and mixed."""
     trader_updates: int = 28
-    """Updates of the network's training; 0: it trades as it was drawn."""
+    """Number of updates of the network's training; 0: an untrained network."""
     rule: Literal["continuous", "exact"] = "continuous"
-    """How orders match: continuous: a double auction by price and time; exact: only equal prices trade, as in the
+    """Matching of orders. continuous: a double auction by price and time; exact: only equal prices trade, as in the
     paper's code."""
     scenario: Path | None = None
-    """YAML file with firms, rates, reports, events and news; none: the firms A and B that come along."""
+    """YAML file with firms, rates, reports, events and news; none: the firms A and B of the package."""
     rate_events: bool = True
     """Whether the central bank's decisions happen."""
     reports: bool = True
@@ -45,66 +43,46 @@ class StockMarketConfig(ServiceOptions):
     """Whether traders read what the others posted yesterday."""
     news: bool = True
     """Whether traders read news of the economy."""
-    shown: int = 60
-    """Most posts shown on a morning."""
-    loud: float = 0.0
-    """Share of posts of one who praises the first stock without reason, every other month; 0: nobody does."""
+    max_posts: int = 60
+    """Largest number of yesterday's posts that are shown."""
+    spam_share: float = 0.0
+    """Share of posts, in [0, 1), by an author who praises the first stock without reason, every other month."""
     surprise: float = 0.0
-    """Profit of one report is 1 + surprise times as high."""
+    """Relative change of the profit in one report: the profit is 1 + surprise times as high."""
     surprise_stock: int = 0
-    """From 0."""
+    """Index of the stock that is surprised, from 0."""
     surprise_day: int = 78
-    """A day of a report."""
+    """Report day of the surprise."""
     max_tokens: int = 300
-    """Most tokens of an answer."""
+    """Largest number of tokens of an answer."""
     repairs: int = 3
-    """How often an answer that cannot be used is asked for again before it counts as no action."""
+    """Number of times an answer that cannot be used is asked for again before it counts as no action."""
     checkpoint_every: int = 22
-    """Days between checkpoints."""
+    """Number of days between checkpoints."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.agents < 2 or min(self.days, self.sessions, self.checkpoint_every, self.shown) < 1 or self.repairs < 0:
+        if (
+            self.agents < 2
+            or min(self.days, self.sessions, self.checkpoint_every, self.max_posts) < 1
+            or self.repairs < 0
+        ):
             raise UsageError(
-                "expected 2 or more agents, 1 or more days, sessions, days between checkpoints and posts shown, and 0 "
+                "expected 2 or more agents, 1 or more days, sessions, days between checkpoints and posts, and 0 "
                 f"or more repairs, got {self.agents}, {self.days}, {self.sessions}, {self.checkpoint_every}, "
-                f"{self.shown} and {self.repairs}"
+                f"{self.max_posts} and {self.repairs}"
             )
         if not 0 < self.learned_share <= 1 or self.trader_updates < 0:
             raise UsageError(
                 "--learned-share lies in (0, 1] and --trader-updates is 0 or more, got "
                 f"{self.learned_share} and {self.trader_updates}"
             )
-        if not 0 <= self.loud < 1 or self.surprise <= -5:
-            raise UsageError(f"--loud lies in [0, 1) and --surprise above −5, got {self.loud} and {self.surprise}")
+        if not 0 <= self.spam_share < 1 or self.surprise <= -5:
+            raise UsageError(
+                f"--spam-share lies in [0, 1) and --surprise above −5, got {self.spam_share} and {self.surprise}"
+            )
 
     @property
     def asks_a_model(self) -> bool:
-        """Whether traders are played by a language model, or by its stand-in."""
+        """Return whether traders are played by a language model or its scripted stand-in."""
         return self.traders == "llm"
-
-
-def run(config: StockMarketConfig, run: Any) -> Result:
-    """Play the days; the simulation is imported only now."""
-    from pilotage.systems.societies.stock_agent.train import play
-
-    return play(config, run)
-
-
-def forecast(config: StockMarketConfig) -> Mapping[str, Any]:
-    """Days, turns, the most calls of a model, and seconds from a few timed days."""
-    from pilotage.systems.societies.stock_agent.actions import forecast as timed
-
-    return timed(config)
-
-
-def counterfactual(config: StockMarketConfig, run: Path, off: str = "rate_events", seeds: int = 10) -> Any:
-    """What a switch changes: pairs of markets of one seed, as it was run and with the switch off, 95 % intervals.
-
-    off: rate_events, reports, forum or news. seeds: populations, each with and without; the first is the run's own."""
-    from pilotage.systems.societies.stock_agent.actions import counterfactual as compared
-
-    return compared(config, run, off, seeds)
-
-
-ACTIONS: Mapping[str, Callable[..., Any]] = {"estimate_cost": forecast, "counterfactual": counterfactual}

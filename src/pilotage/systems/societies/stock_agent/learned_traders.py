@@ -1,8 +1,9 @@
-"""Learned traders in a market: what they see of it, which orders they can give, and their turns.
+"""Learned traders in a market: their observations, orders and turns.
 
-All that is seen is relative: returns, distances, shares of what one owns, days. So money in other units changes
-nothing. A learned trader draws its order from the network's odds; it takes no new loans, and posts and forecasts
-nothing."""
+Observations are relative (returns, distances, shares of wealth, days), so that the unit of money does not matter. A
+learned trader samples its order from the network's probabilities; it takes no new loans, posts nothing and forecasts
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -20,50 +21,58 @@ from pilotage.systems.societies.stock_agent.env.ledger import LOAN_DAYS, LOAN_RA
 from pilotage.systems.societies.stock_agent.env.market import Market
 from pilotage.systems.societies.stock_agent.env.order_book import Side
 from pilotage.systems.societies.stock_agent.env.traders import ScriptedTraders, Style
-from pilotage.systems.societies.stock_agent.env.views import Borrowing, Forecast, View, Wish
-from pilotage.systems.societies.stock_agent.trader_network import FastTrader, TraderNetwork
+from pilotage.systems.societies.stock_agent.env.views import Borrowing, MarketView, OrderIntent, TraderForecast
+from pilotage.systems.societies.stock_agent.model import NumpyPolicy, TraderNetwork
 
 Kind = Literal["value", "trend", "learned"]
 SIDES: tuple[Side, ...] = ("buy", "sell")
 SIZES = (0.05, 0.2)
-"""Of an order, in parts of what the trader owns, debts not taken off."""
+"""Sizes of an order as shares of the trader's wealth, debts not taken off."""
 OFFERS = (0.01, -0.005)
-"""By how much a bid lies above the last price, and an ask below it: at once for a worse price, or wait for a better."""
+"""Relative distance of a bid above the last price, and of an ask below it."""
 ORDERS = tuple((side, size, offer) for side in SIDES for size in SIZES for offer in OFFERS)
-"""K = 8 orders in each stock."""
+"""Eight orders in each stock."""
 DUE_SOON = 10
-"""Days ahead for which repayments are seen."""
+"""Number of days ahead for which repayments are observed."""
 LEAST = 0.1
-"""Net wealth counts as at least this part of the opening wealth, so that its logarithm exists."""
+"""Lower bound of net wealth as a share of opening wealth, so that its logarithm exists."""
 PER_STOCK, COMMON = 10, 7
 FEATURES = 2 * PER_STOCK + COMMON
-"""F: of a stock, the mean of the others' and what has no stock."""
+"""Number of features: of a stock, of the mean of the others, and of no stock."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What a learned trader saw and did once; for training."""
+    """Observation and choice of a learned trader in one turn, for training."""
 
     trader: int
-    seen: np.ndarray
-    """[S, F]."""
+    observed: np.ndarray
+    """Observation, [stock, feature]."""
     allowed: np.ndarray
-    """[S·K]."""
+    """Orders that can be paid for, [stock · order]."""
     choice: int
-    """0: hold; 1 + stock · K + number of the order."""
+    """0: hold; otherwise 1 + stock · 8 + number of the order."""
     wealth: float
-    """Logarithm of net wealth over opening wealth, at the last prices, see `log_wealth`."""
+    """Logarithm of net wealth over opening wealth at the last prices, see `log_wealth`."""
 
 
 class LearnedTraders:
-    """N traders, some of whom a network plays and the others are scripted."""
+    """Traders of whom a network plays some; the others are scripted."""
 
     scripted = True
     exhausted = ""
 
     def __init__(self, network: TraderNetwork, kinds: Sequence[Kind], *, turns: list[Turn] | None = None) -> None:
-        """kinds: [N]; turns: is given what learned traders see and do. Raises UsageError for a network that was made
-        for other features or orders."""
+        """Create the traders.
+
+        Args:
+            network: plays the learned traders.
+            kinds: kind of each trader.
+            turns: collects the turns of learned traders.
+
+        Raises:
+            UsageError: for a network that was made for other features or orders.
+        """
         if (network.features, network.orders) != (FEATURES, len(ORDERS)):
             raise UsageError(
                 f"the network reads {network.features} features and knows {network.orders} orders; there are "
@@ -75,13 +84,15 @@ class LearnedTraders:
         self._learned = np.array([kind == "learned" for kind in kinds])
         others: list[Style] = [kind if kind != "learned" else "value" for kind in kinds]
         self._others = ScriptedTraders(others)
-        self._policy: FastTrader = network.fast()
+        self._policy: NumpyPolicy = network.to_numpy()
 
-    def borrow(self, view: View) -> list[Borrowing | None]:
-        wishes = self._others.borrow(view)
-        return [None if learned else wish for learned, wish in zip(self._learned, wishes, strict=True)]
+    def borrow(self, view: MarketView) -> list[Borrowing | None]:
+        """Return the scripted traders' loans."""
+        loans = self._others.borrow(view)
+        return [None if learned else loan for learned, loan in zip(self._learned, loans, strict=True)]
 
-    def open_session(self, view: View) -> None:
+    def open_session(self, view: MarketView) -> None:
+        """Compute the common features and draw the random numbers of a session."""
         self._others.open_session(view)
         chance = np.random.default_rng((view.seed, 7, view.day, view.session))
         self._chance = chance.random(len(self.styles))
@@ -89,54 +100,58 @@ class LearnedTraders:
         self._owed = view.exchange.ledger.owed().tolist()
         self._due = _due(view)
 
-    def order(self, view: View, trader: int) -> Wish | None:
+    def order(self, view: MarketView, trader: int) -> OrderIntent | None:
+        """Return the order of one trader's turn (None: hold)."""
         if not self._learned[trader]:
             return self._others.order(view, trader)
         account = _Account.of(view, trader, self._owed[trader])
-        seen = observe(view, self._moves, account, self._due.get(trader, (0, math.inf)))
-        allowed, wishes = orders(view, account)
-        odds = self._policy.probabilities(seen, allowed)
+        observed = observe(view, self._moves, account, self._due.get(trader, (0, math.inf)))
+        allowed, intents = orders(view, account)
+        odds = self._policy.probabilities(observed, allowed)
         choice = int(min(np.searchsorted(odds.cumsum(), self._chance[trader], side="right"), len(odds) - 1))
         if choice and not allowed[choice - 1]:  # beyond the last odds by rounding
             choice = 0
         if self.turns is not None:
             wealth = log_wealth(account.owned - account.owed, int(view.population.wealth[trader]))
-            self.turns.append(Turn(trader, seen, allowed, choice, wealth))
-        return wishes[choice - 1] if choice else None
+            self.turns.append(Turn(trader, observed, allowed, choice, wealth))
+        return intents[choice - 1] if choice else None
 
-    def foresee(self, view: View) -> list[Forecast | None]:
-        found = self._others.foresee(view)
+    def forecast(self, view: MarketView) -> list[TraderForecast | None]:
+        """Return the scripted traders' forecasts."""
+        found = self._others.forecast(view)
         return [None if learned else one for learned, one in zip(self._learned, found, strict=True)]
 
-    def post(self, view: View) -> list[Post]:
+    def post(self, view: MarketView) -> list[Post]:
+        """Return the scripted traders' posts."""
         return [post for post in self._others.post(view) if not self._learned[post.trader]]
 
     def state_dict(self) -> dict[str, Any]:
-        return {}  # whatever is drawn depends on the seed and the day alone
+        """Return an empty state: all random numbers depend on the seed and the day."""
+        return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        pass
+        """Do nothing."""
 
 
-# ---- what they see ---------------------------------------------------------------------------------------------------
+# ---- observations ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Account:
-    """A trader's own, in cents and shares."""
+    """Account of a trader, in cents and shares."""
 
     cash: int
-    """Free."""
+    """Free cash."""
     owned: int
-    """Cash and shares, set aside or not, at the last prices."""
+    """Cash and shares at the last prices, set aside or not."""
     owed: int
     free: list[int]
-    """[S] shares."""
+    """Free shares, [stock]."""
     held: list[int]
-    """[S] shares, those set aside included."""
+    """Shares, those set aside included, [stock]."""
 
     @classmethod
-    def of(cls, view: View, trader: int, owed: int) -> _Account:
+    def of(cls, view: MarketView, trader: int, owed: int) -> _Account:
         ledger = view.exchange.ledger
         free = ledger.shares[trader].tolist()
         held = [a + b for a, b in zip(free, ledger.shares_aside[trader].tolist(), strict=True)]
@@ -146,13 +161,12 @@ class _Account:
 
 
 def log_wealth(net: float, opening: int) -> float:
-    """log(max(net wealth, LEAST · opening wealth) / opening wealth): net wealth of a debtor may be 0 or less."""
+    """Return log(max(net wealth, LEAST · opening wealth) / opening wealth), since net wealth may be 0 or less."""
     return math.log(max(net / opening, LEAST)) if opening else 0.0
 
 
 def wealth_changes(market: Market, kind: Kind = "learned") -> np.ndarray:
-    """Change of log wealth from before the first day to the last close, of all of a kind in a market of
-    `LearnedTraders`."""
+    """Return the change of log wealth from before the first day to the last close of all traders of a kind."""
     population, last, traders = market.population, market.record.wealth[-1], market.traders
     assert isinstance(traders, LearnedTraders)
     return np.array(
@@ -165,22 +179,24 @@ def wealth_changes(market: Market, kind: Kind = "learned") -> np.ndarray:
     )
 
 
-def _moves(view: View) -> np.ndarray:
-    """[S, 5] what is the same for all traders in a session: distance of the valuation, returns since yesterday, over 5
-    and 20 days, mean tone of the posts."""
+def _moves(view: MarketView) -> np.ndarray:
+    """Return the features that all traders share in a session, [stock, 5].
+
+    They are the distance of the valuation, returns over 1, 5 and 20 days, and the mean tone of the posts.
+    """
     prices, closes = np.array(view.prices, float), view.closes
     value = np.array([firm.value for firm in view.firms])
 
     def since(days: int) -> np.ndarray:
         return np.log(prices / np.array(closes[max(0, len(closes) - days)], float))
 
-    tone = view.morning.mean(len(prices))
+    tone = view.digest.mean(len(prices))
     columns = [5 * np.log(value / prices), 20 * since(1), 10 * since(5), 5 * since(20), tone]
     return np.clip(np.stack(columns, 1), -3, 3)
 
 
-def _due(view: View) -> dict[int, tuple[int, float]]:
-    """By trader: cents of principal that are due soon, and days to the next repayment."""
+def _due(view: MarketView) -> dict[int, tuple[int, float]]:
+    """Return by trader the cents of principal that are due soon, and the days to the next repayment."""
     found: dict[int, tuple[int, float]] = {}
     for loan in view.exchange.ledger.loans:
         soon, days = found.get(loan.trader, (0, math.inf))
@@ -189,8 +205,15 @@ def _due(view: View) -> dict[int, tuple[int, float]]:
     return found
 
 
-def observe(view: View, moves: np.ndarray, account: _Account, due: tuple[int, float]) -> np.ndarray:
-    """[S, F] float32, each of the order of 1. moves: `_moves`; due: cents due soon and days to a repayment."""
+def observe(view: MarketView, moves: np.ndarray, account: _Account, due: tuple[int, float]) -> np.ndarray:
+    """Return a trader's observation, float32 [stock, feature], each of the order of 1.
+
+    Args:
+        view: the market.
+        moves: features that all traders share, from `_moves`.
+        account: the trader's account.
+        due: cents due soon, and days to the next repayment.
+    """
     owned = max(account.owned, 1)
     rows = []
     for stock, price in enumerate(view.prices):
@@ -226,13 +249,15 @@ def _clipped(number: float) -> float:
     return min(max(number, -3.0), 3.0)
 
 
-# ---- what they can do ------------------------------------------------------------------------------------------------
+# ---- orders ----------------------------------------------------------------------------------------------------------
 
 
-def orders(view: View, account: _Account) -> tuple[np.ndarray, list[Wish]]:
-    """[S·K] which orders the trader can pay for, and all of them. The last free shares are sold in one order, however
-    small they are."""
-    wishes, allowed = [], []
+def orders(view: MarketView, account: _Account) -> tuple[np.ndarray, list[OrderIntent]]:
+    """Return which orders the trader can pay for, [stock · order], and all orders.
+
+    The last free shares are sold in one order, however small they are.
+    """
+    intents, allowed = [], []
     for stock, price in enumerate(view.prices):
         for side, size, offer in ORDERS:
             if side == "buy":
@@ -241,6 +266,6 @@ def orders(view: View, account: _Account) -> tuple[np.ndarray, list[Wish]]:
             else:
                 limit = max(1, round(price * (1 - offer)))
                 amount = min(int(size * account.owned // limit) + 1, account.free[stock])
-            wishes.append(Wish(stock, side, amount, limit))
+            intents.append(OrderIntent(stock, side, amount, limit))
             allowed.append(amount > 0)
-    return np.array(allowed), wishes
+    return np.array(allowed), intents

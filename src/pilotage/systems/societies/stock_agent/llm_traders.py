@@ -1,28 +1,41 @@
-"""Traders who are played by a language model, and the scripted stand-in that takes its place in tests and trials."""
+"""Traders played by a language model, and the scripted stand-in for tests and trials. Needs the extra `llm`."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
-
-from pilotage.llm import BudgetReached, ChatRequest, Service, Structured, say, structured
+from pilotage.llm import BudgetReached, ChatRequest, Scripted, Service, Structured, say, structured
+from pilotage.systems.societies.stock_agent.config import StockMarketConfig
 from pilotage.systems.societies.stock_agent.env.forum import Post
-from pilotage.systems.societies.stock_agent.env.views import Borrowing, Forecast, View, Wish
-from pilotage.systems.societies.stock_agent.prompts import Ask, instructions, question, read_facts
-from pilotage.systems.societies.stock_agent.replies import ForecastReply, LoanReply, OrderReply, PostReply
+from pilotage.systems.societies.stock_agent.env.views import Borrowing, MarketView, OrderIntent, TraderForecast
+from pilotage.systems.societies.stock_agent.prompts import (
+    Ask,
+    ForecastReply,
+    LoanReply,
+    OrderReply,
+    PostReply,
+    Reply,
+    instructions,
+    question,
+    read_facts,
+)
+from pilotage.training.llm_service import open_service
 
-Note = Callable[[Mapping[str, Any]], None]
-"""Takes what was said, for a transcript."""
-M = TypeVar("M", bound=BaseModel)
+ExchangeLogger = Callable[[Mapping[str, Any]], None]
+"""Receives an exchange with a language model, for a transcript."""
+M = TypeVar("M", bound=Reply)
 
 
 class ServiceTraders:
-    """Each trader is asked by itself: for a loan in the morning, for an order in its turn, for a forecast and a post in
-    the evening. An answer that cannot be used is asked for again with the reason, then counts as no action."""
+    """Traders played by a language model, which is asked for each trader by itself.
+
+    The model is asked for a loan in the morning, for an order in the trader's turn, for a forecast and a post in the
+    evening. An answer that cannot be used is asked for again with the reason, then counts as no action.
+    """
 
     def __init__(
         self,
@@ -32,33 +45,42 @@ class ServiceTraders:
         temperature: float = 1.0,
         max_tokens: int = 300,
         repairs: int = 3,
-        note: Note | None = None,
+        log: ExchangeLogger | None = None,
     ) -> None:
-        """seed: goes into every request, so that runs of different seeds share no answers; note: is given the
-        exchanges with trader 0."""
+        """Create the traders.
+
+        Args:
+            service: the language model.
+            seed: part of every request, so that runs of different seeds share no answers.
+            temperature: sampling temperature.
+            max_tokens: largest number of tokens of an answer.
+            repairs: number of times an answer is asked for again.
+            log: receives the exchanges with trader 0.
+        """
         self.service, self.seed = service, seed
-        self.temperature, self.max_tokens, self.repairs, self.note = temperature, max_tokens, repairs, note
+        self.temperature, self.max_tokens, self.repairs, self.log = temperature, max_tokens, repairs, log
         self.scripted = service.provider.source == "scripted"
         self.exhausted = ""
         self.counts = Counter[str]()
 
-    # ---- what the market asks ----------------------------------------------------------------------------------------
+    # ---- decisions ---------------------------------------------------------------------------------------------------
 
-    def borrow(self, view: View) -> list[Borrowing | None]:
-        """All traders at a time, for none sees what another borrows."""
+    def borrow(self, view: MarketView) -> list[Borrowing | None]:
+        """Return the loans of all traders, who are asked at the same time."""
 
         def check(trader: int, reply: LoanReply) -> str:
-            wish = _borrowing(reply)
-            return view.refuses_loan(trader, wish) if wish else ""
+            intent = _borrowing(reply)
+            return view.refuses_loan(trader, intent) if intent else ""
 
         replies = self._ask(view, self._active(view), "loan", LoanReply, LoanReply(loan="no"), check)
-        wishes = {trader: _borrowing(reply) for trader, reply in replies.items()}
-        return [wishes.get(trader) for trader in range(len(view.population.cash))]
+        intents = {trader: _borrowing(reply) for trader, reply in replies.items()}
+        return [intents.get(trader) for trader in range(len(view.population.cash))]
 
-    def open_session(self, view: View) -> None:
-        pass
+    def open_session(self, view: MarketView) -> None:
+        """Do nothing."""
 
-    def order(self, view: View, trader: int) -> Wish | None:
+    def order(self, view: MarketView, trader: int) -> OrderIntent | None:
+        """Return the order of one trader's turn (None: hold)."""
         names = [firm.name for firm in view.firms]
 
         def check(trader: int, reply: OrderReply) -> str:
@@ -66,13 +88,14 @@ class ServiceTraders:
                 return ""
             if reply.stock not in names:
                 return f"stock: choose one of {', '.join(names)}, got {reply.stock!r}"
-            wish = _wish(reply, names)
-            return view.refuses(trader, wish) if wish else ""
+            intent = _intent(reply, names)
+            return view.refuses(trader, intent) if intent else ""
 
         replies = self._ask(view, [trader], "order", OrderReply, OrderReply(action="no"), check)
-        return _wish(replies[trader], names) if trader in replies else None
+        return _intent(replies[trader], names) if trader in replies else None
 
-    def foresee(self, view: View) -> list[Forecast | None]:
+    def forecast(self, view: MarketView) -> list[TraderForecast | None]:
+        """Return each trader's forecast (None: no answer)."""
         names = [firm.name for firm in view.firms]
 
         def check(_: int, reply: ForecastReply) -> str:
@@ -80,13 +103,14 @@ class ServiceTraders:
             return f"stock: choose of {', '.join(names)}, got {', '.join(unknown)}" if unknown else ""
 
         replies = self._ask(view, self._active(view), "forecast", ForecastReply, ForecastReply(), check)
-        found: list[Forecast | None] = [None] * len(view.population.cash)
+        found: list[TraderForecast | None] = [None] * len(view.population.cash)
         for trader, reply in replies.items():
             buy, sell = (tuple(name in said for name in names) for said in (reply.buy, reply.sell))
-            found[trader] = Forecast(buy, sell, reply.loan == "yes")
+            found[trader] = TraderForecast(buy, sell, reply.loan == "yes")
         return found
 
-    def post(self, view: View) -> list[Post]:
+    def post(self, view: MarketView) -> list[Post]:
+        """Return the posts of the day; an empty text is none."""
         replies = self._ask(view, self._active(view), "post", PostReply, PostReply(), lambda *_: "")
         return [
             Post(trader, tuple(reply.sentiment.get(firm.name, 0.0) for firm in view.firms), reply.text)
@@ -94,21 +118,30 @@ class ServiceTraders:
             if reply.text
         ]
 
-    # ---- how it asks -------------------------------------------------------------------------------------------------
+    # ---- requests ----------------------------------------------------------------------------------------------------
 
-    def _active(self, view: View) -> list[int]:
+    def _active(self, view: MarketView) -> list[int]:
         return [trader for trader, active in enumerate(view.exchange.ledger.active) if active]
 
     def _ask(
         self,
-        view: View,
+        view: MarketView,
         traders: Sequence[int],
         ask: Ask,
         model: type[M],
         nothing: M,
         check: Callable[[int, M], str],
     ) -> dict[int, M]:
-        """A reply per trader; none once the budget is used up."""
+        """Return a reply per trader, none after the budget is used up.
+
+        Args:
+            view: the market.
+            traders: who is asked.
+            ask: the question.
+            model: form of the reply.
+            nothing: reply that counts as no action.
+            check: returns why a trader's reply cannot be carried out, or an empty text.
+        """
         if self.exhausted:
             return {}
         requests = [self._request(view, trader, ask) for trader in traders]
@@ -127,12 +160,12 @@ class ServiceTraders:
             return {}
         for trader, request, result in zip(traders, requests, results, strict=True):
             self._count(result)
-            if self.note is not None and trader == 0:
+            if self.log is not None and trader == 0:
                 prompt = request.messages[-1].content
-                self.note({"day": view.day, "who": f"trader 0, {ask}", "prompt": prompt, **_said(result)})
+                self.log({"day": view.day, "who": f"trader 0, {ask}", "prompt": prompt, **_said(result)})
         return {trader: result.value for trader, result in zip(traders, results, strict=True)}
 
-    def _request(self, view: View, trader: int, ask: Ask) -> ChatRequest:
+    def _request(self, view: MarketView, trader: int, ask: Ask) -> ChatRequest:
         return ChatRequest(
             say(question(view, trader, ask), instructions(view, trader)),
             temperature=self.temperature,
@@ -142,22 +175,43 @@ class ServiceTraders:
         )
 
     def _count(self, result: Structured[M]) -> None:
-        """By the kind of what was wrong with the first answer, or the last one where none could be used."""
+        """Count an answer by the kind of what was wrong with it."""
         if result.how == "first":
             return
         kind, _, words = result.reason.partition(": ")
         self.counts[words.partition(":")[0] if kind == "refused" else kind] += 1
-        self.counts["no action"] += result.how == "fallback"
+        self.counts["no_action"] += result.how == "fallback"
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the counts, and why the traders act no more."""
         return {"counts": dict(self.counts), "exhausted": self.exhausted}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         self.counts, self.exhausted = Counter(state["counts"]), state["exhausted"]
 
 
-def play_trader(request: ChatRequest, seed: int) -> Mapping[str, Any]:
-    """The stand-in: looks at the figures alone, buys what has fallen and sells what has risen, a little at random."""
+def make_service(config: StockMarketConfig, directory: Path, seed: int) -> Service:
+    """Open the language-model service; its replies are kept in the run, or in `config.reply_cache`."""
+    return open_service(config, lambda: Scripted(scripted_trader_reply, "trader", seed), directory)
+
+
+def make_traders(
+    config: StockMarketConfig, service: Service, seed: int, log: ExchangeLogger | None = None
+) -> ServiceTraders:
+    """Build the traders of a configuration, all asked through one service."""
+    return ServiceTraders(
+        service,
+        seed=seed,
+        temperature=config.temperature,
+        max_tokens=config.max_tokens,
+        repairs=config.repairs,
+        log=log,
+    )
+
+
+def scripted_trader_reply(request: ChatRequest, seed: int) -> Mapping[str, Any]:
+    """Answer as the scripted stand-in, which buys what has fallen and sells what has risen, a little at random."""
     facts, chance = read_facts(request.messages[-1].content), random.Random(seed)
     prices: dict[str, float] = facts["last_prices"]
     rise = {name: closes[-1] / closes[0] - 1 for name, closes in facts["closing_prices_of_the_last_days"].items()}
@@ -182,11 +236,11 @@ def play_trader(request: ChatRequest, seed: int) -> Mapping[str, Any]:
     return {"action": "buy" if buys else "sell", "stock": stock, "amount": amount, "price": price}
 
 
-def _wish(reply: OrderReply, names: Sequence[str]) -> Wish | None:
-    """Prices are rounded to whole cents."""
+def _intent(reply: OrderReply, names: Sequence[str]) -> OrderIntent | None:
+    """Return the order of a reply, with its price rounded to whole cents."""
     if reply.action == "no":
         return None
-    return Wish(names.index(reply.stock), reply.action, reply.amount, round(100 * reply.price))
+    return OrderIntent(names.index(reply.stock), reply.action, reply.amount, round(100 * reply.price))
 
 
 def _borrowing(reply: LoanReply) -> Borrowing | None:

@@ -1,15 +1,24 @@
-"""What a language model is told when it plays a trader. Prose says what happened; figures of the moment stand in one
-line of JSON after FACTS. No real firm, index, date or price occurs."""
+"""Prompts and replies of a language model that plays a trader. Needs the extra `llm`.
+
+Prose says what happened; figures of the moment stand in one line of JSON after FACTS. No real firm, index, date or
+price occurs.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pilotage.core.errors import UsageError
 from pilotage.systems.societies.stock_agent.env.ledger import LOAN_DAYS, MILLION
 from pilotage.systems.societies.stock_agent.env.population import CHARACTERS
-from pilotage.systems.societies.stock_agent.env.views import View
+from pilotage.systems.societies.stock_agent.env.views import MarketView
+
+try:
+    from pydantic import BaseModel, ConfigDict, Field
+except ModuleNotFoundError as error:
+    raise UsageError("a language model as a service needs the extra llm: pip install 'pilotage[llm]'") from error
 
 Ask = Literal["loan", "order", "forecast", "post"]
 MARK = "FACTS "
@@ -34,8 +43,8 @@ ANSWERS: Mapping[Ask, str] = {
 }
 
 
-def instructions(view: View, trader: int) -> str:
-    """The system message: who the trader is and how to answer."""
+def instructions(view: MarketView, trader: int) -> str:
+    """Return the system message: the trader's character and the form of answers."""
     character = CHARACTERS[view.population.character[trader]]
     names = " and ".join(f"stock {firm.name}" for firm in view.firms)
     return (
@@ -44,8 +53,8 @@ def instructions(view: View, trader: int) -> str:
     )
 
 
-def question(view: View, trader: int, ask: Ask) -> str:
-    """The user message: what happened, the facts, and what is asked."""
+def question(view: MarketView, trader: int, ask: Ask) -> str:
+    """Return the user message: what happened, the facts, and the question."""
     parts = [f"It is day {view.day} of the market."]
     if ask == "order" and view.session == 1:
         parts += [f"{firm.story}\nStatements of {firm.name}:\n{firm.history}" for firm in view.firms]
@@ -53,14 +62,14 @@ def question(view: View, trader: int, ask: Ask) -> str:
         parts += [f"Report of today: {firm.report}" for firm in view.firms if firm.report]
     parts += [text for text in (view.announcement, view.news) if text]
     if ask in ("loan", "order") and view.day > 1:
-        parts.append(view.morning.text())
+        parts.append(view.digest.text())
     parts.append(MARK + json.dumps(facts(view, trader, ask)))
     answer = ANSWERS[ask].replace("NAME", view.firms[0].name)
     return "\n\n".join([*parts, answer])
 
 
-def facts(view: View, trader: int, ask: Ask) -> dict[str, Any]:
-    """Figures of the moment, in dollars and shares: the trader's own account, prices, loans, and the books."""
+def facts(view: MarketView, trader: int, ask: Ask) -> dict[str, Any]:
+    """Return figures in dollars and shares: the trader's own account, prices, loans, and the books."""
     ledger = view.exchange.ledger
     names = [firm.name for firm in view.firms]
     debts = [
@@ -97,12 +106,58 @@ def facts(view: View, trader: int, ask: Ask) -> dict[str, Any]:
 
 
 def read_facts(text: str) -> dict[str, Any]:
-    """The facts in a question, for a scripted stand-in."""
+    """Return the facts in a question, for a scripted stand-in."""
     line = next(line for line in text.splitlines() if line.startswith(MARK))
     found: dict[str, Any] = json.loads(line.removeprefix(MARK))
     return found
 
 
-def prose(text: str) -> str:
-    """A question without its facts, for the lint: figures of the moment may look like years."""
-    return "\n".join(line for line in text.splitlines() if not line.startswith(MARK))
+# ---- replies ---------------------------------------------------------------------------------------------------------
+
+Whole = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+class Reply(BaseModel):
+    """Reply of a trader. The docstrings of replies are part of the requests to the model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class OrderReply(Reply):
+    """One order, or none."""
+
+    action: Literal["buy", "sell", "no"]
+    stock: str = ""
+    """Name of the stock."""
+    amount: Whole = 0
+    """Shares."""
+    price: Number = 0.0
+    """Dollars."""
+
+
+class LoanReply(Reply):
+    """One loan, or none."""
+
+    loan: Literal["yes", "no"]
+    type: Whole = 0
+    """Type of the loan: 0, 1 or 2."""
+    amount: Number = 0.0
+    """Dollars."""
+
+
+class ForecastReply(Reply):
+    """What the trader expects to do tomorrow."""
+
+    buy: list[str] = []
+    """Names of stocks."""
+    sell: list[str] = []
+    loan: Literal["yes", "no"] = "no"
+
+
+class PostReply(Reply):
+    """A message for the forum; an empty text is no message."""
+
+    text: str = ""
+    sentiment: dict[str, Annotated[Number, Field(ge=-1, le=1)]] = {}
+    """Tone towards each stock by name, −1 to 1."""

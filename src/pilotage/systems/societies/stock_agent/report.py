@@ -1,15 +1,17 @@
-"""The pictures of a stock market: prices with valuations, volume, depth, loans, wealth by character, who said what."""
+"""Panels of a stock market: prices with valuations, volume, depth, loans, wealth by character, transcripts."""
 
 from __future__ import annotations
 
 import json
 
-from pilotage.charts.panels import Exchange, Panel
-from pilotage.charts.series_charts import Line, series_chart
-from pilotage.runs.reader import RunRecord, lines_of
+from markupsafe import Markup
+
+from pilotage.charts.charts import Line, line_chart
+from pilotage.charts.panels import Panel, Transcript
+from pilotage.runs.reader import RunRecord, read_log
 from pilotage.systems.societies.stock_agent.env.population import CHARACTERS
 
-MEASURES = (
+METRICS = (
     ("distance", "mean distance of prices from valuations, as a logarithm"),
     ("volatility", "standard deviation of daily returns"),
     ("autocorrelation", "autocorrelation of daily returns"),
@@ -30,7 +32,7 @@ MEASURES = (
 
 
 def panels(run: RunRecord) -> list[Panel]:
-    """Of a run, as far as it is."""
+    """Return the panels of a run, finished or not; none before the second day."""
     stocks = [name.removeprefix("price/") for name in run.names if name.startswith("price/")]
     if not stocks or len(run.points(f"price/{stocks[0]}")[0]) < 2:
         return []
@@ -38,9 +40,9 @@ def panels(run: RunRecord) -> list[Panel]:
     return [panel for panel in made if panel is not None]
 
 
-def _line(run: RunRecord, arm: int, label: str, metric: str, scale: float = 1.0) -> Line:
+def _line(run: RunRecord, series: int, label: str, metric: str, scale: float = 1.0) -> Line:
     days, values = run.points(metric)
-    return Line(arm, label, days.tolist(), (values * scale).tolist())
+    return Line(label, days, values * scale, series=series)
 
 
 def _prices(run: RunRecord, stocks: list[str]) -> Panel:
@@ -50,23 +52,23 @@ def _prices(run: RunRecord, stocks: list[str]) -> Panel:
             _line(run, 0, "closing price", f"price/{stock}"),
             _line(run, 1, "valuation", f"valuation/{stock}"),
         ]
-        figures.append(series_chart(lines, x_label="day", y_label=f"price of {stock}", unit="$", width=760, height=260))
+        figures.append(line_chart(lines, x_label="day", y_label=f"price of {stock}", unit="$", width=760, height=260))
     return Panel(
         key="prices",
         title="Prices and valuations",
         note=f"Stocks {', '.join(stocks)}, in this order. Prices come from trades alone; the valuation is a discounted "
-        "cash flow that knows all reports that are out, a line to compare with.",
+        "cash flow that knows all reports that are out, shown for comparison.",
         legend=((0, "closing price"), (1, "valuation")),
         wide=tuple(figures),
     )
 
 
 def _trading(run: RunRecord, stocks: list[str]) -> Panel:
-    def chart(metric: str, label: str, scale: float) -> object:
-        lines = [_line(run, arm, stock, metric.format(stock), scale) for arm, stock in enumerate(stocks)]
-        return series_chart(lines, x_label="day", y_label=label)
+    def chart(metric: str, label: str, scale: float) -> Markup:
+        lines = [_line(run, series, stock, metric.format(stock), scale) for series, stock in enumerate(stocks)]
+        return line_chart(lines, x_label="day", y_label=label)
 
-    loans = series_chart([_line(run, 0, "loans", "loans/day", 1e-6)], x_label="day", y_label="loans", unit="")
+    loans = line_chart([_line(run, 0, "loans", "loans/day", 1e-6)], x_label="day", y_label="loans")
     charts = (
         ("shares traded, thousands", chart("volume/{}", "volume", 1e-3)),
         ("bids at the end of the day, thousand shares", chart("depth/bids/{}", "bids", 1e-3)),
@@ -77,7 +79,7 @@ def _trading(run: RunRecord, stocks: list[str]) -> Panel:
         key="trading",
         title="Volume, depth and loans",
         legend=tuple(enumerate(stocks)),
-        figures=charts,  # type: ignore[arg-type]
+        figures=charts,
     )
 
 
@@ -85,20 +87,20 @@ def _wealth(run: RunRecord) -> Panel | None:
     there = [name for name in CHARACTERS if len(run.points(f"wealth/{name}")[0])]
     if not there:
         return None
-    lines = [_line(run, arm, name, f"wealth/{name}", 100) for arm, name in enumerate(there)]
-    chart = series_chart(lines, x_label="day", y_label="net wealth, % of the opening", unit="%", width=760, height=280)
+    lines = [_line(run, series, name, f"wealth/{name}") for series, name in enumerate(there)]
+    chart = line_chart(lines, x_label="day", y_label="net wealth, % of the opening", unit="%", width=760, height=280)
     return Panel(
         key="wealth",
         title="Wealth by character",
         note="Net wealth of all traders of a character in per cent of what they began with, at the day's closing "
-        "prices: everybody is marked to the same price.",
-        legend=tuple((line.arm, line.name) for line in lines),
+        "prices.",
+        legend=tuple((line.series, line.name) for line in lines),
         wide=(chart,),
     )
 
 
 def _training(run: RunRecord) -> Panel | None:
-    """How the network that plays learned traders became what it is."""
+    """Return the curves of the training of the learned traders, where there was one."""
     path = run.directory / "training.json"
     if not path.exists():
         return None
@@ -109,9 +111,7 @@ def _training(run: RunRecord) -> Panel | None:
     figures = tuple(
         (
             words,
-            series_chart(
-                [Line(0, name, updates, [one[name] for one in kept["updates"]])], x_label="update", y_label=name
-            ),
+            line_chart([Line(name, updates, [one[name] for one in kept["updates"]])], x_label="update", y_label=name),
         )
         for name, words in kept["explained"].items()
     )
@@ -119,7 +119,7 @@ def _training(run: RunRecord) -> Panel | None:
         key="training",
         title="Training of the learned traders",
         note="By PPO, before this run, in other markets with scripted traders; each update plays new markets, whose "
-        "luck is most of what moves the reward. One training serves all seeds.",
+        "random numbers move the reward most. One training serves all seeds.",
         figures=figures,
     )
 
@@ -127,10 +127,10 @@ def _training(run: RunRecord) -> Panel | None:
 def _table(run: RunRecord) -> Panel | None:
     if not run.result:
         return None
-    known = [(words, run.result.get(name)) for name, words in MEASURES]
+    known = [(words, run.result.get(name)) for name, words in METRICS]
     rows = [(words, f"{value:,.4g}") for words, value in known if value is not None]
     rows += [(f"not carried out: {name}", f"{run.final(name):,.0f}") for name in run.names if _is_count(name)]
-    return Panel(key="measures", title="Measures", columns=("measure", "value"), rows=tuple(rows))
+    return Panel(key="metrics", title="Metrics", columns=("metric", "value"), rows=tuple(rows))
 
 
 def _is_count(name: str) -> bool:
@@ -138,12 +138,12 @@ def _is_count(name: str) -> bool:
 
 
 def _transcripts(run: RunRecord) -> Panel | None:
-    kept = [line for line in lines_of(run.directory / "rollouts.jsonl") if "who" in line]
+    kept = [line for line in read_log(run.directory / "rollouts.jsonl") if "who" in line]
     if not kept:
         return None
     last = [line for line in kept if line["step"] == kept[-1]["step"]]
-    exchanges = tuple(
-        Exchange(line["who"], int(line["step"]), line["prompt"], line["completion"], str(line["model"]))
+    transcripts = tuple(
+        Transcript(line["who"], int(line["step"]), line["prompt"], line["completion"], str(line["model"]))
         for line in last
     )
-    return Panel(key="said", title="What one trader was asked", exchanges=exchanges)
+    return Panel(key="said", title="Exchanges with one trader", transcripts=transcripts)

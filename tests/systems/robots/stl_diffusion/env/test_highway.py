@@ -19,7 +19,7 @@ from pilotage.systems.robots.stl_diffusion.env.highway import (
     FARTHEST,
     LATERAL,
     NEAREST,
-    NOBODY,
+    NO_NEIGHBOUR,
     STEPS,
     TURN_LIMIT,
     Scenes,
@@ -29,7 +29,7 @@ from pilotage.systems.robots.stl_diffusion.env.highway import (
     signals,
 )
 from pilotage.systems.robots.stl_diffusion.env.traffic import drive, idm
-from pilotage.systems.robots.stl_diffusion.signals import (
+from pilotage.systems.robots.stl_diffusion.rules import (
     calibrate,
     check_parameters,
     draw_around,
@@ -92,7 +92,7 @@ def test_neighbours_drive_in_lanes_that_there_are(scenes):
     assert (scenes.neighbours[~valid] == 0).all()
 
 
-def test_neighbours_at_constant_speed_stay_in_their_lane_and_pass_through_nobody(scenes):
+def test_neighbours_at_constant_speed_stay_in_their_lane_and_pass_through_none(scenes):
     future = futures(scenes)
     valid = scenes.neighbours[..., 0] > 0
     offset, _, _ = lane_coordinates(future.flatten(1, 2), scenes.road)
@@ -104,10 +104,6 @@ def test_neighbours_at_constant_speed_stay_in_their_lane_and_pass_through_nobody
     side = (scenes.neighbour_station > 0)[:, :, None] == (scenes.neighbour_station > 0)[:, None]
     gap = (way[:, :, None] - way[:, None]).abs().amin(-1)
     assert gap[same & side].min() > CAR[0]
-    straight = futures(scenes, along="straight")
-    torch.testing.assert_close(straight[:, :, 0], future[:, :, 0])
-    with pytest.raises(UsageError, match="'lane' or 'straight'"):
-        futures(scenes, along="log")
 
 
 def test_the_same_generator_gives_the_same_scenes():
@@ -148,7 +144,7 @@ def test_clearance_is_clipped_and_nobody_is_far_away(scenes):
     states = scenes.start[:, None, None].expand(-1, 2, STEPS + 1, 4)
     near = signals(scenes, states, 0, futures(scenes))["clearance"]
     nobody = scenes.neighbours[:, :, 0].sum(1) == 0
-    assert (near[nobody] == NOBODY).all()
+    assert (near[nobody] == NO_NEIGHBOUR).all()
     assert (near[~nobody] <= FARTHEST).all()
     assert (near >= NEAREST).all()
 
@@ -159,7 +155,7 @@ def test_clearance_is_the_least_distance_to_any_neighbour_at_that_time(scenes):
     states = torch.nn.functional.pad(states, (0, 1))[:, None]
     others = futures(few)
     found = signals(few, states, 0, others)["clearance"][:, 0]
-    size, expected = torch.tensor(CAR), torch.full((60, STEPS + 1), NOBODY)
+    size, expected = torch.tensor(CAR), torch.full((60, STEPS + 1), NO_NEIGHBOUR)
     for i in range(8):
         distance = circle_distance(states[:, 0, :, :3], others[:, i], size, size).clamp(NEAREST, FARTHEST)
         expected = torch.where(few.neighbours[:, i, :1] > 0, torch.minimum(expected, distance), expected)

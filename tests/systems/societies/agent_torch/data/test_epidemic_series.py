@@ -1,4 +1,4 @@
-"""Weekly counts by borough: reading, whole weeks, growth of zero counts, populations, mobility."""
+"""Weekly counts by borough: reading, whole weeks, growth of zero counts, populations."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import torch
 from pilotage.core.errors import UsageError
 from pilotage.systems.societies.agent_torch.data import nyc_unemployment
 from pilotage.systems.societies.agent_torch.data.epidemic_series import (
-    MOBILITY,
     change_against_month,
     features,
     growth,
-    read_mobility,
     read_populations,
     read_weekly,
 )
@@ -87,23 +85,11 @@ def test_growth_and_change_are_finite_where_counts_are_zero() -> None:
 
 def test_features_are_of_each_week_alone_and_finite() -> None:
     cases = torch.tensor([[0.0, 5.0], [3.0, 0.0], [8.0, 1.0]])
-    made = features(cases, cases, population=torch.tensor([1e4, 2e4]), mobility=torch.full((3, 6), -50.0))
-    assert made.shape == (3, 2 + 2 + 2 + 6)
+    made = features(cases, population=torch.tensor([1e4, 2e4]))
+    assert made.shape == (3, 2 + 2)
     assert made.isfinite().all()
     later = features(torch.cat([cases[:2], 7 * cases[2:]]), population=torch.tensor([1e4, 2e4]))
     assert torch.equal(later[:2], features(cases, population=torch.tensor([1e4, 2e4]))[:2])
-    with pytest.raises(UsageError, match="mobility"):
-        features(cases, population=torch.ones(2), mobility=torch.zeros(2, 6))
-
-
-def test_mobility_is_the_mean_of_the_weeks_cells(tmp_path: Path) -> None:
-    rows = ["date," + ",".join(MOBILITY)]
-    rows += [f"2020-09-{day:02d},{day},,1,1,1,1" for day in range(6, 13)] + ["2020-09-07,100,4,1,1,1,1"]
-    path = written(tmp_path / "mobility.csv", "\n".join(rows))
-    found = read_mobility(path, [date(2020, 9, 12)])
-    assert found[0].tolist() == pytest.approx([(sum(range(6, 13)) + 100) / 8, 4, 1, 1, 1, 1])
-    with pytest.raises(UsageError, match="2020-09-19"):
-        read_mobility(path, [date(2020, 9, 12), date(2020, 9, 19)])
 
 
 def test_the_real_series_and_its_daily_file_agree(shared_data: Path) -> None:
@@ -125,11 +111,15 @@ def test_the_real_series_and_its_daily_file_agree(shared_data: Path) -> None:
 
 
 def test_month_labels_of_unemployment_agree_only_as_given() -> None:
-    rates = nyc_unemployment.unemployment()
+    rates = nyc_unemployment.unemployment_rates()
     assert rates.shape == (len(nyc_unemployment.MONTHS), 5)
     assert nyc_unemployment.MONTHS[0] == "2020-08"
     assert nyc_unemployment.MONTHS[-1] == "2021-12"
     assert rates[:, 0].max() == rates[0, 0] == pytest.approx(19.8)
-    assert nyc_unemployment.month_labels_agree(rates)
-    earlier = ("2020-07", *nyc_unemployment.MONTHS[:-1])
-    assert not nyc_unemployment.month_labels_agree(rates, earlier)
+    # Rates rise when seasonal work ends in January and when school ends in June, in every borough.
+    rises = [
+        month
+        for month, change in zip(nyc_unemployment.MONTHS[1:], rates.diff(dim=0), strict=True)
+        if change.gt(0).all()
+    ]
+    assert rises == ["2021-01", "2021-06"]

@@ -64,7 +64,7 @@ def test_edges_have_two_ids_and_perhaps_weights_and_networks(written):
     [
         (PEOPLE, {"mapping": {"age": {"U19": 0}}}, "row 2: age is '65A', which the mapping lacks; it has U19"),
         (PEOPLE, {}, "age holds words such as 'U19'; give a mapping.json"),
-        ({"borough": [1, 2]}, {"size": 3}, "holds 2 people, the configuration speaks of 3"),
+        ({"borough": [1, 2]}, {"size": 3}, "holds 2 people, 3 are configured"),
         ({"borough": [1, 2]}, {"columns": ["age"]}, "no column age; it has borough"),
         ({"borough": [1, None], "age": [0, 0]}, {}, "row 2: borough is empty"),
     ],

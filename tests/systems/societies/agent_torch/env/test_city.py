@@ -79,7 +79,7 @@ def test_samples_have_the_size_asked_for_and_are_within_one_of_proportion(agents
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"counts": torch.zeros(3, 3)}, "nobody"),
+        ({"counts": torch.zeros(3, 3)}, "no people"),
         ({"counts": torch.tensor([[1.5, 0, 0]] * 3)}, "whole numbers"),
         ({"counts": -COUNTS}, "0 or more"),
         ({"counts": COUNTS[:2]}, r"\[3, 3\], got the shape \[2, 3\]"),

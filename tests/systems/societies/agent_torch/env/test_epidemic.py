@@ -11,6 +11,7 @@ import torch
 from pilotage.core.errors import UsageError
 from pilotage.systems.societies.agent_torch.env import Disease, Parameters, simulate, tiny_city, weekly
 from pilotage.systems.societies.agent_torch.env.disease import DEAD, EXPOSED, INFECTED, RECOVERED, SUSCEPTIBLE
+from pilotage.systems.societies.agent_torch.env.infection import NEVER
 from pilotage.systems.societies.agent_torch.env.substeps import register
 
 CITY = tiny_city(20_000, seed=1)
@@ -252,3 +253,16 @@ def test_other_wrong_input_is_refused():
         Disease(workplace_contacts=3)
     with pytest.raises(UsageError, match="tables of 6 age groups"):
         simulate(replace(CITY, ages=("a",) * 7), parameters(), days=1, seed=0)
+
+
+def test_members_of_an_infected_persons_household_are_infected_more_often() -> None:
+    city = tiny_city(5_000, seed=0)
+    outcome = simulate(city, Parameters(torch.tensor(3.0), None, torch.tensor(0.005)), days=12, seed=0)
+    assert outcome.state is not None
+    day = outcome.state["infected_at"].long()
+    ill, home = day != NEVER, city.households.of.long()
+    first = ill & (day < 0)
+    exposed_home = torch.zeros(len(city.households), dtype=torch.bool)
+    exposed_home[home[first]] = True
+    household, elsewhere = exposed_home[home] & ~first, ~exposed_home[home]
+    assert float(ill[household].float().mean()) > 2 * float(ill[elsewhere].float().mean())

@@ -136,7 +136,7 @@ def test_the_tied_regression_finds_its_coefficients_and_refuses_one_for_every_mo
         ({"work": torch.zeros(2, 6)}, "covers 2 months; 6 are"),
         ({"consumption": torch.zeros(3)}, r"by group, \[6\], got \[3\]"),
         ({"groups": torch.zeros(5, dtype=torch.int32)}, "groups must be"),
-        ({"rules": LabourRules(working=(9,))}, "nobody is of the working ages"),
+        ({"rules": LabourRules(working=(9,))}, "no agent is of the working ages"),
     ],
 )
 def test_what_does_not_fit_is_refused(given, message):

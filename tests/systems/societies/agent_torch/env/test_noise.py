@@ -43,15 +43,15 @@ def test_draws_of_other_steps_seeds_purposes_indices_and_partners_are_independen
 def test_an_agents_number_depends_on_nobody_else():
     noise = Noise(-7, 2)
     order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
-    everybody = noise.words("x", AGENTS, AGENTS // 3)
-    assert torch.equal(noise.words("x", AGENTS[order], AGENTS[order] // 3), everybody[order])
-    assert torch.equal(noise.words("x", AGENTS[70:71], AGENTS[70:71] // 3), everybody[70:71])
+    everybody = noise.random_bits("x", AGENTS, AGENTS // 3)
+    assert torch.equal(noise.random_bits("x", AGENTS[order], AGENTS[order] // 3), everybody[order])
+    assert torch.equal(noise.random_bits("x", AGENTS[70:71], AGENTS[70:71] // 3), everybody[70:71])
     assert torch.equal(torch.arange(COUNT, dtype=torch.int32), AGENTS)  # the ids were not written to
 
 
 @pytest.mark.parametrize("probability", [0.0, 1e-3, 0.25, 1.0])
 def test_thresholds_give_the_probability_and_are_exact_at_the_ends(probability):
-    hits = int((Noise(0, 0).words("y", AGENTS) < thresholds(torch.tensor(probability))).sum())
+    hits = int((Noise(0, 0).random_bits("y", AGENTS) < thresholds(torch.tensor(probability))).sum())
     if probability in (0.0, 1.0):
         assert hits == COUNT * probability
     else:

@@ -80,7 +80,7 @@ def test_people_without_household_live_alone():
         ({"id": COLUMNS["id"] + 1}, {}, "ids must be 0 … 799"),
         ({"household": COLUMNS["household"].float()}, {}, "whole numbers"),
         ({"household": COLUMNS["household"][:7]}, {}, "one length"),
-        ({}, {"size": 900}, "holds 800 people, the configuration speaks of 900"),
+        ({}, {"size": 900}, "holds 800 people, 900 are configured"),
         ({}, {"networks": {"school": (FIRST, SECOND + 400)}}, "school, edge .*ids are 0 to 799"),
     ],
 )

@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from pilotage.core.errors import UsageError
-from pilotage.environments.economy.tax_schedule import THREE
 from pilotage.planning.box_search import enumerate_grid
 from pilotage.systems.societies.llm_economist.env.election import ElectedPlanner
 from pilotage.systems.societies.llm_economist.env.planner_state import ReplayMemory
 from pilotage.systems.societies.llm_economist.env.population import GB2, population_of
-from pilotage.systems.societies.llm_economist.env.tax_game import TaxGame
-from pilotage.systems.societies.llm_economist.env.tax_years import TaxYears, simulate
+from pilotage.systems.societies.llm_economist.env.tax_game import THREE, TaxGame
+from pilotage.systems.societies.llm_economist.env.tax_years import TaxYears, run_tax_years
 from pilotage.systems.societies.llm_economist.env.workers import (
     AdaptiveWorkers,
     PersonaWorkers,
@@ -48,7 +47,7 @@ class Says:
 
 def test_rates_change_once_per_tax_year_by_what_the_planner_said():
     planner = Says('{"DELTA": [10, -20, 0]}', '{"DELTA": [0, 0, 20]}')
-    found = simulate(game(), RationalWorkers(), planner, generator(), years=3, tax_year=4)
+    found = run_tax_years(game(), RationalWorkers(), planner, generator(), years=3, tax_year=4)
     assert found.rates.tolist() == [[50, 50, 50], [60, 30, 50], [60, 30, 70]]
     assert len(planner.told) == 2
     assert found.step_welfare.shape == (12,)
@@ -60,7 +59,7 @@ def test_rates_change_once_per_tax_year_by_what_the_planner_said():
 
 def test_what_the_planner_reads_is_what_happened():
     world, planner = game(), Says('{"DELTA": [20, 0, 0]}')
-    simulate(world, RationalWorkers(), planner, generator(), years=3, tax_year=2)
+    run_tax_years(world, RationalWorkers(), planner, generator(), years=3, tax_year=2)
     state, year = read_state(planner.told[1]), world.play([70, 50, 50])
     assert state["rates"] == [70, 50, 50]
     assert state["welfare"] == pytest.approx(year.welfare.item(), abs=1e-3)
@@ -74,19 +73,19 @@ def test_what_the_planner_reads_is_what_happened():
 
 def test_a_bad_answer_is_asked_again_with_the_reason_and_then_rates_stay():
     planner = Says('{"DELTA": ["10%", 0, 0]}', '{"DELTA": [10, 0, 0]}')
-    found = simulate(game(), RationalWorkers(), planner, generator(), years=2, tax_year=1)
+    found = run_tax_years(game(), RationalWorkers(), planner, generator(), years=2, tax_year=1)
     assert found.rates[1].tolist() == [60, 50, 50]
     assert "refused" in planner.told[1]
     assert "10%" in planner.told[1]
     assert found.counts == {"refused/no_number": 1, "accepted": 1, "clipped": 0, "rounded": 0, "truncated": 0}
-    silent = simulate(game(), RationalWorkers(), Says("no idea"), generator(), years=3, tax_year=1, attempts=2)
+    silent = run_tax_years(game(), RationalWorkers(), Says("no idea"), generator(), years=3, tax_year=1, attempts=2)
     assert silent.rates.unique().tolist() == [50]
     assert silent.counts["kept"] == 2
     assert silent.counts["refused/no_json"] == 4
 
 
 def test_rates_that_would_leave_the_range_are_cut():
-    found = simulate(game(), RationalWorkers(), Says('{"DELTA": [20, -20, 0]}'), generator(), years=5, tax_year=1)
+    found = run_tax_years(game(), RationalWorkers(), Says('{"DELTA": [20, -20, 0]}'), generator(), years=5, tax_year=1)
     assert found.rates[-1].tolist() == [100, 0, 50]
     assert found.counts["truncated"] == 2
 
@@ -115,7 +114,7 @@ def test_memory_holds_the_last_and_the_best_and_draws_lessons():
 def test_the_pattern_planner_reaches_the_optimum_against_workers_who_compute():
     world = game()
     optimum = enumerate_grid(world.score, range(0, 101, 10), 3)
-    found = simulate(world, RationalWorkers(), PatternPlanner(), generator(), years=40, tax_year=1)
+    found = run_tax_years(world, RationalWorkers(), PatternPlanner(), generator(), years=40, tax_year=1)
     assert found.scripted
     assert found.welfare[-4:].mean().item() > 0.99 * optimum.value
     assert found.rates[-1].equal(found.rates[-2])
@@ -129,7 +128,7 @@ def test_it_beats_random_changes_against_workers_who_learn():
 
     def final(planner):
         workers = AdaptiveWorkers(world, generator(1))
-        found = simulate(world, workers, planner, generator(2), years=25, tax_year=25, settled=0.4)
+        found = run_tax_years(world, workers, planner, generator(2), years=25, tax_year=25, settled=0.4)
         return found.welfare[-3:].mean().item() / best
 
     searched = final(PatternPlanner())
@@ -159,8 +158,8 @@ def test_discontent_halves_welfare_and_is_reported():
     world = game()
     unhappy = Satisfaction(world, torch.zeros(50).double(), tolerated=-1e6)
     options = {"years": 1, "tax_year": 2}
-    found = simulate(world, PersonaWorkers(), ConstantPlanner(), generator(), satisfaction=unhappy, **options)
-    plain = simulate(world, PersonaWorkers(), ConstantPlanner(), generator(), **options)
+    found = run_tax_years(world, PersonaWorkers(), ConstantPlanner(), generator(), satisfaction=unhappy, **options)
+    plain = run_tax_years(world, PersonaWorkers(), ConstantPlanner(), generator(), **options)
     assert torch.allclose(found.welfare, plain.welfare / 2)
     assert found.content.tolist() == [0, 0]
     assert plain.content.tolist() == [1, 1]
@@ -168,7 +167,7 @@ def test_discontent_halves_welfare_and_is_reported():
 
 def test_elections_raise_welfare_over_the_law_where_the_median_earns_less_than_the_mean():
     world = game()
-    found = simulate(
+    found = run_tax_years(
         world,
         RationalWorkers(),
         ElectedPlanner(world, generator(), candidates=5),
@@ -188,7 +187,7 @@ def test_the_same_seed_gives_the_same_years_whatever_others_draw():
         torch.manual_seed(seed)
         before = torch.get_rng_state()
         workers, planner = AdaptiveWorkers(world, generator(1)), RandomPlanner(generator(2))
-        runs.append(simulate(world, workers, planner, generator(3), years=3, tax_year=5, satisfaction=content))
+        runs.append(run_tax_years(world, workers, planner, generator(3), years=3, tax_year=5, satisfaction=content))
         assert torch.get_rng_state().equal(before)
     assert runs[0].step_welfare.equal(runs[1].step_welfare)
     assert runs[0].rates.equal(runs[1].rates)
@@ -197,7 +196,7 @@ def test_the_same_seed_gives_the_same_years_whatever_others_draw():
 def test_lengths_of_nothing_are_refused():
     for wrong in ({"years": 0}, {"tax_year": 0}, {"settled": 0.0}, {"attempts": 0}):
         with pytest.raises(UsageError, match="1 or more"):
-            simulate(game(3), RationalWorkers(), ConstantPlanner(), generator(), **wrong)
+            run_tax_years(game(3), RationalWorkers(), ConstantPlanner(), generator(), **wrong)
 
 
 @pytest.mark.parametrize("kind", [AdaptiveWorkers, PersonaWorkers, RationalWorkers])

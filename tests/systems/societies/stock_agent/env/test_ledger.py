@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilotage.core.errors import UsageError
-from pilotage.systems.societies.stock_agent.env.exchange import Exchange
+from pilotage.systems.societies.stock_agent.env.exchange import StockExchange
 from pilotage.systems.societies.stock_agent.env.ledger import LOAN_DAYS, LOAN_RATES, Ledger, LedgerBroken
 from pilotage.systems.societies.stock_agent.env.order_book import RULES
 
 
 def exchange(rule="continuous", cash=(10_000, 10_000, 10_000), shares=((50, 0), (0, 50), (20, 20))):
-    return Exchange(Ledger(np.array(cash), np.array(shares)), [100, 200], rule)
+    return StockExchange(Ledger(np.array(cash), np.array(shares)), [100, 200], rule)
 
 
 def test_a_trade_moves_amount_shares_and_amount_times_price_cents():
@@ -161,7 +161,7 @@ def test_who_cannot_pay_with_all_it_has_leaves_and_its_shares_stay():
     assert ledger.loans == []
     assert ledger.flows["exits"] == 100
     ledger.check()
-    market = Exchange(ledger, [100, 100])
+    market = StockExchange(ledger, [100, 100])
     with pytest.raises(UsageError, match="left the market"):
         market.place(0, 0, "buy", 1, 1)
 

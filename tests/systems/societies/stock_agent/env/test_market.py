@@ -6,15 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.systems.societies.stock_agent.helpers import scaled_market
 
 from pilotage.core.errors import UsageError
-from pilotage.systems.societies.stock_agent.env.forum import Morning, Post
+from pilotage.systems.societies.stock_agent.env.forum import ForumDigest, Post
 from pilotage.systems.societies.stock_agent.env.ledger import MONTH
-from pilotage.systems.societies.stock_agent.env.market import Loud, Market, Switches, make_market
+from pilotage.systems.societies.stock_agent.env.market import InformationChannels, Market, Promoter, make_market
 from pilotage.systems.societies.stock_agent.env.population import CHARACTERS, draw_population
 from pilotage.systems.societies.stock_agent.env.scenario import load_scenario
 from pilotage.systems.societies.stock_agent.env.traders import Rules, ScriptedTraders
-from pilotage.systems.societies.stock_agent.env.views import Borrowing, Forecast, Wish
+from pilotage.systems.societies.stock_agent.env.views import Borrowing, OrderIntent, TraderForecast
 
 SCENARIO = load_scenario()
 SMALL = {"agents": 8, "days": 22, "seed": 3}
@@ -39,8 +40,8 @@ class Puppets:
     def order(self, view, trader):
         return self._order(view, trader)
 
-    def foresee(self, view):
-        return [Forecast((True,), (False,), False) for _ in view.population.cash]
+    def forecast(self, view):
+        return [TraderForecast((True,), (False,), False) for _ in view.population.cash]
 
     def post(self, view):
         return [Post(trader, (0.5, -0.5), f"day {view.day}") for trader in range(len(view.population.cash))]
@@ -120,7 +121,7 @@ def test_a_restored_market_goes_on_as_if_nothing_had_happened():
 def test_luck_is_shared_until_the_first_difference():
     """Reports off: nothing differs before day 12, and something does afterwards."""
     one = run(make_market(SCENARIO, scripted(), **SMALL))
-    other = run(make_market(SCENARIO, scripted(), **SMALL, switches=Switches(reports=False)))
+    other = run(make_market(SCENARIO, scripted(), **SMALL, channels=InformationChannels(reports=False)))
     assert one.record.prices[:11] == other.record.prices[:11]
     assert one.record.prices[11:] != other.record.prices[11:]
 
@@ -136,9 +137,9 @@ def test_nobody_knows_a_report_before_its_day():
 
 def test_a_switch_hides_what_it_names():
     full, off = Puppets(), Puppets()
-    switches = Switches(rate_events=False, reports=False, forum=False, news=False)
+    switches = InformationChannels(rate_events=False, reports=False, forum=False, news=False)
     run(make_market(SCENARIO, full, agents=2, days=80, seed=0))
-    run(make_market(SCENARIO, off, agents=2, days=80, seed=0, switches=switches))
+    run(make_market(SCENARIO, off, agents=2, days=80, seed=0, channels=switches))
     day_12, day_30, day_78 = (full.views[day - 1] for day in (12, 30, 78))
     assert "quarter 13" in day_12.firms[0].report
     assert day_30.firms[0].report == ""
@@ -146,10 +147,10 @@ def test_a_switch_hides_what_it_names():
     assert day_30.sentiment == 0.5
     assert day_78.rates == (24_000, 27_000, 30_000)
     assert "smaller reserves" in day_78.announcement
-    assert "2 of 2 posts" in day_12.morning.text()
+    assert "2 of 2 posts" in day_12.digest.text()
     for view in off.views:
         assert not any(firm.report for firm in view.firms)
-        assert (view.news, view.announcement, view.sentiment, view.morning.posts) == ("", "", 0.0, ())
+        assert (view.news, view.announcement, view.sentiment, view.digest.posts) == ("", "", 0.0, ())
         assert view.rates == (27_000, 30_000, 33_000)
         assert view.firms[0].value == off.views[0].firms[0].value
 
@@ -168,18 +169,18 @@ def test_debts_are_served_before_anybody_acts():
 
 
 def test_what_the_market_refuses_counts_by_kind_and_changes_nothing():
-    wishes = [
-        Wish(5, "buy", 1, 1),
-        Wish(0, "hold", 1, 1),
-        Wish(0, "buy", 0, 1),
-        Wish(0, "buy", 1, 2.5),
-        Wish(0, "buy", 10**9, 10**6),
+    intents = [
+        OrderIntent(5, "buy", 1, 1),
+        OrderIntent(0, "hold", 1, 1),
+        OrderIntent(0, "buy", 0, 1),
+        OrderIntent(0, "buy", 1, 2.5),
+        OrderIntent(0, "buy", 10**9, 10**6),
     ]
     loans = [Borrowing(3, 100), Borrowing(0, 0), Borrowing(0, 10**12), Borrowing(True, 100)]
-    puppets = Puppets(lambda _, trader: wishes[trader], lambda _, trader: dict(enumerate(loans)).get(trader))
+    puppets = Puppets(lambda _, trader: intents[trader], lambda _, trader: dict(enumerate(loans)).get(trader))
     market = run(make_market(SCENARIO, puppets, agents=5, days=1, seed=0, sessions=1))
     refused = {name: count for name, count in market.counts.items() if name.startswith("refused/")}
-    expected = {"stock": 1, "side": 1, "amount": 1, "price": 1, "funds": 1, "loan type": 2, "loan amount": 2}
+    expected = {"stock": 1, "side": 1, "amount": 1, "price": 1, "funds": 1, "loan_type": 2, "loan_amount": 2}
     assert refused == {f"refused/{kind}": count for kind, count in expected.items()}
     assert not market.record.orders
     assert not market.record.loans
@@ -211,7 +212,7 @@ def test_a_market_of_bankrupts_stops_and_says_why():
         market.advance()
 
 
-def test_a_population_is_drawn_within_the_cards_bounds():
+def test_a_population_is_drawn_within_the_scenarios_bounds():
     population = draw_population(400, SCENARIO.prices, 264, 0)
     assert population.wealth.min() >= 100 * 1e5
     assert population.wealth.max() <= 100 * 5e6
@@ -234,7 +235,7 @@ def view_of(**changed):
 
 CHANGES = {
     "good news": lambda _: {"sentiment": 0.5},
-    "praise": lambda _: {"morning": Morning((Post(0, (0.8, 0.8), ""),), 1)},
+    "praise": lambda _: {"digest": ForumDigest((Post(0, (0.8, 0.8), ""),), 1)},
     "a raised valuation": lambda view: {
         "firms": tuple(replace(firm, value=1.1 * firm.value) for firm in view.firms),
     },
@@ -277,8 +278,8 @@ def test_bids_in_the_book_attract_buyers():
     traders.open_session(plain)
 
     def amounts():
-        wishes = [traders.order(plain, trader) for trader in range(30)]
-        return sum(wish.amount * (1 if wish.side == "buy" else -1) for wish in wishes if wish)
+        intents = [traders.order(plain, trader) for trader in range(30)]
+        return sum(intent.amount * (1 if intent.side == "buy" else -1) for intent in intents if intent)
 
     before = amounts()
     richest = int(plain.exchange.ledger.cash[:-1].argmax())
@@ -289,8 +290,8 @@ def test_bids_in_the_book_attract_buyers():
 
 def test_scaled_money_leaves_relative_actions_as_they_are():
     orders = []
-    for scale in (1.0, 7.3):
-        market = make_market(SCENARIO.scaled(scale), scripted(30), agents=30, days=1, seed=0, scale=scale, sessions=1)
+    for factor in (100.0, 730.0):  # at 30 dollars the rounding to whole cents alone moves orders
+        market = scaled_market(scripted(30), factor, agents=30, days=1, seed=0, sessions=1)
         orders.append(run(market).record.table("orders"))
     small, large = orders
     assert len(small) > 10
@@ -315,14 +316,16 @@ def test_swapped_firms_swap_the_actions():
     assert (plain == swapped).all()
 
 
-def test_a_loud_poster_writes_a_tenth_of_the_posts_every_other_month():
+def test_a_promoter_writes_a_tenth_of_the_posts_every_other_month():
     puppets = Puppets()
-    run(make_market(SCENARIO, puppets, agents=18, days=25, seed=0, loud=Loud(days=22)))
-    assert puppets.views[1].morning.written == 20
-    assert puppets.views[24].morning.written == 18
+    run(make_market(SCENARIO, puppets, agents=18, days=25, seed=0, promoter=Promoter(days=22)))
+    assert puppets.views[1].digest.written == 20
+    assert puppets.views[24].digest.written == 18
 
 
-@pytest.mark.parametrize("wrong", [{"days": 0}, {"sessions": 0}, {"estate_share": 2}, {"loud": Loud(share=1.0)}])
+@pytest.mark.parametrize(
+    "wrong", [{"days": 0}, {"sessions": 0}, {"estate_share": 2}, {"promoter": Promoter(share=1.0)}]
+)
 def test_markets_that_cannot_be_are_refused(wrong):
     with pytest.raises(UsageError):
         make_market(SCENARIO, Puppets(), **{**SMALL, **wrong})

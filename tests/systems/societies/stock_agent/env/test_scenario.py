@@ -8,9 +8,15 @@ import pytest
 
 from pilotage.core.errors import UsageError
 from pilotage.systems.societies.stock_agent.env.companies import COLUMNS
-from pilotage.systems.societies.stock_agent.env.events import News, RateEvent, rates_on, sentiment_on
 from pilotage.systems.societies.stock_agent.env.forum import Forum, Post
-from pilotage.systems.societies.stock_agent.env.scenario import DEFAULT, load_scenario
+from pilotage.systems.societies.stock_agent.env.scenario import (
+    DEFAULT,
+    News,
+    RateEvent,
+    load_scenario,
+    rates_on,
+    sentiment_on,
+)
 
 SCENARIO = load_scenario()
 TERMS = SCENARIO.valuation
@@ -68,12 +74,11 @@ def test_a_surprise_changes_one_quarters_profit_and_nothing_before_it(surprise):
     assert changed.companies[1].report(0, TERMS.tax) == SCENARIO.companies[1].report(0, TERMS.tax)
 
 
-def test_swapping_and_scaling_change_names_and_units_alone():
+def test_swapping_changes_names_alone():
     swapped = SCENARIO.swapped()
     assert [company.name for company in swapped.companies] == ["A", "B"]
     assert swapped.ideal(100) == SCENARIO.ideal(100)[::-1]
     assert swapped.swapped() == SCENARIO
-    assert SCENARIO.scaled(7.3).ideal(100) == pytest.approx([7.3 * value for value in SCENARIO.ideal(100)])
 
 
 def test_rates_hold_from_the_day_of_their_event():
@@ -92,13 +97,13 @@ def test_news_fades_and_never_counts_before_its_day():
 
 
 def test_a_forum_shows_no_more_than_fits_and_says_so():
-    forum = Forum(most=3, longest=5)
-    forum.write([Post(trader, (0.1 * trader, 0.0), f"post number {trader}") for trader in range(8)])
-    morning = forum.read(np.random.default_rng(0))
-    assert len(morning.posts) == 3
-    assert morning.text().startswith("3 of 8 posts")
-    assert {post.text for post in morning.posts} == {"post "}
-    assert morning.mean(2) == pytest.approx([np.mean([post.sentiment[0] for post in morning.posts]), 0])
+    forum = Forum(max_posts=3)
+    forum.write([Post(trader, (0.1 * trader, 0.0), 100 * "post ") for trader in range(8)])
+    digest = forum.read(np.random.default_rng(0))
+    assert len(digest.posts) == 3
+    assert digest.text().startswith("3 of 8 posts")
+    assert {post.text for post in digest.posts} == {(100 * "post ")[:280]}
+    assert digest.mean(2) == pytest.approx([np.mean([post.sentiment[0] for post in digest.posts]), 0])
     forum.write([])
     assert forum.read(np.random.default_rng(0)).mean(2).tolist() == [0, 0]
 

@@ -3,7 +3,8 @@
 Poses are (x, y, heading), in m and rad, x forward at heading 0, y to the left of it. A lane's centre-line is a *chain*:
 way-points [..., P, 3] joined by circular arcs, straight on before the first and after the last. Between neighbouring
 way-points the arc is the one through both whose turn is the difference of their headings; where way-points lie on a
-circle or a line the chain is that circle or line exactly."""
+circle or a line the chain is that circle or line exactly.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +16,24 @@ from torch import Tensor
 from pilotage.core.errors import UsageError
 
 CIRCLES = 4
-"""How many circles cover a car along its length."""
+"""Number of circles that cover a car along its length."""
 
 
 def wrap(angle: Tensor) -> Tensor:
-    """The same angle in [−π, π)."""
+    """Return the same angle in [−π, π)."""
     return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
 
 def roll_out(start: Tensor, controls: Tensor, dt: float) -> Tensor:
-    """Euler steps of a unicycle: start [..., 4], controls [..., T, 2] -> states [..., T+1, 4], the start first.
+    """Return the states [..., step + 1, 4] of a unicycle by Euler steps, the start first.
 
-    state (x, y, heading, speed); control (turn rate in rad/s, acceleration in m/s²), held for dt seconds:
-    x' = v cos θ, y' = v sin θ, θ' = w, v' = a. All steps at once, by sums over time."""
+    x' = v cos θ, y' = v sin θ, θ' = w, v' = a. All steps at once, by sums over time.
+
+    Args:
+        start: x, y, heading, speed, [..., 4].
+        controls: turn rate in rad/s and acceleration in m/s², held for a step, [..., step, 2].
+        dt: seconds of a step.
+    """
     start = start.expand(*controls.shape[:-2], 4)
     changes = torch.cat([start[..., None, 2:], dt * controls], -2)
     heading, speed = changes.cumsum(-2).unbind(-1)
@@ -40,8 +46,11 @@ def roll_out(start: Tensor, controls: Tensor, dt: float) -> Tensor:
 
 
 def _arcs(chain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Start poses [..., P+1, 3], curvatures and lengths [..., P+1] of the pieces between way-points. The first and last
-    piece are the straight ones outside: the first ends at the first way-point, their length stands as infinite."""
+    """Return start poses [..., piece, 3], curvatures and lengths [..., piece] of the pieces between way-points.
+
+    The first and last piece are the straight ones outside: the first ends at the first way-point, their length stands
+    as infinite.
+    """
     step = chain[..., 1:, :2] - chain[..., :-1, :2]
     turn = wrap(chain[..., 1:, 2] - chain[..., :-1, 2])
     chord = step.square().sum(-1).sqrt()
@@ -54,15 +63,16 @@ def _arcs(chain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def stations(chain: Tensor) -> Tensor:
-    """Way along the chain at which its way-points lie: [..., P, 3] -> [..., P] in m, 0 at the first."""
+    """Return the way along a chain [..., way-point, 3] at which its way-points lie, in m, 0 at the first."""
     inner = _arcs(chain)[2][..., 1:-1]
     return torch.nn.functional.pad(inner.cumsum(-1), (1, 0))
 
 
 def poses_along(chain: Tensor, station: Tensor, lateral: Tensor | float = 0.0) -> Tensor:
-    """Where one is after `station` m along a chain, `lateral` m to its left: [..., P, 3], [..., M] -> [..., M, 3].
+    """Return the poses [..., place, 3] `station` m along a chain and `lateral` m to its left.
 
-    Stations below 0 and past the end lie on the straight lines outside."""
+    chain [..., way-point, 3]; station [..., place]: below 0 and past the end they lie on the straight lines outside.
+    """
     starts, curvature, _ = _arcs(chain)
     at = stations(chain)
     piece = torch.searchsorted(at.contiguous(), station.detach().contiguous(), right=True)
@@ -79,17 +89,18 @@ def poses_along(chain: Tensor, station: Tensor, lateral: Tensor | float = 0.0) -
 
 
 def _take(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of table [..., P, D] at index [..., M] -> [..., M, D]."""
+    """Return the rows of a table [..., row, number] at an index [..., place]."""
     return table.gather(-2, index[..., None].expand(*index.shape, table.shape[-1]))
 
 
 def lane_coordinates(poses: Tensor, chain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How poses [..., M, 3] lie to a chain [..., P, 3]: signed offset, heading error, station, each [..., M].
+    """Return signed offset, heading error and station of poses along a chain, each [..., pose].
 
-    offset: distance to the centre-line in m, positive to its left; exact up to the centre of the arc.
-    heading error: heading minus that of the lane beside the pose, in [−π, π).
-    station: way along the chain in m, negative before its first way-point.
-    Leading dimensions must be equal. Raises UsageError for chains of fewer than two way-points."""
+    Offset is the distance to the centre-line in m, positive to its left, exact up to the centre of the arc; heading
+    error is the heading minus that of the lane beside the pose, in [−π, π); station is the way along the chain in m,
+    negative before its first way-point. Poses are [..., pose, 3], chains [..., way-point, 3] with equal leading
+    dimensions. Raises UsageError for chains of fewer than two way-points.
+    """
     if chain.shape[-1] != 3 or poses.shape[-1] != 3 or chain.shape[-2] < 2:
         raise UsageError(
             f"expected poses [..., M, 3] and way-points [..., P, 3] with P ≥ 2, got {list(poses.shape)} and "
@@ -118,8 +129,13 @@ def lane_coordinates(poses: Tensor, chain: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def chain_of_pieces(curvature: Tensor, length: Tensor, per_piece: int) -> Tensor:
-    """A chain from the origin, heading 0, whose pieces have these curvatures (1/m) and lengths (m), both [..., Q], each
-    cut into `per_piece` equal arcs: -> [..., Q·per_piece + 1, 3]."""
+    """Return a chain [..., way-point, 3] from the origin, heading 0.
+
+    Args:
+        curvature: of the pieces in 1/m, [..., piece].
+        length: of the pieces in m, [..., piece].
+        per_piece: equal arcs into which each piece is cut.
+    """
     k = curvature.repeat_interleave(per_piece, -1)
     step = length.repeat_interleave(per_piece, -1) / per_piece
     heading = torch.nn.functional.pad((k * step).cumsum(-1), (1, 0))
@@ -130,7 +146,7 @@ def chain_of_pieces(curvature: Tensor, length: Tensor, per_piece: int) -> Tensor
 
 
 def beside(chain: Tensor, lateral: float) -> Tensor:
-    """The chain `lateral` m to the left, its arcs about the same centres."""
+    """Return the chain `lateral` m to the left, its arcs about the same centres."""
     x, y, heading = chain.unbind(-1)
     return torch.stack([x - lateral * heading.sin(), y + lateral * heading.cos(), heading], -1)
 
@@ -139,11 +155,18 @@ def beside(chain: Tensor, lateral: float) -> Tensor:
 
 
 def circle_distance(poses: Tensor, others: Tensor, size: Tensor, other_size: Tensor) -> Tensor:
-    """Distance between cars covered by four circles each: poses, others [..., 3] (broadcast) -> [...] in m.
+    """Return the distance in m between cars covered by four circles each, [...]; below 0 they meet.
 
-    size, other_size: length and width in m [..., 2]. Circles stand at equal steps along the length and reach the
-    corners of the quarter they cover, so that the distance never exceeds that of the rectangles; it falls short by
-    what they stand out: .14 m beside a car of 4.1 m by 1.7 m, .49 m before and behind it. Below 0 they meet."""
+    Circles stand at equal steps along the length and reach the corners of the quarter they cover, so that the distance
+    never exceeds that of the rectangles; it falls short by what they stand out: .14 m beside a car of 4.1 m by 1.7 m,
+    .49 m before and behind it.
+
+    Args:
+        poses: of the one car, [..., 3]; shapes broadcast.
+        others: poses of the other car, [..., 3].
+        size: length and width in m, [..., 2].
+        other_size: of the other car, [..., 2].
+    """
     first, reach = _circles(poses, size)
     second, other_reach = _circles(others, other_size)
     gap = first[..., :, None, :] - second[..., None, :, :]
@@ -152,7 +175,7 @@ def circle_distance(poses: Tensor, others: Tensor, size: Tensor, other_size: Ten
 
 
 def _circles(poses: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """Centres [..., 4, 2] and radius [...]."""
+    """Return centres [..., 4, 2] and radius [...] of the covering circles."""
     length, width = size[..., 0], size[..., 1]
     places = (torch.arange(CIRCLES, dtype=poses.dtype, device=poses.device) + 0.5) / CIRCLES - 0.5
     along = places * length[..., None]

@@ -1,14 +1,14 @@
-"""The world Lanes: a car on a road of one to three lanes among up to eight others, as batches of scenes in torch.
+"""The highway: a car on a road of one to three lanes among up to eight others, as batches of scenes in torch.
 
 A scene is what a driver sees at one moment: its own state, the current, left and right lane as 15 way-points each,
 and its neighbours. Lanes and modes share one numbering: 0 the current lane (keep it), 1 the left, 2 the right (change
-there)."""
+there).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,16 +31,16 @@ CAR = (4.084, 1.730)
 """Length and width of every car in m."""
 LANE_WIDTH, WAY_POINTS, NEIGHBOURS = 3.5, 15, 8
 LATERAL = (0.0, LANE_WIDTH, -LANE_WIDTH)
-"""Where the current, left and right lane lie, in m to the left of the current one."""
+"""Offsets of the current, left and right lane, in m to the left of the current one."""
 FASTEST = 12.0
-"""m/s that nobody drives above at the start."""
-NEAREST, FARTHEST, NOBODY = -5.0, 20.0, 100.0
+"""Greatest speed of any car at the start, in m/s."""
+NEAREST, FARTHEST, NO_NEIGHBOUR = -5.0, 20.0, 100.0
 """Distances to neighbours are clipped to the first two; an absent neighbour counts the third, all in m."""
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """B scenes."""
+    """Batch of scenes."""
 
     start: Tensor
     """[B, 4]: x, y, heading, speed of the ego car."""
@@ -68,12 +68,18 @@ class Scenes:
 
 
 def draw_scenes(count: int, generator: torch.Generator, *, bends: int = 1) -> Scenes:
-    """`count` scenes: one to three lanes, straight, an arc of radius 30 to 200 m or an S; way-points 2 to 4 m apart;
-    the ego off the centre by N(0, .3) m and N(0, .05) rad, at 2 to 12 m/s; 0 to 8 neighbours.
+    """Draw scenes of one to three lanes with 0 to 8 neighbours.
 
-    bends: how many stretches of 14 way-points the road has before it goes straight on; each is straight, arc or S anew,
-    its first bend against the road's heading so far, so that no road runs into itself.
-    The car ahead in the ego's own lane is far enough that braking with 2 m/s² avoids it."""
+    Lanes are straight, an arc of radius 30 to 200 m or an S, with way-points 2 to 4 m apart. The ego is off the centre
+    by N(0, .3) m and N(0, .05) rad, at 2 to 12 m/s. The car ahead in the ego's own lane is far enough that braking with
+    2 m/s² avoids it.
+
+    Args:
+        count: number of scenes.
+        generator: of all random numbers.
+        bends: stretches of 14 way-points before the road goes straight on; each is straight, arc or S anew, its first
+            bend against the road's heading so far, so that no road runs into itself.
+    """
     if count < 1 or bends < 1:
         raise UsageError(f"expected at least one scene and one bend, got {count} and {bends}")
     start_speed = 2 + (FASTEST - 2) * torch.rand(count, generator=generator)
@@ -109,8 +115,10 @@ def _road(count: int, bends: int, generator: torch.Generator) -> Tensor:
 def _neighbours(
     lane_valid: Tensor, ego_speed: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """valid, lane, station, speed, each [B, 8]; in each lane one behind another, speeds such that within a plan none
-    overtakes through another."""
+    """Draw valid, lane, station and speed of the neighbours, each [scene, 8].
+
+    In each lane they follow one another, at speeds such that within a plan none drives through another.
+    """
     count = len(ego_speed)
     rows = torch.arange(count)
     number = torch.randint(0, NEIGHBOURS + 1, (count,), generator=generator)
@@ -139,49 +147,51 @@ def _neighbours(
 
 
 def _own_chains(road: Tensor, lane: Tensor) -> Tensor:
-    """The centre-line of each neighbour's lane: [B, P, 3], [B, 8] -> [B, 8, P, 3]."""
+    """Return the centre-line of each neighbour's lane, [scene, 8, way-point, 3]."""
     chains = torch.stack([beside(road, lateral) for lateral in LATERAL], 1)
     return chains[torch.arange(len(road))[:, None], lane]
 
 
-def futures(scenes: Scenes, steps: int = STEPS, along: Literal["lane", "straight"] = "lane") -> Tensor:
-    """Where neighbours will be at constant speed: poses [B, 8, steps+1, 3], the present first.
-
-    along: "lane" follows its lane, "straight" its present heading (a prediction for who does not know the lanes)."""
+def futures(scenes: Scenes, steps: int = STEPS) -> Tensor:
+    """Return where neighbours will be at constant speed in their lanes: poses [scene, 8, steps + 1, 3]."""
     way = scenes.neighbours[..., 4:5] * DT * torch.arange(steps + 1)
-    if along == "lane":
-        chains = _own_chains(scenes.road, scenes.neighbour_lane)
-        return poses_along(chains, scenes.neighbour_station[..., None] + way) * scenes.neighbours[..., :1, None]
-    if along == "straight":
-        pose = scenes.neighbours[..., None, 1:4].expand(*way.shape, 3)
-        moved = way[..., None] * torch.stack([pose[..., 2].cos(), pose[..., 2].sin()], -1)
-        return torch.cat([pose[..., :2] + moved, pose[..., 2:]], -1)
-    raise UsageError(f"neighbours go along 'lane' or 'straight', got {along!r}")
+    chains = _own_chains(scenes.road, scenes.neighbour_lane)
+    return poses_along(chains, scenes.neighbour_station[..., None] + way) * scenes.neighbours[..., :1, None]
 
 
 def clearance(scenes: Scenes, states: Tensor, others: Tensor) -> Tensor:
-    """Distance to the nearest neighbour by covering circles, clipped to [−5, 20] m, 100 where there is nobody.
+    """Return the distance to the nearest neighbour in m, clipped to [−5, 20], 100 without one: [scene, plan, step + 1].
 
-    states [B, K, T+1, 4]; others [B, 8, T+1, 3]: `futures` or a log -> [B, K, T+1]."""
+    Args:
+        scenes: the scenes.
+        states: of the ego, [scene, plan, step + 1, 4].
+        others: poses of the neighbours, [scene, 8, step + 1, 3], from `futures` or a log.
+    """
     size = states.new_tensor(CAR)
     there = scenes.neighbours[..., 0] > 0
     poses = states[..., :3]
-    with torch.no_grad():  # whom the gradient speaks of
+    with torch.no_grad():  # the neighbour that the gradient is of
         every = circle_distance(poses[:, :, None], others[:, None], size, scenes.neighbours[:, None, :, None, 5:])
         nearest = every.masked_fill(~there[:, None, :, None], torch.inf).argmin(2)
     rows = torch.arange(len(states))[:, None, None]
     time = torch.arange(states.shape[2])
     distance = circle_distance(poses, others[rows, nearest, time], size, scenes.neighbours[rows, nearest, 5:])
-    return torch.where(there.any(-1)[:, None, None], distance.clamp(NEAREST, FARTHEST), NOBODY)
+    return torch.where(there.any(-1)[:, None, None], distance.clamp(NEAREST, FARTHEST), NO_NEIGHBOUR)
 
 
 def signals(scenes: Scenes, states: Tensor, lane: Tensor | int, others: Tensor) -> Mapping[str, Tensor]:
-    """What the rules of driving speak of, each [B, K, T+1], for K trajectories in each scene.
+    """Return the signals of the rules of driving by name, each [scene, plan, step + 1].
 
-    states [B, K, T+1, 4], the start first; lane: which lane offset and heading refer to, one for all or [B];
-    others [B, 8, T+1, 3]: where the neighbours are.
-    v: speed in m/s; offset: m to the left of that lane's centre; heading: |heading error| in rad, at most π;
-    clearance: see there. For a lane that there is not they are numbers without meaning: mask by `lane_valid`."""
+    Args:
+        scenes: the scenes.
+        states: [scene, plan, step + 1, 4], the start first.
+        lane: lane that offset and heading refer to, one for all or [scene].
+        others: poses of the neighbours, [scene, 8, step + 1, 3].
+
+    Returns:
+        v: speed in m/s; offset: m to the left of that lane's centre; heading: |heading error| in rad, at most π;
+        clearance: see `clearance`. For a lane that there is not they have no meaning: mask by `lane_valid`.
+    """
     if states.dim() != 4 or len(states) != len(scenes) or states.shape[-1] != 4 or others.shape[2] != states.shape[2]:
         raise UsageError(
             f"expected states [{len(scenes)}, K, T+1, 4] and neighbours of as many steps, got {list(states.shape)} "
@@ -200,8 +210,11 @@ def signals(scenes: Scenes, states: Tensor, lane: Tensor | int, others: Tensor) 
 
 
 def in_ego_frame(scenes: Scenes) -> dict[str, Tensor]:
-    """What a network sees, in the frame of the ego car: ego [B, 6] (speed; offset and heading error in the current
-    lane; validity of the three lanes), neighbours [B, 8, 7] as in `Scenes`, lanes [B, 3, 15, 3]; absent ones are 0."""
+    """Return what a network observes, in the frame of the ego car.
+
+    "ego" [scene, 6]: speed; offset and heading error in the current lane; validity of the three lanes. "neighbours"
+    [scene, 8, 7] as in `Scenes`. "lanes" [scene, 3, 15, 3]. Absent ones are 0.
+    """
     offset, heading, _ = lane_coordinates(scenes.start[:, None, :3], scenes.road)
     valid = scenes.lane_valid.float()
     ego = torch.cat([scenes.start[:, 3:], offset, heading, valid], -1)
@@ -213,7 +226,7 @@ def in_ego_frame(scenes: Scenes) -> dict[str, Tensor]:
 
 
 def _relative(start: Tensor, poses: Tensor) -> Tensor:
-    """Poses [B, N, 3] seen from the start [B, 4]."""
+    """Return poses [scene, pose, 3] relative to the start [scene, 4]."""
     gap = poses[..., :2] - start[:, None, :2]
     cosine, sine = start[:, None, 2].cos(), start[:, None, 2].sin()
     x, y = gap[..., 0] * cosine + gap[..., 1] * sine, gap[..., 1] * cosine - gap[..., 0] * sine

@@ -1,5 +1,8 @@
-"""Drivers of the world Lanes: car following (IDM), a lane decision (MOBIL), and logs of one driver per scene whose
-style is hidden from whoever learns from them. Treiber, Hennecke and Helbing 2000; Kesting, Treiber and Helbing 2007."""
+"""Drivers on the highway: car following (IDM), a lane decision (MOBIL), and logs of one driver per scene.
+
+The style of a driver is hidden from what learns from the logs. Treiber, Hennecke and Helbing 2000; Kesting, Treiber and
+Helbing 2007.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from pilotage.systems.robots.stl_diffusion.env.highway import (
 )
 
 HARDEST = 4.0
-"""m/s² of braking that a lane change may ask of oneself or of who is behind."""
+"""Braking in m/s² that a lane change may ask of the driver or of the car behind."""
 
 
 def idm(
@@ -34,10 +37,18 @@ def idm(
     standstill: float = 2.0,
     headway: Tensor | float = 1.2,
 ) -> Tensor:
-    """Acceleration in m/s² of the intelligent driver model, within ±5.
+    """Return the acceleration in m/s² of the intelligent driver model, within ±5. Shapes broadcast.
 
-    speed, lead_speed, desired (v0) in m/s; gap from bumper to bumper in m, inf when nobody is ahead; acceleration (a)
-    and braking (b) in m/s²; standstill (s0) in m; headway (T) in s. Shapes broadcast."""
+    Args:
+        speed: in m/s.
+        gap: from bumper to bumper in m, inf without a car ahead.
+        lead_speed: of the car ahead, in m/s.
+        desired: speed on a free road in m/s (v0).
+        acceleration: in m/s² (a).
+        braking: in m/s² (b).
+        standstill: gap in m (s0).
+        headway: in s (T).
+    """
     closing = speed * (speed - lead_speed) / (2 * (acceleration * braking) ** 0.5)
     wanted = standstill + (speed * headway + closing).clamp(min=0)
     push = acceleration * (1 - (speed / desired) ** 4 - (wanted / gap.clamp(min=0.1)).square())
@@ -47,10 +58,17 @@ def idm(
 def ahead_and_behind(
     station: Tensor, speed: Tensor, places: Tensor, speeds: Tensor, there: Tensor
 ) -> tuple[Tensor, ...]:
-    """The next cars in a lane: gap and speed of who is ahead, gap and speed of who is behind, each [B].
+    """Return gap and speed of the next car ahead in a lane, and of the next behind, each [scene].
 
-    station, speed [B] of the one who asks; places, speeds [B, N] of others; there [B, N]: whether they are in the lane.
-    A gap is from bumper to bumper, at least 0; where there is nobody it is inf and the speed is one's own."""
+    A gap is from bumper to bumper in m, at least 0; without a car it is inf and the speed is the driver's own.
+
+    Args:
+        station: of the driver along the lane in m, [scene].
+        speed: of the driver in m/s, [scene].
+        places: stations of the others, [scene, other].
+        speeds: of the others, [scene, other].
+        there: whether each of the others is in the lane, [scene, other].
+    """
     way = places - station[:, None]
     found = []
     for distance, side in ((way, there & (way >= 0)), (-way, there & (way < 0))):
@@ -62,14 +80,14 @@ def ahead_and_behind(
 
 @dataclass(frozen=True)
 class Style:
-    """How B drivers drive, each [B]."""
+    """Style of a batch of drivers, each number [driver]."""
 
     desired: Tensor
     """Speed in m/s on a free road."""
     headway: Tensor
     """Time in s to the car ahead."""
     politeness: Tensor
-    """Weight of what a lane change costs who is behind (MOBIL's p)."""
+    """Weight of what a lane change costs the car behind (MOBIL's p)."""
     whim: Tensor
     """bool: changes lane for no reason, when it is safe."""
     quickness: Tensor
@@ -79,7 +97,7 @@ class Style:
 
     @staticmethod
     def draw(count: int, generator: torch.Generator) -> Style:
-        """Styles of `count` drivers."""
+        """Draw the styles of `count` drivers."""
 
         def between(low: float, high: float) -> Tensor:
             return low + (high - low) * torch.rand(count, generator=generator)
@@ -96,7 +114,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Logs:
-    """One driver per scene, over T steps."""
+    """Logs of one driver per scene."""
 
     states: Tensor
     """[B, T+1, 4], the start first."""
@@ -105,13 +123,18 @@ class Logs:
     label: Tensor
     """[B] int64: 0 kept the lane, 1 changed to the left, 2 to the right, 3 none of these."""
     style: Style
-    """What a learner must not see."""
+    """Style of the drivers, which a learner must not see."""
 
 
 def drive(scenes: Scenes, generator: torch.Generator, *, steps: int = STEPS, noise: float = 1.0) -> Logs:
     """Let one driver of random style drive each scene, the neighbours at constant speed in their lanes.
 
-    noise: times the standard deviation of .02 rad/s and .2 m/s² by which hands and feet are unsteady."""
+    Args:
+        scenes: the scenes.
+        generator: of styles and noise.
+        steps: of the log.
+        noise: factor of the standard deviation of the controls' noise, .02 rad/s and .2 m/s².
+    """
     count, style = len(scenes), Style.draw(len(scenes), generator)
     chains = torch.stack([beside(scenes.road, lateral) for lateral in LATERAL], 1)
     state, target = scenes.start, torch.zeros(count, dtype=torch.int64)
@@ -144,7 +167,7 @@ def drive(scenes: Scenes, generator: torch.Generator, *, steps: int = STEPS, noi
 
 
 class _Cars:
-    """The neighbours `time` s after the start, `remaining` s before the end of the log."""
+    """Neighbours `time` s after the start, `remaining` s before the end of the log."""
 
     def __init__(self, scenes: Scenes, time: float, remaining: float) -> None:
         self.remaining = remaining
@@ -156,21 +179,23 @@ class _Cars:
         return ahead_and_behind(station, speed, self.station, self.speed, self.lane == lane)
 
     def pull(self, speed: Tensor, station: Tensor, lane: int, style: Style) -> Tensor:
-        """Acceleration that the car ahead in a lane allows."""
+        """Return the acceleration that the car ahead in a lane allows."""
         gap, lead, _, _ = self.around(speed, station, lane)
         return idm(speed, gap, lead, style.desired, headway=style.headway)
 
 
 def _decision(scenes: Scenes, cars: _Cars, speed: Tensor, station: Tensor, style: Style) -> Tensor:
-    """The lane that each driver would take now, [B]: of the safe ones that with the greatest gain above .2 m/s²; a
-    driver on a whim takes any safe one."""
+    """Return the lane that each driver would take now, [driver].
+
+    Of the safe ones that with the greatest gain above .2 m/s²; a driver on a whim takes any safe one.
+    """
     here = cars.pull(speed, station[:, 0], 0, style)
     gains = [torch.zeros_like(speed)]
     for lane in (1, 2):
         gap, lead, back_gap, back_speed = cars.around(speed, station[:, lane], lane)
         own = idm(speed, gap, lead, style.desired, headway=style.headway)
         cost = idm(back_speed, back_gap, speed).clamp(max=0.0)
-        # Who is behind keeps its speed to the end of the log, whatever happens in front of it.
+        # The car behind keeps its speed to the end of the log.
         left_behind = back_gap - (back_speed - torch.minimum(speed, lead)).clamp(min=0) * cars.remaining
         safe = (own > -HARDEST) & (cost > -HARDEST) & (gap > 2) & (left_behind > 3) & scenes.lane_valid[:, lane]
         gain = own - here + style.politeness * cost - 0.2
@@ -180,7 +205,7 @@ def _decision(scenes: Scenes, cars: _Cars, speed: Tensor, station: Tensor, style
 
 
 def _steer(state: Tensor, chain: Tensor, offset: Tensor, error: Tensor, station: Tensor, style: Style) -> Tensor:
-    """Turn rate that leads back to the centre-line at no more than 1.5 m/s to the side, and along its bends."""
+    """Return the turn rate back to the centre-line, at no more than 1.5 m/s to the side, and along its bends."""
     speed = state[:, 3]
     sideways = (-offset / style.quickness).clamp(-1.5, 1.5)
     wanted = (sideways / speed.clamp(min=1.0)).clamp(-0.35, 0.35)
@@ -190,7 +215,7 @@ def _steer(state: Tensor, chain: Tensor, offset: Tensor, error: Tensor, station:
 
 
 class Traffic:
-    """The neighbours of a closed loop: each follows its lane by IDM, also behind the ego when it is in that lane."""
+    """Neighbours in closed loop: each follows its lane by IDM, also behind the ego when it is in that lane."""
 
     def __init__(self, scenes: Scenes) -> None:
         self.there = scenes.neighbours[..., 0] > 0
@@ -199,7 +224,13 @@ class Traffic:
         self.desired = self.speed.clamp(min=3.0)
 
     def step(self, ego_station: Tensor, ego_offset: Tensor, ego_speed: Tensor) -> None:
-        """One step of DT. ego_station, ego_offset [B, 3] to the three lanes, ego_speed [B]."""
+        """Advance all cars by DT.
+
+        Args:
+            ego_station: of the ego along the three lanes in m, [scene, 3].
+            ego_offset: of the ego to the three lanes in m, [scene, 3].
+            ego_speed: in m/s, [scene].
+        """
         count = self.there.shape[1]
         push = torch.empty_like(self.speed)
         for i in range(count):

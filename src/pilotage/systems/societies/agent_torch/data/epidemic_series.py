@@ -1,9 +1,10 @@
-"""Weekly counts of an epidemic by borough: cases, hospital admissions, deaths; and what a calibration reads from them.
+"""Weekly counts of an epidemic by borough: cases, hospital admissions, deaths; and features for a calibration.
 
 The format is that of New York City's health department: repository nychealth/coronavirus-data, file
 trends/data-by-day.csv, and the same table as NYC Open Data set rc75-m7u3. A daily file has a column `date`, a weekly
 one `week_ending` (Saturdays), and both BX_cases, BX_hospitalized, BX_deaths and so on for each borough. Nothing is
-downloaded here: give a path."""
+downloaded here: give a path.
+"""
 
 from __future__ import annotations
 
@@ -27,39 +28,34 @@ BOROUGHS: Mapping[str, str] = {
     "SI": "Staten Island",
 }
 SOURCE = "https://raw.githubusercontent.com/nychealth/coronavirus-data/master/trends/data-by-day.csv"
-"""Where the file comes from. Attribution: NYC Health."""
+"""Source of the file. Attribution: NYC Health."""
 COLUMNS: Mapping[str, str] = {"cases": "cases", "admissions": "hospitalized", "deaths": "deaths"}
-MOBILITY = (
-    "retail_and_recreation_percent_change_from_baseline",
-    "grocery_and_pharmacy_percent_change_from_baseline",
-    "parks_percent_change_from_baseline",
-    "transit_stations_percent_change_from_baseline",
-    "workplaces_percent_change_from_baseline",
-    "residential_percent_change_from_baseline",
-)
-"""Columns of Google's Community Mobility Reports, which have terms of their own and are not shipped."""
 WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class WeeklySeries:
-    """W weeks of B boroughs."""
+    """Weekly series by borough."""
 
     weeks: tuple[date, ...]
     """Last day of each week, seven days apart."""
     boroughs: tuple[str, ...]
+    """Names of the boroughs."""
     cases: Tensor
-    """[W, B] float32, persons."""
+    """Cases in persons, [weeks, boroughs] float32."""
     admissions: Tensor
-    """[W, B] float32."""
+    """Hospital admissions, [weeks, boroughs] float32."""
     deaths: Tensor
-    """[W, B] float32."""
+    """Deaths, [weeks, boroughs] float32."""
 
     def __len__(self) -> int:
         return len(self.weeks)
 
     def between(self, first: str, last: str) -> WeeklySeries:
-        """The weeks that end from `first` to `last` (both included, YYYY-MM-DD). Raises UsageError beyond the data."""
+        """Return the weeks that end from `first` to `last` (both included, YYYY-MM-DD).
+
+        Raises UsageError beyond the data.
+        """
         begin, end = date.fromisoformat(first), date.fromisoformat(last)
         inside = [index for index, week in enumerate(self.weeks) if begin <= week <= end]
         if not inside or begin <= self.weeks[0] - WEEK or end >= self.weeks[-1] + WEEK:
@@ -80,10 +76,12 @@ class WeeklySeries:
 
 
 def read_weekly(path: Path | str, boroughs: Sequence[str] = tuple(BOROUGHS)) -> WeeklySeries:
-    """A series from a daily or weekly file; days are summed to whole weeks that end on Saturday.
+    """Read a series from a daily or weekly file; days are summed to whole weeks that end on Saturday.
 
-    Raises UsageError naming file, line and field: a column that is missing, an empty or negative number, dates that are
-    not in order or leave one out."""
+    Raises:
+        UsageError: a column is missing, a number is empty or negative, or dates are out of order or left out; the
+            message names file, line and field.
+    """
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"there is no file {path}; the original is at {SOURCE}")
@@ -118,7 +116,7 @@ def read_weekly(path: Path | str, boroughs: Sequence[str] = tuple(BOROUGHS)) -> 
 
 
 def _whole_weeks(days: list[date], table: Tensor, path: Path) -> tuple[list[date], Tensor]:
-    """Sums of Sunday to Saturday; days before the first Sunday and after the last Saturday are left out."""
+    """Return sums of Sunday to Saturday; days before the first Sunday and after the last Saturday are left out."""
     first = (6 - days[0].weekday()) % 7
     weeks = (len(days) - first) // 7
     if weeks < 1:
@@ -128,8 +126,10 @@ def _whole_weeks(days: list[date], table: Tensor, path: Path) -> tuple[list[date
 
 
 def kept_series() -> Path:
-    """The first file of New York City's counts in $PILOTAGE_HOME/nyc-covid (by default ~/.cache/pilotage/nyc-covid),
-    weekly before daily. Raises UsageError that names the original where there is none."""
+    """Return the first file of New York City's counts in $PILOTAGE_HOME/nyc-covid, weekly before daily.
+
+    Raises UsageError that names the source where there is no file. Default: ~/.cache/pilotage/nyc-covid.
+    """
     folder = home() / "nyc-covid"
     for pattern in ("nyc_weekly_by_borough*.csv", "nyc_daily_by_borough*.csv", "data-by-day*.csv"):
         if found := sorted(folder.glob(pattern)):
@@ -137,19 +137,17 @@ def kept_series() -> Path:
     raise UsageError(f"there is no series in {folder}; put {SOURCE} there, or give a path")
 
 
-def growth(counts: Tensor, lag: int = 1) -> Tensor:
-    """log((count_t + 1) / (count_{t−lag} + 1)) along the first axis, 0 for the first `lag`: defined for counts of 0.
-
-    [W, ...] -> [W, ...]"""
-    if lag < 1:
-        raise UsageError(f"the lag is {lag} weeks; give 1 or more")
+def growth(counts: Tensor) -> Tensor:
+    """Return log((count_t + 1) / (count_{t−1} + 1)) along the first axis, 0 for the first week. counts: [weeks, …]."""
     logs = torch.log1p(counts)
-    return torch.cat([torch.zeros_like(logs[:lag]), logs[lag:] - logs[:-lag]])[: len(counts)]
+    return torch.cat([torch.zeros_like(logs[:1]), logs.diff(dim=0)])
 
 
 def change_against_month(counts: Tensor) -> Tensor:
-    """How much a week's count is above the mean of the (up to four) weeks before it, as a share of that mean, at most
-    1000 %; 0 for the first week and where both are 0. [W, ...] -> [W, ...]"""
+    """Return the change of each week's count against the mean of the (up to four) weeks before it.
+
+    The change is a share of that mean, at most 10; 0 for the first week and where both are 0. counts: [weeks, …].
+    """
     out = torch.zeros_like(counts)
     for week in range(1, len(counts)):
         before = counts[max(0, week - 4) : week].mean(0)
@@ -158,46 +156,12 @@ def change_against_month(counts: Tensor) -> Tensor:
     return out
 
 
-def features(
-    cases: Tensor, admissions: Tensor | None = None, *, population: Tensor, mobility: Tensor | None = None
-) -> Tensor:
-    """What a calibration network reads of each week: log cases and log admissions per 10,000, growth of cases, and
-    mobility (per cent divided by 100) where there is any. [W, B] each, population [B], mobility [W, 6] -> [W, F]"""
-    rate = 1e4 / population
-    columns = [torch.log1p(cases * rate), growth(cases)]
-    if admissions is not None:
-        columns.append(torch.log1p(admissions * rate))
-    if mobility is not None:
-        if mobility.shape != (len(cases), len(MOBILITY)):
-            raise UsageError(
-                f"mobility must be [weeks, {len(MOBILITY)}] for {len(cases)} weeks, got {list(mobility.shape)}"
-            )
-        columns.append(mobility / 100)
-    return torch.cat(columns, 1)
+def features(cases: Tensor, *, population: Tensor) -> Tensor:
+    """Return the features of each week for a calibration network: log cases per 10,000, and growth of cases.
 
-
-def read_mobility(path: Path | str, weeks: Sequence[date]) -> Tensor:
-    """Mean over the rows of a Google mobility file (all its regions) in the seven days up to each week's end.
-
-    Empty cells are left out. -> [W, 6] per cent. Raises UsageError for a week without any number in a column."""
-    sums, counts = torch.zeros(len(weeks), len(MOBILITY)), torch.zeros(len(weeks), len(MOBILITY))
-    place = {week - timedelta(days=back): index for index, week in enumerate(weeks) for back in range(7)}
-    with Path(path).open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        missing = [name for name in ("date", *MOBILITY) if name not in (reader.fieldnames or [])]
-        if missing:
-            raise UsageError(f"{path} has no column {', '.join(missing)}; give a Google Community Mobility Report")
-        for row in reader:
-            week = place.get(_day(row["date"], Path(path), reader.line_num, "date"))
-            for column, name in enumerate(MOBILITY):
-                if week is not None and row[name]:
-                    sums[week, column] += float(row[name])
-                    counts[week, column] += 1
-    empty = (counts == 0).nonzero().tolist()
-    if empty:
-        week, column = empty[0]
-        raise UsageError(f"{path} has no number of {MOBILITY[column]} in the week that ends {weeks[week]}")
-    return sums / counts
+    cases: [weeks, boroughs]; population: [boroughs]. Returns [weeks, features].
+    """
+    return torch.cat([torch.log1p(cases * (1e4 / population)), growth(cases)], 1)
 
 
 _AGE_SHARES: Mapping[str, tuple[float, ...]] = {
@@ -212,14 +176,17 @@ _AGE_SHARES: Mapping[str, tuple[float, ...]] = {
     "65-74": (0, 0, 0, 0, 0, 1),
     "75+": (0, 0, 0, 0, 0, 1),
 }
-"""How the department's ten age groups fall into U19, 20–29, 30–39, 40–49, 50–64, 65+, as if evenly spread in each."""
+"""Shares of the department's ten age groups in U19, 20–29, 30–39, 40–49, 50–64, 65+, as if evenly spread in each."""
 
 
 def read_populations(path: Path | str, boroughs: Sequence[str] = tuple(BOROUGHS)) -> Tensor:
-    """People by borough and age group, [B, 6] whole numbers whose boroughs sum as in the file (column
-    implied_population, rows of group "Age" and "Boroughwide"). Ages are rounded by largest remainders.
+    """Read people by borough and age group, [boroughs, 6] whole numbers that sum to the boroughs of the file.
 
-    Raises UsageError for missing columns or groups, and ages that do not sum to the borough within 1 %."""
+    Column implied_population, rows of group "Age" and "Boroughwide". Ages are rounded by largest remainders.
+
+    Raises:
+        UsageError: a column or group is missing, or ages do not sum to the borough within 1 %.
+    """
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"there is no file {path}")

@@ -21,5 +21,5 @@ _PEOPLE = {
 
 
 def nyc_people() -> Tensor:
-    """[5 boroughs, 6 ages] int64, in the order of `epidemic_series.BOROUGHS` and AGES."""
+    """Return the people, [5 boroughs, 6 ages] int64, in the order of `epidemic_series.BOROUGHS` and AGES."""
     return torch.tensor(list(_PEOPLE.values()))

@@ -2,16 +2,16 @@
 
 The numbers are a copy, made by others, of the Local Area Unemployment Statistics (US Bureau of Labor Statistics and New
 York State Department of Labor), not seasonally adjusted as far as can be seen. **Not checked against BLS**: no copy of
-the original was at hand. What could be checked is inside the table (`month_labels_agree`):
+the original was at hand. What could be checked is inside the table:
 
-* In that copy months are numbers, and 7 stands for August: they count from 0. Were they to count from 1, everything
+* In that copy months are numbers, and 7 stands for August: they count from 0. If they counted from 1, all rates
   would lie a month earlier.
 * In all five boroughs the rate rises exactly twice, in January 2021 and in June 2021 as labelled here, and falls or
   stays in every other month. Rates that are not seasonally adjusted usually rise when seasonal work ends in January and
   when school ends in June; one month earlier the rises would lie in December and May. This speaks for the labels and is
-  no proof: who needs these numbers for more than a demonstration fetches the counties 36005, 36047, 36061, 36081 and
-  36085 from BLS.
-* BLS revises every spring. Which revision this is cannot be seen from the table."""
+  no proof: for more than a demonstration, fetch the counties 36005, 36047, 36061, 36081 and 36085 from BLS.
+* BLS revises every spring. Which revision this is cannot be seen from the table.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ from torch import Tensor
 
 BOROUGHS = ("Bronx", "Brooklyn", "Manhattan", "Queens", "Staten Island")
 MONTHS = tuple(f"2020-{month:02d}" for month in range(8, 13)) + tuple(f"2021-{month:02d}" for month in range(1, 13))
-RISES = ("2021-01", "2021-06")
-"""Months in which the rate rose in every borough."""
 _PERCENT = {
     "Bronx": "19.8 19.4 17.5 16.7 16.2 17.3 16.6 15.5 15.2 14.0 14.6 14.1 13.6 11.9 11.3 10.6 10.3",
     "Brooklyn": "15.2 14.5 13.2 12.6 12.2 13.1 12.7 11.7 11.2 10.5 11.0 10.7 10.3 8.9 8.4 7.8 7.6",
@@ -31,14 +29,6 @@ _PERCENT = {
 }
 
 
-def unemployment() -> Tensor:
-    """[17 months, 5 boroughs] float32, per cent of the labour force, in the order of MONTHS and BOROUGHS."""
+def unemployment_rates() -> Tensor:
+    """Return per cent of the labour force, [17 months, 5 boroughs] float32, in the order of MONTHS and BOROUGHS."""
     return torch.tensor([[float(rate) for rate in _PERCENT[name].split()] for name in BOROUGHS]).T.contiguous()
-
-
-def month_labels_agree(rates: Tensor, months: tuple[str, ...] = MONTHS) -> bool:
-    """Whether every column of rates [months, boroughs] rises in the months of RISES and in no other."""
-    return all(
-        bool((change > 0).all()) if month in RISES else bool((change <= 0).all())
-        for month, change in zip(months[1:], rates.diff(dim=0), strict=True)
-    )

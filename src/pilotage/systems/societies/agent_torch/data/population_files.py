@@ -1,7 +1,8 @@
 """Populations and networks from files: columns of a table (.parquet, .csv), labels (.json), edge lists.
 
 A population is a table with a row per person; columns with words are turned into numbers by a `mapping.json` such as
-`{"age": ["U19", "20t29"], "borough": {"BX": 0, "BK": 1}}`: a list numbers its labels from 0."""
+`{"age": ["U19", "20t29"], "borough": {"BX": 0, "BK": 1}}`: a list numbers its labels from 0.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ Mappings = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class EdgeList:
-    """E pairs of ids."""
+    """Edges as pairs of ids."""
 
     first: Tensor
     """[E] int64."""
@@ -38,7 +39,7 @@ class EdgeList:
         return len(self.first)
 
     def of_network(self, number: int) -> EdgeList:
-        """The pairs of one network. Raises UsageError when there is none of that number."""
+        """Return the pairs of one network. Raises UsageError when there is none of that number."""
         if self.network is None or not (here := self.network == number).any():
             known = [] if self.network is None else self.network.unique().tolist()
             raise UsageError(f"there are no edges of network {number!r}; there are {known}")
@@ -47,7 +48,7 @@ class EdgeList:
 
 
 def read_mapping(path: Path | str) -> Mappings:
-    """Labels of columns from a JSON file. Raises UsageError for what is no object of lists or objects."""
+    """Read the labels of columns from a JSON file. Raises UsageError unless it holds an object of lists or objects."""
     place = _existing(path)
     try:
         read = json.loads(place.read_text(encoding="utf-8"))
@@ -67,29 +68,34 @@ def read_mapping(path: Path | str) -> Mappings:
 def read_population(
     path: Path | str, mapping: Mappings | None = None, *, columns: Sequence[str] | None = None, size: int | None = None
 ) -> dict[str, Tensor]:
-    """Columns of a population, [N] int64 each (float32 where the file has fractions).
+    """Read the columns of a population, [agents] int64 each (float32 where the file has fractions).
 
-    path: .parquet or .csv with a header; mapping: see `read_mapping`; columns: those that are read, None: all;
-    size: how many people the configuration speaks of.
-    Raises UsageError, with column, row and label, for a label that the mapping lacks, words in a column without a
-    mapping, empty cells, columns that are not there, or another number of people."""
+    Args:
+        path: .parquet or .csv with a header.
+        mapping: see `read_mapping`.
+        columns: columns to read; None: all.
+        size: expected number of people; None: any.
+
+    Raises:
+        UsageError: with column, row and label: a label is not in the mapping, a column of words has no mapping, a cell
+            is empty, a column is missing, or there is another number of people.
+    """
     place = _existing(path)
     table = _table(place, columns)
     out = {name: _encoded(place, name, values, (mapping or {}).get(name)) for name, values in table.items()}
     count = len(next(iter(out.values()))) if out else 0
     if not count:
-        raise UsageError(f"{place} holds nobody")
+        raise UsageError(f"{place} holds no people")
     if size is not None and count != size:
-        raise UsageError(
-            f"{place} holds {count} people, the configuration speaks of {size}; change one of them, or sample"
-        )
+        raise UsageError(f"{place} holds {count} people, {size} are configured; change one of them, or sample")
     return out
 
 
 def read_edges(path: Path | str, *, agents: int | None = None) -> EdgeList:
-    """Pairs of ids from the first two columns of .parquet or .csv; columns `weight` and `network` where there are any.
+    """Read pairs of ids from the first two columns, and the columns `weight` and `network` where there are any.
 
-    agents: ids are 0 … agents − 1. Raises UsageError, with the row, for ids outside the range or no whole numbers."""
+    path: .parquet or .csv. agents: ids are 0 … agents − 1. Raises UsageError, with the row, for other ids.
+    """
     place = _existing(path)
     table = _table(place, None)
     names = [name for name in table if name not in ("weight", "network")]

@@ -16,19 +16,20 @@ The contract that calibration, behaviour and counterfactuals build on:
 `simulate(population, parameters, *, days, seed, disease=…, groups=None, differentiable=False, …) -> Outcome`
 
 * `groups` [N] says which column of `isolation` an agent has (its archetype); None: its age group.
-* `isolation` may be a tensor, or a function `(week, history) -> [groups]` that is asked once at the first day of each
-  week; `history` is an `Outcome` of the days so far, so that behaviour can answer to cases.
+* `isolation` may be a tensor, or a function `(week, history) -> [groups]` that is asked on the first day of each week;
+  `history` is an `Outcome` of the days so far, so that behaviour can answer to cases.
 * `Outcome.exposed`, `.cases`, `.deaths` are [days, boroughs] persons (agents times `population.weight`);
   `simulate(…, start=(day, outcome))` goes on, and equals having gone through.
 * With `differentiable=True` the same draws are made and the outputs have the same values; gradients reach whatever
-  in `parameters` requires them, through every day (`relaxed` has the estimators). Without it nothing is recorded and
-  the full city fits in memory.
+  in `parameters` requires them, through every day (`differentiable` has the estimators). Without it nothing is
+  recorded and the full city fits in memory.
 
 Noise is a hash of (seed, day, purpose, agents), so that two scenarios under one seed differ only by what they change,
 and cutting a population into shards (`shards.simulate_in_shards`) changes nothing.
 
 State is a dictionary of tensors, a day is a list of substeps `(state, action, noise) -> state` (`substeps`). The
-labour market of months is `labour_months.simulate_labour`."""
+labour market of months is `labour_months.simulate_labour`.
+"""
 
 from pilotage.systems.societies.agent_torch.env.city import city, sample_counts, tiny_city
 from pilotage.systems.societies.agent_torch.env.diagnostics import WITH_TESTS

@@ -37,19 +37,21 @@ def city(
     weight: float = 1.0,
     seed: int = 0,
 ) -> Population:
-    """A population with exactly these numbers of people.
+    """Build a population with exactly these numbers of people.
 
     Args:
         counts: [boroughs, ages] whole numbers of agents.
         household_sizes: probability of 1, 2, … persons among households; a borough's last household may be smaller.
-        workplace_size: people at a workplace; 0: nobody works.
+        workplace_size: people at a workplace; 0: no workplaces.
         commuters: share of workers whose workplace is anywhere in the city, the others work in their borough.
         working: age groups that work.
         children: age groups that never live alone: the first in a household is of another group while there are any.
         weight: persons that an agent stands for.
-        seed: of who lives and works with whom.
+        seed: seed of households and workplaces.
 
-    Raises UsageError for marginals that cannot be."""
+    Raises:
+        UsageError: the marginals are not possible.
+    """
     counts = _checked(counts, boroughs, ages)
     sizes = torch.as_tensor(household_sizes, dtype=torch.float64)
     if not len(sizes) or not (sizes >= 0).all() or abs(float(sizes.sum()) - 1) > 1e-6:
@@ -68,7 +70,7 @@ def city(
         if total:
             starts = _household_starts(total, sizes, generator)
             part = slice(begin, begin + total)
-            age[part] = _seated(people, starts, children, generator)
+            age[part] = _place_ages(people, starts, children, generator)
             first = torch.zeros(total, dtype=torch.int32)
             first[starts] = 1
             household[part] = homes - 1 + first.cumsum(0, dtype=torch.int32)
@@ -86,15 +88,15 @@ def city(
 
 
 def tiny_city(agents: int = 10_000, *, seed: int = 0, **settings: object) -> Population:
-    """An invented city of five boroughs and six age groups, for whoever has no data at hand. Settings are those of
-    `city`."""
+    """Build an invented city of five boroughs and six age groups; settings are those of `city`."""
     return city(sample_counts(torch.tensor(_TINY), agents), boroughs=TINY_BOROUGHS, seed=seed, **settings)  # type: ignore[arg-type]
 
 
 def sample_counts(counts: Tensor, agents: int) -> Tensor:
-    """Whole numbers in proportion to `counts` that sum to `agents`: largest remainders. [boroughs, ages] -> the same
+    """Return whole numbers in proportion to `counts` [boroughs, ages] that sum to `agents`, by largest remainders.
 
-    Let an agent of such a sample stand for counts.sum() / agents persons (`weight`)."""
+    An agent of such a sample stands for counts.sum() / agents persons (`weight`).
+    """
     total = float(counts.sum())
     if agents < 1 or not total > 0:
         raise UsageError(f"{agents} agents of {total:g} people were asked for; expected at least 1 of each")
@@ -114,12 +116,12 @@ def _checked(counts: Tensor, boroughs: Sequence[str], ages: Sequence[str]) -> Te
     if not (counts >= 0).all() or (counts.is_floating_point() and (counts != counts.round()).any()):
         raise UsageError("counts of people are whole numbers of 0 or more; `sample_counts` makes them from shares")
     if not counts.sum() > 0:
-        raise UsageError("the counts hold nobody")
+        raise UsageError("the counts hold no people")
     return counts.long()
 
 
 def _household_starts(total: int, sizes: Tensor, generator: torch.Generator) -> Tensor:
-    """First seat of each household, when `total` people live in households of random size. -> [households] int64"""
+    """Draw household sizes for `total` people and return the first place of each household, [households] int64."""
     mean = float((sizes * torch.arange(1, len(sizes) + 1)).sum())
     drawn = torch.zeros(0, dtype=torch.int64)
     while int(drawn.sum()) < total:
@@ -132,8 +134,8 @@ def _household_starts(total: int, sizes: Tensor, generator: torch.Generator) -> 
     return starts[starts < total]
 
 
-def _seated(people: Tensor, starts: Tensor, children: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Age groups [total] uint8 in the order of seats: heads of households first among those who are no children."""
+def _place_ages(people: Tensor, starts: Tensor, children: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Return age groups [total] uint8 in the order of places; heads of households are adults while there are any."""
     ages = torch.repeat_interleave(torch.arange(len(people), dtype=torch.uint8), people)
     shuffled = ages[torch.randperm(len(ages), generator=generator)]
     is_child = torch.zeros(len(people), dtype=torch.bool)
@@ -153,7 +155,7 @@ def _seated(people: Tensor, starts: Tensor, children: Sequence[int], generator: 
 def _workplaces(
     age: Tensor, borough: Tensor, size: int, commuters: float, working: Sequence[int], generator: torch.Generator
 ) -> Groups | None:
-    """Blocks of `size` workers, drawn at random from a borough or, for commuters, from the city."""
+    """Draw workplaces: blocks of `size` workers from a borough or, for commuters, from the city."""
     works = torch.zeros(int(age.max()) + 1, dtype=torch.bool)
     works[[group for group in working if group < len(works)]] = True
     workers = works[age.long()].nonzero()[:, 0]

@@ -1,6 +1,7 @@
-"""Who meets whom on a day. Contacts are made for the agents asked about and never stored; all are mutual.
+"""Contacts of a day, made for the given agents and never stored; all are mutual.
 
-A contact is found from either side: `a` meets `b` exactly when `b` meets `a`, as often on the same layer and draw."""
+A contact is found from either side: `a` meets `b` exactly when `b` meets `a`, as often on the same layer and draw.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ class Contacts:
 
     layer: str
     index: int
-    """Tells draws of one layer apart."""
+    """Index of the draw within the layer."""
     source: Tensor
     """[E] int32."""
     target: Tensor
@@ -34,7 +35,7 @@ class Contacts:
 
 
 def contacts(population: Population, disease: Disease, agents: Tensor, noise: Noise) -> Iterator[Contacts]:
-    """All contacts of these agents [A] int32 on the day of the noise, layer by layer."""
+    """Return all contacts of these agents [agents] int32 on the day of the noise, layer by layer."""
     if disease.layer_weight("household"):
         yield Contacts("household", 0, *population.households.others(agents))
     if population.workplaces is not None and disease.layer_weight("workplace"):
@@ -49,13 +50,13 @@ def contacts(population: Population, disease: Disease, agents: Tensor, noise: No
 
 
 def _colleagues(groups: Groups, agents: Tensor, noise: Noise, draw: int) -> tuple[Tensor, Tensor]:
-    """The two colleagues who sit `offset` places before and behind; the offset is drawn per workplace and day."""
+    """Return the two colleagues `offset` places before and behind; the offset is drawn per workplace and day."""
     group = groups.of.index_select(0, agents)
     begin = groups.start.index_select(0, group.clamp(min=0))
     size = groups.start.index_select(0, group.clamp(min=0) + 1) - begin
     inside = (group >= 0) & (size > 1)
     agents, group, begin, size = agents[inside], group[inside], begin[inside], size[inside]
-    offset = 1 + noise.words("workplace", group, index=draw) % (size - 1)
+    offset = 1 + noise.random_bits("workplace", group, index=draw) % (size - 1)
     rank = groups.rank.index_select(0, agents).to(torch.int32)
     ahead, behind = (rank + offset) % size, (rank - offset + size) % size
     # Halfway round both are the same colleague, met once.
@@ -65,9 +66,10 @@ def _colleagues(groups: Groups, agents: Tensor, noise: Noise, draw: int) -> tupl
 
 
 def _strangers(population: Population, agents: Tensor, noise: Noise, draw: int) -> tuple[Tensor, Tensor]:
-    """The two people of the borough at the places a·x + c and a⁻¹(x − c) modulo its size, a and c drawn per day.
+    """Return the two people of the borough at a·x + c and a⁻¹(x − c) modulo its size, a and c drawn per day.
 
-    A plain shift would send a household to a household; the factor scatters it. Nobody meets themselves."""
+    A plain shift would send a household to a household; the factor scatters it. No agent meets itself.
+    """
     starts = population.borough_starts
     sizes = [end - begin for begin, end in pairwise(starts)]
     rows = []
@@ -80,13 +82,13 @@ def _strangers(population: Population, agents: Tensor, noise: Noise, draw: int) 
     ahead = (place * factor + shift) % size
     behind = ((place - shift) * inverse) % size
     here, there = ahead != place, (behind != place) & (behind != ahead)
-    # In a borough of one, everything is 0: nobody is met.
+    # In a borough of one agent all terms are 0 and no contact is left.
     source = torch.cat([agents[here], agents[there]])
     return source, torch.cat([(ahead + begin)[here], (behind + begin)[there]]).to(torch.int32)
 
 
 def _affine(noise: Noise, index: int, size: int) -> tuple[int, int]:
-    """(a, c) with a coprime to the size, so that x → a·x + c is a permutation."""
+    """Return (a, c) with a coprime to the size, so that x → a·x + c is a permutation."""
     factor = 1 + noise.integer("community factor", index) % (size - 1)
     while math.gcd(factor, size) != 1:
         factor = factor % (size - 1) + 1

@@ -16,9 +16,11 @@ WITH_TESTS: tuple[str, ...] = ("progress", "test", "quarantine", "infect")
 
 @register("test")
 def tests(world: World) -> Substep:
-    """Those who fall ill take a test, and a share of all others; results arrive after a delay.
+    """Return the substep in which agents that fall ill, and a share of all others, take a test.
 
-    Keeps positive_on [n] int16, the day of a positive result; counts `new_positives` [boroughs] on that day."""
+    Results arrive after a delay. Keeps positive_on [n] int16, the day of a positive result; counts
+    `new_positives` [boroughs] on that day.
+    """
     settings = world.diagnostics
     complies, screened = (thresholds(torch.tensor(p)) for p in (settings.compliance, settings.screening))
     rates = thresholds(torch.tensor([settings.false_positive, settings.true_positive]))
@@ -27,15 +29,15 @@ def tests(world: World) -> Substep:
         positive_on = _column(state, "positive_on", world)
         active, local = state["active"], state["active"] - world.begin
         ill = active[state["infected_at"].index_select(0, local) == noise.step - world.disease.exposed_days]
-        tested = ill[noise.words("comply", ill) < complies]
+        tested = ill[noise.random_bits("comply", ill) < complies]
         if settings.screening:
-            everybody = world.owned()
-            tested = torch.cat([tested, everybody[noise.words("screen", everybody) < screened]]).unique()
+            agents = world.owned()
+            tested = torch.cat([tested, agents[noise.random_bits("screen", agents) < screened]]).unique()
         place = (tested - world.begin).long()
         carries = (state["stage"][place] == EXPOSED) | (state["stage"][place] == INFECTED)
         # A result that is on its way is not replaced by another.
         place, tested, carries = (x[positive_on[place] < noise.step] for x in (place, tested, carries))
-        positive = place[noise.words("test", tested) < rates.index_select(0, carries.to(torch.int32))]
+        positive = place[noise.random_bits("test", tested) < rates.index_select(0, carries.to(torch.int32))]
         positive_on[positive] = noise.step + settings.delay
         arrives = (positive_on == noise.step).nonzero()[:, 0].to(torch.int32) + world.begin
         return state | {"positive_on": positive_on, "new_positives": world.by_borough(arrives)}
@@ -45,19 +47,20 @@ def tests(world: World) -> Substep:
 
 @register("quarantine")
 def quarantine(world: World) -> Substep:
-    """Who gets a positive result goes into quarantine, or does not; on each of its days some leave it.
+    """Return the substep in which agents with a positive result enter quarantine, and some leave it early.
 
-    Keeps quarantined_until [n] int16, the first day that is free again; `World.isolating` looks at it."""
+    Keeps quarantined_until [n] int16, the first day that is free again; `World.isolating` looks at it.
+    """
     settings = world.diagnostics
     goes, leaves = (thresholds(torch.tensor(p)) for p in (settings.quarantine_start, settings.quarantine_break))
 
     def substep(state: State, _: Action, noise: Noise) -> State:
         until = _column(state, "quarantined_until", world)
         inside = (until > noise.step).nonzero()[:, 0].to(torch.int32)
-        out = inside[noise.words("break quarantine", inside + world.begin) < leaves]
+        out = inside[noise.random_bits("break quarantine", inside + world.begin) < leaves]
         until[out.long()] = noise.step
         results = (state["positive_on"] == noise.step).nonzero()[:, 0].to(torch.int32)
-        entering = results[noise.words("start quarantine", results + world.begin) < goes]
+        entering = results[noise.random_bits("start quarantine", results + world.begin) < goes]
         until[entering.long()] = noise.step + settings.quarantine_days
         return state | {"quarantined_until": until}
 

@@ -1,4 +1,4 @@
-"""The same epidemic with gradients.
+"""Differentiable version of `epidemic`: same draws and values, with gradients.
 
 The draws are those of the plain substeps, so that values are the same numbers. Beside the discrete state stands a
 relaxed one: for every agent, whether it is susceptible and whether it was exposed on each of the last days, as floats
@@ -8,11 +8,12 @@ gradients pass from day to day.
 Which gradient a draw has is the choice of an estimator (`objectives.discrete_gradients`):
 
 * left: through what happened, as it might not have happened. Only those who were ever infected carry gradients, which
-  makes it cheap; somebody whose infection is taken away may be infected later by somebody outside the household.
-* straight_through: through what might have happened to everybody. Households make it far too large: it lets a disease
-  that is not there go back and forth between their members.
-* smoothed: the mean of left and right perturbations. Too small, since nobody is at risk in most places.
-* score: no path at all, only the log-probability of what was drawn."""
+  makes it cheap; an agent whose infection is taken away may be infected later from outside the household.
+* straight_through: through what might have happened to every agent. Households make it far too large: an absent
+  disease passes back and forth between their members.
+* smoothed: the mean of left and right perturbations. Too small, since most agents are not at risk.
+* score: no path at all, only the log-probability of what was drawn.
+"""
 
 from __future__ import annotations
 
@@ -37,15 +38,21 @@ _SLOPES = {"left": discrete_gradients.left_bernoulli, "smoothed": discrete_gradi
 
 
 class Relaxation:
-    """Makes a state differentiable and gives the substeps that keep it so.
+    """Relaxation that makes a state differentiable, with the substeps that keep it so.
 
-    Relaxed columns are of the agents `present` [n] (ids): everybody, or with "left" those ever infected."""
+    Relaxed columns hold the agents `present` [n] (ids): all agents, or with "left" those ever infected.
+
+    Args:
+        world: the whole population.
+        estimator: see the module.
+        cross_day: whether gradients pass from day to day; the authors' code has earlier days constant.
+        recompute: whether contacts and probabilities are made again in the backward pass instead of being kept.
+
+    Raises:
+        UsageError: the estimator is unknown, or the world is a shard.
+    """
 
     def __init__(self, world: World, estimator: Estimator, *, cross_day: bool, recompute: bool) -> None:
-        """cross_day: False: what happened on earlier days is a constant, as in the authors' code; gradients then see a
-        day alone. recompute: contacts and probabilities are made again in the backward pass instead of being kept.
-
-        Raises UsageError for an unknown estimator or a shard: an agent's gradient needs all its contacts."""
         if estimator not in get_args(Estimator):
             raise UsageError(f"the estimator is one of {', '.join(get_args(Estimator))}; got {estimator!r}")
         if estimator == "score" and world.disease.decision_days > 1:
@@ -60,11 +67,11 @@ class Relaxation:
         self._fatality = torch.tensor(world.disease.fatality)
 
     def substeps(self) -> dict[str, Substep]:
-        """Instead of the plain ones of these names."""
+        """Return the substeps that replace those of the same names."""
         return {"progress": self.progress, "infect": self.infect}
 
     def start(self, state: State, initial: Tensor, noise: Noise) -> State:
-        """The initial state with its relaxed part; `initial` [ages]."""
+        """Return the initial state with its relaxed part; `initial` [ages]."""
         agents = self._world.owned()
         present = state["active"] if self._estimator == "left" else agents
         hard = (state["stage"] != 0).float()[present.long()]
@@ -77,7 +84,7 @@ class Relaxation:
         return state | relaxed | mine
 
     def progress(self, state: State, action: Action, noise: Noise) -> State:
-        """`progress`, with counts that have gradients."""
+        """Do the substep `progress` with counts that have gradients."""
         present = state["present"]
         leaves = state["infected_at"].index_select(0, present) == noise.step - self._span
         state = self._progress(state, action, noise)
@@ -93,7 +100,7 @@ class Relaxation:
         }
 
     def infect(self, state: State, action: Action, noise: Noise) -> State:
-        """`infect`, with gradients through the probability of being exposed."""
+        """Do the substep `infect` with gradients through the probability of being exposed."""
         carriers, day = state["active"], noise.step
         state = self._infect(state, action, noise)
         state = self._with_arrivals(state, day)
@@ -125,7 +132,7 @@ class Relaxation:
         }
 
     def _with_arrivals(self, state: State, day: int) -> State:
-        """Those infected today for the first time are present from now on."""
+        """Add the agents infected today for the first time to the present ones."""
         if self._estimator != "left":
             return state
         new = state["active"]
@@ -135,7 +142,7 @@ class Relaxation:
         return state | {
             "present": torch.cat([state["present"], new]),
             "susceptible": pad(state["susceptible"], (0, len(new)), value=1.0),
-            # Today's column is written below; nobody new was exposed before.
+            # Today's column is written below; new agents were not exposed before.
             f"exposed@{day % self._span}": torch.zeros(0),
         }
 
@@ -149,9 +156,10 @@ class Relaxation:
         transmission: Tensor,
         noise: Noise,
     ) -> tuple[Tensor, Tensor]:
-        """[n] probability of being exposed today if susceptible; [n] the same without the household, a constant.
+        """Return the probability of being exposed today if susceptible, and the same without the household.
 
-        free, meets [n]: 1 − isolate of the agent as somebody contagious and as somebody susceptible."""
+        free, meets [n]: 1 − isolate of the agent when contagious and when susceptible.
+        """
         world = self._world
         home = torch.zeros_like(contagious)
         outside = torch.zeros_like(contagious)
@@ -175,8 +183,10 @@ class Relaxation:
         return 1 - spared_at_home * (1 - meets * (1 - spared)), again
 
     def _free(self, alone: Tensor, state: State, action: Action, noise: Noise) -> tuple[Tensor, Tensor]:
-        """[n] 1 − isolate, with the gradient of the probability except for those in quarantine; [n] the same for
-        those who are susceptible, of whom the score function needs the probability and not the draw."""
+        """Return 1 − isolate [n] of the contagious and of the susceptible, with the gradient of the probability.
+
+        Agents in quarantine have no gradient; for the susceptible the score function needs the probability.
+        """
         present = state["present"]
         chance = action["isolation"].float().index_select(0, self._world.group.index_select(0, present).to(torch.int32))
         if "quarantined_until" in state:
@@ -191,7 +201,7 @@ class Relaxation:
         return free, free
 
     def _decisions(self, carriers: Tensor, state: State, action: Action, noise: Noise) -> Tensor:
-        """Log-probability of the decisions of the contagious. That of somebody susceptible is part of `_chances`."""
+        """Return the log-probability of the decisions of the contagious; `_chances` has that of the susceptible."""
         if "quarantined_until" in state:
             carriers = carriers[state["quarantined_until"].index_select(0, carriers) <= noise.step]
         alone = self._world.isolating(carriers, state, action, noise)
@@ -202,10 +212,11 @@ class Relaxation:
     def _drawn(
         self, hard: Tensor, at_risk: Tensor, chance: Tensor, *, again: Tensor | None = None, through: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Draws [n] whose mean is at_risk · chance, with gradients, and (score function) their log-probability.
+        """Return draws [n] with mean at_risk · chance and gradients, and (score function) their log-probability.
 
-        again: with "left", what the chance is once more for somebody whose earlier infection is taken away.
-        through: the mean of the draw, not the draw, is what `at_risk` passes on."""
+        again: with "left", the chance of a later infection for an agent whose earlier infection is taken away.
+        through: the mean of the draw, not the draw, is what `at_risk` passes on.
+        """
         if self._estimator == "score":
             there = at_risk.detach() > 0
             return hard, discrete_gradients.bernoulli_log_probability(hard[there], chance[there]).sum()
@@ -220,14 +231,14 @@ class Relaxation:
 
     @property
     def _span(self) -> int:
-        """Days that are looked back."""
+        """Number of past days in the state."""
         return self._world.disease.days
 
     def _age(self, agents: Tensor) -> Tensor:
         return self._world.population.age.index_select(0, agents).to(torch.int32)
 
     def _exposed(self, state: State, day: int) -> Tensor:
-        """[n] float: whether exposed on that day, one of the last `disease.days`."""
+        """Return [n] float: whether exposed on that day, one of the last `disease.days`."""
         column = state[f"exposed@{day % self._span}"]
         return pad(column, (0, len(state["present"]) - len(column)))
 

@@ -14,7 +14,6 @@ from pilotage.core.errors import UsageError
 
 SUSCEPTIBLE, EXPOSED, INFECTED, RECOVERED, DEAD = range(5)
 """Stages S, E, I, R, M."""
-LAYERS = ("household", "workplace", "community")
 
 
 def _layer_weights() -> dict[str, float]:
@@ -23,10 +22,11 @@ def _layer_weights() -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Disease:
-    """Facts of a pathogen in a city; defaults are those of SARS-CoV-2 in AgentTorch (arXiv 2409.10568), six age groups.
+    """Pathogen in a city; defaults are those of SARS-CoV-2 in AgentTorch (arXiv 2409.10568), six age groups.
 
-    Somebody susceptible i has the hazard λ_i = Σ_j R_w · s(age_i) · a(stage_j) · B_ij · G(t − t_j) / Ī(age_i) from the
-    infected j that i meets, and is exposed with probability 1 − exp(−λ_i)."""
+    A susceptible agent i has the hazard λ_i = Σ_j R_w · s(age_i) · a(stage_j) · B_ij · G(t − t_j) / Ī(age_i) from the
+    infected j that i meets, and is exposed with probability 1 − exp(−λ_i).
+    """
 
     susceptibility: tuple[float, ...] = (0.52, 1.03, 1.03, 1.03, 1.11, 1.43)
     """s by age group: the nine values .35 .69 1.03 ×4 1.27 1.52 1.52 of ten-year groups, averaged over ours."""
@@ -86,12 +86,12 @@ class Disease:
 
     @property
     def days(self) -> int:
-        """From exposure to R or M."""
+        """Return the days from exposure to R or M."""
         return self.exposed_days + self.infected_days
 
     @cached_property
     def profile(self) -> Tensor:
-        """[days] float64: a(stage) · G on day τ = 0, 1, … since exposure; 0 on day 0. G(τ) = F(τ) − F(τ − 1)."""
+        """Return a(stage) · G by day since exposure, [days] float64; 0 on day 0. G(τ) = F(τ) − F(τ − 1)."""
         shape = (self.generation_mean / self.generation_sd) ** 2
         cdf = torch.from_numpy(gamma.cdf(range(self.days), shape, scale=self.generation_mean / shape))
         stage = torch.full((self.days,), self.infected_infectiousness, dtype=torch.float64)
@@ -100,22 +100,22 @@ class Disease:
 
     @cached_property
     def receptiveness(self) -> Tensor:
-        """[ages] float64: s / Ī."""
+        """Return s / Ī, [ages] float64."""
         return torch.tensor(self.susceptibility, dtype=torch.float64) / torch.tensor(self.mean_contacts)
 
     @cached_property
     def hazard(self) -> Tensor:
-        """[days, ages] float64: λ of one contact with R = 1 and B = 1, by days since the source's exposure."""
+        """Return λ of one contact with R = 1 and B = 1, by days since the source's exposure, [days, ages] float64."""
         return self.profile[:, None] * self.receptiveness
 
     def layer_weight(self, name: str) -> float:
-        """B of a layer."""
+        """Return B of a layer."""
         return self.layers.get(name, 1.0)
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """How people are tested and what they do about it; defaults are those of AgentTorch."""
+    """Tests and quarantine; defaults are those of AgentTorch."""
 
     true_positive: float = 0.8
     """Share of positive results among those in E or I."""
@@ -124,7 +124,7 @@ class Diagnostics:
     compliance: float = 0.95
     """Share of those falling ill who take a test."""
     screening: float = 0.0
-    """Share of everybody tested on any day, ill or not."""
+    """Share of all people tested on any day, ill or not."""
     delay: int = 3
     """Days from test to result."""
     quarantine_start: float = 0.7

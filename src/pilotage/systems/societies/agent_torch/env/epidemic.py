@@ -1,4 +1,4 @@
-"""From parameters to curves: `simulate`."""
+"""Simulation of an epidemic: `simulate`."""
 
 from __future__ import annotations
 
@@ -38,29 +38,31 @@ def simulate(
     recompute: bool = False,
     start: tuple[int, Outcome] | None = None,
 ) -> Outcome:
-    """An epidemic of so many days.
+    """Simulate an epidemic.
 
     Args:
-        population: who there is.
+        population: the agents.
         parameters: R, isolation, initial infections; see `Parameters`.
-        days: how many; week w is the days 7w … 7w + 6.
-        seed: of all noise. Two simulations under one seed differ only where their parameters make a difference.
-        disease: facts of the pathogen; None: the defaults.
+        days: number of days; week w is the days 7w … 7w + 6.
+        seed: seed of all noise. Two simulations under one seed differ only where their parameters make a difference.
+        disease: the pathogen; None: the defaults.
         groups: [N] integers: the column of `isolation` of each agent; None: its age group.
-        diagnostics: of the substeps `test` and `quarantine`; None: the defaults.
-        substeps: of a day, in order: registered names or functions.
+        diagnostics: settings of the substeps `test` and `quarantine`; None: the defaults.
+        substeps: substeps of a day, in order: registered names or functions.
         differentiable: whether gradients reach the parameters; memory then grows with days. Values do not change.
-        estimator: of the gradient: left, straight_through or smoothed (see `relaxed`), or score, which gives none but
-            `log_probability` for `objectives.discrete_gradients.score_function`.
+        estimator: estimator of the gradient: left, straight_through or smoothed (see `differentiable`), or
+            score, which gives only `log_probability` for `objectives.discrete_gradients.score_function`.
         cross_day: whether gradients pass from day to day; False shows what is lost without.
         recompute: make contacts again in the backward pass: less memory, more time.
-        start: (day, what happened before it), to go on from there; `initial` is not used then. Behaviour is asked
-            again, so that with a function for `isolation` it must be the first day of a week.
+        start: (day, outcome before it), to go on from there; `initial` is not used then. Behaviour is asked again, so
+            that with a function for `isolation` it must be the first day of a week.
 
     Returns:
         Outcome of the simulated days.
 
-    Raises UsageError for parameters that do not fit the population or the days."""
+    Raises:
+        UsageError: the parameters do not fit the population or the days.
+    """
     if days < 1:
         raise UsageError(f"at least one day is simulated, got {days}")
     disease = Disease() if disease is None else disease
@@ -79,7 +81,7 @@ def simulate(
         state = relaxation.start(state, initial, Noise(seed, -1))
         with_gradients = relaxation.substeps()
         chosen = [with_gradients.get(name, name) if isinstance(name, str) else name for name in substeps]
-    record = Record(world, state, None if start is None else start[1])
+    record = OutcomeRecorder(world, state, None if start is None else start[1])
     with torch.set_grad_enabled(differentiable):
         days_done = episode(
             state,
@@ -110,8 +112,8 @@ def _goes_on(day: int, before: Outcome, parameters: Parameters) -> State:
     return copied(before.state)
 
 
-class Record:
-    """Daily counts as they come."""
+class OutcomeRecorder:
+    """Recorder of daily counts."""
 
     def __init__(self, world: World, state: State, before: Outcome | None = None) -> None:
         self._world, self._state, self._before = world, state, before
@@ -120,13 +122,13 @@ class Record:
         self._reporting: list[Tensor] = []
 
     def act(self, actions: Actions, day: int) -> dict[str, Tensor]:
-        """The action of the day; behaviour is shown what has been recorded."""
+        """Return the action of the day; behaviour is given the history so far."""
         action = actions(day, self._history)
         self._reporting.append(action["reporting"])
         return action
 
     def add(self, state: State) -> None:
-        """Counts of a day that is over."""
+        """Add the counts of a day."""
         self._state = state
         for name, column in self._days.items():
             column.append(state[name])
@@ -137,7 +139,7 @@ class Record:
         return self.outcome() if self._before is None else self._before.then(self.outcome())
 
     def outcome(self) -> Outcome:
-        """What has been recorded so far."""
+        """Return the outcome so far."""
         weight, boroughs = self._world.population.weight, len(self._world.population.boroughs)
         exposed, cases, deaths = (
             weight * torch.stack(column).float() if column else torch.zeros(0, boroughs)
@@ -150,6 +152,6 @@ class Record:
 
 
 def weekly(daily: Tensor) -> Tensor:
-    """Sums of seven days; days after the last whole week are left out. [days, …] -> [weeks, …]"""
+    """Return sums of seven days [weeks, …] of [days, …]; days after the last whole week are left out."""
     weeks = len(daily) // WEEK
     return daily[: weeks * WEEK].unflatten(0, (weeks, WEEK)).sum(1)

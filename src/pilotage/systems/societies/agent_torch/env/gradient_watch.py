@@ -10,8 +10,10 @@ from torch import Tensor
 
 
 def watched(outputs: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The outputs [...] of one shape, by name; the first backward pass through them warns of every parameter that
-    requires gradients and that none of the outputs in use depends on."""
+    """Return the outputs, hooked so that the first backward pass warns of parameters that it does not reach.
+
+    outputs: tensors of one shape by name. parameters: tensors by name; those that require gradients are watched.
+    """
     wanted = {name: value for name, value in parameters.items() if value.requires_grad}
     joined = torch.stack(list(outputs.values()))
     if not wanted:
@@ -48,12 +50,12 @@ def _warn(missing: list[str], used: list[str]) -> None:
 
 
 def _node(value: Tensor) -> object:
-    """What stands for a tensor in the graph."""
+    """Return the identity of a tensor in the graph."""
     return value.grad_fn if value.grad_fn is not None else id(value)
 
 
 def _reachable(tensors: list[Tensor]) -> set[object]:
-    """Nodes, and ids of leaves, that a backward pass from these tensors meets."""
+    """Return the nodes, and ids of leaves, that a backward pass from these tensors meets."""
     seen: set[object] = set()
     waiting = [tensor.grad_fn for tensor in tensors]
     while waiting:

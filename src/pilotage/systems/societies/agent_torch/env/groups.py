@@ -1,4 +1,4 @@
-"""Who belongs together: households, workplaces, or any other partition, as an index list."""
+"""Partitions of agents (households, workplaces) as index lists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LARGEST = 2**15 - 1
 
 @dataclass(frozen=True)
 class Groups:
-    """A partition of (some of) N agents into G groups; 12 bytes an agent."""
+    """Partition of (some of) the agents into groups; 12 bytes an agent."""
 
     of: Tensor
     """[N] int32: the group of each agent, -1 for none."""
@@ -27,9 +27,10 @@ class Groups:
 
     @classmethod
     def from_labels(cls, of: Tensor, name: str = "groups") -> Groups:
-        """From a group number per agent [N], any integers; below 0 means none. Groups are numbered anew from 0.
+        """Build a partition from a group number per agent [agents]; below 0 means none. Groups are renumbered from 0.
 
-        Raises UsageError for a group of more than 32,767 agents."""
+        Raises UsageError for a group of more than 32,767 agents.
+        """
         inside = (of >= 0).nonzero()[:, 0]
         order = of[inside].argsort(stable=True)
         members = inside[order].to(torch.int32)
@@ -50,11 +51,11 @@ class Groups:
         return len(self.start) - 1
 
     def sizes(self) -> Tensor:
-        """[G] int32: agents in each group."""
+        """Return the number of agents in each group, [groups] int32."""
         return self.start.diff()
 
     def others(self, agents: Tensor) -> tuple[Tensor, Tensor]:
-        """Every ordered pair (agent, other member of its group) for these agents [A] int32. -> ([E], [E]) int32"""
+        """Return every ordered pair (agent, other member of its group) of these agents, as two columns int32."""
         group = self.of.index_select(0, agents)
         inside = group >= 0
         agents, group = agents[inside], group[inside]

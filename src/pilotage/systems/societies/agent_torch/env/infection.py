@@ -1,7 +1,7 @@
-"""The epidemic's two substeps: the course of the disease, and who infects whom.
+"""The epidemic's two substeps: the course of the disease, and infection.
 
-Only those who carry the disease are looked at, with their contacts. Every contact is tried on its own with probability
-1 − exp(−λ of that contact); nobody being infected by any of them has probability exp(−Σλ), the equation of `Disease`.
+Only infected agents are followed, with their contacts. Every contact is tried on its own with probability
+1 − exp(−λ of that contact); no infection by any of them has probability exp(−Σλ), the equation of `Disease`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from pilotage.systems.societies.agent_torch.env.substeps import Action, State, S
 from pilotage.systems.societies.agent_torch.env.world import World
 
 NEVER = torch.iinfo(torch.int16).min
-"""Day of exposure of who was never exposed."""
+"""Day of exposure of agents that were never exposed."""
 
 
 def initial_state(world: World, initial: Tensor, noise: Noise) -> State:
-    """Everybody susceptible, but a share by age group [ages], exposed on one of the days before day 0, equally likely.
+    """Return the initial state: a share by age group [ages] was exposed on one of the days before day 0.
 
-    Keys: stage [n] uint8, infected_at [n] int16 (day, negative before day 0), active [A] int32 (ids of E and I)."""
+    Keys: stage [n] uint8, infected_at [n] int16 (day, negative before day 0), active [A] int32 (ids of E and I).
+    """
     agents = world.owned()
     age = world.population.age[world.begin : world.end]
-    chosen = (noise.words("initial", agents) < thresholds(initial).index_select(0, age.to(torch.int32))).nonzero()[:, 0]
+    chosen = (
+        noise.random_bits("initial", agents) < thresholds(initial).index_select(0, age.to(torch.int32))
+    ).nonzero()[:, 0]
     stage = torch.zeros(len(world), dtype=torch.uint8)
     infected_at = torch.full((len(world),), NEVER, dtype=torch.int16)
     active = agents[chosen]
@@ -35,13 +38,13 @@ def initial_state(world: World, initial: Tensor, noise: Noise) -> State:
 
 
 def initial_days(world: World, agents: Tensor, noise: Noise) -> Tensor:
-    """Day of exposure of those who are ill at the start: -1, …, -(days − 1). [A] int32 -> [A] int32"""
-    return -1 - noise.words("initial day", agents) % (world.disease.days - 1)
+    """Draw the day of exposure of the agents that are ill at the start, -1, …, -(days − 1), [agents] int32."""
+    return -1 - noise.random_bits("initial day", agents) % (world.disease.days - 1)
 
 
 @register("progress")
 def progress(world: World) -> Substep:
-    """E becomes I, I becomes R or M, by days since exposure; counts `new_cases` and `new_deaths` [boroughs]."""
+    """Return the substep in which E becomes I, and I becomes R or M; counts `new_cases` and `new_deaths` [boroughs]."""
     disease = world.disease
     fatal = thresholds(torch.tensor(disease.fatality, dtype=torch.float64))
 
@@ -63,14 +66,14 @@ def progress(world: World) -> Substep:
 
 
 def died(world: World, leaves: Tensor, chances: Tensor, noise: Noise) -> Tensor:
-    """Which of those who leave I die; `chances` are `thresholds` [ages]. [A] int32 -> [A] bool"""
+    """Draw which of the agents that leave I die, [agents] bool; `chances` are `thresholds` [ages]."""
     age = world.population.age.index_select(0, leaves)
-    return noise.words("death", leaves) < chances.index_select(0, age.to(torch.int32))
+    return noise.random_bits("death", leaves) < chances.index_select(0, age.to(torch.int32))
 
 
 @register("infect")
 def infect(world: World) -> Substep:
-    """The contagious meet their contacts; counts `new_exposed` [boroughs]."""
+    """Return the substep in which the contagious meet their contacts; counts `new_exposed` [boroughs]."""
 
     def substep(state: State, action: Action, noise: Noise) -> State:
         return received(world, state, action, noise, *emitted(world, state, action, noise))
@@ -79,9 +82,10 @@ def infect(world: World) -> Substep:
 
 
 def emitted(world: World, state: State, action: Action, noise: Noise) -> tuple[Tensor, Tensor]:
-    """Whom the infected of this shard would infect, wherever these live, as ids with repetitions.
+    """Return the ids, with repetitions, of agents of any shard that the infected of this shard would infect.
 
-    -> [H] int32 by contacts that the isolation of the target prevents, [H'] int32 by others"""
+    -> [H] int32 by contacts that the isolation of the target prevents, [H'] int32 by others
+    """
     active = state["active"]
     active = active[state["infected_at"].index_select(0, active - world.begin) < noise.step]
     alone = world.isolating(active, state, action, noise)
@@ -100,13 +104,13 @@ def emitted(world: World, state: State, action: Action, noise: Noise) -> tuple[T
 
 
 def _infected(world: World, state: State, action: Action, noise: Noise, met: Contacts) -> Tensor:
-    """Targets of the contacts that would pass the disease on to somebody susceptible."""
+    """Return the targets of the contacts that would infect a susceptible agent."""
     since = noise.step - state["infected_at"].index_select(0, met.source - world.begin).to(torch.int32)
     age = world.population.age.index_select(0, met.target).to(torch.int32)
     disease = world.disease
     hazard = action["transmission"].detach().double() * disease.layer_weight(met.layer) * disease.hazard
     cell = since * hazard.shape[1] + age
-    drawn = noise.words(met.layer, met.source, met.target, index=met.index)
+    drawn = noise.random_bits(met.layer, met.source, met.target, index=met.index)
     if met.weight is None:
         chance = thresholds(-torch.expm1(-hazard)).flatten().index_select(0, cell)
     else:
@@ -115,7 +119,7 @@ def _infected(world: World, state: State, action: Action, noise: Noise, met: Con
 
 
 def received(world: World, state: State, action: Action, noise: Noise, cut: Tensor, kept: Tensor) -> State:
-    """Those of this shard whom `emitted` contacts infect: the susceptible who do not isolate, or met at home."""
+    """Infect the susceptible agents of this shard among the `emitted` ones that do not isolate, or were met at home."""
     cut = cut[~world.isolating(cut, state, action, noise)]
     hit = torch.cat([cut, kept])
     local = (hit - world.begin).long()

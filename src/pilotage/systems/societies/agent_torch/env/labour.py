@@ -1,7 +1,8 @@
 """A labour market of months: who works, earns, pays tax, consumes; wages, prices and the interest that follow.
 
 The rules are those of AgentTorch (arXiv 2409.10568) after EconAgent (arXiv 2310.10436). Money enters as wages and
-interest and leaves as consumption; taxes are paid back in equal shares."""
+interest and leaves as consumption; taxes are paid back in equal shares.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ MONTHS = 12
 
 @dataclass(frozen=True)
 class LabourRules:
-    """How the market works."""
+    """Rules of the labour market."""
 
     wage: float = 25.0
     """Dollars an hour at skill 1, in the first month."""
@@ -62,7 +63,7 @@ class LabourRules:
             )
 
     def interest(self, inflation: Tensor, unemployment: Tensor) -> Tensor:
-        """The Taylor rule: max(0, r_n + π* + a_π(π − π*) + a_u(u_n − u)), per year. [], [] -> []"""
+        """Return the interest of the Taylor rule: max(0, r_n + π* + a_π(π − π*) + a_u(u_n − u)), per year."""
         above = self.inflation_weight * (inflation - self.target_inflation)
         slack = self.unemployment_weight * (self.natural_unemployment - unemployment)
         return (self.natural_rate + self.target_inflation + above + slack).clamp(min=0)
@@ -70,7 +71,7 @@ class LabourRules:
 
 @dataclass(frozen=True)
 class Market:
-    """What stays the same during an episode of months."""
+    """Constants of an episode of months."""
 
     population: Population
     rules: LabourRules
@@ -83,14 +84,14 @@ class Market:
 
 
 def market(population: Population, rules: LabourRules, groups: Tensor, seed: int) -> Market:
-    """Skills are drawn by (seed, agent). Raises UsageError for groups of another length, or nobody of working age."""
+    """Draw the skills by (seed, agent). Raises UsageError for groups of another length, or without a workforce."""
     if groups.shape != (len(population),):
         raise UsageError(f"groups must be [{len(population)}], got {list(groups.shape)}")
     works = torch.zeros(len(population.ages), dtype=torch.bool)
     works[[age for age in rules.working if age < len(works)]] = True
     workforce = works[population.age.long()].nonzero()[:, 0].to(torch.int32)
     if not len(workforce):
-        raise UsageError(f"nobody is of the working ages {rules.working}")
+        raise UsageError(f"no agent is of the working ages {rules.working}")
     agents = torch.arange(len(population), dtype=torch.int32)
     uniform = Noise(seed, -1).uniforms("skill", agents).clamp(min=1e-7)
     skill = (rules.skill_spread * torch.special.ndtri(uniform)).exp()
@@ -98,7 +99,7 @@ def market(population: Population, rules: LabourRules, groups: Tensor, seed: int
 
 
 def first_month(where: Market) -> State:
-    """savings [N] float32 dollars, wage, price, interest, inventory of goods, prices of the last twelve months."""
+    """Return the first state: savings [agents], wage, price, interest, inventory, prices of the last twelve months."""
     rules = where.rules
     price = torch.tensor(rules.price)
     return {
@@ -113,14 +114,14 @@ def first_month(where: Market) -> State:
 
 @register("work")
 def work(where: Market) -> Substep:
-    """Everybody of working age decides; those who work make goods. Counts `willing` and `claims` [boroughs]."""
+    """Return the substep in which agents of working age decide; counts `willing` and `claims` [boroughs]."""
     population, workforce = where.population, where.workforce
     group = where.group.index_select(0, workforce)
     borough = population.borough.index_select(0, workforce).to(torch.int32)
     people = torch.zeros(len(population.boroughs)).index_add(0, borough, torch.ones(len(workforce)))
 
     def substep(state: State, action: Action, noise: Noise) -> State:
-        drawn = noise.words("work", workforce) < thresholds(action["work"]).index_select(0, group)
+        drawn = noise.random_bits("work", workforce) < thresholds(action["work"]).index_select(0, group)
         works = drawn.float()
         if action["work"].requires_grad:
             works = discrete_gradients.straight_through(works, action["work"].float().index_select(0, group))
@@ -133,7 +134,7 @@ def work(where: Market) -> Substep:
 
 @register("earn")
 def earn(where: Market) -> Substep:
-    """Wages by hours and skill, tax by brackets, and its return in equal shares. Keeps income, tax, transfer."""
+    """Return the substep of wages by hours and skill, tax by brackets, and its return in equal shares."""
 
     def substep(state: State, action: Action, noise: Noise) -> State:  # noqa: ARG001
         income = state["wage"] * where.skill * state["hours"]
@@ -148,7 +149,7 @@ def earn(where: Market) -> Substep:
 
 @register("consume")
 def consume(where: Market) -> Substep:
-    """Everybody asks for goods worth a share of their cash; when there are too few, all get the same part of it."""
+    """Return the substep in which agents buy goods for a share of their cash, rationed evenly if there are too few."""
 
     def substep(state: State, action: Action, noise: Noise) -> State:  # noqa: ARG001
         share = action["consumption"].float().index_select(0, where.group)
@@ -172,7 +173,7 @@ def consume(where: Market) -> Substep:
 
 @register("prices")
 def prices(where: Market) -> Substep:
-    """Wage and price move towards the imbalance of demand and supply, by U(0, most · |imbalance|)."""
+    """Return the substep in which wage and price follow the imbalance of demand, by U(0, most · |imbalance|)."""
     rules = where.rules
 
     def substep(state: State, action: Action, noise: Noise) -> State:  # noqa: ARG001
@@ -186,7 +187,7 @@ def prices(where: Market) -> Substep:
 
 @register("interest")
 def interest(where: Market) -> Substep:
-    """The Taylor rule on the inflation of twelve months and the share of the workforce that does not work."""
+    """Return the substep of the Taylor rule on twelve months' inflation and the share without work."""
 
     def substep(state: State, action: Action, noise: Noise) -> State:  # noqa: ARG001
         inflation = state["price"] / state["prices"][0] - 1
@@ -202,17 +203,17 @@ def interest(where: Market) -> Substep:
 
 LABOUR_SUBSTEPS: Sequence[str] = ("work", "earn", "consume", "prices", "interest")
 Decision = Tensor | Callable[[int, "LabourOutcome"], Tensor]
-"""[months, groups], [groups], or (month, what happened so far) -> [groups]; probabilities or shares."""
+"""[months, groups], [groups], or (month, history) -> [groups]; probabilities or shares."""
 
 
 @dataclass(frozen=True)
 class LabourOutcome:
-    """What happened, by month."""
+    """Outcome by month."""
 
     willing: Tensor
-    """[months, boroughs] persons who work."""
+    """Persons who work, [months, boroughs]."""
     claims: Tensor
-    """[months, boroughs] persons of working age who do not."""
+    """Persons of working age who do not work, [months, boroughs]."""
     wage: Tensor
     """[months] dollars an hour, after the month."""
     price: Tensor
@@ -222,7 +223,7 @@ class LabourOutcome:
     imbalance: Tensor
     """[months] (demand − supply) / the larger."""
     income: Tensor
-    """[months] dollars before tax, mean over everybody."""
+    """[months] dollars before tax, mean over all agents."""
     consumption: Tensor
-    """[months] dollars spent, mean over everybody."""
+    """[months] dollars spent, mean over all agents."""
     state: State | None = None

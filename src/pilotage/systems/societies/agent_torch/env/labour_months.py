@@ -35,21 +35,23 @@ def simulate_labour(
     differentiable: bool = False,
     start: tuple[int, State] | None = None,
 ) -> LabourOutcome:
-    """A labour market of so many months.
+    """Simulate a labour market.
 
     Args:
-        population: who there is; its working ages are the workforce.
+        population: the agents; their working ages are the workforce.
         work: probability of working in a month, by group; a function is asked every month.
         consumption: share of cash that is spent in a month, by group; likewise.
-        months: how many.
-        seed: of all noise; two simulations under one seed share it.
-        rules: of the market; None: the defaults.
+        months: number of months.
+        seed: seed of all noise; two simulations under one seed share it.
+        rules: rules of the market; None: the defaults.
         groups: [N] integers: the group of each agent; None: its age group.
-        substeps: of a month, in order: registered names or functions.
+        substeps: substeps of a month, in order: registered names or functions.
         differentiable: whether gradients reach `work` and `consumption` (straight-through: counts are linear in draws).
         start: (month, state) of an earlier outcome, to go on from there.
 
-    Raises UsageError for decisions that do not fit the groups or the months."""
+    Raises:
+        UsageError: the decisions do not fit the groups or the months.
+    """
     if months < 1:
         raise UsageError(f"at least one month is simulated, got {months}")
     where = market(population, rules or LabourRules(), population.age if groups is None else groups, seed)
@@ -101,11 +103,20 @@ def _decided(
 
 
 def borough_unemployment(willing: Tensor, claims: Tensor, alpha: Tensor, beta: Tensor, gamma: Tensor) -> Tensor:
-    """u = α_b log(1 + labour force) + β_b log(1 + claims) + γ_b, in per cent.
+    """Return u = α_b log(1 + labour force) + β_b log(1 + claims) + γ_b, in per cent.
 
-    willing, claims [months, boroughs] persons; alpha, beta, gamma [boroughs]: one for all months. With three free
-    numbers a month and borough, as in the authors' code, any behaviour would fit: those are refused.
-    -> [months, boroughs]"""
+    With three free numbers per month and borough, as in the authors' code, any behaviour would fit; these are refused.
+
+    Args:
+        willing: persons who work [months, boroughs].
+        claims: persons of working age who do not work [months, boroughs].
+        alpha: α for all months [boroughs].
+        beta: β for all months [boroughs].
+        gamma: γ for all months [boroughs].
+
+    Returns:
+        Rates [months, boroughs].
+    """
     for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
         if value.shape != willing.shape[1:]:
             raise UsageError(
@@ -115,11 +126,17 @@ def borough_unemployment(willing: Tensor, claims: Tensor, alpha: Tensor, beta: T
 
 
 def fit_tied(willing: Tensor, claims: Tensor, rates: Tensor, *, ridge: float = 1e-6) -> tuple[Tensor, Tensor, Tensor]:
-    """α, β, γ [boroughs] of `borough_unemployment` by least squares, each borough over its months.
+    """Fit α, β, γ [boroughs] of `borough_unemployment` by least squares, each borough over its months.
 
-    willing, claims, rates [months, boroughs], at least two months. Both logarithms are nearly a function of each other
-    (together they are the workforce), so the smallest α and β among near equals are taken: `ridge` times the months on
-    their squares after centring."""
+    Both logarithms are nearly a function of each other (together they are the workforce), so that the smallest α and β
+    among near equals are taken by a ridge penalty after centring.
+
+    Args:
+        willing: persons who work [months, boroughs], at least two months.
+        claims: persons of working age who do not work [months, boroughs].
+        rates: published rates [months, boroughs].
+        ridge: weight of the squares of α and β, times the months.
+    """
     if not willing.shape == claims.shape == rates.shape or willing.dim() != 2 or len(rates) < 2:
         raise UsageError(
             f"expected [months, boroughs] with two months or more, got {list(willing.shape)}, {list(claims.shape)} and "

@@ -12,7 +12,7 @@ from pilotage.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Network:
-    """Who meets whom every day, in both directions."""
+    """Daily contacts in both directions."""
 
     start: Tensor
     """[N + 1] int64: where the neighbours of each agent begin."""
@@ -23,10 +23,17 @@ class Network:
 
     @classmethod
     def from_edges(cls, agents: int, first: Tensor, second: Tensor, weight: Tensor | None = None) -> Network:
-        """From pairs of ids [E] in 0 … agents − 1, each pair once, in any order.
+        """Build a network from pairs of ids in 0 … agents − 1, each pair once, in any order.
 
-        Raises UsageError for ids outside the range, an agent that meets itself, or weights that are negative or no
-        numbers."""
+        Args:
+            agents: number of agents.
+            first: ids [edges].
+            second: ids [edges].
+            weight: B of each contact [edges]; None: 1.
+
+        Raises:
+            UsageError: an id is out of range, an agent meets itself, or a weight is negative or no number.
+        """
         if first.shape != second.shape or first.dim() != 1 or (weight is not None and weight.shape != first.shape):
             raise UsageError(
                 f"an edge list is two columns of ids and perhaps one of weights of one length, got {list(first.shape)}"
@@ -53,11 +60,11 @@ class Network:
 
     @property
     def agents(self) -> int:
-        """N."""
+        """Number of agents."""
         return len(self.start) - 1
 
     def edges(self, agents: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(source, target, weight or None) of every contact of these agents [A] int32. -> [E] each"""
+        """Return (source, target, weight or None) of every contact of these agents [agents] int32."""
         begin = self.start.index_select(0, agents)
         count = self.start.index_select(0, agents + 1) - begin
         total = int(count.sum())

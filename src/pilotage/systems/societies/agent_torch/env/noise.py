@@ -1,7 +1,8 @@
 """Noise from counters, for millions of agents: a uniform number is a hash of (seed, step, purpose, agent, other agent).
 
 No generator has a state. An agent's draws depend neither on who else is drawn for nor in which order, so that shards
-and permutations change nothing and two scenarios under one seed share all the noise that both use."""
+and permutations change nothing and two scenarios under one seed share all the noise that both use.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ _RANGE = 1 << BITS
 
 
 def _signed(word: int) -> int:
-    """The int32 with the same 32 bits."""
+    """Return the int32 with the same 32 bits."""
     return ((word & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
 
 
@@ -27,7 +28,7 @@ _FIRST, _SECOND, _ODD = 0x7FEB352D, _signed(0x846CA68B), _signed(0x9E3779B1)
 
 
 def _mix(words: Tensor) -> Tensor:
-    """Bijection of 32 bits with low bias (Wellons, «Prospecting for hash functions», 2018), in place on int32."""
+    """Apply a bijection of 32 bits in place on int32 (Wellons, «Prospecting for hash functions», 2018)."""
     if words.device.type == "cpu":
         # numpy has shifts without sign, in place, at a fifth of the time; the bits are the same.
         bits = words.numpy().view(np.uint32)
@@ -46,27 +47,31 @@ def _mix(words: Tensor) -> Tensor:
 
 
 class Noise:
-    """The noise of one step: `Noise(seed, step)`; `step` is a day, a month, or -1 for what happens before the first."""
+    """Noise of one step; `step` is a day, a month, or -1 before the first."""
 
     def __init__(self, seed: int, step: int) -> None:
         self.seed, self.step = seed, step
 
     def at(self, step: int) -> Noise:
-        """The noise of another step under the same seed."""
+        """Return the noise of another step under the same seed."""
         return Noise(self.seed, step)
 
     def integer(self, purpose: str, index: int = 0) -> int:
-        """One number in [0, 2^64) for the whole step."""
+        """Return one number in [0, 2^64) for the whole step."""
         word = splitmix64((self.seed * GOLDEN + 1) & MASK)
         for part in (self.step, zlib.crc32(purpose.encode()), index):
             word = splitmix64((word ^ (part & MASK)) + GOLDEN & MASK)
         return word
 
-    def words(self, purpose: str, agents: Tensor, others: Tensor | None = None, *, index: int = 0) -> Tensor:
-        """24 random bits per row: int32 in [0, 2^24).
+    def random_bits(self, purpose: str, agents: Tensor, others: Tensor | None = None, *, index: int = 0) -> Tensor:
+        """Return 24 random bits per row: int32 in [0, 2^24), [rows].
 
-        agents [rows], others [rows] or None: ids of agents, below 2^31; (a, b) and (b, a) differ. `index` tells draws
-        of one purpose apart. -> [rows]"""
+        Args:
+            purpose: name of the draw.
+            agents: ids below 2^31 [rows].
+            others: ids of partners [rows]; (a, b) and (b, a) differ. None: no partners.
+            index: index of the draw within the purpose.
+        """
         key = self.integer(purpose, index)
         low, high = _signed(key), _signed(key >> 32)
         words = _mix((agents.to(torch.int32) + low) * _ODD)
@@ -76,10 +81,10 @@ class Noise:
         return (_mix(words) >> (32 - BITS)) & (_RANGE - 1)
 
     def uniforms(self, purpose: str, agents: Tensor, others: Tensor | None = None, *, index: int = 0) -> Tensor:
-        """float32 in [0, 1), 0 included. Arguments as for `words`. -> [rows]"""
-        return self.words(purpose, agents, others, index=index).to(torch.float32) * (1.0 / _RANGE)
+        """Return float32 in [0, 1), 0 included, [rows]; arguments as for `random_bits`."""
+        return self.random_bits(purpose, agents, others, index=index).to(torch.float32) * (1.0 / _RANGE)
 
 
 def thresholds(probability: Tensor) -> Tensor:
-    """int32 T with P(words < T) = probability, rounded up to 2^-24; 0 and 1 are exact. [...] -> [...]"""
+    """Return int32 T with P(random bits < T) = probability, rounded up to 2^-24; 0 and 1 are exact."""
     return (probability.detach().double().clamp(0, 1) * _RANGE).ceil().to(torch.int32)

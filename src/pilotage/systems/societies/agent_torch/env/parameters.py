@@ -1,4 +1,4 @@
-"""What is calibrated or decided in an epidemic, what comes out, and the actions of each day."""
+"""Parameters and outcome of an epidemic, and the actions of each day."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WEEK = 7
 
 @dataclass(frozen=True)
 class Outcome:
-    """What happened, in persons (agents times the population's weight)."""
+    """Outcome of a simulation in persons (agents times the population's weight)."""
 
     exposed: Tensor
     """[days, boroughs] float32: infections of the day."""
@@ -33,7 +33,7 @@ class Outcome:
     """Scalar, with the score-function estimator: log-probability of all that was drawn."""
 
     def then(self, later: Outcome) -> Outcome:
-        """Both parts of a simulation that went on, as one."""
+        """Return this outcome and a later one of the same simulation, joined."""
         exposed, cases, deaths = (
             torch.cat([getattr(self, name), getattr(later, name)]) for name in ("exposed", "cases", "deaths")
         )
@@ -43,18 +43,18 @@ class Outcome:
 
 
 Behaviour = Callable[[int, Outcome], Tensor]
-"""(week, what happened so far) -> [groups] probability of isolating on a day of this week."""
+"""(week, history) -> [groups] probability of isolating on a day of this week."""
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Any of the tensors may require gradients."""
+    """Parameters of an epidemic; any of the tensors may require gradients."""
 
     transmission: Tensor
     """[weeks] or scalar: R_w, 0 or more."""
     isolation: Tensor | Behaviour | None = None
     """[weeks, groups] or [groups]: probability of isolating on a day; or a function that is asked on the first day of
-    each week; None: nobody isolates."""
+    each week; None: no agent isolates."""
     initial: Tensor | None = None
     """[ages] or scalar: share infected on day 0, on one of the days before; None: .001."""
     fatality: Tensor | None = None
@@ -63,20 +63,20 @@ class Parameters:
     """[weeks] or scalar: share of cases that are reported; None: all."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Those that were given as tensors, by name."""
+        """Return the parameters given as tensors, by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def initial_shares(self, ages: int) -> Tensor:
-        """[ages]"""
+        """Return the share infected at first by age group [ages]."""
         shares = torch.tensor(0.001) if self.initial is None else self.initial
         return _shares("initial", shares.expand(ages) if shares.dim() == 0 else shares, (ages,))
 
 
 class Actions:
-    """The action of each day: transmission, reporting (scalars), isolation [groups], perhaps fatality [ages]."""
+    """Actions of each day: transmission, reporting (scalars), isolation [groups], perhaps fatality [ages]."""
 
     def __init__(self, parameters: Parameters, world: World, last: int) -> None:
-        """For the days before `last`. Raises UsageError for parameters that do not cover them."""
+        """Check the parameters for the days before `last`. Raises UsageError where they do not cover them."""
         self._parameters, self._weeks = parameters, -(-last // WEEK)
         self._groups = int(world.group.max()) + 1
         transmission = self._series("transmission", parameters.transmission)
@@ -93,7 +93,7 @@ class Actions:
         self._decided: tuple[int, Tensor] | None = None
 
     def __call__(self, day: int, history: Callable[[], Outcome]) -> Action:
-        """The action of a day; `history` is called when behaviour is asked, once a week."""
+        """Return the action of a day; `history` is called when behaviour is asked, once a week."""
         week = day // WEEK
         if self._decided is None or self._decided[0] != week:
             self._decided = week, self._isolation(week, history)

@@ -1,4 +1,4 @@
-"""Who lives in a city: age, borough, household, workplace and networks, in compact columns."""
+"""Population of a city: age, borough, household, workplace and networks, in compact columns."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ WORKING = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class Population:
-    """N agents, sorted by borough; members of a household stand next to each other when built here."""
+    """Agents of a city, sorted by borough."""
 
     age: Tensor
     """[N] uint8: age group."""
     borough: Tensor
     """[N] uint8, not decreasing."""
     households: Groups
+    """Members stand next to each other in populations built here."""
     workplaces: Groups | None = None
     networks: Mapping[str, Network] = field(default_factory=dict)
     """Further contacts as stored edges, by name of the layer."""
@@ -49,7 +50,7 @@ class Population:
                 raise UsageError(f"{name} holds {int(column.max())}, but there are {len(names)} labels: {names}")
         # Compared, not subtracted: differences of uint8 wrap around.
         if (self.borough[1:] < self.borough[:-1]).any():
-            raise UsageError("agents must be sorted by borough; `from_columns` does it")
+            raise UsageError("agents must be sorted by borough; `population_from` sorts them")
         if len(self.households.of) != count or (self.workplaces is not None and len(self.workplaces.of) != count):
             raise UsageError(f"households and workplaces must be of the same {count} agents")
         if not self.weight > 0:
@@ -63,17 +64,17 @@ class Population:
 
     @cached_property
     def borough_starts(self) -> tuple[int, ...]:
-        """boroughs + 1 numbers: the agents of borough b are start[b] … start[b + 1] − 1."""
+        """First agent of each borough, then the number of agents."""
         edges = torch.arange(len(self.boroughs) + 1, dtype=torch.int16)
         return tuple(torch.searchsorted(self.borough.to(torch.int16), edges).tolist())
 
     def counts(self) -> Tensor:
-        """[boroughs, ages] int64: agents."""
+        """Return the number of agents, [boroughs, ages] int64."""
         cell = self.borough.long() * len(self.ages) + self.age
         return torch.bincount(cell, minlength=len(self.boroughs) * len(self.ages)).view(len(self.boroughs), -1)
 
     def to_rows(self, values: Tensor) -> Tensor:
-        """A value per agent [N, …] in the order of the table that the population came from."""
+        """Return a value per agent [agents, …] in the order of the table that the population came from."""
         if self.row is None:
             return values
         out = torch.empty_like(values)

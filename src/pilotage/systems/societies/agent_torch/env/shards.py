@@ -1,8 +1,9 @@
-"""A population cut into shards, each of which answers for a part of the agents.
+"""Simulation of a population in shards, each with a part of the agents.
 
-The static facts are known to every shard; states are not. On a day every shard follows its patients and sends whom
-they would infect to the shards where those live; these decide. Since noise belongs to agents and not to processes, the
-results are the same numbers as in one process, whatever the cut."""
+Every shard has the static facts of all agents, and the state of its own. On a day every shard follows its infected and
+sends the agents that they would infect to the shards of these, which decide. Since noise belongs to agents and not to
+processes, the results are the same numbers as in one process, for any cut.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from pilotage.core.errors import UsageError
 from pilotage.systems.societies.agent_torch.env.disease import Diagnostics, Disease
-from pilotage.systems.societies.agent_torch.env.epidemic import SUBSTEPS, Record
+from pilotage.systems.societies.agent_torch.env.epidemic import SUBSTEPS, OutcomeRecorder
 from pilotage.systems.societies.agent_torch.env.infection import emitted, initial_state, received
 from pilotage.systems.societies.agent_torch.env.noise import Noise
 from pilotage.systems.societies.agent_torch.env.parameters import Actions, Outcome, Parameters
@@ -26,25 +27,25 @@ from pilotage.systems.societies.agent_torch.env.world import World
 Facts = tuple[World, Sequence[int], Sequence[str | Substep]]
 """The whole world; cuts: the first agents of all shards, then N; substeps of a day before `infect`."""
 Hits = tuple[Tensor, Tensor]
-"""Ids of those whom contacts would infect: by contacts that isolation prevents, by others."""
+"""Ids of agents that contacts would infect: by contacts that isolation prevents, by others."""
 
 
 class Shard:
-    """Some of the agents, with their state."""
+    """Shard of the agents, with their state."""
 
     def __init__(self, world: World, cuts: Sequence[int], before: Sequence[str | Substep], index: int) -> None:
-        """index: of this shard; the others as in `Facts`."""
+        """Set up shard `index`; the other arguments are those of `Facts`."""
         self._world = replace(world, begin=cuts[index], end=cuts[index + 1])
         self._edges = torch.tensor(list(cuts[1:-1]), dtype=torch.int32)
         self._before = made(before, self._world)
         self._state: State = {}
 
     def start(self, initial: Tensor, seed: int) -> None:
-        """Day 0 begins; `initial` [ages]."""
+        """Set the initial state; `initial` [ages]."""
         self._state = initial_state(self._world, initial, Noise(seed, -1))
 
     def emit(self, action: Action, day: int, seed: int) -> list[Hits]:
-        """What happens before infections, and whom the shard's patients would infect, by shard of the target."""
+        """Do the substeps before infection, and return the agents that the shard's infected would infect, by shard."""
         noise = Noise(seed, day)
         for substep in self._before:
             self._state = substep(self._state, action, noise)
@@ -52,13 +53,13 @@ class Shard:
         return list(zip(cut, kept, strict=True))
 
     def receive(self, action: Action, day: int, seed: int, hits: Sequence[Hits]) -> dict[str, Tensor]:
-        """Infections among the shard's agents; the counts of the day [boroughs]."""
+        """Infect the shard's agents and return the counts of the day [boroughs]."""
         cut, kept = (torch.cat(column) for column in zip(*hits, strict=True))
         self._state = received(self._world, self._state, action, Noise(seed, day), cut, kept)
         return _counts(self._state)
 
     def state(self) -> State:
-        """The state of the shard's agents."""
+        """Return the state of the shard's agents."""
         return self._state
 
     def _sorted(self, hits: Tensor) -> list[Tensor]:
@@ -67,24 +68,24 @@ class Shard:
 
 
 class LocalShards:
-    """All shards in this process, one after the other."""
+    """Workers that run all shards in this process, one after the other."""
 
     def __init__(self, facts: Facts, count: int) -> None:
         self._shards = [Shard(*facts, index) for index in range(count)]
 
     def call(self, method: str, arguments: Sequence[Sequence[Any]]) -> list[Any]:
-        """`method` of every shard, with its own arguments; the answers in the order of the shards."""
+        """Call `method` of every shard, with its own arguments; return the results in the order of the shards."""
         return [getattr(shard, method)(*given) for shard, given in zip(self._shards, arguments, strict=True)]
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Do nothing."""
 
 
 class RayShards:
-    """A Ray actor for each shard; the population is put into the object store once."""
+    """Workers as Ray actors, one per shard; the population is put into the object store once."""
 
     def __init__(self, facts: Facts, count: int) -> None:
-        """Raises UsageError where Ray is missing."""
+        """Start the actors. Raises UsageError where Ray is missing."""
         try:
             import ray
         except ImportError as error:
@@ -97,7 +98,7 @@ class RayShards:
         self._shards = [actor.options(num_cpus=1).remote(*stored, index) for index in range(count)]
 
     def call(self, method: str, arguments: Sequence[Sequence[Any]]) -> list[Any]:
-        """As `LocalShards.call`, side by side."""
+        """Call as `LocalShards.call`, in parallel."""
         calls = [getattr(shard, method).remote(*given) for shard, given in zip(self._shards, arguments, strict=True)]
         return self._ray.get(calls)
 
@@ -110,7 +111,7 @@ class RayShards:
 
 
 def cut_evenly(agents: int, shards: int) -> list[int]:
-    """First agents of the shards, then `agents`. Raises UsageError for more shards than agents."""
+    """Return the first agents of the shards, then `agents`. Raises UsageError for more shards than agents."""
     if not 1 <= shards <= agents:
         raise UsageError(f"{shards} shards of {agents} agents were asked for; give 1 to {agents}")
     return [agents * index // shards for index in range(shards + 1)]
@@ -129,11 +130,25 @@ def simulate_in_shards(
     substeps: Sequence[str | Substep] = SUBSTEPS,
     workers: Callable[[Facts, int], LocalShards | RayShards] = LocalShards,
 ) -> Outcome:
-    """`simulate` without gradients, in shards; the same numbers.
+    """Simulate an epidemic without gradients in shards, with the same numbers as `simulate`.
 
-    shards: how many; workers: LocalShards, or RayShards for a process each, on one machine or several. Substeps of
-    one's own see the agents of one shard.
-    Raises UsageError as `simulate` does, and unless `infect` is the last substep."""
+    Further substeps are given the agents of one shard.
+
+    Args:
+        population: as in `simulate`.
+        parameters: as in `simulate`.
+        days: as in `simulate`.
+        seed: as in `simulate`.
+        shards: number of shards.
+        disease: as in `simulate`.
+        groups: as in `simulate`.
+        diagnostics: as in `simulate`.
+        substeps: as in `simulate`; the last one is `infect`.
+        workers: LocalShards, or RayShards for a process each, on one machine or several.
+
+    Raises:
+        UsageError: as `simulate`, and unless `infect` is the last substep.
+    """
     if days < 1:
         raise UsageError(f"at least one day is simulated, got {days}")
     if not substeps or substeps[-1] != "infect":
@@ -146,7 +161,7 @@ def simulate_in_shards(
     running = workers((world, cuts, tuple(substeps[:-1])), shards)
     try:
         running.call("start", [(initial, seed)] * shards)
-        record = Record(world, {})
+        record = OutcomeRecorder(world, {})
         for day in range(days):
             action = {name: value.detach() for name, value in record.act(actions, day).items()}
             sent = running.call("emit", [(action, day, seed)] * shards)

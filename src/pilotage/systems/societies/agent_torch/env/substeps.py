@@ -1,7 +1,7 @@
-"""The core: a state of tensors, ordered substeps, episodes of days.
+"""Core of the simulators: a state of tensors, ordered substeps, episodes of days.
 
-A substep is a function `(state, action, noise) -> state`. It may write into the tensors that it is given: whoever wants
-to keep a state copies it (`copied`). Static facts (who lives where) belong to the maker of a substep, not to the state.
+A substep is a function `(state, action, noise) -> state`. It may write into the tensors that it is given; `copied`
+keeps a state. Static facts (who lives where) belong to the maker of a substep, not to the state.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pilotage.core.errors import UsageError
 from pilotage.systems.societies.agent_torch.env.noise import Noise
 
 State = dict[str, Tensor]
-"""What changes, by name. Tensors only, so that a checkpoint can hold it."""
+"""State of a simulation by name. Tensors only, so that a checkpoint can hold it."""
 Action = dict[str, Any]
-"""What is decided for a day, by name: R, probabilities of isolating, …"""
+"""Decisions for a day by name: R, probabilities of isolating, …"""
 Substep = Callable[[State, Action, Noise], State]
 
 MAKERS: dict[str, Callable[..., Substep]] = {}
@@ -25,18 +25,18 @@ MAKERS: dict[str, Callable[..., Substep]] = {}
 
 
 def register(name: str) -> Callable[[Callable[..., Substep]], Callable[..., Substep]]:
-    """Decorator: makes a maker of substeps known by a name that no other has."""
+    """Register a maker of substeps under a name that no other has (decorator)."""
 
-    def known(maker: Callable[..., Substep]) -> Callable[..., Substep]:
+    def add(maker: Callable[..., Substep]) -> Callable[..., Substep]:
         if MAKERS.setdefault(name, maker) is not maker:
             raise UsageError(f"there is already a substep named {name!r}")
         return maker
 
-    return known
+    return add
 
 
 def made(names: Sequence[str | Substep], *arguments: Any) -> list[Substep]:
-    """Substeps in order, from names or functions. Raises UsageError for a name that is not registered."""
+    """Return substeps in order, from names or functions. Raises UsageError for a name that is not registered."""
     substeps: list[Substep] = []
     for name in names:
         if not isinstance(name, str):
@@ -51,7 +51,15 @@ def made(names: Sequence[str | Substep], *arguments: Any) -> list[Substep]:
 def episode(
     state: State, substeps: Sequence[Substep], action_of: Callable[[int, State], Action], *, days: range, seed: int
 ) -> Iterator[State]:
-    """The state after each day of `days`: every substep in order, with the day's action and the day's noise."""
+    """Yield the state after each day: every substep in order, with the day's action and the day's noise.
+
+    Args:
+        state: the first state.
+        substeps: substeps of a day.
+        action_of: (day, state) -> action.
+        days: the days.
+        seed: seed of the noise.
+    """
     for day in days:
         action, noise = action_of(day, state), Noise(seed, day)
         for substep in substeps:
@@ -60,5 +68,5 @@ def episode(
 
 
 def copied(state: State) -> State:
-    """A state of its own."""
+    """Return a copy of the state."""
     return {name: value.clone() for name, value in state.items()}

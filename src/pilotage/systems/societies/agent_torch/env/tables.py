@@ -25,24 +25,26 @@ def population_from(
     size: int | None = None,
     weight: float = 1.0,
 ) -> Population:
-    """People in whatever order, sorted by borough, household and id; the order of the rows makes no difference.
+    """Build a population from columns in any order, sorted by borough, household and id.
 
     Args:
         columns: [N] whole numbers each: age and borough (numbers of the labels), and perhaps household, workplace
             (any number; below 0: none) and id (0 … N − 1, each once; otherwise the row). Others are left to the caller:
             `values[population.row]` is a column in the order of the agents.
         networks: stored contacts by name of the layer; ids are those of the column id.
-        size: how many people there must be.
+        size: expected number of people; None: any.
         weight: persons that an agent stands for.
 
-    Raises UsageError for columns that are missing, of other lengths, or hold numbers without a label."""
+    Raises:
+        UsageError: a column is missing, has another length, or holds a number without a label.
+    """
     count = _checked(columns, size)
     age = _labelled("age", columns["age"], ages)
     borough = _labelled("borough", columns["borough"], boroughs)
     identity = columns.get("id", torch.arange(count))
     if not torch.equal(identity.sort().values, torch.arange(count)):
         raise UsageError(f"ids must be 0 … {count - 1}, each once; leave the column out to number rows")
-    # Without a household everybody is alone in one of their own.
+    # Without a household every agent lives alone.
     household = columns.get("household", torch.full((count,), -1))
     order = identity.argsort()
     for key in (household, borough):
@@ -76,7 +78,7 @@ def _checked(columns: Mapping[str, Tensor], size: int | None) -> int:
         raise UsageError(f"columns of a population have one length, got {lengths}")
     count = lengths["age"]
     if size is not None and count != size:
-        raise UsageError(f"the table holds {count} people, the configuration speaks of {size}")
+        raise UsageError(f"the table holds {count} people, {size} are configured")
     for name in ("age", "borough", "household", "workplace", "id"):
         if name in columns and columns[name].is_floating_point():
             raise UsageError(f"{name} must hold whole numbers, got {columns[name].dtype}")

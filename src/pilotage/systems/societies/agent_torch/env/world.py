@@ -1,4 +1,4 @@
-"""What stays the same during an episode, and who is isolating on a day."""
+"""Constants of an episode, and isolation on a day."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pilotage.systems.societies.agent_torch.env.substeps import Action, State
 
 @dataclass(frozen=True)
 class World:
-    """People, pathogen, and which agents this process answers for."""
+    """Population, pathogen, and the agents of this shard."""
 
     population: Population
     disease: Disease
@@ -48,18 +48,24 @@ class World:
         return self.end - self.begin
 
     def owned(self) -> Tensor:
-        """[len] int32: ids of the agents of this shard."""
+        """Return the ids of the agents of this shard, int32."""
         return torch.arange(self.begin, self.end, dtype=torch.int32)
 
     def by_borough(self, agents: Tensor) -> Tensor:
-        """How many of these agents live in each borough. [A] int32 -> [boroughs] int64"""
+        """Return how many of these agents live in each borough, [boroughs] int64."""
         where = self.population.borough.index_select(0, agents)
         return torch.bincount(where, minlength=len(self.population.boroughs))
 
     def isolating(self, agents: Tensor, state: State, action: Action, noise: Noise) -> Tensor:
-        """Whether each of these agents of the shard stays away from others today: by its own decision, drawn with its
-        group's probability, or in quarantine. [A] int32 -> [A] bool"""
-        decision = noise.at(noise.step // self.disease.decision_days).words("isolate", agents)
+        """Draw whether each of these agents of the shard isolates today, by decision or in quarantine, [agents] bool.
+
+        Args:
+            agents: ids [agents] int32.
+            state: the state.
+            action: holds the probability of each group.
+            noise: noise of the day.
+        """
+        decision = noise.at(noise.step // self.disease.decision_days).random_bits("isolate", agents)
         group = self.group.index_select(0, agents)
         isolates = decision < thresholds(action["isolation"]).index_select(0, group.to(torch.int32))
         if "quarantined_until" in state:

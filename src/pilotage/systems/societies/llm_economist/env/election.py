@@ -1,4 +1,4 @@
-"""Elections: some workers stand with a platform, everybody has one vote, most votes win, chance decides ties."""
+"""Elections: candidates announce a change of rates, every worker has one vote, and the plurality wins."""
 
 from __future__ import annotations
 
@@ -18,28 +18,36 @@ from pilotage.systems.societies.llm_economist.env.workers import Satisfaction
 
 ABSTAIN = -1
 CHANGES = (-20.0, -10.0, 0.0, 10.0, 20.0)
-"""Points by which a platform may change a rate."""
+"""Points by which a candidate may announce to change a rate."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ElectionResult:
+    """Result of an election."""
+
     leader: int | None
-    """Who leads now: a worker's number; None when nobody has led and nobody was voted for."""
+    """Number of the worker who leads now; None without a valid vote and without an earlier leader."""
     votes: Mapping[int, int]
-    """Of each candidate."""
+    """Number of votes of each candidate."""
     abstained: int
     refused: int
-    """Votes for somebody who does not stand. They do not count."""
+    """Number of votes for workers who are no candidates; they do not count."""
 
 
 def hold_election(
     candidates: Sequence[int], ballots: Tensor, generator: torch.Generator, *, leader: int | None = None
-) -> Outcome:
-    """Plurality. candidates: numbers of workers; ballots [N] int64: a worker's number each, or ABSTAIN; leader: who
-    stays in office when no valid vote is cast.
+) -> ElectionResult:
+    """Return the result of a plurality vote.
 
-    Draws from the generator only to break a tie. Raises UsageError for a candidate named twice or one who is no
-    worker."""
+    Args:
+        candidates: numbers of workers.
+        ballots: number of a worker, or ABSTAIN, for each worker, int64 [worker].
+        generator: breaks ties; it is used only then.
+        leader: worker who stays in office when no valid vote is cast.
+
+    Raises:
+        UsageError: for a candidate named twice or one who is no worker.
+    """
     if len(set(candidates)) != len(candidates) or any(not 0 <= c < len(ballots) for c in candidates):
         raise UsageError(f"candidates are different workers 0 to {len(ballots) - 1}, got {list(candidates)}")
     votes = {candidate: int((ballots == candidate).sum()) for candidate in candidates}
@@ -47,24 +55,33 @@ def hold_election(
     refused = len(ballots) - abstained - sum(votes.values())
     most = max(votes.values(), default=0)
     if most == 0:
-        return Outcome(leader, votes, abstained, refused)
+        return ElectionResult(leader, votes, abstained, refused)
     first = [candidate for candidate in candidates if votes[candidate] == most]
     chosen = first[int(torch.randint(0, len(first), (1,), generator=generator))] if len(first) > 1 else first[0]
-    return Outcome(chosen, votes, abstained, refused)
+    return ElectionResult(chosen, votes, abstained, refused)
 
 
 def prospects(game: TaxGame, schedules: Tensor, satisfaction: Satisfaction | None = None) -> Tensor:
-    """[K, N]: everybody's utility under each schedule [K, B] once all have responded; with a rule of satisfaction times
-    its mean multiplier."""
+    """Return each worker's utility [schedule, worker] under schedules [schedule, bracket] with best responses.
+
+    With a rule of satisfaction, utilities are multiplied by its expected factor.
+    """
     year = game.play(schedules)
     return year.utility if satisfaction is None else satisfaction.expected(year) * year.utility
 
 
 def selfish_platform(game: TaxGame, rates: Tensor, worker: int, satisfaction: Satisfaction | None = None) -> Tensor:
-    """The change of rates after which this worker is best off once all have responded: [B] points.
+    """Return the change of rates, [bracket] in points, that is best for one worker under best responses.
 
-    Up to three brackets all 5^B changes are tried; above, bracket by bracket, two rounds. Of equally good ones the
-    smallest change."""
+    Up to three brackets all combinations of changes are tried; above, one bracket at a time in two rounds. Among
+    equally good changes the smallest is chosen.
+
+    Args:
+        game: the tax game.
+        rates: present rates in percent, [bracket].
+        worker: number of the worker.
+        satisfaction: rule of satisfaction, which multiplies utilities.
+    """
     brackets = len(game.edges)
 
     def best(deltas: Tensor) -> Tensor:
@@ -86,8 +103,16 @@ def selfish_platform(game: TaxGame, rates: Tensor, worker: int, satisfaction: Sa
 def selfish_ballots(
     game: TaxGame, rates: Tensor, platforms: Mapping[int, Tensor], satisfaction: Satisfaction | None = None
 ) -> Tensor:
-    """Everybody votes for the platform that leaves it best off; of equally good ones for the first; whoever does not
-    care abstains. -> [N] int64: a candidate's number or ABSTAIN."""
+    """Return each worker's vote, int64 [worker], for the announced change that gives it the highest utility.
+
+    Among equally good changes the first is chosen; a worker for whom all are equal abstains.
+
+    Args:
+        game: the tax game.
+        rates: present rates in percent, [bracket].
+        platforms: announced changes in points, [bracket], by candidate.
+        satisfaction: rule of satisfaction, which multiplies utilities.
+    """
     if not platforms:
         return torch.full((len(game),), ABSTAIN, dtype=torch.int64)
     changed = torch.stack([apply_delta(rates, platform) for platform in platforms.values()])
@@ -99,8 +124,10 @@ def selfish_ballots(
 
 
 class ElectedPlanner:
-    """A new leader every tax year, who then changes rates as promised. Scripted: candidates and voters compute what a
-    platform would bring them when all respond."""
+    """Scripted planner that is elected every tax year and changes rates as announced.
+
+    Candidates and voters compute their utilities under best responses.
+    """
 
     scripted = True
 
@@ -112,22 +139,27 @@ class ElectedPlanner:
         candidates: int = 5,
         satisfaction: Satisfaction | None = None,
     ) -> None:
-        """candidates: how many stand each year, drawn at random; satisfaction: multiplies what they expect."""
+        """Create the planner.
+
+        Args:
+            game: the tax game.
+            generator: draws candidates and breaks ties.
+            candidates: number of candidates each year.
+            satisfaction: rule of satisfaction, which multiplies expected utilities.
+        """
         if not 0 <= candidates <= len(game):
             raise UsageError(f"between 0 and {len(game)} workers can stand, got {candidates}")
         self.game, self.generator, self.candidates = game, generator, candidates
         self.satisfaction = satisfaction
         self.leader: int | None = None
-        self.outcomes: list[Outcome] = []
 
     def reply(self, state: str) -> str:
-        """Holds an election and answers with the leader's change of rates as JSON; without a leader with none."""
+        """Hold an election and return the leader's change of rates as JSON, zeros without a leader."""
         rates = self.game.check(json.loads(state.rpartition("STATE ")[2])["rates"])
         standing = torch.randperm(len(self.game), generator=self.generator)[: self.candidates].tolist()
         platforms = {worker: selfish_platform(self.game, rates, worker, self.satisfaction) for worker in standing}
         ballots = selfish_ballots(self.game, rates, platforms, self.satisfaction)
         outcome = hold_election(standing, ballots, self.generator, leader=self.leader)
-        self.outcomes.append(outcome)
         self.leader = outcome.leader
         if self.leader is None:
             return json.dumps({"DELTA": [0.0] * len(rates)})
@@ -137,7 +169,9 @@ class ElectedPlanner:
         return json.dumps({"DELTA": platform.tolist()})
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the leader."""
         return {"leader": self.leader}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the leader."""
         self.leader = state["leader"]

@@ -1,4 +1,4 @@
-"""What a planner is told each tax year, as text: a few sentences, and the same as JSON after the word STATE."""
+"""The planner's prompt of a tax year: a few sentences, and the same as JSON after the word STATE."""
 
 from __future__ import annotations
 
@@ -14,45 +14,52 @@ from pilotage.systems.societies.llm_economist.env.tax_game import TaxGame, Year
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A tax year that lies behind."""
+class TriedSchedule:
+    """A past tax year: its schedule and welfare."""
 
     rates: tuple[float, ...]
-    """In percent."""
+    """Marginal rates in percent."""
     welfare: float
-    """Per head."""
+    """Social welfare per head."""
 
 
 class ReplayMemory:
-    """The last years and the best ones (each schedule once), and what they teach in words."""
+    """Memory of the last tax years and of the best ones, each schedule once, with advice in words."""
 
     def __init__(self, *, history: int = 50, best: int = 5, advice: bool = True) -> None:
-        """history, best: how many years a planner sees, 0 for none; advice: whether it is told what the last change of
-        each rate did."""
+        """Create an empty memory.
+
+        Args:
+            history: number of last years in the prompt, 0 for none.
+            best: number of best schedules in the prompt, 0 for none.
+            advice: whether the prompt says what the last change of each rate did.
+        """
         if history < 0 or best < 0:
             raise UsageError(f"a memory holds 0 years or more, got {history} and {best}")
         self.history, self.best, self.advises = history, best, advice
-        self.trials: list[Trial] = []
+        self.trials: list[TriedSchedule] = []
 
     def add(self, rates: Tensor, welfare: float) -> None:
-        """A year that is over. rates [B] in percent."""
-        self.trials.append(Trial(tuple(rates.tolist()), float(welfare)))
+        """Add a year with rates [bracket] in percent."""
+        self.trials.append(TriedSchedule(tuple(rates.tolist()), float(welfare)))
 
-    def last(self) -> list[Trial]:
-        """The newest last."""
+    def last(self) -> list[TriedSchedule]:
+        """Return the last years, the newest last."""
         return self.trials[len(self.trials) - min(self.history, len(self.trials)) :]
 
-    def ranked(self) -> list[Trial]:
-        """The best first; a schedule that was tried more than once counts with its mean."""
+    def ranked(self) -> list[TriedSchedule]:
+        """Return the best schedules, the best first; one that was tried more than once counts with its mean."""
         grouped: dict[tuple[float, ...], list[float]] = {}
         for trial in self.trials:
             grouped.setdefault(trial.rates, []).append(trial.welfare)
-        means = [Trial(rates, sum(values) / len(values)) for rates, values in grouped.items()]
+        means = [TriedSchedule(rates, sum(values) / len(values)) for rates, values in grouped.items()]
         return sorted(means, key=lambda trial: -trial.welfare)[: self.best]
 
     def advice(self) -> list[str]:
-        """A verbal gradient: a sentence for each bracket whose rate the last year changed. Several rates changed at
-        once share the blame, and the sentence says so."""
+        """Return the verbal gradient: a sentence for each bracket whose rate the last year changed.
+
+        When several rates changed at once, the sentence says so.
+        """
         if not self.advises or len(self.trials) < 2:
             return []
         before, after = self.trials[-2:]
@@ -88,10 +95,18 @@ def describe_state(
     years: int,
     final: bool,
 ) -> str:
-    """What is known after tax year `number` of `years` (from 0).
+    """Return the prompt after a tax year.
 
-    year: its last step; utility [N]: with satisfaction; welfare: of the tax year, per head; final: whether it is time
-    to settle on the best."""
+    Args:
+        game: the tax game.
+        year: last step of the tax year.
+        utility: utilities of that step, satisfaction counted, [worker].
+        welfare: social welfare per head of the tax year.
+        memory: earlier years.
+        number: number of the tax year, from 0.
+        years: number of all tax years.
+        final: whether the planner is told to choose the best rates it knows.
+    """
     low, high = float(utility.min()), float(utility.max())
     bins = torch.linspace(low, high if high > low else low + 1, 11, dtype=utility.dtype)
     in_bins = (torch.bucketize(utility, bins, right=True) - 1).clamp(0, 9)

@@ -1,4 +1,4 @@
-"""Who works: skills, costs of effort, attitudes; sampled from a fitted income distribution or from survey records."""
+"""Populations of workers: skills, costs of effort and aims, sampled from a fitted distribution or survey records."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torch import Tensor
 from pilotage.core.errors import UsageError
 
 FULL_TIME = 40.0
-"""Weekly hours at which an annual income is read as a skill."""
+"""Weekly hours of full-time work, by which an annual income is converted into a skill."""
 EGOTISTICAL, ALTRUISTIC, ADVERSARIAL = 0, 1, 2
-"""What a worker wants: its own utility; social welfare; less social welfare."""
+"""Aims of a worker: its own utility, high social welfare, low social welfare."""
 
 
 # ---- incomes ---------------------------------------------------------------------------------------------------------
@@ -25,44 +25,44 @@ EGOTISTICAL, ALTRUISTIC, ADVERSARIAL = 0, 1, 2
 
 @dataclass(frozen=True)
 class GB2:
-    """The generalised beta distribution of the second kind; by default as fitted to annual incomes of the American
-    Community Survey 2023 (Karten et al. 2025).
+    """Generalised beta distribution of the second kind of annual incomes.
 
-    If X is beta(p, q), income is scale · (X / (1 − X))^(1/a), which is the paper's μ((ν/τ) F⁻¹(2ν, 2τ))^(1/σ) since
-    (ν/τ)·F(2ν, 2τ) = X / (1 − X)."""
+    The defaults are the fit to the American Community Survey 2023 (Karten et al. 2025). If X is beta(p, q), income is
+    scale · (X / (1 − X))^(1/a), which is the paper's μ((ν/τ) F⁻¹(2ν, 2τ))^(1/σ) since (ν/τ)·F(2ν, 2τ) = X / (1 − X).
+    """
 
     scale: float = 72_402.78
-    """μ, in dollars."""
+    """Scale μ, in dollars."""
     a: float = 2.07211
-    """σ."""
+    """Shape σ."""
     p: float = 0.486519
-    """ν: small means many poor."""
+    """Shape ν; small values mean many low incomes."""
     q: float = 1.141040
-    """τ: small means few but very rich; the mean exists when a · q > 1."""
+    """Shape τ; small values mean a heavy upper tail. The mean exists when a · q > 1."""
 
     def quantile(self, probability: Tensor) -> Tensor:
-        """Incomes in dollars at probabilities in [0, 1). [...] -> [...] float64."""
+        """Return the incomes in dollars, float64 [...], at probabilities [...] in [0, 1)."""
         beta = betaincinv(self.p, self.q, np.asarray(probability, dtype=np.float64))
         return torch.from_numpy(np.asarray(self.scale * (beta / (1 - beta)) ** (1 / self.a)))
 
     def cdf(self, income: Tensor) -> Tensor:
-        """Probability of an income up to this one. [...] -> [...] float64."""
+        """Return the probability, float64 [...], of an income up to each of `income` [...]."""
         odds = (np.asarray(income, dtype=np.float64).clip(min=0) / self.scale) ** self.a
         return torch.from_numpy(np.asarray(betainc(self.p, self.q, odds / (1 + odds))))
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """[count] float64 dollars a year."""
+        """Draw incomes in dollars a year, float64 [count]."""
         return self.quantile(torch.rand(count, generator=generator, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
 class TaxUnits:
-    """Survey records of households, a row each; every row stands for as many households as every other."""
+    """Survey records of households, one row each, all of the same weight."""
 
     columns: dict[str, Tensor]
-    """Of each numeric column [N] float64: at least age_head, wages_primary, wages_spouse, self_employment."""
+    """Numeric columns, float64 [household]: at least age_head, wages, wages_primary, self_employment."""
     status: tuple[str, ...]
-    """N filing statuses."""
+    """Filing status of each household."""
 
     def __len__(self) -> int:
         return len(self.status)
@@ -71,17 +71,20 @@ class TaxUnits:
         return TaxUnits({k: v[rows] for k, v in self.columns.items()}, tuple(self.status[i] for i in rows.tolist()))
 
     def working(self, low: int = 18, high: int = 64) -> TaxUnits:
-        """Those whose head is `low` to `high` years old and who earn wages."""
+        """Return the households with wages whose head is `low` to `high` years old."""
         age, wages = self.columns["age_head"], self.columns["wages"]
         return self[((age >= low) & (age <= high) & (wages > 0)).nonzero()[:, 0]]
 
     def earnings(self, who: str = "primary", growth: float = 1.0) -> Tensor:
-        """Dollars a year of one earner per unit: "primary" or "spouse" (wages), "unit" (the couple's wages together),
-        "earned" (these and what self-employment brought); only those above 0. growth: from the survey's year to another
-        one, about 1.35 to 1.4 from 2013 to 2024. -> [M ≤ N] float64."""
+        """Return the earnings above 0 in dollars a year, float64 [earner].
+
+        Args:
+            who: "primary" (wages of the first earner), "unit" (wages of the couple) or "earned" (these and income from
+                self-employment).
+            growth: factor on incomes since the survey's year, about 1.35 to 1.4 from 2013 to 2024.
+        """
         table = {
             "primary": lambda c: c["wages_primary"],
-            "spouse": lambda c: c["wages_spouse"],
             "unit": lambda c: c["wages"],
             "earned": lambda c: c["wages"] + c["self_employment"].clamp(min=0),
         }
@@ -94,20 +97,21 @@ class TaxUnits:
 
 
 def read_tax_units(path: str | Path | None = None) -> TaxUnits:
-    """Records from a CSV file with a header: filing_status and numbers, at least age_head, wages, wages_primary,
-    wages_spouse and self_employment (dollars).
+    """Return survey records from a CSV file with a header.
 
-    path: None: 10,000 tax units of the Current Population Survey in dollars of 2012 to 2014, whose heads are 18 to 64
-    and which earn wages: the first such ones of 20,000 that were drawn by survey weight from the file in Tax-Calculator
-    6.8.0 (CC0; the survey is in the public domain).
-    Raises UsageError with the line for what is missing or no number."""
+    The columns are filing_status and numbers, at least age_head, wages, wages_primary and self_employment (dollars).
+    Without a path these are 10,000 tax units of the Current Population Survey in dollars of 2012 to 2014, whose heads
+    are 18 to 64 and which earn wages: the first such ones of 20,000 that were drawn by survey weight from the file in
+    Tax-Calculator 6.8.0 (CC0; the survey is in the public domain).
+    Raises UsageError with the line for what is missing or no number.
+    """
     place = Path(path) if path is not None else Path(__file__).with_name("us_working_tax_units.csv")
     if not place.is_file():
         raise UsageError(f"there is no file {place} with tax units")
     with place.open(encoding="utf-8", newline="") as lines:
         reader = csv.DictReader(lines)
         names = reader.fieldnames or []
-        wanted = {"filing_status", "age_head", "wages", "wages_primary", "wages_spouse", "self_employment"}
+        wanted = {"filing_status", "age_head", "wages", "wages_primary", "self_employment"}
         if missing := sorted(wanted - set(names)):
             raise UsageError(f"{place} lacks the columns {', '.join(missing)}")
         numeric = [name for name in names if name != "filing_status"]
@@ -125,7 +129,7 @@ def read_tax_units(path: str | Path | None = None) -> TaxUnits:
 
 
 def resample(values: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` of the values, with replacement. [M] -> [count]. Raises UsageError when there are none."""
+    """Draw `count` of the values with replacement. Raises UsageError when there are none."""
     if not len(values):
         raise UsageError("there is nothing to resample from")
     return values[torch.randint(0, len(values), (count,), generator=generator)]
@@ -135,9 +139,10 @@ def resample(values: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 def ks_distance(sample: Tensor, other: Tensor | Callable[[Tensor], Tensor]) -> float:
-    """Kolmogorov-Smirnov: the largest gap between two distribution functions, 0 to 1.
+    """Return the Kolmogorov-Smirnov distance, the largest gap between two distribution functions, 0 to 1.
 
-    sample [N]; other: a second sample [M], or a continuous distribution function."""
+    `other` is a second sample, or a continuous distribution function.
+    """
     if not len(sample) or (isinstance(other, Tensor) and not len(other)):
         raise UsageError("the distance needs at least one value on each side")
     ordered = sample.sort().values
@@ -153,7 +158,7 @@ def ks_distance(sample: Tensor, other: Tensor | Callable[[Tensor], Tensor]) -> f
 
 
 def gini(income: Tensor) -> float:
-    """Gini coefficient of incomes ≥ 0 [N]: 0 for equal ones, (N − 1) / N when one has all; 0 when nobody has any."""
+    """Return the Gini coefficient of incomes of 0 or above, [worker]: 0 (equal, or all 0) to (N − 1) / N."""
     if not len(income) or (income < 0).any():
         raise UsageError("the Gini coefficient is of one or more incomes of 0 or above")
     total = income.sum()
@@ -168,15 +173,15 @@ def gini(income: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class Population:
-    """N workers."""
+class WorkerPopulation:
+    """Workers with their skills, costs of effort and aims."""
 
     skill: Tensor
-    """[N] > 0: dollars a year that one weekly hour brings."""
+    """Dollars a year that one weekly hour brings, above 0, [worker]."""
     cost: Tensor
-    """[N] > 0: c of the disutility c · hours^δ, in dollars."""
+    """Factor c of the disutility c · hours^δ in dollars, above 0, [worker]."""
     kind: Tensor
-    """[N] int64: EGOTISTICAL, ALTRUISTIC or ADVERSARIAL."""
+    """EGOTISTICAL, ALTRUISTIC or ADVERSARIAL, int64 [worker]."""
 
     def __post_init__(self) -> None:
         shape = self.skill.shape
@@ -193,15 +198,15 @@ class Population:
     def __len__(self) -> int:
         return len(self.skill)
 
-    def with_costs_spread(self, sigma: float, generator: torch.Generator) -> Population:
-        """The same with costs times exp(N(0, sigma²)), median 1: people who mind work more and less."""
+    def with_costs_spread(self, sigma: float, generator: torch.Generator) -> WorkerPopulation:
+        """Return the same workers with costs of effort times exp(N(0, sigma²))."""
         if sigma < 0:
             raise UsageError(f"the spread of costs is 0 or more, got {sigma}")
         noise = torch.randn(len(self), generator=generator, dtype=self.cost.dtype)
         return replace(self, cost=self.cost * (sigma * noise).exp())
 
-    def with_kinds(self, altruistic: float, adversarial: float, generator: torch.Generator) -> Population:
-        """The same with these shares of kinds (rounded to whole workers, the rest egotistical), spread at random."""
+    def with_kinds(self, altruistic: float, adversarial: float, generator: torch.Generator) -> WorkerPopulation:
+        """Return the same workers with these shares of kinds at random, the rest egotistical."""
         if min(altruistic, adversarial) < 0 or altruistic + adversarial > 1:
             raise UsageError(
                 f"shares of kinds are 0 or more and at most 1 together, got {altruistic} and {adversarial}"
@@ -215,9 +220,17 @@ class Population:
 
 
 def calibrated_cost(median_skill: float, *, delta: float = 3.5, hours: float = FULL_TIME, rate: float = 22.0) -> float:
-    """The c for which a worker of this skill chooses `hours` at a marginal rate in percent: the first-order condition
-    v(1 − τ) = cδh^(δ−1). The paper's c = .0005 goes with skills in other units: with annual dollars nearly everybody
-    would work as long as possible whatever the tax."""
+    """Return the cost of effort c for which a worker of this skill chooses `hours` at a marginal rate.
+
+    It solves the first-order condition v(1 − τ) = cδh^(δ−1). The paper's c = .0005 goes with skills in other units:
+    with annual dollars nearly all workers would work as long as possible, whatever the tax.
+
+    Args:
+        median_skill: v, dollars a year that one weekly hour brings.
+        delta: exponent δ, above 1.
+        hours: weekly hours h.
+        rate: marginal rate τ in percent.
+    """
     if median_skill <= 0 or delta <= 1 or hours <= 0 or not 0 <= rate < 100:
         raise UsageError(
             f"calibration needs skill > 0, δ > 1, hours > 0 and a rate below 100 %, got {median_skill}, {delta}, "
@@ -226,14 +239,17 @@ def calibrated_cost(median_skill: float, *, delta: float = 3.5, hours: float = F
     return median_skill * (1 - rate / 100) / (delta * hours ** (delta - 1))
 
 
-def population_of(incomes: Tensor, *, cost: float | None = None, delta: float = 3.5) -> Population:
-    """Egotistical workers who would earn these incomes at 40 hours a week.
+def population_of(incomes: Tensor, *, cost: float | None = None, delta: float = 3.5) -> WorkerPopulation:
+    """Return egotistical workers who earn these incomes at 40 hours a week.
 
-    incomes [N] > 0 in dollars a year; cost: c for all; None: calibrated so that the median worker chooses 40 hours at
-    22 %."""
+    Args:
+        incomes: dollars a year, above 0, [worker].
+        cost: c for all workers; None: calibrated so that the median worker chooses 40 hours at 22 %.
+        delta: exponent δ of the disutility, for the calibration.
+    """
     if incomes.dim() != 1 or not len(incomes) or not (incomes > 0).all():
         raise UsageError("a population is made of incomes [N] above 0")
     skill = incomes / FULL_TIME
     # The mean of the two middle ones, which torch's median is not.
     chosen = calibrated_cost(float(np.median(skill.numpy())), delta=delta) if cost is None else cost
-    return Population(skill, torch.full_like(skill, chosen), torch.zeros(len(skill), dtype=torch.int64))
+    return WorkerPopulation(skill, torch.full_like(skill, chosen), torch.zeros(len(skill), dtype=torch.int64))

@@ -1,7 +1,8 @@
-"""Reads what a planner or a voter answers, be it a language model or a script: JSON somewhere in a text.
+"""Parser of the answers of planners and voters: JSON somewhere in a text.
 
-`{"DELTA": [10, 0, -20]}` changes marginal rates by so many points; `{"LEADER": 7}` is a vote. What cannot be read is
-refused with a reason and counted, never guessed; what can be read but not done is bounded and counted."""
+`{"DELTA": [10, 0, -20]}` changes marginal rates by so many points; `{"LEADER": 7}` is a vote. An answer that cannot be
+read is refused with a reason and counted, not guessed; a change that is too large is bounded and counted.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ import torch
 from torch import Tensor
 
 LARGEST = 20.0
-"""Points by which a rate may change in a year."""
+"""Largest change of a rate in a year, in points."""
 GRAIN = 10.0
-"""Changes are multiples of so many points; halves go to the even multiple."""
+"""Changes are rounded to multiples of so many points; halves go to the even multiple."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,11 @@ class Refused:
 
     reason: str
     detail: str
-    """For whoever answered: what is wrong and what is expected."""
+    """Explanation for the planner or voter: what is wrong and what is expected."""
 
 
 def find_object(text: str, key: str) -> dict[str, Any] | Refused:
-    """The last JSON object in a text that has `key` (a model may think aloud, and correct itself)."""
+    """Return the last JSON object in a text that has `key` (a model may correct itself)."""
     decoder, found, any_object, start = json.JSONDecoder(), None, False, text.find("{")
     while start >= 0:
         end = start + 1
@@ -51,12 +52,17 @@ def find_object(text: str, key: str) -> dict[str, Any] | Refused:
 
 
 def parse_delta(text: str, brackets: int, counts: Counter[str] | None = None) -> Tensor | Refused:
-    """The change of rates that a text asks for: [brackets] float64 points, multiples of 10 within ±20.
+    """Return the change of rates in a text, float64 [bracket] in points: multiples of 10 within ±20.
 
-    counts: collects what happened: accepted, clipped (beyond ±20), rounded (not a multiple of 10) and refused/REASON,
-    each once per answer.
-    Refused: another number of entries; strings such as "10%"; truth values, NaN and infinities; entries between −1
-    and 1 other than 0, since .1 most likely means ten points."""
+    Refused are another number of entries, strings such as "10%", truth values, NaN and infinities, and entries between
+    −1 and 1 other than 0, since .1 most likely means ten points.
+
+    Args:
+        text: the answer.
+        brackets: number of brackets.
+        counts: collects accepted, clipped (beyond ±20), rounded (not a multiple of 10) and refused/REASON, each once
+            per answer.
+    """
     found = _read_delta(text, brackets)
     tally = Counter[str]() if counts is None else counts
     if isinstance(found, Refused):
@@ -91,9 +97,13 @@ def _read_delta(text: str, brackets: int) -> list[float] | Refused:
 
 
 def apply_delta(rates: Tensor, delta: Tensor, counts: Counter[str] | None = None) -> Tensor:
-    """Rates after a change, cut to [0, 100] and never turned round; `counts["truncated"]` counts answers that were cut.
+    """Return the rates after a change, cut to [0, 100].
 
-    rates, delta [B] in points -> [B]."""
+    Args:
+        rates: present rates in percent, [bracket].
+        delta: change in points, [bracket].
+        counts: its entry "truncated" counts changes that were cut.
+    """
     moved = rates + delta
     kept = moved.clamp(0, 100)
     if counts is not None:
@@ -102,8 +112,13 @@ def apply_delta(rates: Tensor, delta: Tensor, counts: Counter[str] | None = None
 
 
 def parse_vote(text: str, candidates: Sequence[int], counts: Counter[str] | None = None) -> int | Refused | None:
-    """The worker that a text votes for; None: abstains, `{"LEADER": null}`. A vote for somebody who does not stand is
-    refused. counts: accepted, abstained, refused/REASON."""
+    """Return the candidate that a text votes for; None for an abstention, `{"LEADER": null}`.
+
+    Args:
+        text: the answer.
+        candidates: numbers of the candidates; a vote for another worker is refused.
+        counts: collects accepted, abstained and refused/REASON.
+    """
     tally = Counter[str]() if counts is None else counts
     found = find_object(text, "LEADER")
     if not isinstance(found, Refused):

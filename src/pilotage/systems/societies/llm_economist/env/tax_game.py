@@ -1,9 +1,10 @@
-"""The taxation game: workers choose hours, everybody is taxed, the revenue comes back in equal shares.
+"""The taxation game: workers choose hours, all are taxed, and the revenue is paid back in equal shares.
 
     income z = skill · hours      utility u = z − T(z) + mean of all T(z) − c · hours^δ      (Karten et al. 2025, §3)
 
 The planner leads (rates), workers follow (hours). An equal rebate makes the followers' best choices independent of each
-other, so that the best response to a schedule is exact and one pass over the grid of hours."""
+other, so that the best response to a schedule is exact and one pass over the grid of hours.
+"""
 
 from __future__ import annotations
 
@@ -16,29 +17,34 @@ import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
-from pilotage.environments.economy.tax_schedule import bracket_of, check_edges, check_rates, tax
+from pilotage.environments.economy.tax_schedule import below_brackets, bracket_of, check_edges, check_rates, tax
 from pilotage.systems.societies.llm_economist.env.population import (
     ADVERSARIAL,
     EGOTISTICAL,
     FULL_TIME,
-    Population,
+    WorkerPopulation,
 )
 
 Welfare = Literal["fixed", "sum", "paper"]
-"""What the planner is judged by, per head. fixed: mean of g·u with weights that no behaviour changes; sum: mean of u;
-paper: mean of u / max(z, 1), which rewards a planner for making people stop working."""
+"""Social welfare per head. fixed: mean of g·u with weights that do not depend on behaviour; sum: mean of u; paper: mean
+of u / max(z, 1), which rewards a planner for making people stop working."""
 WeightBase = Literal["no_tax", "forty_hours"]
-"""Whose income the fixed weights are made of: chosen without taxes, or earned at 40 hours."""
+"""Incomes from which the fixed weights are computed: those chosen without taxes, or those of 40 hours."""
 
 HOURS = tuple(float(hours) for hours in range(0, 101, 10))
-"""Weekly hours that can be chosen, unless others are given."""
+"""Default grid of weekly hours."""
+FLAT = (0.0,)
+THREE = (0.0, 90_000.0, 159_100.0)
+"""Lower edges of brackets in dollars."""
 CELLS = 4_000_000
-"""Numbers in a table of schedules × workers × hours that is worked on at once."""
+"""Largest size of a table of schedules × workers × hours that is computed at once."""
 
 
 def welfare_weights(income: Tensor, floor: float = 5000.0) -> Tensor:
-    """g ∝ 1 / max(income, floor), with mean 1. [N] dollars -> [N]. Raises UsageError without a floor above 0: an income
-    of 0 would then count for everything."""
+    """Return welfare weights g ∝ 1 / max(income, floor) with mean 1, [worker].
+
+    Raises UsageError without a floor above 0, since an income of 0 would then have all the weight.
+    """
     if not floor > 0:
         raise UsageError(f"the floor of incomes in welfare weights must be above 0 dollars, got {floor}")
     weights = 1 / income.clamp(min=floor)
@@ -46,9 +52,16 @@ def welfare_weights(income: Tensor, floor: float = 5000.0) -> Tensor:
 
 
 def check_revenue(taxes: Tensor, rebate: Tensor, tolerance: float = 1e-6) -> None:
-    """What is collected is given back: |Σ T − N · rebate| ≤ tolerance · max(1, Σ T).
+    """Check that the revenue is paid back: |Σ T − N · rebate| ≤ tolerance · max(1, Σ T).
 
-    taxes [*K, N], rebate [*K]. Raises ArithmeticError otherwise."""
+    Args:
+        taxes: taxes paid in dollars, [..., worker].
+        rebate: equal rebates in dollars, [...].
+        tolerance: relative tolerance.
+
+    Raises:
+        ArithmeticError: when it is not.
+    """
     collected, returned = taxes.sum(-1), rebate * taxes.shape[-1]
     wrong = (collected - returned).abs() > tolerance * collected.abs().clamp(min=1)
     if bool(wrong.any()):
@@ -60,32 +73,32 @@ def check_revenue(taxes: Tensor, rebate: Tensor, tolerance: float = 1e-6) -> Non
 
 @dataclass(frozen=True)
 class Year:
-    """What N workers did under K schedules. Money in dollars a year."""
+    """Choices and outcomes of one step under one or several schedules. Money is in dollars a year."""
 
     rates: Tensor
-    """[*K, B] in percent."""
+    """Marginal rates in percent, [..., bracket]."""
     choice: Tensor
-    """[*K, N] int64: place in the grid of hours."""
+    """Places in the grid of hours, int64 [..., worker]."""
     hours: Tensor
-    """[*K, N] a week."""
+    """Weekly hours, [..., worker]."""
     income: Tensor
-    """[*K, N] before tax."""
+    """Income before tax, [..., worker]."""
     tax: Tensor
-    """[*K, N]."""
+    """Tax paid, [..., worker]."""
     rebate: Tensor
-    """[*K], the same for everybody."""
+    """Rebate, equal for all workers, [...]."""
     utility: Tensor
-    """[*K, N] in dollars, without satisfaction."""
+    """Utility in dollars, without satisfaction, [..., worker]."""
     welfare: Tensor
-    """[*K] per head."""
+    """Social welfare per head, [...]."""
 
 
 class TaxGame:
-    """One population under schedules with given brackets. Schedules can be batched: [*K, B]."""
+    """Tax game of one population with given brackets; schedules can be batched: [..., bracket]."""
 
     def __init__(
         self,
-        population: Population,
+        population: WorkerPopulation,
         edges: Sequence[float] | Tensor,
         *,
         hours: Sequence[float] = HOURS,
@@ -93,12 +106,18 @@ class TaxGame:
         swf: Welfare = "fixed",
         weights_from: WeightBase = "no_tax",
         floor: float = 5000.0,
-        own_rebate: bool = True,
     ) -> None:
-        """edges [B] in dollars; hours: the grid [H], rising from 0 or more; delta: δ > 1, which makes the elasticity of
-        labour 1 / (δ − 1); floor: of incomes in the weights, in dollars; own_rebate: whether egotistical workers
-        reckon with the share 1/N of their own tax that comes back to them (exact for any N) or overlook it (as in a
-        large population: then welfare per head does not depend on N)."""
+        """Create the game.
+
+        Args:
+            population: the workers.
+            edges: lower edges in dollars, [bracket].
+            hours: grid of weekly hours, rising from 0 or above.
+            delta: exponent δ of the disutility, above 1; the elasticity of labour is 1 / (δ − 1).
+            swf: social welfare function.
+            weights_from: incomes from which the fixed weights are computed.
+            floor: lower bound of incomes in the weights, in dollars.
+        """
         self.population = population
         self.edges = check_edges(edges).to(population.skill.device)
         self.hours = torch.as_tensor(hours, dtype=population.skill.dtype, device=population.skill.device)
@@ -111,10 +130,10 @@ class TaxGame:
                 f"social welfare is one of {', '.join(get_args(Welfare))}, with weights from "
                 f"{' or '.join(get_args(WeightBase))}, got {swf!r} and {weights_from!r}"
             )
-        self.delta, self.swf, self.own_rebate = delta, swf, own_rebate
+        self.delta, self.swf = delta, swf
         if swf == "paper":
             warnings.warn(
-                "swf='paper' divides utilities by what people earn now: whoever stops working counts thousands of "
+                "swf='paper' divides utilities by what people earn now: a worker who stops working counts thousands of "
                 "times more, and taxes near 100 % win. Use swf='fixed' unless this defect is what you study",
                 stacklevel=2,
             )
@@ -124,7 +143,7 @@ class TaxGame:
                     "use swf='fixed' or 'sum', or egotistical workers"
                 )
         self.weights = torch.ones_like(population.skill)
-        """[N], mean 1: g of the welfare function."""
+        """Weights g of the welfare function, mean 1, [worker]."""
         if swf == "fixed":
             self.weights = welfare_weights(self._reference_income(weights_from), floor)
 
@@ -139,15 +158,20 @@ class TaxGame:
         return skill * self.hours[gain.argmax(-1)]
 
     def check(self, rates: Sequence[float] | Tensor) -> Tensor:
-        """[*K, B] in percent, in the population's type. Raises UsageError: see `check_rates`."""
+        """Return checked rates [..., bracket] in percent, in the population's type; see `check_rates`."""
         return check_rates(rates, len(self.edges)).to(self.population.skill)
 
     def objective(self, rates: Tensor, rows: slice = slice(None)) -> Tensor:
-        """What workers maximise over hours, up to what their hours do not change: [*K, B] -> [*K, n, H] for the workers
-        in `rows`.
+        """Return what workers maximise over hours, [..., worker, hours], up to terms that their hours do not change.
 
-        Egotistical: own utility, the own share of one's own tax included. Altruistic: mean welfare times N, where a
-        dollar of tax returns as 1/N for everybody, so it counts the mean weight, 1. Adversarial: the negative."""
+        Egotistical workers maximise their own utility, including the 1/N of their own tax that returns to them.
+        Altruistic workers maximise N times social welfare, in which a dollar of tax, returned as 1/N to each, counts
+        with the mean weight, 1. Adversarial workers maximise the negative.
+
+        Args:
+            rates: marginal rates in percent, [..., bracket].
+            rows: workers to compute.
+        """
         people = self.population
         skill, cost, kind = people.skill[rows, None], people.cost[rows, None], people.kind[rows, None]
         income = skill * self.hours
@@ -155,7 +179,7 @@ class TaxGame:
         selfish = kind == EGOTISTICAL
         kept = income - paid - cost * self.hours**self.delta
         weight = torch.where(selfish, 1.0, self.weights[rows, None])
-        returned = torch.where(selfish, 1 / len(self) if self.own_rebate else 0.0, 1.0).to(paid)
+        returned = torch.where(selfish, 1 / len(self), 1.0).to(paid)
         return torch.where(kind == ADVERSARIAL, -1.0, 1.0).to(paid) * (weight * kept + returned * paid)
 
     def _blocks(self, schedules: int) -> list[slice]:
@@ -163,17 +187,22 @@ class TaxGame:
         return [slice(start, start + size) for start in range(0, len(self), size)]
 
     def best_response(self, rates: Sequence[float] | Tensor) -> Tensor:
-        """The hours that each worker is best off with, as places in the grid: [*K, B] -> [*K, N] int64. Of equally good
-        ones the fewest."""
+        """Return the best hours of each worker as places in the grid, int64 [..., worker]; in a tie the fewest."""
         checked = self.check(rates)
         schedules = checked.shape[:-1].numel()
         return torch.cat([self.objective(checked, rows).argmax(-1) for rows in self._blocks(schedules)], -1)
 
     def play(self, rates: Sequence[float] | Tensor, choice: Tensor | None = None) -> Year:
-        """A year under schedules [*K, B].
+        """Return one step under schedules.
 
-        choice [*K, N] int64: places in the grid of hours; None: the best response.
-        Raises UsageError for choices of another shape or outside the grid; ArithmeticError if money got lost."""
+        Args:
+            rates: marginal rates in percent, [..., bracket].
+            choice: places in the grid of hours, int64 [..., worker]; None: the best response.
+
+        Raises:
+            UsageError: for choices of another shape or outside the grid.
+            ArithmeticError: when taxes and rebates differ.
+        """
         checked = self.check(rates)
         if choice is None:
             choice = self.best_response(checked)
@@ -193,21 +222,28 @@ class TaxGame:
         return Year(checked, choice, hours, income, paid, rebate, utility, self.welfare(utility, income))
 
     def welfare(self, utility: Tensor, income: Tensor) -> Tensor:
-        """Social welfare per head. utility, income [*K, N] -> [*K]. Multiply utilities by satisfaction beforehand to
-        count it."""
+        """Return social welfare per head [...] of utilities and incomes [..., worker].
+
+        To count satisfaction, multiply the utilities by it beforehand.
+        """
         if self.swf == "paper":
             return (utility / income.clamp(min=1)).mean(-1)
         return (self.weights * utility).mean(-1)
 
     def score(self, rates: Sequence[float] | Tensor) -> Tensor:
-        """Social welfare per head when workers respond as well as they can: [*K, B] -> [*K]. What planners search."""
+        """Return social welfare per head [...] of schedules [..., bracket] under best responses."""
         return self.play(rates).welfare
 
     def relaxed_score(self, rates: Tensor, temperature: float = 1.0) -> Tensor:
-        """The same with hours drawn from softmax(objective / (temperature · skill)), differentiable in the rates.
+        """Return `score` with hours from softmax(objective / (temperature · skill)), differentiable in the rates.
 
-        rates [*K, B]; temperature in weekly hours' worth of income; towards 0 it approaches `score`.
-        Raises UsageError with swf="paper"."""
+        Args:
+            rates: marginal rates in percent, [..., bracket].
+            temperature: in weekly hours' worth of income; towards 0 the result approaches `score`.
+
+        Raises:
+            UsageError: with swf="paper".
+        """
         if self.swf == "paper" or not temperature > 0:
             raise UsageError(
                 f"the relaxed score needs fixed weights and a temperature above 0, got swf={self.swf!r} and "
@@ -223,12 +259,11 @@ class TaxGame:
 
 
 def _own_tax(income: Tensor, rates: Tensor, edges: Tensor) -> Tensor:
-    """Each row of incomes [*K, N] under its own schedule [*K, B] -> [*K, N]."""
+    """Return the tax [..., worker] of each row of incomes [..., worker] under its own schedule [..., bracket]."""
     if rates.dim() == 1:
         return tax(income, rates, edges)
     flat_income, flat_rates = income.flatten(0, -2), rates.flatten(0, -2)
     where = bracket_of(flat_income, edges)
-    full = flat_rates[:, :-1] / 100 * edges.to(income.dtype).diff()
-    below = torch.cat([torch.zeros_like(flat_rates[:, :1]), full.cumsum(-1)], -1)
+    below = below_brackets(flat_rates, edges)
     within = flat_income - edges.to(income.dtype)[where]
     return (below.gather(1, where) + flat_rates.gather(1, where) / 100 * within).reshape(income.shape)

@@ -1,4 +1,4 @@
-"""The loop of two time scales: workers act every step, the planner changes rates once per tax year."""
+"""The tax game on two time scales: workers act at every step, the planner changes rates once per tax year."""
 
 from __future__ import annotations
 
@@ -11,50 +11,55 @@ import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
-from pilotage.systems.societies.llm_economist.env.planner_state import ReplayMemory, Trial, describe_state
+from pilotage.systems.societies.llm_economist.env.planner_state import ReplayMemory, TriedSchedule, describe_state
 from pilotage.systems.societies.llm_economist.env.population import gini
 from pilotage.systems.societies.llm_economist.env.replies import Refused, apply_delta, parse_delta
 from pilotage.systems.societies.llm_economist.env.tax_game import TaxGame, Year
-from pilotage.systems.societies.llm_economist.env.workers import Contentment, View, Workers
+from pilotage.systems.societies.llm_economist.env.workers import SatisfactionModel, WorkerObservation, Workers
 
 
 class RatePlanner(Protocol):
-    """Reads a text, answers with a text that holds `{"DELTA": [...]}`: a language model, or a script that says so."""
+    """Planner that reads a prompt and answers with a text that holds `{"DELTA": [...]}`."""
 
     scripted: bool
+    """Whether no language model is asked."""
 
-    def reply(self, state: str) -> str: ...
+    def reply(self, state: str) -> str:
+        """Return the answer to the prompt of a tax year."""
+        ...
 
 
 @dataclass(frozen=True)
-class Simulation:
-    """What happened in S steps of Y tax years."""
+class SimulationResult:
+    """Result of a simulation of several tax years."""
 
     rates: Tensor
-    """[Y, B] in percent."""
+    """Marginal rates in percent, [year, bracket]."""
     welfare: Tensor
-    """[Y] per head, the mean over the settled part of each year, with satisfaction."""
+    """Welfare per head, mean over the settled part of each year, satisfaction counted, [year]."""
     step_welfare: Tensor
-    """[S] per head."""
+    """Welfare per head, satisfaction counted, [step]."""
     hours: Tensor
-    """[S], mean a week."""
+    """Mean weekly hours, [step]."""
     output: Tensor
-    """[S], mean income before tax in dollars."""
+    """Mean income before tax in dollars a year, [step]."""
     gini: Tensor
-    """[S], of income after tax and rebate, what is below 0 counted as 0."""
+    """Gini coefficient of income after tax and rebate, negative incomes counted as 0, [step]."""
     content: Tensor
-    """[S], share of workers who are content; 1 where nobody asks."""
+    """Share of workers who are content, 1 without satisfaction, [step]."""
     counts: Counter[str]
-    """What became of the planner's answers: see `parse_delta` and `apply_delta`; kept: years without a usable one."""
+    """Number of the planner's answers by what became of them (see `parse_delta` and `apply_delta`); kept: years without
+    an answer that could be used."""
     scripted: bool
-    """Whether neither workers nor planner asked a language model."""
+    """Whether neither the workers nor the planner are played by a language model."""
 
 
 class TaxYears:
-    """A simulation that goes on year by year and can be put away between two of them.
+    """Simulation that goes on by tax years and can be saved between two of them.
 
-    What `state_dict` does not hold: the generators of the loop, workers and planner, which a run keeps, and a planner
-    that remembers more than it is told (those here do not, but for the elected one's leader)."""
+    `state_dict` does not hold the generators of the simulation, workers and planner, nor the planner's own state, such
+    as an elected leader.
+    """
 
     def __init__(
         self,
@@ -70,15 +75,24 @@ class TaxYears:
         final: float = 0.1,
         attempts: int = 3,
         memory: ReplayMemory | None = None,
-        satisfaction: Contentment | None = None,
+        satisfaction: SatisfactionModel | None = None,
     ) -> None:
-        """`years` tax years of `tax_year` steps each.
+        """Create a simulation before its first year.
 
-        start: first rates in percent, one or B; settled: last part of a tax year by which it is judged, so that workers
-        who still look around do not count; final: last part of the years in which the planner is told to settle on the
-        best; attempts: how often the planner is asked before rates stay as they are, each time with the reason of the
-        refusal; memory: what the planner is told of earlier years; satisfaction: multiplies utilities, drawn with the
-        generator."""
+        Args:
+            game: the tax game.
+            workers: choose hours.
+            planner: changes rates.
+            generator: draws satisfaction.
+            years: number of tax years.
+            tax_year: number of steps of a tax year.
+            start: rates of the first year in percent, one or [bracket].
+            settled: last part of a tax year over which its welfare is averaged, so that exploration does not count.
+            final: last part of the years in which the planner is told to choose the best rates it knows.
+            attempts: number of times the planner is asked before rates stay as they are, with the reason of a refusal.
+            memory: what the planner's prompt holds of earlier years.
+            satisfaction: model whose draws multiply utilities.
+        """
         if years < 1 or tax_year < 1 or attempts < 1 or not 0 < settled <= 1 or not 0 <= final <= 1:
             raise UsageError(
                 "expected years, steps and attempts of 1 or more, a settled part in (0, 1] and a final one in [0, 1], "
@@ -90,24 +104,24 @@ class TaxYears:
         self.memory = ReplayMemory() if memory is None else memory
         self.satisfaction = satisfaction
         self.rates = game.check(torch.as_tensor(start, dtype=torch.float64).expand(len(game.edges)))
-        """[B] in percent, in force in the year to come."""
+        """Rates in percent that are in force in the coming year, [bracket]."""
         self.counts = Counter[str]()
         self.steps: dict[str, list[float]] = {name: [] for name in ("welfare", "hours", "output", "gini", "content")}
         self.yearly: list[tuple[Tensor, float]] = []
         self.last: Year | None = None
 
     def advance(self) -> None:
-        """One tax year: its steps, then the planner's change. Raises UsageError when all years are over."""
+        """Simulate one tax year and the planner's change of rates. Raises UsageError when all years are over."""
         number = len(self.yearly)
         if number >= self.years:
             raise UsageError(f"all {self.years} tax years are over")
         for step in range(self.tax_year):
-            view = View(self.game, self.rates, number * self.tax_year + step, step == 0, self.last)
+            view = WorkerObservation(self.game, self.rates, number * self.tax_year + step, step == 0, self.last)
             year = self.game.play(self.rates, self.workers.choose(view))
             factor = self._satisfaction(year)
             utility = factor * year.utility
             self.workers.learn(year, factor)
-            self._note(year, utility, factor)
+            self._record(year, utility, factor)
             self.last = year
         welfare = sum(self.steps["welfare"][-self.settled :]) / self.settled
         self.yearly.append((self.rates, welfare))
@@ -125,24 +139,24 @@ class TaxYears:
             torch.ones_like(year.utility) if self.satisfaction is None else self.satisfaction.draw(year, self.generator)
         )
 
-    def _note(self, year: Year, utility: Tensor, factor: Tensor) -> None:
+    def _record(self, year: Year, utility: Tensor, factor: Tensor) -> None:
         after = (year.income - year.tax + year.rebate).clamp(min=0)
-        noted: dict[str, Tensor | float] = {
+        recorded: dict[str, Tensor | float] = {
             "welfare": self.game.welfare(utility, year.income),
             "hours": year.hours.mean(),
             "output": year.income.mean(),
             "gini": gini(after),
             "content": (factor == 1).double().mean(),
         }
-        for name, value in noted.items():
+        for name, value in recorded.items():
             self.steps[name].append(float(value))
 
-    def result(self) -> Simulation:
-        """What happened so far. Raises UsageError before the first year."""
+    def result(self) -> SimulationResult:
+        """Return the result so far. Raises UsageError before the first year."""
         if not self.yearly:
             raise UsageError("nothing has happened yet: advance by a tax year first")
         columns = {name: torch.tensor(values, dtype=torch.float64) for name, values in self.steps.items()}
-        return Simulation(
+        return SimulationResult(
             rates=torch.stack([rates for rates, _ in self.yearly]),
             welfare=torch.tensor([welfare for _, welfare in self.yearly], dtype=torch.float64),
             step_welfare=columns["welfare"],
@@ -155,7 +169,7 @@ class TaxYears:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the simulation stands, between two years; workers' memories included."""
+        """Return the state between two years, the workers' memories included."""
         return {
             "rates": self.rates,
             "counts": dict(self.counts),
@@ -167,19 +181,20 @@ class TaxYears:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         self.rates = state["rates"]
         self.counts = Counter(state["counts"])
         self.steps = {name: list(values) for name, values in state["steps"].items()}
         self.yearly = [(rates, welfare) for rates, welfare in state["yearly"]]
-        self.memory.trials = [Trial(tuple(rates), welfare) for rates, welfare in state["memory"]]
+        self.memory.trials = [TriedSchedule(tuple(rates), welfare) for rates, welfare in state["memory"]]
         self.last = None if state["last"] is None else Year(**state["last"])
         self.workers.load_state_dict(state["workers"])
 
 
-def simulate(
+def run_tax_years(
     game: TaxGame, workers: Workers, planner: RatePlanner, generator: torch.Generator, **options: Any
-) -> Simulation:
-    """All years at once; options as in `TaxYears`."""
+) -> SimulationResult:
+    """Simulate all years at once; options as in `TaxYears`."""
     simulation = TaxYears(game, workers, planner, generator, **options)
     for _ in range(simulation.years):
         simulation.advance()
@@ -187,7 +202,7 @@ def simulate(
 
 
 def _ask(planner: RatePlanner, state: str, brackets: int, attempts: int, counts: Counter[str]) -> Tensor:
-    """[B] points; zeros when no answer could be used."""
+    """Return the planner's change, [bracket] in points; zeros when no answer could be used."""
     text = state
     for _ in range(attempts):
         found = parse_delta(planner.reply(text), brackets, counts)

@@ -1,12 +1,13 @@
-"""Scripted workers: those who compute, those who try, and those with habits and opinions.
+"""Scripted workers: best responses, bandits over hours, and best responses with habits; and the satisfaction rule.
 
-A language model can take their place: whatever has `choose` and `learn` as in `Workers` works in the loop."""
+A language model can take their place: any class with the methods of `Workers` works in `TaxYears`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,77 +20,79 @@ from pilotage.systems.societies.llm_economist.env.tax_game import TaxGame, Year
 
 
 @dataclass(frozen=True)
-class View:
-    """What workers see before they choose."""
+class WorkerObservation:
+    """What workers observe before they choose."""
 
     game: TaxGame
     rates: Tensor
-    """[B] in percent, in force now."""
+    """Rates in force in percent, [bracket]."""
     step: int
-    """From 0."""
+    """Number of the step, from 0."""
     new_rates: bool
     """Whether this is the first step under these rates."""
     last: Year | None
-    """The step before, None at the beginning."""
+    """Outcome of the step before; None at the beginning."""
 
 
 class Workers(Stateful, Protocol):
-    """A whole population's choices. `scripted`: whether no language model is asked."""
+    """Choices of a whole population."""
 
     scripted: bool
+    """Whether no language model is asked."""
 
-    def choose(self, view: View) -> Tensor:
-        """[N] int64: places in `view.game.hours`."""
+    def choose(self, view: WorkerObservation) -> Tensor:
+        """Return each worker's place in `view.game.hours`, int64 [worker]."""
         ...
 
     def learn(self, year: Year, satisfaction: Tensor) -> None:
-        """After a step. satisfaction [N]: what multiplies everybody's utility, 1 where nobody asks."""
+        """Learn from a step; `satisfaction` [worker] multiplies utilities, 1 without a satisfaction model."""
         ...
 
 
-class Contentment(Protocol):
-    """Who is content with the policy: a rule such as `Satisfaction`, or workers who are asked."""
+@runtime_checkable
+class SatisfactionModel(Protocol):
+    """Model of who is content with the policy: the rule `Satisfaction`, or workers who are asked."""
 
     def draw(self, year: Year, generator: torch.Generator) -> Tensor:
-        """[N]: what multiplies everybody's utility this step."""
+        """Draw the factor on each worker's utility in this step, [worker]."""
         ...
 
 
 class RationalWorkers:
-    """The best response, computed."""
+    """Workers who choose the computed best response."""
 
     scripted = True
 
-    def choose(self, view: View) -> Tensor:
+    def choose(self, view: WorkerObservation) -> Tensor:
+        """Return each worker's place in the grid of hours, int64 [worker]."""
         return view.game.best_response(view.rates)
 
     def learn(self, year: Year, satisfaction: Tensor) -> None:
-        pass
+        """Learn from the outcome of a step."""
 
     def state_dict(self) -> dict[str, Any]:
+        """Return what the workers remember."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        pass
+        """Restore what `state_dict` returned."""
 
 
 class AdaptiveWorkers:
-    """Each worker is an ε-greedy bandit over the grid of hours: under new rates it forgets, tries each place once in an
-    order of its own, then takes the one with the best mean; at the t-th step since then it takes any one with
-    probability ε / t, for hours far off are dear. It knows neither its skill nor the schedule, only what came of what
-    it did, as a model that learns in context does."""
+    """Workers each of whom is an ε-greedy bandit over the grid of hours.
+
+    Under new rates a worker forgets, tries each place once in a random order, then takes the one with the best mean; at
+    the t-th step since then it takes a random one with probability ε / t. It knows neither its skill nor the schedule,
+    only the outcomes of its choices, as a model that learns in context does.
+    """
 
     scripted = True
 
-    def __init__(
-        self, game: TaxGame, generator: torch.Generator, *, epsilon: float = 0.1, blames_rebate: bool = False
-    ) -> None:
-        """epsilon: 0 to 1; blames_rebate: whether selfish workers take the common rebate, which others' hours move, for
-        something that their own hours brought, which makes them err.
-        The game gives the number of workers, the grid and the kinds; nothing else is looked at."""
+    def __init__(self, game: TaxGame, generator: torch.Generator, *, epsilon: float = 0.1) -> None:
+        """Create the workers of a game, of which the number of workers, the grid and the kinds are used."""
         if not 0 <= epsilon <= 1:
             raise UsageError(f"ε is a probability, got {epsilon}")
-        self.generator, self.epsilon, self.blames_rebate = generator, epsilon, blames_rebate
+        self.generator, self.epsilon = generator, epsilon
         self.shape = (len(game), len(game.hours))
         self.kind = game.population.kind
         self._forget()
@@ -99,7 +102,8 @@ class AdaptiveWorkers:
         self.count = torch.zeros(self.shape, dtype=torch.int64)
         self.order = torch.rand(self.shape, generator=self.generator)
 
-    def choose(self, view: View) -> Tensor:
+    def choose(self, view: WorkerObservation) -> Tensor:
+        """Return each worker's place in the grid of hours, int64 [worker]."""
         if view.new_rates:
             self._forget()
         # Untried places first, in each worker's own order.
@@ -112,7 +116,8 @@ class AdaptiveWorkers:
         return torch.where(explores & (since >= 1), anything, greedy)
 
     def learn(self, year: Year, satisfaction: Tensor) -> None:
-        own = year.utility if self.blames_rebate else year.utility - year.rebate
+        """Learn from the outcome of a step."""
+        own = year.utility - year.rebate  # others' hours move the rebate
         reward = torch.where(self.kind == ALTRUISTIC, year.welfare, satisfaction * own)
         reward = torch.where(self.kind == ADVERSARIAL, -year.welfare, reward)
         place = year.choice[:, None]
@@ -121,27 +126,31 @@ class AdaptiveWorkers:
         self.mean.scatter_(1, place, old + (reward[:, None].double() - old) / self.count.gather(1, place))
 
     def state_dict(self) -> dict[str, Any]:
+        """Return what the workers remember."""
         return {"mean": self.mean.clone(), "count": self.count.clone(), "order": self.order.clone()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         self.mean, self.count, self.order = (state[name].clone() for name in ("mean", "count", "order"))
 
 
 class PersonaWorkers:
-    """The best response of people with habits: they begin at the place nearest to 40 hours and move only when the gain
-    exceeds `inertia` of what full-time work would bring them. Give the population costs of effort that differ
-    (`with_costs_spread`) and the loop `Satisfaction`."""
+    """Workers with habits: they begin at 40 hours and move to the best response only for a large enough gain.
+
+    The gain has to exceed `inertia` times the income of full-time work.
+    """
 
     scripted = True
 
     def __init__(self, *, inertia: float = 0.01) -> None:
-        """inertia: share of the income at 40 hours, 0 or above; 0 is a rational worker."""
+        """Create workers with an inertia of 0 (rational) or above, as a share of the income at 40 hours."""
         if inertia < 0:
             raise UsageError(f"inertia is 0 or above, got {inertia}")
         self.inertia = inertia
         self.habit: Tensor | None = None
 
-    def choose(self, view: View) -> Tensor:
+    def choose(self, view: WorkerObservation) -> Tensor:
+        """Return each worker's place in the grid of hours, int64 [worker]."""
         game = view.game
         objective = game.objective(view.rates)
         if self.habit is None:
@@ -153,31 +162,33 @@ class PersonaWorkers:
         return self.habit
 
     def learn(self, year: Year, satisfaction: Tensor) -> None:
-        pass
+        """Learn from the outcome of a step."""
 
     def state_dict(self) -> dict[str, Any]:
+        """Return what the workers remember."""
         return {"habit": self.habit}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         self.habit = state["habit"]
 
 
 @dataclass(frozen=True)
 class Satisfaction:
-    """Whether a worker is content with the policy, which multiplies its utility: 1 if so, else `discontent`. A logistic
-    rule on what the policy takes of the income at 40 hours, tax less rebate, stands for the question that a language
-    model would be asked.
+    """Logistic rule of who is content with the policy; utility is multiplied by 1 if so, otherwise by `discontent`.
 
-    Not of the income at the hours worked: whoever stops working would pay nothing, be content and count double, and the
-    best lowest rate would be 100 %."""
+    It looks at tax less rebate as a share of the income at 40 hours, and stands for the question that a language model
+    is asked. The share of the income at the hours worked would not do: a worker who stops working pays nothing, would
+    be content and count double, and the best lowest rate would be 100 %.
+    """
 
     game: TaxGame
     ideology: Tensor
-    """[N], −1 (against redistribution) to 1 (for it)."""
+    """Attitude to redistribution, −1 (against) to 1 (for), [worker]."""
     tolerated: float = 0.3
-    """Share of full-time income at which half of those with ideology 0 are content."""
+    """Share of full-time income at which half of the workers with ideology 0 are content."""
     by_ideology: float = 0.2
-    """What ideology 1 adds to it."""
+    """Increase of that share at ideology 1."""
     steepness: float = 10.0
     discontent: float = 0.5
 
@@ -188,17 +199,20 @@ class Satisfaction:
             raise UsageError("ideologies lie in [−1, 1], the multiplier in (0, 1], and the steepness is not negative")
 
     def probability(self, year: Year) -> Tensor:
-        """[*K, N] of being content."""
+        """Return the probability of being content, [..., worker]."""
         full = FULL_TIME * self.game.population.skill
         share = (tax(full, year.rates, self.game.edges) - year.rebate[..., None]) / full
         return torch.sigmoid(self.steepness * (self.tolerated + self.by_ideology * self.ideology - share))
 
     def expected(self, year: Year) -> Tensor:
-        """[*K, N]: the mean multiplier."""
+        """Return the expected factor on utility, [..., worker]."""
         return self.discontent + (1 - self.discontent) * self.probability(year)
 
     def draw(self, year: Year, generator: torch.Generator) -> Tensor:
-        """[N] of 1 and `discontent`. A negative utility is thereby halved as well, as in the paper's r · u."""
+        """Draw 1 or `discontent` for each worker, [worker].
+
+        A negative utility is halved, too, as in the paper's r · u.
+        """
         probability = self.probability(year)
         content = torch.rand(len(probability), generator=generator, dtype=probability.dtype) < probability
         return torch.where(content, 1.0, self.discontent).to(probability)

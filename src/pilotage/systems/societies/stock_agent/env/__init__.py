@@ -1,1 +1,1 @@
-"""A stock market of fictitious firms: order book, ledger, firms' figures, news, posts, and the loop of days."""
+"""Stock market of fictitious firms: order book, ledger, figures of the firms, news, posts, and the loop of days."""

@@ -1,7 +1,8 @@
-"""Fictitious firms: their statements quarter by quarter, and what a discounted cash flow says that a share is worth.
+"""Fictitious firms: their quarterly statements, and valuations of a share by discounted cash flow.
 
-Figures are in millions of dollars a quarter. A valuation is a line to compare prices with and one of the things that
-traders may look at; it never sets a price."""
+Figures are in millions of dollars a quarter. A valuation is compared with prices and shown to traders; it does not set
+a price.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +14,26 @@ import numpy as np
 from pilotage.core.errors import UsageError
 
 HISTORY = 12
-"""Quarters known before the first day."""
+"""Number of quarters known before the first day."""
 COLUMNS = ("revenue", "operating_costs", "depreciation", "capital_expenditure", "working_capital", "interest")
 """Columns of the statements; working_capital is its increase."""
 
 
 @dataclass(frozen=True)
 class Valuation:
-    """Terms of the discounted cash flow: WACC and CAPM, both yearly."""
+    """Terms of the discounted cash flow, with a yearly WACC and CAPM."""
 
     risk_free: float = 0.027
-    """Rate without risk at the beginning; it moves with the rate of the shortest loan."""
+    """Risk-free rate at the beginning; it moves with the rate of the shortest loan."""
     premium: float = 0.055
-    """What the market pays above it."""
+    """Market premium over the risk-free rate."""
     cost_of_debt: float = 0.045
     tax: float = 0.25
     years: int = 5
-    """Years before the terminal value (n)."""
+    """Number of years before the terminal value (n)."""
     terminal_growth: float = 0.02
     base_quarters: int = 2
-    """Last quarters whose mean, times 4, is the cash flow from which growth begins."""
+    """Number of last quarters whose mean, times 4, is the cash flow from which growth begins."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.tax < 1 or self.years < 1 or not 1 <= self.base_quarters <= HISTORY:
@@ -44,31 +45,31 @@ class Valuation:
 
 @dataclass(frozen=True)
 class Company:
-    """A firm that does not exist."""
+    """Fictitious firm with its statements and outlooks."""
 
     name: str
     story: str
-    """What everybody knows of it."""
+    """Description that all traders know."""
     start_price: float
-    """Dollars."""
+    """Start price in dollars."""
     shares: float
-    """Millions in circulation, of which the traders hold a part."""
+    """Millions of shares in circulation, of which the traders hold a part."""
     debt: float
-    """Net, in millions of dollars."""
+    """Net debt in millions of dollars."""
     beta: float
-    """Of the CAPM."""
+    """Beta of the CAPM."""
     growth: tuple[float, ...]
-    """Yearly growth of cash flow that is expected: at the beginning, then after each report."""
+    """Expected yearly growth of cash flow at the beginning, then after each report."""
     revenue: tuple[float, ...]
-    """As all columns: 12 quarters that are known, then one for each report."""
+    """Revenue; like all columns 12 quarters that are known, then one for each report."""
     operating_costs: tuple[float, ...]
     depreciation: tuple[float, ...]
     capital_expenditure: tuple[float, ...]
     working_capital: tuple[float, ...]
-    """Its increase."""
+    """Increase of working capital."""
     interest: tuple[float, ...]
     outlooks: tuple[str, ...]
-    """What the firm says with each report."""
+    """Text of the firm with each report."""
 
     def __post_init__(self) -> None:
         quarters = HISTORY + self.reports
@@ -85,32 +86,43 @@ class Company:
 
     @property
     def reports(self) -> int:
-        """Number of quarterly reports to come."""
+        """Return the number of quarterly reports to come."""
         return len(self.outlooks)
 
     @cached_property
     def columns(self) -> dict[str, np.ndarray]:
-        """The given columns and what follows from them but for tax, each [quarters]: ebit."""
+        """Return the given columns and EBIT, each [quarter]."""
         given = {column: np.array(getattr(self, column)) for column in COLUMNS}
         given["ebit"] = given["revenue"] - given["operating_costs"] - given["depreciation"]
         return given
 
     def profit(self, tax: float) -> np.ndarray:
-        """[quarters] after interest and tax."""
+        """Return the profit after interest and tax, [quarter]."""
         return (self.columns["ebit"] - self.columns["interest"]) * (1 - tax)
 
     def free_cash_flow(self, tax: float) -> np.ndarray:
-        """[quarters] to the firm (FCFF): EBIT · (1 − tax) + depreciation − investment − increase of working capital."""
+        """Return the free cash flow to the firm, [quarter].
+
+        It is EBIT · (1 − tax) + depreciation − investment − increase of working capital.
+        """
         columns = self.columns
         invested = columns["capital_expenditure"] + columns["working_capital"]
         return columns["ebit"] * (1 - tax) + columns["depreciation"] - invested
 
     def value(self, known: int, terms: Valuation, risk_free: float | None = None) -> float:
-        """Dollars a share after `known` reports: V = Σ FCF_t / (1 + WACC)^t + TV / (1 + WACC)^n, less debt.
+        """Return the valuation in dollars a share: V = Σ FCF_t / (1 + WACC)^t + TV / (1 + WACC)^n, less debt.
 
         K_e = risk_free + β · premium; debt weighs by its book value, equity by its start price, so that a valuation
-        does not lean on the price that it is compared with. Raises UsageError where WACC is not above the terminal
-        growth; a share is worth at least a cent."""
+        does not depend on the price with which it is compared. A share is worth at least a cent.
+
+        Args:
+            known: number of reports that are out.
+            terms: terms of the valuation.
+            risk_free: present risk-free rate; None: that of `terms`.
+
+        Raises:
+            UsageError: when WACC is not above the terminal growth.
+        """
         if known not in range(self.reports + 1):
             raise UsageError(f"{self.name} has {self.reports} reports to come, so 0 to {self.reports} are known")
         equity = self.start_price * self.shares
@@ -128,8 +140,15 @@ class Company:
         return max((value - self.debt) / self.shares, 0.01)
 
     def surprised(self, report: int, surprise: float, tax: float) -> Company:
-        """The same firm, whose profit in the quarter of `report` (from 0) is (1 + surprise) times as high, by its
-        costs; text and expected growth stay, so that nothing but the figure tells of it."""
+        """Return the firm with a profit (1 + surprise) times as high in one quarter, by lower costs.
+
+        Text and expected growth stay, so that only the figure shows the surprise.
+
+        Args:
+            report: number of the report, from 0.
+            surprise: relative change of the profit.
+            tax: tax rate.
+        """
         if report not in range(self.reports):
             raise UsageError(f"{self.name} has reports 0 to {self.reports - 1}, got {report}")
         quarter = HISTORY + report
@@ -138,18 +157,18 @@ class Company:
         return replace(self, operating_costs=tuple(costs))
 
     def statement(self, quarter: int, tax: float) -> str:
-        """One quarter in a line of text; quarters count from 1."""
+        """Return one quarter as a line of text, in which quarters count from 1."""
         figures = {name.replace("_", " "): self.columns[name][quarter] for name in (*COLUMNS[:2], "ebit")}
         figures |= {"profit": self.profit(tax)[quarter], "free cash flow": self.free_cash_flow(tax)[quarter]}
         listed = ", ".join(f"{name} {float(value):.1f}" for name, value in figures.items())
         return f"quarter {quarter + 1}: {listed} (millions of dollars)"
 
     def history(self, tax: float) -> str:
-        """The quarters known before the first day, a line each."""
+        """Return the quarters known before the first day, a line each."""
         return "\n".join(self.statement(quarter, tax) for quarter in range(HISTORY))
 
     def report(self, number: int, tax: float) -> str:
-        """A quarterly report (from 0) as text: the quarter, how it compares with the one before, and the outlook."""
+        """Return a quarterly report (from 0) as text: figures, changes against the quarter before, and outlook."""
         quarter = HISTORY + number
         revenue, profit = self.columns["revenue"], self.profit(tax)
         changes = ", ".join(

@@ -1,4 +1,4 @@
-"""The door to the books: checks an order against the ledger, sets aside what it needs, matches it, settles."""
+"""Exchange: checks an order against the ledger, sets aside what it needs, matches it and settles the trades."""
 
 from __future__ import annotations
 
@@ -7,25 +7,35 @@ from typing import Any
 
 from pilotage.core.errors import UsageError
 from pilotage.systems.societies.stock_agent.env.ledger import Ledger
-from pilotage.systems.societies.stock_agent.env.order_book import OrderBook, Outcome, Rule, Side, check_order
+from pilotage.systems.societies.stock_agent.env.order_book import OrderBook, OrderOutcome, Rule, Side, check_order
 
 
-class Exchange:
+class StockExchange:
     """One book per stock, one ledger, and the last prices."""
 
     def __init__(self, ledger: Ledger, prices: Sequence[int], rule: Rule = "continuous") -> None:
-        """prices: [S] in cents, above 0: what holds until somebody trades."""
+        """Create an exchange with opening prices in cents, above 0, [stock]."""
         if len(prices) != ledger.shares.shape[1] or any(price < 1 for price in prices):
             raise UsageError(f"expected {ledger.shares.shape[1]} prices in cents above 0, got {list(prices)}")
         self.ledger = ledger
         self.books = [OrderBook(rule) for _ in prices]
         self.prices = list(prices)
-        """[S] in cents: the last ones. They change only at the end of a session, to the price of its last trade."""
+        """Last prices in cents, [stock]; they change at the end of a session to the price of its last trade."""
         self._traded: list[int | None] = [None] * len(prices)
 
-    def place(self, trader: int, stock: int, side: Side, amount: int, price: int) -> Outcome:
-        """An order, matched at once. Raises UsageError for what the trader cannot afford or no book would take; then
-        nothing has changed."""
+    def place(self, trader: int, stock: int, side: Side, amount: int, price: int) -> OrderOutcome:
+        """Place an order, which is matched at once.
+
+        Args:
+            trader: number of the account.
+            stock: number of the stock.
+            side: buy or sell.
+            amount: shares.
+            price: limit in cents.
+
+        Raises:
+            UsageError: for an order that the trader cannot afford or that is not valid; then nothing has changed.
+        """
         if stock not in range(len(self.books)):
             raise UsageError(f"a stock is a number from 0 to {len(self.books) - 1}, got {stock!r}")
         if trader < self.ledger.estate and not self.ledger.active[trader]:
@@ -44,13 +54,13 @@ class Exchange:
         return outcome
 
     def end_session(self) -> None:
-        """Prices become those of the session's last trades; where nobody traded they stay. The ledger is checked."""
+        """Set prices to those of the session's last trades, unchanged without trades, and check the ledger."""
         self.prices = [old if new is None else new for old, new in zip(self.prices, self._traded, strict=True)]
         self._traded = [None] * len(self.prices)
         self.ledger.check()
 
     def clear(self) -> int:
-        """Takes all resting orders out, gives back what was set aside for them, and says how many there were."""
+        """Remove all resting orders and give back what was set aside for them; return their number."""
         count = 0
         for stock, book in enumerate(self.books):
             for order in book.clear():
@@ -59,7 +69,7 @@ class Exchange:
         return count
 
     def state_dict(self) -> dict[str, Any]:
-        """Between two sessions."""
+        """Return the state between two sessions."""
         return {
             "prices": list(self.prices),
             "books": [book.state_dict() for book in self.books],
@@ -67,6 +77,7 @@ class Exchange:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         self.prices = [int(price) for price in state["prices"]]
         for book, kept in zip(self.books, state["books"], strict=True):
             book.load_state_dict(kept)

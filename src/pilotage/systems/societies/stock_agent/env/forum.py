@@ -1,4 +1,4 @@
-"""A board on which traders post in the evening and which all read the next morning."""
+"""Forum on which traders post in the evening and which all read the next morning."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import numpy as np
 
 from pilotage.core.errors import UsageError
 
+MOST_CHARACTERS = 280
+"""Number of characters of a post that are kept."""
+
 
 @dataclass(frozen=True)
 class Post:
@@ -17,7 +20,7 @@ class Post:
 
     trader: int
     sentiment: tuple[float, ...]
-    """[S], each in [−1, 1]."""
+    """Tone towards each stock in [−1, 1], [stock]."""
     text: str
 
     def __post_init__(self) -> None:
@@ -26,51 +29,53 @@ class Post:
 
 
 @dataclass(frozen=True)
-class Morning:
-    """What can be read on a morning."""
+class ForumDigest:
+    """Yesterday's posts as shown to the traders at the start of a day."""
 
     posts: tuple[Post, ...]
-    """Those shown, in the order in which they were posted."""
+    """Posts that are shown, in the order in which they were written."""
     written: int
-    """How many there were."""
+    """Number of posts that were written."""
 
     def mean(self, stocks: int) -> np.ndarray:
-        """[S] mean sentiment of what is shown; 0 where nothing is."""
+        """Return the mean sentiment of the shown posts, [stock]; 0 without posts."""
         return np.mean([post.sentiment for post in self.posts], axis=0) if self.posts else np.zeros(stocks)
 
     def text(self) -> str:
-        """As text, which begins with how many are shown of how many."""
+        """Return the posts as text, with how many are shown of how many."""
         shown = f"{len(self.posts)} of {self.written} posts of yesterday are shown"
         return "\n".join([f"{shown}:", *(f"- {post.text}" for post in self.posts)]) if self.posts else "No posts."
 
 
 class Forum:
-    """Posts of one day. `most` are shown; if there are more, a sample is drawn, the same for all readers.
+    """Posts of one day; of more than `max_posts` a sample is drawn, the same for all readers."""
 
-    most: posts shown a morning, 1 or more; longest: characters of a post that are kept."""
-
-    def __init__(self, most: int = 60, longest: int = 280) -> None:
-        if most < 1 or longest < 1:
-            raise UsageError(f"a forum shows 1 post or more of 1 character or more, got {most} and {longest}")
-        self.most, self.longest = most, longest
+    def __init__(self, max_posts: int = 60) -> None:
+        if max_posts < 1:
+            raise UsageError(f"a forum shows 1 post or more, got {max_posts}")
+        self.max_posts = max_posts
         self._posts: list[Post] = []
 
     def write(self, posts: Sequence[Post]) -> None:
-        """Replaces yesterday's posts by today's."""
+        """Replace yesterday's posts by today's, cut to `MOST_CHARACTERS`."""
         self._posts = [
-            post if len(post.text) <= self.longest else Post(post.trader, post.sentiment, post.text[: self.longest])
+            post
+            if len(post.text) <= MOST_CHARACTERS
+            else Post(post.trader, post.sentiment, post.text[:MOST_CHARACTERS])
             for post in posts
         ]
 
-    def read(self, generator: np.random.Generator) -> Morning:
-        """What is shown of the posts written last; draws only where there are more than fit."""
-        if len(self._posts) <= self.most:
-            return Morning(tuple(self._posts), len(self._posts))
-        chosen = np.sort(generator.choice(len(self._posts), self.most, replace=False))
-        return Morning(tuple(self._posts[index] for index in chosen), len(self._posts))
+    def read(self, generator: np.random.Generator) -> ForumDigest:
+        """Return what is shown of the posts written last; draws only where there are more than `max_posts`."""
+        if len(self._posts) <= self.max_posts:
+            return ForumDigest(tuple(self._posts), len(self._posts))
+        chosen = np.sort(generator.choice(len(self._posts), self.max_posts, replace=False))
+        return ForumDigest(tuple(self._posts[index] for index in chosen), len(self._posts))
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the posts."""
         return {"posts": [[post.trader, list(post.sentiment), post.text] for post in self._posts]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the posts."""
         self._posts = [Post(int(trader), tuple(sentiment), text) for trader, sentiment, text in state["posts"]]

@@ -1,7 +1,8 @@
-"""Who owns what: cash, shares, what is set aside for resting orders, and loans. Everything in whole cents and shares.
+"""Ledger of cash, shares, assets set aside for resting orders, and loans, in whole cents and shares.
 
-Accounts 0 to N − 1 are the traders'. The last one, N, is the estate's: it takes shares that are sold under duress, at
-the last price, and what bankrupt traders leave behind, so that no share is lost. The bank that lends is outside."""
+Accounts 0 to N − 1 are the traders'. The last one, N, is the estate's: it takes shares that are sold by force at the
+last price and the assets of bankrupt traders, so that no share is lost. The bank that lends is outside.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +16,12 @@ from pilotage.core.errors import UsageError
 from pilotage.systems.societies.stock_agent.env.order_book import Order, Side, Trade
 
 MONTH = 22
-"""Trading days. Interest is due on days 22, 44, …."""
+"""Number of trading days. Interest is due on days 22, 44, …."""
 MILLION = 1_000_000
 LOAN_DAYS = (MONTH, 2 * MONTH, 3 * MONTH)
 """Days to maturity of the three types of loan."""
 LOAN_RATES = (27_000, 30_000, 33_000)
-"""Their rates in millionths, so that interest is computed in whole numbers: 27 000 is 2.7 %."""
+"""Rates of the three types in millionths, so that interest is computed in whole numbers: 27 000 is 2.7 %."""
 
 Flow = Literal["loans", "repayments", "interest", "exits"]
 FLOWS: tuple[Flow, ...] = ("loans", "repayments", "interest", "exits")
@@ -33,24 +34,27 @@ class Loan:
 
     trader: int
     kind: int
-    """0, 1 or 2: type in `LOAN_DAYS`."""
+    """Type of the loan: 0, 1 or 2, place in `LOAN_DAYS`."""
     principal: int
-    """Cents."""
+    """Principal in cents."""
     rate: int
-    """Millionths, as it was when the loan was granted."""
+    """Rate in millionths at which the loan was granted."""
     due: int
     """Day of repayment."""
 
 
 class LedgerBroken(AssertionError):  # noqa: N818 - its state
-    """Shares or cash came from nowhere or went nowhere: an error of the program, never of its user."""
+    """Shares or cash were created or lost: an error of the program, not of its user."""
 
 
 class Ledger:
     """Accounts of N traders and the estate in S stocks."""
 
     def __init__(self, cash: Sequence[int] | np.ndarray, shares: Sequence[Sequence[int]] | np.ndarray) -> None:
-        """cash: [N] in cents; shares: [N, S]. Raises UsageError where they do not fit, are fractional or below 0."""
+        """Create accounts with cash in cents, [trader], and shares, [trader, stock].
+
+        Raises UsageError for shapes that do not fit and for fractional or negative amounts.
+        """
         given_cash, given_shares = np.asarray(cash), np.asarray(shares)
         if given_cash.ndim != 1 or given_shares.shape[:1] != given_cash.shape or given_shares.ndim != 2:
             raise UsageError(f"expected cash [N] and shares [N, S], got {given_cash.shape} and {given_shares.shape}")
@@ -59,32 +63,32 @@ class Ledger:
                 raise UsageError(f"{name} are whole numbers of 0 or above, in cents and in shares")
         traders, stocks = given_shares.shape
         self.cash = np.append(given_cash, 0).astype(np.int64)
-        """[N + 1] cents that are free. Below 0 only between a payment and `settle_insolvent`, and the estate's."""
+        """Free cents, [account]; below 0 only between a payment and `settle_insolvent`, and for the estate."""
         self.shares = np.concatenate([given_shares, np.zeros((1, stocks), np.int64)]).astype(np.int64)
-        """[N + 1, S] free."""
+        """Free shares, [account, stock]."""
         self.cash_aside = np.zeros(traders + 1, np.int64)
-        """[N + 1] cents set aside for resting bids."""
+        """Cents set aside for resting bids, [account]."""
         self.shares_aside = np.zeros((traders + 1, stocks), np.int64)
-        """[N + 1, S] set aside for resting asks."""
+        """Shares set aside for resting asks, [account, stock]."""
         self.forced = np.zeros((traders + 1, stocks), np.int64)
-        """[N + 1, S] shares that moved under duress so far: below 0 for traders, above for the estate."""
+        """Shares moved by forced sales so far, [account, stock]: negative for traders, positive for the estate."""
         self.loans: list[Loan] = []
         self.active = np.ones(traders, bool)
-        """[N] whether a trader is still there."""
+        """Whether a trader has not left the market, [trader]."""
         self.flows: dict[Flow, int] = dict.fromkeys(FLOWS, 0)
-        """Cents since the beginning, by way."""
+        """Cents that came into the market since the beginning, by flow."""
         self.opening_cash = int(self.cash.sum())
         self.opening_shares = self.shares.sum(0)
 
     @property
     def estate(self) -> int:
-        """Number of the estate's account."""
+        """Return the number of the estate's account."""
         return len(self.active)
 
     # ---- orders ------------------------------------------------------------------------------------------------------
 
     def affords(self, trader: int, stock: int, side: Side, amount: int, price: int) -> str:
-        """Why a trader cannot place this order, in words; empty when it can."""
+        """Return why a trader cannot place this order, in words; empty when it can."""
         if side == "buy":
             free, needed, what = int(self.cash[trader]), amount * price, "free cash in cents"
         else:
@@ -92,18 +96,18 @@ class Ledger:
         return "" if needed <= free else f"the order needs {needed} and the {what} are {free}"
 
     def set_aside(self, trader: int, stock: int, side: Side, amount: int, price: int) -> None:
-        """Before an order goes to the book. Raises UsageError where the trader cannot afford it."""
+        """Set aside what an order needs. Raises UsageError when the trader cannot afford it."""
         reason = self.affords(trader, stock, side, amount, price)
         if reason:
             raise UsageError(reason)
         self._move_aside(trader, stock, side, amount, price)
 
     def give_back(self, stock: int, order: Order) -> None:
-        """After an order, or what was left of it, was taken out of the book."""
+        """Give back what was set aside for an order that was removed from the book."""
         self._move_aside(order.trader, stock, order.side, -order.amount, order.price)
 
     def settle(self, stock: int, trade: Trade) -> None:
-        """Shares to the buyer, cash to the seller, and to the buyer what its limit was above the price."""
+        """Move shares to the buyer, cash to the seller, and the excess of the limit over the price to the buyer."""
         value = trade.amount * trade.price
         self.cash_aside[trade.buyer] -= trade.amount * trade.bought_at
         self.cash[trade.buyer] += trade.amount * (trade.bought_at - trade.price)
@@ -122,14 +126,22 @@ class Ledger:
     # ---- loans -------------------------------------------------------------------------------------------------------
 
     def owed(self) -> np.ndarray:
-        """[N] outstanding principal in cents."""
+        """Return the outstanding principal in cents, [trader]."""
         owed = np.zeros(len(self.active), np.int64)
         for loan in self.loans:
             owed[loan.trader] += loan.principal
         return owed
 
     def open_loan(self, trader: int, kind: int, principal: int, rate: int, due: int) -> Loan:
-        """A debt whose cash the trader already holds. Raises UsageError for a type or principal that cannot be."""
+        """Open a debt whose cash the trader already holds. Raises UsageError for an invalid type or principal.
+
+        Args:
+            trader: number of the account.
+            kind: type of the loan, 0, 1 or 2.
+            principal: cents.
+            rate: millionths.
+            due: day of repayment.
+        """
         if kind not in range(len(LOAN_DAYS)):
             raise UsageError(f"a loan's type is 0, 1 or 2, got {kind!r}")
         if isinstance(principal, bool) or not isinstance(principal, int | np.integer) or principal < 1 or rate < 0:
@@ -141,7 +153,15 @@ class Ledger:
         return loan
 
     def borrow(self, trader: int, kind: int, principal: int, rate: int, day: int) -> Loan:
-        """A new loan, paid out at once, due after the days of its type."""
+        """Grant a loan, which is paid out at once and is due after the days of its type.
+
+        Args:
+            trader: number of the account.
+            kind: type of the loan, 0, 1 or 2.
+            principal: cents.
+            rate: millionths.
+            day: present day.
+        """
         loan = self.open_loan(trader, kind, principal, rate, day)
         loan.due = day + LOAN_DAYS[kind]
         self.cash[trader] += loan.principal
@@ -149,7 +169,7 @@ class Ledger:
         return loan
 
     def repay(self, day: int) -> int:
-        """Loans that are due: principal · (1 + rate). Gives the cents that were paid; cash may fall below 0."""
+        """Repay loans that are due, principal · (1 + rate); return the cents paid. Cash may fall below 0."""
         paid = 0
         for loan in [loan for loan in self.loans if loan.due <= day]:
             amount = loan.principal + _share(loan.principal * loan.rate, MILLION)
@@ -160,7 +180,7 @@ class Ledger:
         return paid
 
     def pay_interest(self, day: int) -> int:
-        """On days 22, 44, …: principal · rate / 12 for every loan. Gives the cents that were paid."""
+        """Pay principal · rate / 12 for every loan on days 22, 44, …; return the cents paid."""
         if day % MONTH:
             return 0
         paid = 0
@@ -172,10 +192,11 @@ class Ledger:
         return paid
 
     def settle_insolvent(self, prices: Sequence[int]) -> list[int]:
-        """Whoever has less than no cash sells to the estate at the last prices (cents), the first stock first, no more
-        shares than needed. Whoever has sold all and still owes leaves: what it owes is written off. No order may rest.
+        """Settle the accounts of traders with negative cash; return the traders who left. No order may rest.
 
-        Gives the traders who left."""
+        Such a trader sells to the estate at the last prices in cents, the first stock first, no more shares than
+        needed. A trader whose cash is still negative leaves, and what it owes is written off.
+        """
         left = []
         for trader in np.flatnonzero((self.cash[:-1] < 0) & self.active):
             for stock, price in enumerate(prices):
@@ -198,13 +219,16 @@ class Ledger:
     # ---- what there is -----------------------------------------------------------------------------------------------
 
     def wealth(self, prices: Sequence[int]) -> np.ndarray:
-        """[N] cents: cash and shares, set aside or not, at these prices, minus outstanding principal."""
+        """Return net wealth in cents at these prices, [trader], debts taken off and assets set aside included."""
         held = (self.shares + self.shares_aside)[:-1] @ np.asarray(prices, np.int64)
         return (self.cash + self.cash_aside)[:-1] + held - self.owed()
 
     def check(self) -> None:
-        """Raises LedgerBroken unless shares of each stock are what they were, cash has changed by loans, repayments,
-        interest and exits alone, and nobody but the estate has less than nothing."""
+        """Check the sums of all accounts.
+
+        Raises LedgerBroken unless shares of each stock are what they were, cash has changed by loans, repayments,
+        interest and exits alone, and only the estate's cash is negative.
+        """
         shares = (self.shares + self.shares_aside).sum(0)
         if (shares != self.opening_shares).any():
             raise LedgerBroken(f"shares were {self.opening_shares.tolist()} and are {shares.tolist()}")
@@ -216,7 +240,7 @@ class Ledger:
             raise LedgerBroken(f"an account holds {least}")
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as plain lists."""
+        """Return all accounts as plain lists."""
         return {
             "cash": self.cash.tolist(),
             "shares": self.shares.tolist(),
@@ -231,6 +255,7 @@ class Ledger:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         for name in ("cash", "shares", "cash_aside", "shares_aside", "forced", "opening_shares"):
             setattr(self, name, np.array(state[name], np.int64))
         self.active = np.array(state["active"], bool)
@@ -240,5 +265,5 @@ class Ledger:
 
 
 def _share(numerator: int, denominator: int) -> int:
-    """The quotient, rounded to the nearest whole number, half a cent up."""
+    """Return the quotient, rounded to the nearest whole number, half a cent up."""
     return (2 * numerator + denominator) // (2 * denominator)

@@ -1,7 +1,8 @@
 """The loop of days: books are cleared, debts served, loans taken, orders matched in sessions, posts written.
 
-Prices come from trades alone. Whatever is drawn here depends on the seed and the day, never on what happened before, so
-that two markets of one seed that differ in a switch see the same luck."""
+Prices come from trades alone. Random numbers depend on the seed and the day, not on what happened before, so that two
+markets of one seed that differ in a channel draw the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +14,18 @@ from typing import Any
 import numpy as np
 
 from pilotage.core.errors import UsageError
-from pilotage.systems.societies.stock_agent.env.events import rates_on, sentiment_on
-from pilotage.systems.societies.stock_agent.env.exchange import Exchange
-from pilotage.systems.societies.stock_agent.env.forum import Forum, Morning, Post
+from pilotage.systems.societies.stock_agent.env.exchange import StockExchange
+from pilotage.systems.societies.stock_agent.env.forum import Forum, ForumDigest, Post
 from pilotage.systems.societies.stock_agent.env.order_book import Rule
-from pilotage.systems.societies.stock_agent.env.population import Population, draw_population
-from pilotage.systems.societies.stock_agent.env.record import Record
-from pilotage.systems.societies.stock_agent.env.scenario import Scenario
-from pilotage.systems.societies.stock_agent.env.views import Firm, Forecast, Traders, View, Wish
+from pilotage.systems.societies.stock_agent.env.population import TraderPopulation, draw_population
+from pilotage.systems.societies.stock_agent.env.record import MarketRecord
+from pilotage.systems.societies.stock_agent.env.scenario import Scenario, rates_on, sentiment_on
+from pilotage.systems.societies.stock_agent.env.views import Firm, MarketView, OrderIntent, TraderForecast, Traders
 
 
 @dataclass(frozen=True)
-class Switches:
-    """What traders learn from outside and from one another; what is off does not happen for them."""
+class InformationChannels:
+    """Channels of information that reach the traders; what is off does not happen for them."""
 
     rate_events: bool = True
     reports: bool = True
@@ -34,17 +34,17 @@ class Switches:
 
 
 @dataclass(frozen=True)
-class Loud:
-    """A poster who praises a stock without reason, in months that alternate with silence."""
+class Promoter:
+    """Author of posts who praises a stock without reason, in every other month."""
 
     share: float = 0.1
-    """Of all posts of such a day, in (0, 1)."""
+    """Share of all posts of such a day, in (0, 1)."""
     stock: int = 0
     days: int = 22
-    """Days on, then as many off."""
+    """Number of days with posts, followed by as many without."""
 
     def posts(self, day: int, others: int, stocks: int) -> list[Post]:
-        """Those of a day, with the number N of traders as author's number."""
+        """Return the posts of a day, whose author has the number of traders as number."""
         if (day - 1) // self.days % 2:
             return []
         count = max(1, round(self.share / (1 - self.share) * others))
@@ -53,26 +53,39 @@ class Loud:
 
 
 class Market:
-    """A market that goes on day by day and can be put away between two of them."""
+    """Market that goes on by days and can be saved between two of them."""
 
     def __init__(
         self,
         scenario: Scenario,
         traders: Traders,
-        population: Population,
+        population: TraderPopulation,
         *,
         seed: int,
         days: int = 264,
         sessions: int = 3,
         rule: Rule = "continuous",
-        switches: Switches | None = None,
-        loud: Loud | None = None,
-        shown: int = 60,
+        channels: InformationChannels | None = None,
+        promoter: Promoter | None = None,
+        max_posts: int = 60,
         estate_share: float = 1 / 22,
     ) -> None:
-        """sessions: a day; rule: how books match; shown: most posts that are shown on a morning; estate_share: part of
-        the shares in the estate that is offered each day at the last price, 0 to 1."""
-        if days < 1 or sessions < 1 or not 0 <= estate_share <= 1 or (loud and not 0 < loud.share < 1):
+        """Create a market before its first day.
+
+        Args:
+            scenario: firms, rates and events.
+            traders: decide for all accounts.
+            population: characters and opening accounts.
+            seed: seed of all random numbers.
+            days: number of days.
+            sessions: number of sessions a day.
+            rule: matching of orders.
+            channels: information that reaches the traders; None: all of it.
+            promoter: author of unfounded posts; None: there is none.
+            max_posts: largest number of yesterday's posts that are shown.
+            estate_share: part of the estate's shares that is offered each day at the last price, 0 to 1.
+        """
+        if days < 1 or sessions < 1 or not 0 <= estate_share <= 1 or (promoter and not 0 < promoter.share < 1):
             raise UsageError(
                 f"expected days and sessions of 1 or more and shares in [0, 1], got {days}, {sessions}, {estate_share}"
             )
@@ -82,25 +95,26 @@ class Market:
             )
         self.scenario, self.traders, self.population, self.seed = scenario, traders, population, seed
         self.days, self.sessions, self.estate_share = days, sessions, estate_share
-        self.switches, self.loud = switches or Switches(), loud
-        self.exchange = Exchange(population.ledger(self._rates(0)), scenario.prices, rule)
-        self.forum = Forum(most=shown)
-        self.record = Record()
+        self.channels, self.promoter = channels or InformationChannels(), promoter
+        self.exchange = StockExchange(population.ledger(self._rates(0)), scenario.prices, rule)
+        self.forum = Forum(max_posts)
+        self.record = MarketRecord()
         self.counts = Counter[str]()
-        """Turns by what came of them: placed, filled at once, held; refused orders and loans by kind; bankrupt."""
+        """Number of turns by outcome: placed, filled at once, held; refused orders and loans by kind; bankrupt."""
         self.day = 0
-        """Days that are over."""
+        """Number of days that are over."""
         self.stopped = ""
-        """Why the market ended before its days; empty otherwise."""
-        self._foreseen: Sequence[Forecast | None] = ()
+        """Reason why the market ended early; empty otherwise."""
+        self._forecasts: Sequence[TraderForecast | None] = ()
         self._histories = [company.history(scenario.valuation.tax) for company in scenario.companies]
 
     @property
     def over(self) -> bool:
+        """Return whether all days are over or the market ended early."""
         return self.day >= self.days or bool(self.stopped)
 
     def advance(self) -> None:
-        """One day. Raises UsageError when all are over."""
+        """Simulate one day. Raises UsageError when all are over."""
         if self.over:
             raise UsageError(self.stopped or f"all {self.days} days are over")
         self.day += 1
@@ -111,33 +125,33 @@ class Market:
         ledger.pay_interest(day)
         self.counts["bankrupt"] += len(ledger.settle_insolvent(self.exchange.prices))
         ledger.check()
-        morning = self.forum.read(generator) if self.switches.forum else Morning((), 0)
+        digest = self.forum.read(generator) if self.channels.forum else ForumDigest((), 0)
         turns = [generator.permutation(len(ledger.active)) for _ in range(self.sessions)]
         if ledger.active.any():
-            self._lend(self._view(morning, 0))
+            self._lend(self._view(digest, 0))
         else:
             self.stopped = f"all traders were bankrupt by day {day}"
         self._offer_estate()
         ordered: set[tuple[int, int, int]] = set()
         prices, volumes = [], []
         for session, turn in enumerate(turns, 1):
-            volumes.append(self._trade(self._view(morning, session), turn.tolist(), ordered))
+            volumes.append(self._trade(self._view(digest, session), turn.tolist(), ordered))
             prices.append(list(self.exchange.prices))
-        self._judge_forecasts(ordered)
-        evening = self._view(morning, self.sessions + 1)
+        self._check_forecasts(ordered)
+        evening = self._view(digest, self.sessions + 1)
         self._keep(prices, volumes)
-        self._foreseen = self.traders.foresee(evening)
+        self._forecasts = self.traders.forecast(evening)
         posts = [post for post in self.traders.post(evening) if ledger.active[post.trader]]
-        if self.loud is not None:
-            posts += self.loud.posts(day, len(ledger.active), len(prices[0]))
+        if self.promoter is not None:
+            posts += self.promoter.posts(day, len(ledger.active), len(prices[0]))
         self.forum.write(posts)
 
     def _rates(self, day: int) -> tuple[int, ...]:
-        events = self.scenario.rate_events if self.switches.rate_events else ()
+        events = self.scenario.rate_events if self.channels.rate_events else ()
         return rates_on(day, self.scenario.rates, events)
 
-    def _view(self, morning: Morning, session: int) -> View:
-        day, scenario, on = self.day, self.scenario, self.switches
+    def _view(self, digest: ForumDigest, session: int) -> MarketView:
+        day, scenario, on = self.day, self.scenario, self.channels
         rates = self._rates(day)
         known = scenario.known(day) if on.reports else 0
         tax = scenario.valuation.tax
@@ -152,7 +166,7 @@ class Market:
             for stock, company in enumerate(scenario.companies)
         )
         announced = [event.text for event in scenario.rate_events if event.day == day and on.rate_events]
-        return View(
+        return MarketView(
             day=day,
             session=session,
             seed=self.seed,
@@ -161,22 +175,22 @@ class Market:
             announcement=" ".join(announced),
             news=" ".join(item.text for item in scenario.news if item.day == day and on.news),
             sentiment=sentiment_on(day, scenario.news) if on.news else 0.0,
-            morning=morning,
+            digest=digest,
             closes=[scenario.prices, *(prices[-1] for prices in self.record.prices)],
             exchange=self.exchange,
             population=self.population,
         )
 
-    def _lend(self, view: View) -> None:
+    def _lend(self, view: MarketView) -> None:
         ledger = self.exchange.ledger
-        for trader, wish in enumerate(self.traders.borrow(view)):
-            if wish is None or not ledger.active[trader]:
+        for trader, intent in enumerate(self.traders.borrow(view)):
+            if intent is None or not ledger.active[trader]:
                 continue
-            reason = view.refuses_loan(trader, wish)
+            reason = view.refuses_loan(trader, intent)
             if reason:
                 self.counts[f"refused/{reason.partition(':')[0]}"] += 1
                 continue
-            loan = ledger.borrow(trader, wish.kind, wish.principal, view.rates[wish.kind], self.day)
+            loan = ledger.borrow(trader, intent.kind, intent.principal, view.rates[intent.kind], self.day)
             self.record.loans.append((self.day, trader, loan.kind, loan.principal, loan.rate, loan.due))
 
     def _offer_estate(self) -> None:
@@ -186,38 +200,38 @@ class Market:
             if amount:
                 self.exchange.place(ledger.estate, stock, "sell", amount, price)
 
-    def _trade(self, view: View, turn: Sequence[int], ordered: set[tuple[int, int, int]]) -> list[int]:
-        """One session; gives the shares traded [S]."""
+    def _trade(self, view: MarketView, turn: Sequence[int], ordered: set[tuple[int, int, int]]) -> list[int]:
+        """Simulate one session; return the shares traded, [stock]."""
         volume = [0] * len(view.firms)
         self.traders.open_session(view)
         for trader in turn:
             if not self.exchange.ledger.active[trader]:
                 continue
-            wish = self.traders.order(view, trader)
-            reason = "held" if wish is None else view.refuses(trader, wish)
-            if wish is None or reason:
-                self.counts[reason if wish is None else f"refused/{reason.partition(':')[0]}"] += 1
+            intent = self.traders.order(view, trader)
+            reason = "held" if intent is None else view.refuses(trader, intent)
+            if intent is None or reason:
+                self.counts[reason if intent is None else f"refused/{reason.partition(':')[0]}"] += 1
                 continue
-            volume[wish.stock] += self._place(view, trader, wish)
-            ordered.add((trader, wish.stock, 1 if wish.side == "buy" else -1))
+            volume[intent.stock] += self._place(view, trader, intent)
+            ordered.add((trader, intent.stock, 1 if intent.side == "buy" else -1))
         self.exchange.end_session()
         return volume
 
-    def _place(self, view: View, trader: int, wish: Wish) -> int:
-        outcome = self.exchange.place(trader, *wish)
+    def _place(self, view: MarketView, trader: int, intent: OrderIntent) -> int:
+        outcome = self.exchange.place(trader, *intent)
         when = (self.day, view.session)
         filled = sum(trade.amount for trade in outcome.trades)
-        side = 1 if wish.side == "buy" else -1
-        self.record.orders.append((*when, trader, wish.stock, side, wish.amount, wish.price, filled))
+        side = 1 if intent.side == "buy" else -1
+        self.record.orders.append((*when, trader, intent.stock, side, intent.amount, intent.price, filled))
         self.record.trades += [
-            (*when, wish.stock, trade.price, trade.amount, trade.buyer, trade.seller) for trade in outcome.trades
+            (*when, intent.stock, trade.price, trade.amount, trade.buyer, trade.seller) for trade in outcome.trades
         ]
         self.counts["placed"] += 1
-        self.counts["filled at once"] += filled == wish.amount
+        self.counts["filled at once"] += filled == intent.amount
         return filled
 
-    def _judge_forecasts(self, ordered: set[tuple[int, int, int]]) -> None:
-        for trader, forecast in enumerate(self._foreseen):
+    def _check_forecasts(self, ordered: set[tuple[int, int, int]]) -> None:
+        for trader, forecast in enumerate(self._forecasts):
             for side, expected in ((1, forecast.buy), (-1, forecast.sell)) if forecast else ():
                 for stock in np.flatnonzero(expected):
                     self.record.forecasts[0] += (trader, int(stock), side) in ordered
@@ -235,7 +249,7 @@ class Market:
         record.wealth.append(ledger.wealth(self.exchange.prices).tolist())
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the market stands, between two days."""
+        """Return the state between two days."""
         return {
             "day": self.day,
             "stopped": self.stopped,
@@ -244,24 +258,25 @@ class Market:
             "forum": self.forum.state_dict(),
             "record": self.record.state_dict(),
             "traders": self.traders.state_dict(),
-            "foreseen": [None if one is None else [list(one.buy), list(one.sell), one.loan] for one in self._foreseen],
+            "forecasts": [
+                None if one is None else [list(one.buy), list(one.sell), one.loan] for one in self._forecasts
+            ],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         self.day, self.stopped, self.counts = int(state["day"]), state["stopped"], Counter(state["counts"])
         for name in ("exchange", "forum", "record", "traders"):
             getattr(self, name).load_state_dict(state[name])
-        self._foreseen = [
-            None if one is None else Forecast(tuple(one[0]), tuple(one[1]), one[2]) for one in state["foreseen"]
+        self._forecasts = [
+            None if one is None else TraderForecast(tuple(one[0]), tuple(one[1]), one[2]) for one in state["forecasts"]
         ]
 
 
-def make_market(
-    scenario: Scenario, traders: Traders, *, agents: int, seed: int, days: int, scale: float = 1.0, **options: Any
-) -> Market:
-    """A market with a population drawn for it; options as in `Market`."""
-    population = draw_population(agents, scenario.prices, days, seed, scale)
+def make_market(scenario: Scenario, traders: Traders, *, agents: int, seed: int, days: int, **options: Any) -> Market:
+    """Create a market with a population drawn for it; options as in `Market`."""
+    population = draw_population(agents, scenario.prices, days, seed)
     return Market(scenario, traders, population, seed=seed, days=days, **options)
 
 
-SWITCHES = tuple(field.name for field in fields(Switches))
+CHANNELS = tuple(field.name for field in fields(InformationChannels))

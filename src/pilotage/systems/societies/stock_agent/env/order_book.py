@@ -1,7 +1,8 @@
 """The order book of one stock: a continuous double auction by price and time, or matching of equal prices only.
 
 Amounts are whole shares and prices whole cents. The book knows no cash and no holdings: `Ledger` sets aside what an
-order needs and settles the trades."""
+order needs and settles the trades.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +22,14 @@ RULES: tuple[str, ...] = get_args(Rule)
 
 @dataclass
 class Order:
-    """A limit order, or what is left of it."""
+    """Limit order, or the rest of it."""
 
     number: int
-    """By time of arrival, from 0."""
+    """Number by time of arrival, from 0."""
     trader: int
     side: Side
     amount: int
-    """Shares that are still open."""
+    """Number of shares that are still open."""
     price: int
     """Limit in cents."""
 
@@ -43,27 +44,27 @@ class Trade:
     price: int
     """The resting order's limit, in cents."""
     bought_at: int
-    """The buyer's limit in cents: what was set aside a share. At or above `price`."""
+    """The buyer's limit in cents, which was set aside per share; at or above `price`."""
     maker: int
-    """Number of the order that rested."""
+    """Number of the resting order."""
     taker: int
-    """Number of the order that came."""
+    """Number of the arriving order."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of an order that came."""
+class OrderOutcome:
+    """Result of an arriving order."""
 
     number: int
     trades: tuple[Trade, ...]
     resting: int
-    """Shares that wait in the book now."""
+    """Number of its shares that rest in the book now."""
     withdrawn: tuple[Order, ...]
-    """The trader's own orders that stood in the way and were taken out: nobody trades with itself."""
+    """The trader's own resting orders that were removed, so that no trader trades with itself."""
 
 
 def check_order(side: object, amount: object, price: object) -> None:
-    """Raises UsageError for another side, and for an amount or a price that is no whole number above 0."""
+    """Check an order. Raises UsageError for another side, or an amount or price that is no whole number above 0."""
     if side not in SIDES:
         raise UsageError(f"an order's side is {' or '.join(SIDES)}, got {side!r}")
     for name, value in (("amount in shares", amount), ("price in cents", price)):
@@ -72,10 +73,11 @@ def check_order(side: object, amount: object, price: object) -> None:
 
 
 class OrderBook:
-    """Resting orders of one stock.
+    """Order book of one stock.
 
-    rule: `continuous` trades as soon as a bid reaches an ask, at the resting order's price, best price first and among
-    equal prices the oldest first; `exact` trades only orders of equal price, the oldest first."""
+    The rule `continuous` trades as soon as a bid reaches an ask, at the resting order's price, the best price first and
+    among equal prices the oldest order first; `exact` trades only orders of equal price, the oldest first.
+    """
 
     def __init__(self, rule: Rule = "continuous") -> None:
         if rule not in RULES:
@@ -86,23 +88,31 @@ class OrderBook:
         self._prices: dict[str, list[int]] = {side: [] for side in SIDES}  # ascending, those with orders
         self._orders: dict[int, Order] = {}
         self.open = dict.fromkeys(SIDES, 0)
-        """Shares that rest on each side."""
+        """Number of shares that rest on each side."""
 
     def __len__(self) -> int:
         return len(self._orders)
 
     def __contains__(self, number: object) -> bool:
-        """Whether the order of this number rests here."""
+        """Return whether the order of this number rests here."""
         return number in self._orders
 
     def __iter__(self) -> Iterator[Order]:
-        """Resting orders, the oldest first."""
+        """Iterate over the resting orders, the oldest first."""
         return iter(sorted(self._orders.values(), key=lambda order: order.number))
 
-    def submit(self, trader: int, side: Side, amount: int, price: int) -> Outcome:
-        """Matches an order with those of the other side and rests what is left.
+    def submit(self, trader: int, side: Side, amount: int, price: int) -> OrderOutcome:
+        """Match an order with those of the other side; what is left rests.
 
-        Raises UsageError for another side, and for an amount or a price that is no whole number above 0."""
+        Args:
+            trader: number of the account.
+            side: buy or sell.
+            amount: shares.
+            price: limit in cents.
+
+        Raises:
+            UsageError: for another side, or an amount or price that is no whole number above 0.
+        """
         check_order(side, amount, price)
         order = Order(self.next_number, trader, side, amount, price)
         self.next_number += 1
@@ -115,16 +125,16 @@ class OrderBook:
             trades.append(self._trade(order, resting))
         if order.amount:
             self._rest(order)
-        return Outcome(order.number, tuple(trades), order.amount, tuple(withdrawn))
+        return OrderOutcome(order.number, tuple(trades), order.amount, tuple(withdrawn))
 
     def cancel(self, number: int) -> Order:
-        """Takes a resting order out and gives it back. Raises UsageError when none has this number."""
+        """Remove and return a resting order. Raises UsageError when none has this number."""
         if number not in self._orders:
             raise UsageError(f"no order {number} rests in the book: it was filled, cancelled, or never came")
         return self._take_out(self._orders[number])
 
     def clear(self) -> list[Order]:
-        """Takes out all orders, the oldest first, and gives them back."""
+        """Remove and return all orders, the oldest first."""
         orders = list(self)
         for side in SIDES:
             self._levels[side].clear()
@@ -134,31 +144,32 @@ class OrderBook:
         return orders
 
     def best(self, side: Side) -> int | None:
-        """Highest bid (`buy`) or lowest ask (`sell`) in cents; None where nobody quotes."""
+        """Return the highest bid (`buy`) or lowest ask (`sell`) in cents; None for an empty side."""
         prices = self._prices[side]
         if not prices:
             return None
         return prices[-1] if side == "buy" else prices[0]
 
     def depth(self, side: Side, levels: int | None = None) -> list[tuple[int, int]]:
-        """(price in cents, shares) from the best price on; all levels when None."""
+        """Return (price in cents, shares) from the best price on; all levels when None."""
         prices = self._prices[side]
         near = prices[::-1] if side == "buy" else prices
         return [(price, sum(order.amount for order in self._levels[side][price])) for price in near[:levels]]
 
     def state_dict(self) -> dict[str, Any]:
-        """Resting orders and the next number, as plain lists."""
+        """Return the resting orders and the next number as plain lists."""
         orders = [[order.number, order.trader, order.side, order.amount, order.price] for order in self]
         return {"next_number": self.next_number, "orders": orders}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         self.clear()
         self.next_number = int(state["next_number"])
         for number, trader, side, amount, price in state["orders"]:
             self._rest(Order(int(number), int(trader), side, int(amount), int(price)))
 
     def _facing(self, order: Order) -> Order | None:
-        """The resting order that trades with this one next."""
+        """Return the resting order that trades with this one next."""
         other: Side = "sell" if order.side == "buy" else "buy"
         if self.rule == "exact":
             price: int | None = order.price if order.price in self._levels[other] else None

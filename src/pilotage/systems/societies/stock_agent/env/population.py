@@ -1,4 +1,4 @@
-"""Who trades: characters, what each begins with, and the debt that some of it is owed."""
+"""Population of traders: characters, opening accounts and debts."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from pilotage.systems.societies.stock_agent.env.ledger import LOAN_DAYS, MONTH, 
 
 CHARACTERS = ("conservative", "aggressive", "balanced", "growth-oriented")
 LEAST, MOST = 1e5, 5e6
-"""Dollars that a trader owns at the beginning, shares at the start prices and debts not taken off."""
+"""Range of opening wealth in dollars, with shares at the start prices and debts not taken off."""
 
 
 @dataclass(frozen=True)
-class Population:
-    """N traders at the beginning."""
+class TraderPopulation:
+    """Traders with their opening accounts."""
 
     character: np.ndarray
-    """[N] places in `CHARACTERS`."""
+    """Places in `CHARACTERS`, [trader]."""
     cash: np.ndarray
-    """[N] cents."""
+    """Cash in cents, [trader]."""
     shares: np.ndarray
-    """[N, S]."""
+    """Shares, [trader, stock]."""
     debt: np.ndarray
-    """[N] cents of an opening loan, 0: none."""
+    """Opening loan in cents, 0: none, [trader]."""
     kind: np.ndarray
-    """[N] its type."""
+    """Type of the opening loan, [trader]."""
     due: np.ndarray
-    """[N] its day of repayment: 22, 44, …."""
+    """Day of repayment of the opening loan, 22, 44, …, [trader]."""
     wealth: np.ndarray
-    """[N] cents at the start prices, debts not taken off; what may be borrowed in all."""
+    """Wealth in cents at the start prices, debts not taken off, [trader]; the limit of all loans."""
 
     def ledger(self, rates: Sequence[int]) -> Ledger:
-        """Accounts and opening loans, at these rates in millionths."""
+        """Create accounts with the opening loans at these rates in millionths."""
         ledger = Ledger(self.cash, self.shares)
         for trader in np.flatnonzero(self.debt):
             kind = int(self.kind[trader])
@@ -43,21 +43,27 @@ class Population:
         return ledger
 
 
-def draw_population(traders: int, prices: Sequence[int], days: int, seed: int, scale: float = 1.0) -> Population:
-    """Characters with equal odds; shares of each stock from 0 to what 5 million buy, cash and debt to 5 million, drawn
-    again until the trader owns 0.1 to 5 million and owes no more than it owns.
+def draw_population(traders: int, prices: Sequence[int], days: int, seed: int) -> TraderPopulation:
+    """Draw a population.
 
-    prices: [S] cents at the start; days: repayment days lie in them (the first is day 22); scale: of all dollars here,
-    for scenarios whose prices are scaled."""
-    if traders < 2 or days < 1 or scale <= 0:
-        raise UsageError(f"a market needs 2 traders, a day and a scale above 0, got {traders}, {days} and {scale}")
+    Characters are equally likely. Shares of each stock, cash and debt are drawn up to 5 million dollars each, again
+    until the trader owns 0.1 to 5 million and owes no more than it owns.
+
+    Args:
+        traders: number of traders, 2 or more.
+        prices: start prices in cents, [stock].
+        days: number of days in which repayments lie (the first is on day 22).
+        seed: seed of the draws.
+    """
+    if traders < 2 or days < 1:
+        raise UsageError(f"a market needs 2 traders and a day or more, got {traders} and {days}")
     generator = np.random.default_rng((seed, 0))
     price = np.array(prices, np.int64)
-    most = 100 * MOST * scale
+    most = 100 * MOST
     character = generator.integers(0, len(CHARACTERS), traders)
     rows = [_draw(generator, price, most) for _ in range(traders)]
     months = max(1, days // MONTH)
-    return Population(
+    return TraderPopulation(
         character=character,
         cash=np.array([row[0] for row in rows], np.int64),
         shares=np.array([row[1] for row in rows], np.int64),
@@ -69,9 +75,8 @@ def draw_population(traders: int, prices: Sequence[int], days: int, seed: int, s
 
 
 def _draw(generator: np.random.Generator, price: np.ndarray, most: float) -> tuple[int, list[int], int, int]:
-    """Cash, shares, debt and wealth of one trader."""
+    """Draw cash, shares, debt and wealth of one trader."""
     while True:
-        # Shares by their value's share, so that scaled prices give the same numbers of shares.
         shares = [int(share * (most / stock)) for share, stock in zip(generator.random(len(price)), price, strict=True)]
         cash, debt = (int(share * most) for share in generator.random(2))
         wealth = cash + int(np.dot(shares, price))

@@ -1,4 +1,4 @@
-"""What happened in a market, as tables that grow by a day at a time."""
+"""Record of a market, as tables that grow by a day at a time."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ DAILY = ("prices", "ideal", "volume", "depth", "cash", "shares", "owed", "wealth
 
 
 @dataclass
-class Record:
-    """Everything that is kept of D days; whole numbers, money in cents."""
+class MarketRecord:
+    """All that is kept of the days so far, in whole numbers, money in cents."""
 
     trades: list[tuple[int, ...]] = field(default_factory=list)
     loans: list[tuple[int, ...]] = field(default_factory=list)
     orders: list[tuple[int, ...]] = field(default_factory=list)
     prices: list[list[list[int]]] = field(default_factory=list)
-    """[D, sessions, S] at the end of each session."""
+    """Prices at the end of each session, [day, session, stock]."""
     ideal: list[list[int]] = field(default_factory=list)
-    """[D, S] what valuations say to somebody who knows all reports that are out."""
+    """Valuations from all reports that are out, [day, stock]."""
     volume: list[list[list[int]]] = field(default_factory=list)
-    """[D, sessions, S] shares traded."""
+    """Shares traded, [day, session, stock]."""
     depth: list[list[list[int]]] = field(default_factory=list)
-    """[D, S, 2] shares that rest at the end of the day on the side of buyers and of sellers."""
+    """Shares that rest at the end of the day on the buyers' and the sellers' side, [day, stock, side]."""
     cash: list[list[int]] = field(default_factory=list)
-    """[D, N] at the end of the day, what is set aside included; as all that follow."""
+    """Cash at the end of the day, [day, trader]; here and below assets set aside are included."""
     shares: list[list[list[int]]] = field(default_factory=list)
-    """[D, N, S]."""
+    """Shares at the end of the day, [day, trader, stock]."""
     owed: list[list[int]] = field(default_factory=list)
-    """[D, N]."""
+    """Outstanding principal, [day, trader]."""
     wealth: list[list[int]] = field(default_factory=list)
-    """[D, N] at the closing prices, debts taken off."""
+    """Net wealth at the closing prices, debts taken off, [day, trader]."""
     forecasts: list[int] = field(default_factory=lambda: [0, 0])
-    """Forecasts of buying or selling that were followed by a placed order of that kind the next day, and all."""
+    """Number of forecast purchases and sales that were ordered the next day, and of all."""
 
     def table(self, name: str) -> np.ndarray:
-        """A list of rows (trades, loans, orders) or a daily table as an array of whole numbers."""
+        """Return the trades, loans, orders or a daily table as an array of whole numbers."""
         rows = getattr(self, name)
         columns = {"trades": TRADES, "loans": LOANS, "orders": ORDERS}
         if name in columns:
@@ -53,21 +53,23 @@ class Record:
         return np.array(rows, np.int64)
 
     def column(self, name: str, column: str) -> np.ndarray:
-        """A column of the trades, loans or orders."""
+        """Return a column of the trades, loans or orders."""
         columns: Mapping[str, Sequence[str]] = {"trades": TRADES, "loans": LOANS, "orders": ORDERS}
         return self.table(name)[:, columns[name].index(column)]
 
     def closes(self, start: Sequence[int]) -> np.ndarray:
-        """[D + 1, S] closing prices in cents, the start prices first."""
+        """Return closing prices in cents, the start prices first, [day + 1, stock]."""
         return np.array([start, *(day[-1] for day in self.prices)], np.int64)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return all tables as tensors."""
         tables: dict[str, Any] = {
             name: torch.from_numpy(self.table(name).copy()) for name in ("trades", "loans", "orders", *DAILY)
         }
         return {**tables, "forecasts": list(self.forecasts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         for name in ("trades", "loans", "orders"):
             table: Tensor = state[name]
             setattr(self, name, [tuple(row) for row in table.tolist()])

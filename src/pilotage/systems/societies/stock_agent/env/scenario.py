@@ -1,9 +1,9 @@
-"""A scenario: firms, days, rates and events, read from a YAML file whose mistakes are named by where they stand."""
+"""Scenarios of firms, reports, rates, events and news, read from a YAML file; errors name the place in the file."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -11,18 +11,62 @@ from typing import Any, get_args, get_origin, get_type_hints
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.systems.societies.stock_agent.env.companies import Company, Valuation
-from pilotage.systems.societies.stock_agent.env.events import News, RateEvent, check_rates, rates_on
-from pilotage.systems.societies.stock_agent.env.ledger import MILLION
+from pilotage.systems.societies.stock_agent.env.ledger import LOAN_DAYS, MILLION
 
 DEFAULT = Path(__file__).with_name("scenario.yaml")
 
 
 @dataclass(frozen=True)
+class RateEvent:
+    """Decision of the central bank, from whose day on new loans cost other rates."""
+
+    day: int
+    text: str
+    rates: tuple[float, ...]
+    """Yearly rates of loans of 22, 44 and 66 days."""
+
+    def __post_init__(self) -> None:
+        check_rates(self.rates)
+
+
+@dataclass(frozen=True)
+class News:
+    """News of the whole economy."""
+
+    day: int
+    text: str
+    sentiment: float
+    """Tone from −1 (bad) to 1 (good), which scripted traders read."""
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.sentiment <= 1:
+            raise UsageError(f"the sentiment of news lies in [−1, 1], got {self.sentiment} on day {self.day}")
+
+
+def check_rates(rates: Sequence[float]) -> None:
+    """Check rates. Raises UsageError unless there is one in [0, 1) per type of loan."""
+    if len(rates) != len(LOAN_DAYS) or any(not 0 <= rate < 1 for rate in rates):
+        raise UsageError(f"expected {len(LOAN_DAYS)} rates in [0, 1), such as 0.027, got {list(rates)}")
+
+
+def rates_on(day: int, opening: Sequence[float], events: Sequence[RateEvent]) -> tuple[int, ...]:
+    """Return the rates in millionths that are in force on a day: those of the last event so far."""
+    current = max((event for event in events if event.day <= day), key=lambda event: event.day, default=None)
+    return tuple(round(rate * MILLION) for rate in (opening if current is None else current.rates))
+
+
+def sentiment_on(day: int, news: Sequence[News], half_life: float = 5.0) -> float:
+    """Return the sum in [−1, 1] of all news so far, each of which counts half as much after `half_life` days."""
+    total = sum(item.sentiment * 0.5 ** ((day - item.day) / half_life) for item in news if item.day <= day)
+    return max(-1.0, min(1.0, total))
+
+
+@dataclass(frozen=True)
 class Scenario:
-    """Everything that is given from outside."""
+    """All that is given to a market from outside."""
 
     rates: tuple[float, ...]
-    """A year, for loans of 22, 44 and 66 days, at the beginning."""
+    """Yearly rates of loans of 22, 44 and 66 days at the beginning."""
     report_days: tuple[int, ...]
     companies: tuple[Company, ...]
     rate_events: tuple[RateEvent, ...] = ()
@@ -45,26 +89,40 @@ class Scenario:
 
     @property
     def prices(self) -> list[int]:
-        """[S] cents at the start."""
+        """Return the start prices in cents, [stock]."""
         return [round(100 * company.start_price) for company in self.companies]
 
     def known(self, day: int) -> int:
-        """How many of the reports are out on a day."""
+        """Return the number of reports that are out on a day."""
         return sum(report <= day for report in self.report_days)
 
     def value(self, stock: int, known: int, rate: int) -> float:
-        """Dollars a share after `known` reports, when the shortest loan costs `rate` millionths a year."""
+        """Return the valuation in dollars a share.
+
+        Args:
+            stock: number of the stock.
+            known: number of reports that are out.
+            rate: yearly rate of the shortest loan in millionths.
+        """
         risk_free = self.valuation.risk_free + rate / MILLION - self.rates[0]
         return self.companies[stock].value(known, self.valuation, risk_free)
 
     def ideal(self, day: int) -> list[float]:
-        """[S] dollars: what valuations say on a day to somebody who reads all reports and knows the rates."""
+        """Return valuations on a day in dollars, [stock], from all reports that are out and the rates in force."""
         rate = rates_on(day, self.rates, self.rate_events)[0]
         return [self.value(stock, self.known(day), rate) for stock in range(len(self.companies))]
 
     def surprised(self, stock: int, day: int, surprise: float) -> Scenario:
-        """With a profit that is (1 + surprise) times as high in the report of `day`. Raises UsageError where the firm
-        does not report on that day."""
+        """Return the scenario with a profit (1 + surprise) times as high in one report.
+
+        Args:
+            stock: number of the stock.
+            day: day of the report.
+            surprise: relative change of the profit.
+
+        Raises:
+            UsageError: when the firm does not report on that day.
+        """
         if stock not in range(len(self.companies)) or day not in self.report_days:
             raise UsageError(
                 f"stock {stock} reports on no day {day}; there are stocks 0 to {len(self.companies) - 1} and report "
@@ -74,33 +132,20 @@ class Scenario:
         return replace(self, companies=(*self.companies[:stock], company, *self.companies[stock + 1 :]))
 
     def swapped(self) -> Scenario:
-        """Names stay where they are and everything else changes places: what the first firm was, the last one is."""
+        """Return the scenario in which firms change places and names stay: the first firm becomes the last."""
         names = [company.name for company in self.companies]
         moved = self.companies[::-1]
         return replace(
             self, companies=tuple(replace(company, name=name) for name, company in zip(names, moved, strict=True))
         )
 
-    def scaled(self, factor: float) -> Scenario:
-        """All money of the firms times `factor`: prices, debts and figures. Relative figures stay."""
-        money = ("start_price", "debt")
-        columns = ("revenue", "operating_costs", "depreciation", "capital_expenditure", "working_capital", "interest")
-        if factor <= 0:
-            raise UsageError(f"a scale is above 0, got {factor}")
-
-        def larger(company: Company) -> Company:
-            changed: dict[str, Any] = {name: getattr(company, name) * factor for name in money}
-            changed |= {name: tuple(value * factor for value in getattr(company, name)) for name in columns}
-            return replace(company, **changed)
-
-        return replace(self, companies=tuple(larger(company) for company in self.companies))
-
 
 def load_scenario(path: Path | str | None = None) -> Scenario:
-    """The scenario in a YAML file, or the one that comes with the package (a chemical firm A and a technology firm B).
+    """Return the scenario in a YAML file, or the package's (a chemical firm A and a technology firm B).
 
-    Raises UsageError, which names the file and the place, for a file that is not there or no YAML, and for unknown,
-    missing and ill-typed fields."""
+    Raises UsageError, which names the file and the place, for a file that is missing or no YAML, and for unknown,
+    missing and ill-typed fields.
+    """
     import yaml
 
     path = DEFAULT if path is None else Path(path)
@@ -118,7 +163,7 @@ def load_scenario(path: Path | str | None = None) -> Scenario:
 
 
 def _read(kind: Any, given: Any, where: str) -> Any:
-    """A value of a type out of what YAML gives: dataclasses from mappings, tuples from lists, numbers, text."""
+    """Convert a YAML value to a type: dataclasses from mappings, tuples from lists, numbers, text."""
     if dataclasses.is_dataclass(kind):
         return _read_fields(kind, given, where)
     if get_origin(kind) is tuple:

@@ -1,4 +1,4 @@
-"""What traders are shown and what they may answer. Nothing here tells what is still to come."""
+"""Observations and actions of traders. Observations hold nothing of the future."""
 
 from __future__ import annotations
 
@@ -9,148 +9,155 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from pilotage.systems.societies.stock_agent.env.exchange import Exchange
-from pilotage.systems.societies.stock_agent.env.forum import Morning, Post
+from pilotage.systems.societies.stock_agent.env.exchange import StockExchange
+from pilotage.systems.societies.stock_agent.env.forum import ForumDigest, Post
 from pilotage.systems.societies.stock_agent.env.order_book import Side
-from pilotage.systems.societies.stock_agent.env.population import Population
+from pilotage.systems.societies.stock_agent.env.population import TraderPopulation
 
 
-class Wish(NamedTuple):
-    """An order that a trader would like to place."""
+class OrderIntent(NamedTuple):
+    """Order that a trader intends to place."""
 
     stock: int
     side: Side
     amount: int
-    """Shares."""
+    """Number of shares."""
     price: int
-    """Cents."""
+    """Limit in cents."""
 
 
 class Borrowing(NamedTuple):
-    """A loan that a trader would like to have."""
+    """Loan that a trader intends to take."""
 
     kind: int
-    """0, 1 or 2."""
+    """Type of the loan: 0, 1 or 2."""
     principal: int
-    """Cents."""
+    """Principal in cents."""
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """What a trader expects to do tomorrow."""
+class TraderForecast:
+    """Actions that a trader expects to take on the next day."""
 
     buy: tuple[bool, ...]
-    """[S]."""
+    """Whether it expects to buy, [stock]."""
     sell: tuple[bool, ...]
-    """[S]."""
+    """Whether it expects to sell, [stock]."""
     loan: bool
+    """Whether it expects to take a loan."""
 
 
 @dataclass(frozen=True)
 class Firm:
-    """What everybody knows of a firm on a day."""
+    """Public information on a firm on a day."""
 
     name: str
     story: str
     history: str
-    """The quarters known before the first day, as text."""
+    """Quarters known before the first day, as text."""
     report: str
-    """The report of this day as text; empty on other days, and where reports are switched off."""
+    """Report of this day as text; empty on other days, and without reports."""
     value: float
-    """Cents a share by discounted cash flow, from the reports that are out and the rates in force."""
+    """Valuation in cents a share, from the reports that are out and the rates in force."""
 
 
 @dataclass(frozen=True)
-class View:
-    """A day, or one of its sessions, as all traders see it; a trader looks only at its own account."""
+class MarketView:
+    """Observation of all traders on a day or in a session; a trader looks only at its own account."""
 
     day: int
-    """From 1."""
+    """Number of the day, from 1."""
     session: int
-    """From 1; 0 in the morning, when loans are taken; sessions + 1 in the evening."""
+    """Number of the session from 1; 0 in the morning, when loans are taken; sessions + 1 in the evening."""
     seed: int
-    """Of the noise of scripted traders: it depends on the market's seed alone, not on what happened."""
+    """Seed of the traders' random numbers, which is the market's."""
     firms: tuple[Firm, ...]
     rates: tuple[int, ...]
-    """Millionths a year, for loans of 22, 44 and 66 days."""
+    """Yearly rates in millionths of loans of 22, 44 and 66 days."""
     announcement: str
-    """What the central bank decided this morning, or nothing."""
+    """Decision of the central bank on this day, or an empty text."""
     news: str
-    """This day's news of the economy, or nothing."""
+    """News of the economy on this day, or an empty text."""
     sentiment: float
-    """What is left of all news, −1 to 1."""
-    morning: Morning
+    """Fading sum of the tones of all news, −1 to 1."""
+    digest: ForumDigest
     """Yesterday's posts."""
     closes: Sequence[Sequence[int]]
-    """Closing prices [days so far + 1][S] in cents; the first are the start prices."""
-    exchange: Exchange
+    """Closing prices in cents, [day + 1][stock]; the first are the start prices."""
+    exchange: StockExchange
     """Books, last prices and accounts."""
-    population: Population
+    population: TraderPopulation
 
     @property
     def prices(self) -> list[int]:
-        """[S] last prices in cents."""
+        """Return the last prices in cents, [stock]."""
         return self.exchange.prices
 
     def limit(self) -> np.ndarray:
-        """[N] cents that may still be borrowed: wealth at the beginning less outstanding principal."""
+        """Return the cents that may still be borrowed, [trader]: opening wealth less outstanding principal."""
         return np.maximum(self.population.wealth - self.exchange.ledger.owed(), 0)
 
-    def refuses(self, trader: int, wish: Wish) -> str:
-        """Why an order cannot be placed, as `kind: words`; empty when it can."""
-        if wish.stock not in range(len(self.firms)):
-            return f"stock: there are stocks 0 to {len(self.firms) - 1}, got {wish.stock!r}"
-        if wish.side not in ("buy", "sell"):
-            return f"side: buy or sell, got {wish.side!r}"
+    def refuses(self, trader: int, intent: OrderIntent) -> str:
+        """Return why an order cannot be placed, as `kind: words`; empty when it can."""
+        if intent.stock not in range(len(self.firms)):
+            return f"stock: there are stocks 0 to {len(self.firms) - 1}, got {intent.stock!r}"
+        if intent.side not in ("buy", "sell"):
+            return f"side: buy or sell, got {intent.side!r}"
         for name in ("amount", "price"):
-            value = getattr(wish, name)
+            value = getattr(intent, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 return f"{name}: a whole number above 0 is needed, got {value!r}"
-        reason = self.exchange.ledger.affords(trader, *wish)
+        reason = self.exchange.ledger.affords(trader, *intent)
         return f"funds: {reason}" if reason else ""
 
-    def refuses_loan(self, trader: int, wish: Borrowing) -> str:
-        """Why a loan cannot be had, as `kind: words`; empty when it can."""
-        if isinstance(wish.kind, bool) or wish.kind not in range(len(self.rates)):
-            return f"loan type: 0, 1 or 2 is needed, got {wish.kind!r}"
+    def refuses_loan(self, trader: int, intent: Borrowing) -> str:
+        """Return why a loan cannot be granted, as `kind: words`; empty when it can."""
+        if isinstance(intent.kind, bool) or intent.kind not in range(len(self.rates)):
+            return f"loan_type: 0, 1 or 2 is needed, got {intent.kind!r}"
         limit = int(self.limit()[trader])
-        if isinstance(wish.principal, bool) or not isinstance(wish.principal, int) or not 0 < wish.principal <= limit:
-            return f"loan amount: whole cents above 0 and up to {limit} are needed, got {wish.principal!r}"
+        if (
+            isinstance(intent.principal, bool)
+            or not isinstance(intent.principal, int)
+            or not 0 < intent.principal <= limit
+        ):
+            return f"loan_amount: whole cents above 0 and up to {limit} are needed, got {intent.principal!r}"
         return ""
 
 
 class Traders(Protocol):
-    """All traders' decisions. What the market refuses counts as no action."""
+    """Decisions of all traders. An action that the market refuses counts as no action."""
 
     scripted: bool
     """Whether no language model is asked."""
     exhausted: str
-    """Why nobody acts any more, such as a budget that is used up; empty while they do."""
+    """Reason why the traders act no more, such as a budget that is used up; empty while they do."""
     counts: Counter[str]
-    """Answers that could not be used, by kind."""
+    """Number of answers that could not be used, by kind."""
 
-    def borrow(self, view: View) -> Sequence[Borrowing | None]:
-        """[N], in the morning."""
+    def borrow(self, view: MarketView) -> Sequence[Borrowing | None]:
+        """Return each trader's loan before the sessions (None: no loan)."""
         ...
 
-    def open_session(self, view: View) -> None:
-        """Before the first order of a session."""
+    def open_session(self, view: MarketView) -> None:
+        """Prepare a session, before its first order."""
         ...
 
-    def order(self, view: View, trader: int) -> Wish | None:
-        """One trader's turn, with the books as they are now."""
+    def order(self, view: MarketView, trader: int) -> OrderIntent | None:
+        """Return the order of one trader's turn (None: hold)."""
         ...
 
-    def foresee(self, view: View) -> Sequence[Forecast | None]:
-        """[N], in the evening."""
+    def forecast(self, view: MarketView) -> Sequence[TraderForecast | None]:
+        """Return each trader's forecast after the sessions (None: no answer)."""
         ...
 
-    def post(self, view: View) -> Sequence[Post]:
-        """In the evening: any number of posts of any traders."""
+    def post(self, view: MarketView) -> Sequence[Post]:
+        """Return the posts of the day, any number of any traders."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What is remembered from day to day."""
+        """Return what is remembered from day to day."""
         ...
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        ...

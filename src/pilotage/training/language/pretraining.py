@@ -1,0 +1,152 @@
+"""Supervised training of a language policy on gold solutions, until a measured accuracy."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pilotage.engines import build_engine
+from pilotage.environments.text import text_task
+from pilotage.policies.language import embedded
+from pilotage.policies.language.embedded import tiny_policy
+from pilotage.policies.language.policy import LanguagePolicy
+from pilotage.rollouts.held_out import held_out
+from pilotage.runs import Progress
+from pilotage.types import Item, Sampling, Task
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Settings of the supervised training of an embedded policy."""
+
+    size: str
+    task: str
+    levels: tuple[int, ...]
+    accuracy: float
+    """Held-out accuracy, mean over levels, at which to stop."""
+    seed: int
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    batch: int = 64
+    check_every: int = 25
+    most_steps: int = 4000
+    items: int = 8000
+    """Size of the pool of training items."""
+
+
+class PretrainingError(RuntimeError):
+    """The accuracy asked for was not reached within the step limit."""
+
+
+def supervised_batch(policy: LanguagePolicy, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (ids, labels), both [batch, token]: prompt, solution and end-of-sequence token; the last two are trained.
+
+    Padding stands on the right, where causal attention never looks: no mask is needed."""
+    rows = []
+    for item in items:
+        prompt = policy.encode(item.prompt)
+        rows.append((prompt, [*policy.encode(item.solution), policy.eos_ids[0]]))
+    width = max(len(prompt) + len(answer) for prompt, answer in rows)
+    ids = torch.full((len(rows), width), policy.pad_id)
+    labels = torch.full((len(rows), width), -100)
+    for index, (prompt, answer) in enumerate(rows):
+        length = len(prompt) + len(answer)
+        ids[index, :length] = torch.tensor(prompt + answer)
+        labels[index, len(prompt) : length] = torch.tensor(answer)
+    return ids, labels
+
+
+def slug(name: str) -> str:
+    """Return a task's name as it may stand in a file name."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
+
+
+def pretraining_sources(task: Task) -> str:
+    """Return the source code on which a pretrained policy depends; a change of it makes the artifact again."""
+    modules = [inspect.getmodule(pretrain), embedded, inspect.getmodule(type(task))]
+    return "".join(inspect.getsource(module) for module in modules if module is not None)
+
+
+def make_base(directory: Path, config: Mapping[str, Any]) -> None:
+    """Write a pretrained embedded policy into `directory`, and its accuracy into `pretraining.json`."""
+    settings = Pretraining(**{**config, "levels": tuple(config["levels"])})
+    done = pretrain(settings, text_task(settings.task, settings.levels), directory)
+    (directory / "pretraining.json").write_text(json.dumps(done, indent=2))
+
+
+def pretrain(settings: Pretraining, task: Any, folder: Path) -> dict[str, float]:
+    """Train a fresh embedded policy on gold solutions and save it to `folder`.
+
+    Args:
+        settings: how it is trained, and to what accuracy.
+        task: a `Task` with `vocabulary` and `weights`, the share of training items by level.
+        folder: where the policy is written.
+
+    Returns:
+        Steps, seconds, and held-out accuracy, mean and by level.
+
+    Raises:
+        PretrainingError: when `settings.most_steps` do not suffice.
+    """
+    began = time.perf_counter()
+    policy = tiny_policy(settings.size, task.vocabulary, settings.seed)
+    optimiser = torch.optim.AdamW(
+        policy.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, betas=(0.9, 0.98), fused=True
+    )
+    generator = np.random.default_rng([settings.seed, 17])
+    pool = task.pool(settings.items, "train", settings.seed)
+    by_level = {level: [item for item in pool if item.level == level] for level in task.levels}
+    weights = np.array([task.weights[level] for level in task.levels])
+    checks = task.pool(64 * len(task.levels), "held_out", settings.seed + 1)
+    accuracy: dict[str, float] = {}
+    with Progress(settings.most_steps, f"pretraining {settings.size} on {settings.task}") as progress:
+        for step in range(1, settings.most_steps + 1):
+            chosen = generator.choice(len(task.levels), size=settings.batch, p=weights / weights.sum())
+            items = [by_level[task.levels[i]][generator.integers(len(by_level[task.levels[i]]))] for i in chosen]
+            loss = _supervised_step(policy, optimiser, items)
+            if step % settings.check_every == 0:
+                accuracy = measure(policy, task, checks, seed=step)
+                progress.advance(step, loss=loss, accuracy=accuracy["held_out/accuracy"])
+                if accuracy["held_out/accuracy"] >= settings.accuracy:
+                    policy.save(folder)
+                    return {**accuracy, "steps": step, "seconds": time.perf_counter() - began}
+    raise PretrainingError(
+        f"the policy {settings.size} on {settings.task} reached {accuracy.get('held_out/accuracy', 0.0):.2f} after "
+        f"{settings.most_steps} steps, not {settings.accuracy}: ask for less (--pretrain-to-accuracy), easier "
+        f"levels, a larger model"
+    )
+
+
+def _supervised_step(policy: LanguagePolicy, optimiser: torch.optim.Optimizer, items: Sequence[Item]) -> float:
+    ids, labels = supervised_batch(policy, items)
+    loss = policy.model(input_ids=ids, labels=labels, use_cache=False).loss
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
+    optimiser.step()
+    return float(loss.detach())
+
+
+def measure(policy: LanguagePolicy, task: Task, items: Sequence[Item], seed: int) -> dict[str, float]:
+    """Return the accuracy at temperature 1, from one answer per item."""
+    engine = build_engine("auto", policy.model, policy.tokenizer)
+    return held_out(
+        engine,
+        items,
+        encode=lambda item: policy.encode(item.prompt),
+        decode=policy.decode,
+        judge=lambda texts, of: [task.score(item, text) for item, text in zip(of, texts, strict=True)],
+        max_new=task.max_new,
+        samples=1,
+        sampling=Sampling(),
+        seed=lambda index: seed * 1_000_003 + index,
+    ).metrics()
