@@ -21,6 +21,8 @@ from pilotage.experiments.launch import estimate_cost
 
 @dataclass(frozen=True)
 class CompareOptions:
+    """Options of `pilotage compare`."""
+
     seeds: int = 5
     """How many paired seeds: every arm is trained with 0, 1, … of them."""
     metric: str | None = None
@@ -38,6 +40,7 @@ class CompareOptions:
 
 
 def compare(words: Sequence[str], console: Console) -> int:
+    """Train several systems on the same seeds and print how they differ."""
     own, arms = read_arms(words)
     plans = {label: _plan(label, command) for label, command in arms.items()}
     if own.dry_run:
@@ -66,7 +69,8 @@ def compare(words: Sequence[str], console: Console) -> int:
 def read_arms(words: Sequence[str]) -> tuple[CompareOptions, dict[str, str]]:
     """The options of compare itself, and every arm's full command by its label (the words that named it).
 
-    What follows `--` goes to every arm, before the arm's own options, which therefore win. Raises UsageError."""
+    What follows `--` goes to every arm, before the arm's own options, which therefore win. Raises UsageError.
+    """
     at = words.index("--") if "--" in words else len(words)
     before = split(words[:at], CompareOptions, "compare")
     if before.rest:

@@ -17,6 +17,8 @@ from pilotage.core.registry import all_systems, find_reproduction
 
 @dataclass(frozen=True)
 class ListOptions:
+    """Options of `pilotage list`."""
+
     family: str | None = None
     """Only this family, such as reasoning."""
 

@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class ShowOptions:
-    pass
+    """Options of `pilotage show`: none."""
 
 
 def show(arguments: Sequence[str], console: Console) -> int:
