@@ -24,6 +24,7 @@ class ListOptions:
 
 
 def list_systems(arguments: Sequence[str], console: Console) -> int:
+    """Print the systems, by family, with their verdicts."""
     parsed = split(arguments, ListOptions, "list")
     exactly(parsed, 0, COMMAND.usage)
     systems = all_systems()

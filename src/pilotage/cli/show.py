@@ -28,6 +28,7 @@ class ShowOptions:
 
 
 def show(arguments: Sequence[str], console: Console) -> int:
+    """Print the card of a system and the verdicts of its claims."""
     (name,) = exactly(split(arguments, ShowOptions, "show"), 1, COMMAND.usage)
     system = find_system(name)
     card = system.card

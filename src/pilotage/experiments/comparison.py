@@ -73,6 +73,7 @@ class Comparison:
 
     @property
     def report(self) -> Path:
+        """Path of the report."""
         return self.directory / "report.html"
 
     @property
@@ -96,6 +97,7 @@ class Comparison:
 
     @property
     def sentences(self) -> tuple[str, ...]:
+        """One sentence per difference."""
         return tuple(difference.sentence for difference in self.differences)
 
     def save(self) -> Path:

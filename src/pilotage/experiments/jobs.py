@@ -77,10 +77,12 @@ class PlacedJob:
 
     @property
     def key(self) -> str:
+        """Hash of the identity."""
         return self.directory.name
 
     @property
     def run_directory(self) -> Path:
+        """Directory of the run, or of the measure."""
         return self.directory / "run"
 
     def result(self) -> JobResult | None:

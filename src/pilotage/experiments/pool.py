@@ -75,6 +75,7 @@ class Display:
         self._seen = (0, 0)
 
     def __call__(self, event: JobEvent) -> None:
+        """Show an event."""
         done, total = self._seen
         if event.total != total or event.done < done:  # other jobs than before: those that tune come first
             self.close()
