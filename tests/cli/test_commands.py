@@ -21,15 +21,22 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def reproduction(**claims: str) -> dict:
     entries = [
-        {"name": name, "verdict": verdict, "comparison": {"difference": 0.031, "interval": [0.012, 0.05]}}
+        {
+            "name": name,
+            "verdict": verdict,
+            "primary": name == "faster",
+            "comparison": {"difference": 0.031, "interval": [0.012, 0.05]},
+        }
         for name, verdict in claims.items()
     ]
-    return {"format": 1, "system": "fake-pilot", "claims": entries}
+    made = {"commit": "6a18e7fd5c", "version": "0.1.0", "torch": "2", "processor": "AMD EPYC", "jobs": 57}
+    made |= {"first": "2026-11-25T23:48:14+00:00", "last": "2026-11-25T23:48:14+00:00"}
+    return {"format": 2, "system": "fake-pilot", "seconds": 1.0, "made": [made], "claims": entries}
 
 
 def keep(content: dict) -> None:
-    Path("reproductions").mkdir()
-    Path("reproductions/fake-pilot.json").write_text(json.dumps(content))
+    Path("results").mkdir()
+    Path("results/fake-pilot.json").write_text(json.dumps(content))
 
 
 def test_list_names_every_system_with_its_verdicts(pilotage):
@@ -41,7 +48,7 @@ def test_list_names_every_system_with_its_verdicts(pilotage):
     assert line.endswith("not measured")
     keep(reproduction(faster="holds", safer="undecided", cheaper="holds"))
     _, out, _ = pilotage("list")
-    assert "2 hold, 1 undecided" in out
+    assert "primary: 1 holds; others: 1 holds, 1 undecided" in out
 
 
 def test_list_of_an_unknown_family_names_the_nearest(pilotage):
@@ -82,6 +89,8 @@ def test_show_prints_the_verdict_and_the_difference_that_were_measured(pilotage)
     (line,) = [line for line in out.splitlines() if line.startswith("faster *")]
     assert "does not hold" in line
     assert "+0.031 [0.012, 0.05]" in line
+    assert "* primary. primary: 1 does not hold." in out
+    assert "57 jobs made on 2026-11-25 at commit 6a18e7f, version 0.1.0, on AMD EPYC" in out
 
 
 def test_a_reproduction_of_another_format_is_refused(pilotage):
@@ -91,9 +100,15 @@ def test_a_reproduction_of_another_format_is_refused(pilotage):
     assert "format 99" in err
 
 
-def test_verdicts_are_counted_in_a_fixed_order():
-    content = reproduction(a="undecided", b="does not hold", c="holds", d="does not hold")
-    assert count_verdicts(content) == "1 holds, 2 do not hold, 1 undecided"
+def test_verdicts_are_counted_in_a_fixed_order_and_primary_claims_apart():
+    content = reproduction(a="undecided", b="does not hold", c="holds", d="does not hold", e="not measured (long)")
+    assert count_verdicts(content) == "1 holds, 2 do not hold, 1 undecided; 1 not measured"
+    content["claims"][1]["primary"] = True
+    assert (
+        count_verdicts(content)
+        == "primary: 1 does not hold; others: 1 holds, 1 does not hold, 1 undecided; 1 not measured"
+    )
+    assert count_verdicts(reproduction(faster="holds"), of=3) == "primary: 1 holds; 2 not measured"
     assert count_verdicts(None) == "not measured"
     assert describe_difference(None) == ""
     assert describe_difference({"difference": -0.2, "interval": None}) == "-0.2"
@@ -115,6 +130,7 @@ def test_what_tuning_chose_at_the_end_of_its_range_is_named() -> None:
 
 def test_settings_that_made_no_difference_have_no_edge() -> None:
     assert edges_of(tuned("1e-3", **{"1e-3": 0.5, "1e-2": 0.5})) == []
+    assert edges_of(tuned("1e-3", **{"1e-3": 0.5, "1e-2": 0.5 + 1e-15})) == []
     assert edges_of(tuned("1e-3", **{"1e-3": 0.5})) == []
     assert edges_of(None) == []
     assert edges_of({"claims": [{"name": "a", "tuning": {"chosen": {"a": ""}, "settings": "the first of each"}}]}) == []
@@ -187,17 +203,32 @@ def test_reproduce_passes_its_options_on(pilotage, monkeypatch):
 
     def reproduce(name: str, **options: Any) -> Path:
         asked.append((name, options))
-        return Path("reproductions/fake-pilot.json")
+        return Path("results/fake-pilot.json")
 
     monkeypatch.setattr(experiments, "reproduce", reproduce)
     code, out, err = pilotage("reproduce", "fake-pilot", "--quick", "--only", "faster", "--budget", "1.5")
     assert code == 0, err
-    assert out.strip() == "reproductions/fake-pilot.json"
+    assert out.strip() == "results/fake-pilot.json"
     (name, options) = asked[0]
     assert name == "fake-pilot"
     assert options["quick"] is True
     assert options["only"] == "faster"
     assert options["budget"] == 1.5
+
+
+def test_reproduce_can_audit_what_is_stored(pilotage, monkeypatch):
+    from pilotage import experiments
+
+    asked = []
+
+    def audit(name, count, **_):
+        asked.append((name, count))
+        return len(asked) == 1
+
+    monkeypatch.setattr(experiments, "audit", audit)
+    assert [pilotage("reproduce", "fake-pilot", "--audit", "5")[0] for _ in range(2)] == [0, 1]
+    assert asked == [("fake-pilot", 5)] * 2
+    assert pilotage("reproduce", "fake-pilot", "--audit", "0")[0] == 2
 
 
 def test_reproduce_of_an_unknown_claim_names_the_nearest(pilotage):

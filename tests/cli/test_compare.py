@@ -21,7 +21,11 @@ def asked(monkeypatch):
         calls.append((arms, seeds, options))
         table = [{"arm": label, "accuracy": 0.5, "interval": "[0.4, 0.6]"} for label in arms]
         return SimpleNamespace(
-            directory=Path("runs/c"), report=Path("runs/c/report.html"), table=table, sentences=["nobody knows"]
+            directory=Path("runs/c"),
+            report=Path("runs/c/report.html"),
+            table=table,
+            sentences=["nobody knows"],
+            made=[],
         )
 
     monkeypatch.setattr(experiments, "compare", compare)

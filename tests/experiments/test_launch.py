@@ -20,7 +20,7 @@ from pilotage.experiments.launch import default_directory, estimate_cost, record
 def fake(monkeypatch, tmp_path):
     from importlib.metadata import EntryPoint
 
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent / "cli"))
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "cli"))
     point = EntryPoint("fake", "fake_systems:SYSTEM", "pilotage.systems")
     monkeypatch.setattr(catalogue, "entry_points", lambda group: [point] if group == "pilotage.systems" else [])
     monkeypatch.chdir(tmp_path)

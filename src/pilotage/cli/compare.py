@@ -11,6 +11,7 @@ from typing import Any
 from pilotage.cli.arguments import Command, split
 from pilotage.cli.console import Console
 from pilotage.cli.run import cost_rows
+from pilotage.cli.show import describe_source
 from pilotage.core.errors import UsageError
 from pilotage.core.registry import configure, find_system
 from pilotage.core.system import System
@@ -20,6 +21,8 @@ from pilotage.experiments.launch import estimate_cost
 
 @dataclass(frozen=True)
 class CompareOptions:
+    """Options of `pilotage compare`."""
+
     seeds: int = 5
     """How many paired seeds: every arm is trained with 0, 1, … of them."""
     metric: str | None = None
@@ -37,15 +40,16 @@ class CompareOptions:
 
 
 def compare(words: Sequence[str], console: Console) -> int:
+    """Train several systems on the same seeds and print how they differ."""
     own, arms = read_arms(words)
     plans = {label: _plan(label, command) for label, command in arms.items()}
     if own.dry_run:
         _forecast(plans, own, console)
         return 0
-    from pilotage import experiments as experiment
+    from pilotage import experiments
 
     given = {name: getattr(own, name) for name in ("metric", "against", "workers", "out")}
-    comparison = experiment.compare(
+    comparison = experiments.compare(
         arms,
         list(range(own.seeds)),
         higher_is_better=not own.lower_is_better,
@@ -55,6 +59,8 @@ def compare(words: Sequence[str], console: Console) -> int:
     show_table(comparison.table, console)
     for sentence in comparison.sentences:
         console.line(sentence)
+    for source in comparison.made:
+        console.line(describe_source(source))
     console.line()
     console.pairs([("kept in", str(comparison.directory)), ("report", str(comparison.report))])
     return 0
@@ -63,7 +69,8 @@ def compare(words: Sequence[str], console: Console) -> int:
 def read_arms(words: Sequence[str]) -> tuple[CompareOptions, dict[str, str]]:
     """The options of compare itself, and every arm's full command by its label (the words that named it).
 
-    What follows `--` goes to every arm, before the arm's own options, which therefore win. Raises UsageError."""
+    What follows `--` goes to every arm, before the arm's own options, which therefore win. Raises UsageError.
+    """
     at = words.index("--") if "--" in words else len(words)
     before = split(words[:at], CompareOptions, "compare")
     if before.rest:

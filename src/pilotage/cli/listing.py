@@ -17,11 +17,14 @@ from pilotage.core.registry import all_systems, find_reproduction
 
 @dataclass(frozen=True)
 class ListOptions:
+    """Options of `pilotage list`."""
+
     family: str | None = None
     """Only this family, such as reasoning."""
 
 
 def list_systems(arguments: Sequence[str], console: Console) -> int:
+    """Print the systems, by family, with their verdicts."""
     parsed = split(arguments, ListOptions, "list")
     exactly(parsed, 0, COMMAND.usage)
     systems = all_systems()

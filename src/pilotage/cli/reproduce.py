@@ -15,6 +15,8 @@ from pilotage.core.registry import find_claims
 
 @dataclass(frozen=True)
 class ReproduceOptions:
+    """Options of `pilotage reproduce`."""
+
     quick: bool = False
     """Two seeds and a few steps, to see that everything runs; the verdicts mean nothing."""
     long: bool = False

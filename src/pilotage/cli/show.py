@@ -24,10 +24,11 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class ShowOptions:
-    pass
+    """Options of `pilotage show`: none."""
 
 
 def show(arguments: Sequence[str], console: Console) -> int:
+    """Print the card of a system and the verdicts of its claims."""
     (name,) = exactly(split(arguments, ShowOptions, "show"), 1, COMMAND.usage)
     system = find_system(name)
     card = system.card

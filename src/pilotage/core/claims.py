@@ -18,7 +18,8 @@ Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
 class Criterion:
     """Rule by which a claim holds, fixed before the first job runs.
 
-    `margin` is δ of better, trend and rank, m of not_worse, same and frontier, p of rare."""
+    `margin` is δ of better, trend and rank, m of not_worse, same and frontier, p of rare.
+    """
 
     kind: CriterionKind
     margin: float = 0.0
@@ -28,7 +29,8 @@ class Criterion:
 class Arm:
     """One side of a comparison: a command line without the program's name, such as `"grpo --lr 1e-4"`.
 
-    `grid` lists further options, one string per tuning setting (`"--lr 3e-4"`); each arm of a claim has as many."""
+    `grid` lists further options, one string per tuning setting (`"--lr 3e-4"`); each arm of a claim has as many.
+    """
 
     command: str
     grid: tuple[str, ...] = ()
@@ -39,7 +41,8 @@ class Claim:
     """A promise of a paper, stated as an experiment that is repeated over seeds.
 
     Every arm and seed is one job, which gives a dictionary of numbers: that of `measure(arm, seed, context)` when it is
-    given, otherwise the metrics of the arm's training with that seed. `metric` names the number that is compared."""
+    given, otherwise the metrics of the arm's training with that seed. `metric` names the number that is compared.
+    """
 
     name: str
     statement: str

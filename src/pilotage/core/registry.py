@@ -78,7 +78,8 @@ def find_system(name: str) -> System:
 def find_claims(name: str) -> list[Claim]:
     """Return the claims of the system called `name`, from its `claims.py` or an entry point; empty without any.
 
-    Raises UsageError when there is no such system."""
+    Raises UsageError when there is no such system.
+    """
     find_system(name)
     stem = name.replace("-", "_")
     for module_name in _system_modules():
@@ -94,7 +95,8 @@ def find_reproduction(name: str) -> dict[str, Any] | None:
     """Return what was measured for the claims of a system, None when nothing was.
 
     It is `results/NAME.json` of the current folder, of the repository in which the system's package lies, or shipped
-    inside that package. Raises UsageError for a file of another format."""
+    inside that package. Raises UsageError for a file of another format.
+    """
     for folder in (Path("results"), *_results_of(name)):
         path = folder / f"{name}.json"
         if path.is_file():

@@ -35,6 +35,7 @@ class Gate:
 
     @property
     def passed(self) -> bool:
+        """Whether the baseline reached the least performance."""
         return self.measured >= self.least
 
 
@@ -43,7 +44,8 @@ class Judgement:
     """Verdict with the numbers that it rests on.
 
     `mean` with `low` and `high` is the mean difference and its interval (rate and Clopper-Pearson interval for rare,
-    share of true units for exact); NaN where it cannot be computed."""
+    share of true units for exact); NaN where it cannot be computed.
+    """
 
     verdict: Verdict
     mean: float
@@ -67,7 +69,8 @@ def confidence(looks: int) -> float:
     """Return the two-sided confidence of each interval for one or two looks at the data.
 
     It is .95 with one look, .975 at both when one doubling of the number of units was declared (Bonferroni, so that
-    the two looks together still err in at most 5 %)."""
+    the two looks together still err in at most 5 %).
+    """
     if looks not in (1, 2):
         raise ValueError(f"looks is {looks}; one look, or two when a doubling of the units was declared")
     return 0.95 if looks == 1 else 0.975
@@ -118,7 +121,8 @@ def slopes(values: ArrayLike) -> NDArray[np.float64]:
 def kendall(values: ArrayLike) -> NDArray[np.float64]:
     """Return Kendall's τ of each row of `values` [unit, arm] with the order of the arms (first arm least).
 
-    The result [unit] lies in −1..1. A tie agrees with neither order and counts nothing (τ-a)."""
+    The result [unit] lies in −1..1. A tie agrees with neither order and counts nothing (τ-a).
+    """
     table = _table(values, least_columns=2)
     pairs = list(combinations(range(table.shape[1]), 2))
     return np.mean([np.sign(table[:, later] - table[:, earlier]) for earlier, later in pairs], axis=0)
@@ -128,7 +132,8 @@ def concordance_p(agreement: ArrayLike, arms: int) -> float:
     """Return the exact one-sided p of the mean τ of several units, `agreement` [unit].
 
     Under the hypothesis every order of `arms` arms is equally likely within a unit: the number of discordant pairs has
-    the Mahonian distribution, and units add."""
+    the Mahonian distribution, and units add.
+    """
     pairs = arms * (arms - 1) // 2
     sample = np.asarray(agreement, dtype=float)
     total = _discordance(arms, len(sample))
@@ -182,7 +187,8 @@ def judge(
     Raises:
         ValueError: for data that do not fit the kind, non-finite numbers, or more units than were declared.
 
-    exact needs no number of units: identities and counts are not estimates."""
+    exact needs no number of units: identities and counts are not estimates.
+    """
     level = confidence(looks)
     data = np.asarray(measured, dtype=float)
     if not np.all(np.isfinite(data)):

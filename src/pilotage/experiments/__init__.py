@@ -1,6 +1,7 @@
 """Arms × seeds in local processes of one thread: comparisons, and the claims of papers measured again.
 
-Names are imported when they are first used: the process of a job needs neither statistics nor pictures."""
+Names are imported when they are first used: the process of a job needs neither statistics nor pictures.
+"""
 
 from __future__ import annotations
 

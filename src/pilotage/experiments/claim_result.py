@@ -30,7 +30,8 @@ class ClaimResult:
 def metrics_named(metric: str) -> list[tuple[str, float]]:
     """Return name and sign of each metric in a claim's `metric`.
 
-    `"accuracy, -tokens"` (frontier) is more accuracy and fewer tokens."""
+    `"accuracy, -tokens"` (frontier) is more accuracy and fewer tokens.
+    """
     names = [name.strip() for name in metric.split(",")]
     return [(name.removeprefix("-"), -1.0 if name.startswith("-") else 1.0) for name in names]
 
@@ -38,7 +39,8 @@ def metrics_named(metric: str) -> list[tuple[str, float]]:
 def judge_claim(claim: Claim, jobs: Numbers) -> ClaimResult:
     """Return the verdict of a claim by its declared criterion. A seed for which a number is missing counts as censored.
 
-    Raises UsageError when the jobs lack the metric, or the claim does not fit its kind of criterion."""
+    Raises UsageError when the jobs lack the metric, or the claim does not fit its kind of criterion.
+    """
     kind = claim.criterion.kind
     if kind == "frontier":
         return _judge_frontier(claim, jobs)

@@ -73,6 +73,7 @@ class Comparison:
 
     @property
     def report(self) -> Path:
+        """Path of the report."""
         return self.directory / "report.html"
 
     @property
@@ -96,6 +97,7 @@ class Comparison:
 
     @property
     def sentences(self) -> tuple[str, ...]:
+        """One sentence per difference."""
         return tuple(difference.sentence for difference in self.differences)
 
     def save(self) -> Path:
@@ -218,7 +220,8 @@ def paired(
         higher_is_better: direction of the metric.
 
     Returns:
-        The difference with its interval, verdict and sentence."""
+        The difference with its interval, verdict and sentence.
+    """
     sign = 1.0 if higher_is_better else -1.0
     pairs = list(zip(of_values, against_values, strict=True))
     values = [None if a is None or b is None else sign * (a - b) for a, b in pairs]

@@ -18,7 +18,8 @@ def inputs_hash(config: Mapping[str, Any]) -> str:
     """Return the SHA-256 (hex) over the files that a configuration names; empty when it names none.
 
     These are user functions (`my.py:advantage`, and `package.module:function` outside this library), data files and
-    folders of models."""
+    folders of models.
+    """
     lines = {_fingerprint(path) for text in _strings(config) for path in _named_files(text)}
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest() if lines else ""
 

@@ -24,7 +24,8 @@ class Wiring:
     """Names of the modules that the process of a job asks: names and not objects, because they go to other processes.
 
     `catalogue` offers `find_system(name)` and `configure(system, options)`, `launch` offers
-    `launch(system, config, *, seed, directory, command)`, `hardware` offers `hardware()`, `versions()`, `commit()`."""
+    `launch(system, config, *, seed, directory, command)`, `hardware` offers `hardware()`, `versions()`, `commit()`.
+    """
 
     catalogue: str = "pilotage.core.registry"
     launch: str = "pilotage.experiments.launch"
@@ -37,7 +38,8 @@ class Job:
 
     With `measure` ("module:function") the job gives what that function returns for (arm, seed, context); without, the
     command is trained with `seed` and the metrics of its result are taken. `callback` ("module:function") is called
-    during such a training: see `Context.train`."""
+    during such a training: see `Context.train`.
+    """
 
     arm: str
     seed: int
@@ -75,10 +77,12 @@ class PlacedJob:
 
     @property
     def key(self) -> str:
+        """Hash of the identity."""
         return self.directory.name
 
     @property
     def run_directory(self) -> Path:
+        """Directory of the run, or of the measure."""
         return self.directory / "run"
 
     def result(self) -> JobResult | None:
@@ -123,7 +127,8 @@ def place(job: Job, wiring: Wiring, root: Path | None = None) -> PlacedJob:
         root: folder below which jobs are kept; `$PILOTAGE_HOME` by default.
 
     Raises:
-        UsageError: for a command that cannot work, before any process starts."""
+        UsageError: for a command that cannot work, before any process starts.
+    """
     system, config = parse_command(job.command, wiring)
     values, defaults = config_to_dict(config), config_to_dict(system.config)
     identity = {

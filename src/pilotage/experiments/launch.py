@@ -32,7 +32,8 @@ def launch(
     """Run `system` with `config` in `directory` (a default one when None), or go on with what was interrupted there.
 
     track: trackers by name, beside the local files. callback: given to the system's run as `callback`, for those that
-    take one. Raises UsageError when the directory holds something else."""
+    take one. Raises UsageError when the directory holds something else.
+    """
     refuse_while_loading(system.name)
     from pilotage.runs import Run
 
@@ -68,7 +69,8 @@ def run_record(config: Any) -> dict[str, Any]:
 
 def recorded(directory: Path) -> tuple[System, Any, int]:
     """System, configuration and seed of an earlier run. Functions that files of the user defined come from the copies
-    that the run kept. Raises UsageError when `directory` holds no run."""
+    that the run kept. Raises UsageError when `directory` holds no run.
+    """
     from pilotage.runs import Run
 
     recipe = Run.read_recipe(directory)
@@ -84,7 +86,8 @@ def recorded(directory: Path) -> tuple[System, Any, int]:
 def default_directory(system: System, config: Any, seed: int, below: Path = RUNS) -> tuple[Path, bool]:
     """The folder for a run and whether an interrupted one of the same configuration goes on there.
 
-    It is `runs/NAME-TASK-SEED-K`: the first K whose folder is free or holds an unfinished run of just this."""
+    It is `runs/NAME-TASK-SEED-K`: the first K whose folder is free or holds an unfinished run of just this.
+    """
     task = getattr(config, "task", None)
     stem = "-".join([system.name, *([_slug(task)] if task else []), str(seed)])
     k = 1
@@ -123,7 +126,8 @@ def load_policy(run: Path) -> Any:
     """The policy that a run trained: a `LanguagePolicy`, or an `ActionPolicy` ready to be reset and to act.
 
     A folder that `export_policy` wrote, or a diffusion policy of LeRobot's (config.json, model.safetensors), is taken
-    for `run`, too. Raises UsageError when there is no policy yet, and for pickled checkpoints."""
+    for `run`, too. Raises UsageError when there is no policy yet, and for pickled checkpoints.
+    """
     from pilotage.policies.control.saving import is_action_policy
 
     refuse_pickled(run)
@@ -146,7 +150,8 @@ def load_policy(run: Path) -> Any:
 
 def export_policy(run: Path, folder: Path) -> None:
     """Write the policy of a run: a Hugging Face folder that `AutoModelForCausalLM.from_pretrained` opens, or for a
-    policy that acts in continuous spaces a folder that `pilotage.load` opens."""
+    policy that acts in continuous spaces a folder that `pilotage.load` opens.
+    """
     policy = load_policy(run)
     write = policy.save if hasattr(policy, "tokenizer") else policy.save_pretrained
     write(folder)

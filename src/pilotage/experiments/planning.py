@@ -39,6 +39,7 @@ class JobPlan:
 
     @property
     def quick(self) -> bool:
+        """Whether this is a quick pass."""
         return self.quick_fields is not None
 
     def seeds(self, claim: Claim) -> int:
@@ -73,7 +74,8 @@ def check_claims(claims: Sequence[Claim]) -> None:
     """Raise UsageError for claims that break the rules.
 
     These are: names twice, more than ten claims or three primary ones, arms tuned over different numbers of settings,
-    no seeds, arms compared that are none."""
+    no seeds, arms compared that are none.
+    """
     names = [claim.name for claim in claims]
     if len(set(names)) < len(names):
         raise UsageError(f"claims share a name: {', '.join(names)}")
@@ -125,7 +127,8 @@ def tune(
         done: their results by key.
 
     Returns:
-        The choice and its record, in which `ties` names the settings that were equal to the chosen one."""
+        The choice and its record, in which `ties` names the settings that were equal to the chosen one.
+    """
     chosen: dict[str, str] = {}
     ties: dict[str, list[str]] = {}
     settings: dict[str, list[dict[str, Any]]] = {}
@@ -200,7 +203,8 @@ class Forecast:
 def forecast(claims: Sequence[Claim], plan: JobPlan) -> Forecast:
     """Return what the claims will cost, by their stated seconds per job; a job that several need counts once.
 
-    Where tuning has not finished, its choice is not known: the first setting of each grid is assumed."""
+    Where tuning has not finished, its choice is not known: the first setting of each grid is assumed.
+    """
     seconds: dict[str, float | None] = {}
     there: dict[str, JobResult] = {}
     for claim in claims:

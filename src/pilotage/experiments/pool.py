@@ -75,6 +75,7 @@ class Display:
         self._seen = (0, 0)
 
     def __call__(self, event: JobEvent) -> None:
+        """Show an event."""
         done, total = self._seen
         if event.total != total or event.done < done:  # other jobs than before: those that tune come first
             self.close()
@@ -106,7 +107,8 @@ def run_jobs(
         on_event: called when a job is reused, starts or finishes.
 
     Raises:
-        JobFailed: within a fraction of a second of a worker's failure, after stopping the other workers."""
+        JobFailed: within a fraction of a second of a worker's failure, after stopping the other workers.
+    """
     unique = list({placed.key: placed for placed in jobs}.values())
     results: dict[str, JobResult] = {}
     waiting: deque[PlacedJob] = deque()
@@ -142,7 +144,8 @@ def _start_server(jobs: Sequence[PlacedJob]) -> None:
     """Start the process that workers are forked from, with torch and the systems' runs imported, once and for all.
 
     Importing takes seconds, more than many jobs. A fork in a process of one thread is safe on Linux; elsewhere every
-    worker imports for itself."""
+    worker imports for itself.
+    """
     context = multiprocessing.get_context("forkserver")
     if sys.platform == "linux" and all(placed.wiring == Wiring() for placed in jobs):
         systems = {parse_command(placed.job.command, placed.wiring)[0].run for placed in jobs}

@@ -73,7 +73,8 @@ def describe_commit(commit: str | None) -> str:
 def artifacts_used(directory: Path) -> dict[str, Any]:
     """Return the artifacts (pretrained models, data) that the runs in a job's directory used, by name.
 
-    Each has its `key`, the hash of its `contents` and the `seconds` that making it took."""
+    Each has its `key`, the hash of its `contents` and the `seconds` that making it took.
+    """
     found: dict[str, Any] = {}
     for about in sorted(directory.rglob("run.json")):
         for name, used in (json.loads(about.read_text()).get("artifacts") or {}).items():
@@ -84,7 +85,8 @@ def artifacts_used(directory: Path) -> dict[str, Any]:
 def missing_extras(extras: Iterable[str]) -> list[str]:
     """Return those of our own extras (`math`, `peft`, …) of which a package is not installed.
 
-    Where this library runs from its sources without being installed, its extras are unknown and none is returned."""
+    Where this library runs from its sources without being installed, its extras are unknown and none is returned.
+    """
     try:
         requirements = metadata.requires("pilotage") or []
     except metadata.PackageNotFoundError:

@@ -101,7 +101,8 @@ class Context:
                 a callback.
 
         Returns:
-            The run's directory and its metrics."""
+            The run's directory and its metrics.
+        """
         job = replace(
             self.job,
             command=command or self.command,
