@@ -158,7 +158,8 @@ class ControlPolicy(Protocol):
     """Acts in many episodes at once. A row is the number of an episode: it stays the same from the episode's beginning
     to its end and is not used again, so noise drawn by (seed, row, step) does not depend on the episodes beside it.
 
-    A policy that counts the passes of its network has `calls`, a mapping from rows to passes so far."""
+    A policy that counts the passes of its network has `calls`, a mapping from rows to passes so far.
+    """
 
     def reset(self, rows: Sequence[int]) -> None:
         """These episodes begin: whatever is kept of a row (a chunk, its step) is forgotten."""
@@ -168,7 +169,8 @@ class ControlPolicy(Protocol):
         """Actions [n, A] in the environment's units for n rows.
 
         `observations`: "state" [n, To, S], "image/NAME" [n, To, C, H, W] in [0, 1], "goal" [n, G] where there is one;
-        the newest observation of a window comes last."""
+        the newest observation of a window comes last.
+        """
         ...
 
 
@@ -183,7 +185,8 @@ class Rollouts:
     """N sampled answers; every tensor's first dimension is the answer.
 
     Columns that pieces need or write (reward, advantage, entropy, logp_old, ...) live in `columns`; `column(name)`
-    finds either kind. What is trained on is what was sampled: `ids` are the sampler's own token ids."""
+    finds either kind. What is trained on is what was sampled: `ids` are the sampler's own token ids.
+    """
 
     prompt_ids: Tensor
     """[N, P] int64, left-padded."""
@@ -237,7 +240,8 @@ class Rollouts:
     def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
         """One batch from several of the same columns: prompts padded on the left, answers on the right.
 
-        Groups are numbered anew, so that equal numbers in different parts stay different groups."""
+        Groups are numbered anew, so that equal numbers in different parts stay different groups.
+        """
         import torch
 
         if not parts:

@@ -203,7 +203,8 @@ def is_piece_choice(annotation: Any) -> bool:
 def load_piece(slot: str, name: str) -> Callable[..., Any]:
     """Return the class or function called `name` in a slot, or the user's own, "module:function".
 
-    Raises UsageError, with the nearest names, when there is none."""
+    Raises UsageError, with the nearest names, when there is none.
+    """
     reference = find_pieces(slot).get(name, name)
     if ":" not in reference:
         raise UsageError(_unknown(slot, name))

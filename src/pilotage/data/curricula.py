@@ -23,7 +23,8 @@ _LEAST_FOR_A_PRIOR = 8
 class UniformSampler:
     """Every prompt once per epoch, each epoch in another order.
 
-    size: number of prompts; seed: of the orders. The order of an epoch depends on (seed, epoch) and on nothing else."""
+    size: number of prompts; seed: of the orders. The order of an epoch depends on (seed, epoch) and on nothing else.
+    """
 
     def __init__(self, size: int, *, seed: int = 0) -> None:
         if size < 1:
@@ -80,7 +81,8 @@ class BetaThompsonSampler:
     prior: (a, b) or [N, 2]; or "moments": fitted after every step to the pass rates of the visited prompts, for each
         of `groups` on its own (ours; helps where prompts are visited about once).
     groups: [N] whole numbers, such as levels of difficulty or sources; only used by "moments".
-    seed: of the draws. Every process that has the same seed and gets the same updates selects the same prompts."""
+    seed: of the draws. Every process that has the same seed and gets the same updates selects the same prompts.
+    """
 
     def __init__(
         self,
@@ -123,7 +125,8 @@ class BetaThompsonSampler:
         """[count] int64, different prompts, the most promising first (with mixing, the uniformly drawn ones last).
 
         Warns once when there are fewer than 2·count prompts, among which there is little to choose. Raises UsageError
-        when there are fewer than `count` (in a cooldown: outside of it)."""
+        when there are fewer than `count` (in a cooldown: outside of it).
+        """
         rested = np.flatnonzero(self._selections - self._chosen > self.cooldown)
         if not 1 <= count <= len(rested):
             raise UsageError(
@@ -162,7 +165,8 @@ class BetaThompsonSampler:
 
     def update(self, items: np.ndarray, right: np.ndarray, total: np.ndarray) -> None:
         """Forget and count. items: [B] rows that were rolled out; right: [B] sums of their scores, scaled to [0, 1]
-        each; total: [B] numbers of answers. Raises UsageError for right > total."""
+        each; total: [B] numbers of answers. Raises UsageError for right > total.
+        """
         selected, others = self._retain
         self.rates.observe(items, right, total, retain_rows=selected, retain_others=others)
         if self.fits_prior:

@@ -64,7 +64,8 @@ class Demonstrations:
 
     Names of observations: "state" [N, S] for what a state policy sees, "image/NAME" [N, H, W, C] uint8 for cameras
     (perhaps undecoded, see `Frames`), others as their source calls them.
-    Checked when made: raises UsageError that names episode and frame for lengths, types or values that cannot be."""
+    Checked when made: raises UsageError that names episode and frame for lengths, types or values that cannot be.
+    """
 
     observations: Mapping[str, Column]
     """Name to [N, ...], numbers."""
@@ -152,7 +153,8 @@ class Demonstrations:
     def from_episodes(cls, episodes: Iterable[Episode], meta: Mapping[str, Any] | None = None) -> Demonstrations:
         """The episodes, one after the other; what one of them lacks (rewards, flags, last observations) all must lack.
 
-        Raises UsageError that names the episode which differs from the first."""
+        Raises UsageError that names the episode which differs from the first.
+        """
         found = list(episodes)
         if not found:
             raise UsageError("demonstrations were to be made of no episodes; expected at least one")
@@ -180,7 +182,8 @@ class Demonstrations:
     def subset(self, episodes: Sequence[int] | np.ndarray) -> Demonstrations:
         """The given episodes, in the given order: step t of the k-th is step t of episode `episodes[k]` here.
 
-        Raises UsageError for an episode that there is not, or none at all."""
+        Raises UsageError for an episode that there is not, or none at all.
+        """
         chosen = self._expect_episodes(episodes)
         starts, lengths = self.episode_starts[chosen], self.lengths[chosen]
         ends = np.cumsum(lengths)
@@ -201,7 +204,8 @@ class Demonstrations:
     def split(self, share: float, generator: torch.Generator) -> tuple[Demonstrations, Demonstrations]:
         """(train, validation): whole trajectories, a `share` in (0, 1) of them, at least one, for validation.
 
-        Each part keeps the order of the episodes. Raises UsageError for a share that leaves one side empty."""
+        Each part keeps the order of the episodes. Raises UsageError for a share that leaves one side empty.
+        """
         count = max(1, round(share * self.total_episodes))
         if not 0 < share < 1 or count >= self.total_episodes:
             raise UsageError(
@@ -265,7 +269,8 @@ class Demonstrations:
     def concatenate(parts: Sequence[Demonstrations]) -> Demonstrations:
         """The episodes of all parts, one part after the other; `meta` is that of the first, with "parts".
 
-        Raises UsageError when one part has other observations, sizes, or no rewards or flags where the first has."""
+        Raises UsageError when one part has other observations, sizes, or no rewards or flags where the first has.
+        """
         if not parts:
             raise UsageError("nothing to concatenate; expected at least one part")
         first = parts[0]

@@ -14,7 +14,8 @@ from pilotage.core.errors import UsageError
 class Frames(ABC):
     """N camera frames, uint8 [N, H, W, C], red first. `frames[rows]` decodes those rows and no others.
 
-    rows may be a whole number (gives [H, W, C]), a slice, or an array of whole numbers or of bool."""
+    rows may be a whole number (gives [H, W, C]), a slice, or an array of whole numbers or of bool.
+    """
 
     shape: tuple[int, ...]
     """(N, H, W, C)."""
@@ -24,7 +25,8 @@ class Frames(ABC):
     def read(self, rows: np.ndarray) -> np.ndarray:
         """[n] int64 in 0..N-1, in any order and perhaps repeated -> [n, H, W, C] uint8.
 
-        Raises UsageError, naming file, episode and frame, for what cannot be decoded."""
+        Raises UsageError, naming file, episode and frame, for what cannot be decoded.
+        """
 
     @property
     def ndim(self) -> int:

@@ -26,7 +26,8 @@ class Normaliser(torch.nn.Module):
     An entry that was constant in the data maps to 0, and every y comes back as the constant (min_max, mean_std).
 
     statistics: of the training data (`Demonstrations.statistics`, `Statistics.of`). scaling: see `Scaling`.
-    Raises UsageError for statistics that are not finite."""
+    Raises UsageError for statistics that are not finite.
+    """
 
     offset: Tensor
     scale: Tensor
@@ -83,7 +84,8 @@ class Normaliser(torch.nn.Module):
     def normalise(self, values: Tensor, *, clip: bool = False) -> Tensor:
         """[..., D] in the data's units -> the same in normalised units.
 
-        clip: bring what lies outside the data's range to its nearest end first, and count it (`clipped`, `seen`)."""
+        clip: bring what lies outside the data's range to its nearest end first, and count it (`clipped`, `seen`).
+        """
         self._expect(values)
         if clip:
             outside = (values < self.low) | (values > self.high)
@@ -105,7 +107,8 @@ class Normaliser(torch.nn.Module):
         """Maps these entries' range onto ±1/factor instead of ±1; what comes back is the same.
 
         So a warm start can flip an entry with two values (arXiv 2508.05396). Raises UsageError for an entry that there
-        is not, that is constant, or whose range is not mapped evenly about 0 (only min_max does that)."""
+        is not, that is constant, or whose range is not mapped evenly about 0 (only min_max does that).
+        """
         size = self.offset.numel()
         if self.offset.dim() != 1 or any(not 0 <= entry < size for entry in entries) or factor <= 0:
             raise UsageError(f"entries {list(entries)} of {size} were to be shrunk by {factor}; count from 0, above 0")
@@ -145,7 +148,8 @@ class Normaliser(torch.nn.Module):
 
 def fit_normalisers(demonstrations: Demonstrations, scalings: Mapping[str, Scaling]) -> dict[str, Normaliser]:
     """A normaliser for each named column of (training) demonstrations, such as {"action": "min_max", "state":
-    "mean_std"}. Raises UsageError for a name that there is not, or for camera frames, which are scaled to [0, 1]."""
+    "mean_std"}. Raises UsageError for a name that there is not, or for camera frames, which are scaled to [0, 1].
+    """
     for name in scalings:
         if name.startswith("image/"):
             raise UsageError(f"{name!r} holds camera frames; they are scaled to [0, 1] and need no normaliser")

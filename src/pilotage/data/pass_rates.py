@@ -19,7 +19,8 @@ class BetaPassRate:
 
     size: N. prior: (a, b), the same for all prompts, or an array [N, 2]; the default is the uniform distribution.
     Everything is an array over the prompts, so that a million of them are no problem (40 bytes each).
-    Raises UsageError for a prior that is not positive."""
+    Raises UsageError for a prior that is not positive.
+    """
 
     def __init__(self, size: int, prior: ArrayLike = (1.0, 1.0)) -> None:
         if size < 1:
@@ -83,7 +84,8 @@ class BetaPassRate:
         `right` and `total - right` are added. A row that occurs twice is forgotten once and counted twice.
 
         rows: [B] positions; right: [B] sums of scores in [0, 1], fractions allowed; total: [B] numbers of answers.
-        Raises UsageError for counts that cannot be, and changes nothing then."""
+        Raises UsageError for counts that cannot be, and changes nothing then.
+        """
         rows, right, total = self._checked(rows, right, total)
         factor = np.full(self.size, retain_others)
         factor[rows] = retain_rows
@@ -143,7 +145,8 @@ def moment_prior(rates: np.ndarray, answers: np.ndarray, *, least: float = 1.0, 
     """[2] parameters (a, b) of the Beta distribution with the mean and variance of the prompts' pass rates.
 
     rates: [M] observed pass rates; answers: [M] numbers of answers behind them, whose sampling noise is taken out of
-    the variance. a + b is kept within [least, most]. Method of moments, as in BNPO (arXiv 2506.02864), over prompts."""
+    the variance. a + b is kept within [least, most]. Method of moments, as in BNPO (arXiv 2506.02864), over prompts.
+    """
     mean = float(np.clip(np.average(rates, weights=answers), 0.01, 0.99))
     spread = float(np.average((rates - mean) ** 2, weights=answers))
     # With n answers each, spread = variance + (mean (1 - mean) - variance) / n.

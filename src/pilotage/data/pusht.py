@@ -40,7 +40,8 @@ def read_pusht(path: str | Path | None = None) -> Demonstrations:
     radians) and "keypoint" [N, 9, 2]; from zarr also "image/img" [N, 96, 96, 3]. Actions [N, 2]: where the pusher is
     sent, in pixels.
     Raises UsageError, saying where to get them, when there is no copy, or when its numbers are not the published
-    ones."""
+    ones.
+    """
     home = library_home()
     place = home if path is None else Path(path).expanduser()
     if place.is_dir() and not is_zarr(place):

@@ -49,7 +49,8 @@ def load_questions(
     skip_bad: leave out rows whose question or answer cannot be extracted, with a warning, instead of refusing them.
     Equal questions are merged, with a warning that counts them. `item.id` is a hash of question and answer;
     `item.meta["messages"]` are the chat messages where the row has some, `item.meta["place"]` says where it stood.
-    Raises UsageError that names file, line and field."""
+    Raises UsageError that names file, line and field.
+    """
     rows = read_rows(source, subset=subset, split=split)
     read = _reader(rows, fields)
     items: list[Item] = []
@@ -246,7 +247,8 @@ class QuestionTask:
     max_new_tokens: limit of an answer. name: for reports. levels: those to use; None: all.
     verify: `(gold, text) -> score`, the check behind `score`; by default the last number, or the characters of the
         boxed answer. Rewards use `verifier` instead: mathematical equality in workers.
-    Raises UsageError for no items, a template without `{question}`, or a share outside [0, 1)."""
+    Raises UsageError for no items, a template without `{question}`, or a share outside [0, 1).
+    """
 
     verifier = "math"
     """The reward that `exact` stands for."""
@@ -309,7 +311,8 @@ class QuestionTask:
     def pool(self, count: int, split: Split, seed: int = 0) -> list[Item]:
         """`count` different items in an order that depends on the seed; a smaller pool is the beginning of a larger.
 
-        There may be fewer, with a warning."""
+        There may be fewer, with a warning.
+        """
         if split not in get_args(Split) or count < 0:
             raise UsageError(f"pool({count}, {split!r}): expected a count of 0 or more, 'train' or 'held_out'")
         there = sorted(self._pools[split], key=lambda item: _hash(str(seed), item.id))
@@ -342,7 +345,8 @@ class QuestionTask:
 
 def plainly_equal(gold: str, text: str) -> float:
     """1.0 when the boxed answer, what follows the last `#`, or else the last number of a text has the characters or
-    the decimal value of `gold`; else 0.0."""
+    the decimal value of `gold`; else 0.0.
+    """
     found = last_boxed(text)
     if found is None and "#" in text:
         found = text.rpartition("#")[2].strip()

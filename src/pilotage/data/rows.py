@@ -24,7 +24,8 @@ def read_rows(source: str | Path, *, subset: str | None = None, split: str = "tr
     - the name of a data set on the Hugging Face hub, such as "openai/gsm8k" (extra `data`).
 
     subset: the data set's configuration; split: which of its splits (both only for folders and names).
-    Raises UsageError for a source that is missing, empty, of another format, not JSON or not UTF-8, with the place."""
+    Raises UsageError for a source that is missing, empty, of another format, not JSON or not UTF-8, with the place.
+    """
     path = Path(source)
     if path.is_file():
         rows = _parquet(path) if path.suffix == ".parquet" else _json(path)

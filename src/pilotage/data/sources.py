@@ -48,7 +48,8 @@ def open_demonstrations(
     where: see `EXPECTED`; "pusht" are the real Push-T demonstrations, looked for in $PILOTAGE_HOME.
     episodes: only these, in this order. state: names of observations that make up "state", in this order.
     mask: a list of robomimic's (`mask/NAME`).
-    Raises UsageError that says what was expected, or what is wrong with the file."""
+    Raises UsageError that says what was expected, or what is wrong with the file.
+    """
     kind, place = _kind(str(where))
     options: dict[str, Any] = {}
     if mask is not None:

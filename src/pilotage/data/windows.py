@@ -47,7 +47,8 @@ class Goals:
     """Goals from the future of the same trajectory, as in BESO (arXiv 2304.02532): `steps` observations in a row
     whose start is uniform over what is left after the window's end.
 
-    A last observation, where one was recorded, counts as the trajectory's last. Never from another trajectory."""
+    A last observation, where one was recorded, counts as the trajectory's last. Never from another trajectory.
+    """
 
     column: str = "state"
     """Which observation."""
@@ -72,7 +73,8 @@ class Windows:
     normalisers: by name of column ("action" too; see `fit_normalisers`): those columns come normalised, a goal by its
         column's normaliser before entries are zeroed. Without, all is in the data's units.
     device: where the batches are.
-    Raises UsageError for lengths that do not fit each other, and for names that there are not."""
+    Raises UsageError for lengths that do not fit each other, and for names that there are not.
+    """
 
     def __init__(
         self,
@@ -211,7 +213,8 @@ class WindowBatches:
 
     The order, and the goals, depend on the generator and on nothing else; a batch may end one epoch and begin another.
 
-    windows: what to draw from. batch: windows per batch. generator: torch generator on the CPU; only this uses it."""
+    windows: what to draw from. batch: windows per batch. generator: torch generator on the CPU; only this uses it.
+    """
 
     def __init__(self, windows: Windows, batch: int, generator: torch.Generator) -> None:
         if batch < 1:

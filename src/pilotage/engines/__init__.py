@@ -32,7 +32,8 @@ def build_engine(
         options: keywords of the engine's class.
 
     Raises:
-        UsageError: unknown name, or a model that the engine does not run."""
+        UsageError: unknown name, or a model that the engine does not run.
+    """
     if name not in ENGINES:
         raise UsageError(f"there is no engine {name!r}; choose one of {', '.join(ENGINES)}")
     if name == "auto":

@@ -30,7 +30,8 @@ PREFILL_TOKENS = 8192
 class Handle:
     """A text whose keys and values are kept: `tokens`, of which the first `cached` have been computed.
 
-    `keys` and `values` hold one tensor [kv heads, cached, head size] per layer."""
+    `keys` and `values` hold one tensor [kv heads, cached, head size] per layer.
+    """
 
     tokens: tuple[int, ...]
     cached: int
@@ -86,7 +87,8 @@ class DecoderEngine:
         entropy: whether completions carry the entropy of each distribution.
 
     Raises:
-        UsageError: an architecture that it does not run (the message names the transformers engine)."""
+        UsageError: an architecture that it does not run (the message names the transformers engine).
+    """
 
     capabilities = frozenset({"fork", "entropy", "deterministic"})
 
@@ -129,7 +131,8 @@ class DecoderEngine:
         """For each request its `n` completions, in order.
 
         Raises UsageError for a prompt that is empty or fills the context, a handle that is stale or released, and
-        sampling settings out of range."""
+        sampling settings out of range.
+        """
         check_distribution(sampling)
         rows = [row for index, request in enumerate(requests) for row in self._plan(index, request)]
         # Prompts of like length side by side: all rows of a wave write the same column, and shorter ones are padded.
@@ -191,7 +194,8 @@ class DecoderEngine:
 
     def prefill(self, prompts: Sequence[_Prompt]) -> tuple[Cache, Tensor, Tensor]:
         """Computes prompts, aligned on the right. Returns their cache, the column at which each begins, and the logits
-        [prompts, vocabulary] after each."""
+        [prompts, vocabulary] after each.
+        """
         width = max(prompt.length for prompt in prompts)
         longest = max(len(prompt.ids) for prompt in prompts)
         self.model.reserve(width)
@@ -228,7 +232,8 @@ class DecoderEngine:
 
 class _Wave:
     """The answers that are sampled together. Rows 0...live-1 of every tensor are still being written; a row that ends
-    gives its place to the last one."""
+    gives its place to the last one.
+    """
 
     def __init__(self, engine: DecoderEngine, rows: Sequence[_Row], sampling: Sampling) -> None:
         self.engine, self.sampling, self.rows = engine, sampling, rows

@@ -74,7 +74,7 @@ class Product:
         return torch.mm(x, self.weight) if self.bias is None else torch.addmm(self.bias, x, self.weight)
 
     def add_to(self, residual: Tensor, x: Tensor) -> None:
-        """residual += x @ weight + bias, in place."""
+        """Residual += x @ weight + bias, in place."""
         if self.weight.dtype != x.dtype or self.bias is not None:
             residual.add_(self(x))
         else:
@@ -94,7 +94,8 @@ class Layer:
 class Cache:
     """Keys and values of `rows` sequences, [rows, kv heads, columns, head size] per layer.
 
-    Sequences are aligned on the right: all rows write the same column, and shorter ones begin later."""
+    Sequences are aligned on the right: all rows write the same column, and shorter ones begin later.
+    """
 
     def __init__(self, model: FusedModel, rows: int, columns: int) -> None:
         shape = (rows, model.kv_heads, columns, model.head_size)
@@ -142,7 +143,8 @@ class FusedModel:
         products: "float32" or "bfloat16" factors of matrix products.
 
     Raises:
-        UsageError: another architecture, or missing weights."""
+        UsageError: another architecture, or missing weights.
+    """
 
     def __init__(self, config: Any, named: Mapping[str, Tensor], products: str = "float32") -> None:
         check_supported(config)
@@ -251,7 +253,8 @@ class FusedModel:
             cache: of exactly the columns that the sequences fill.
 
         Returns:
-            Logits [rows, vocabulary] after the last column."""
+            Logits [rows, vocabulary] after the last column.
+        """
         rows, q = ids.shape
         columns = torch.arange(cache.columns, device=self.device)
         query_columns = columns[-q:]
@@ -293,7 +296,8 @@ class FusedModel:
             cache: with at least `column + 1` columns and `rows` rows.
 
         Returns:
-            Logits [rows, vocabulary]."""
+            Logits [rows, vocabulary].
+        """
         rows, group = len(tokens), self.heads // self.kv_heads
         rotation = self.rotations[positions, None]
         x = self.embedding[tokens]

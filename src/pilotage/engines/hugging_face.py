@@ -39,7 +39,8 @@ class TransformersEngine:
         model: a Hugging Face causal LM; its weights are copied.
         tokenizer: for end-of-sequence and beginning-of-sequence ids and stop strings; None if there are none.
         weights: (name, tensor) pairs to use instead of the model's own, such as merged adapters.
-        max_rows: most answers that are sampled at a time."""
+        max_rows: most answers that are sampled at a time.
+    """
 
     capabilities = frozenset({"entropy", "deterministic"})
 
@@ -87,7 +88,8 @@ class TransformersEngine:
         """For each request its `n` completions, in order.
 
         Raises UsageError for a prompt that is empty or fills the context, a parent handle (this engine keeps none), and
-        sampling settings out of range."""
+        sampling settings out of range.
+        """
         check_distribution(sampling)
         if any(request.parent is not None for request in requests):
             raise UsageError(

@@ -43,7 +43,8 @@ def uniforms(seeds: Sequence[int], samples: Sequence[int], count: int, start: in
         start: first position.
 
     Returns:
-        [rows, count] float64."""
+        [rows, count] float64.
+    """
     with np.errstate(over="ignore"):
         counters = np.arange(start + 1, start + count + 1, dtype=np.uint64) * _GOLDEN
         words = splitmix64(_keys(seeds, samples)[:, None] + counters)
@@ -65,7 +66,8 @@ def log_distribution(logits: Tensor, sampling: Sampling) -> Tensor:
 
     Temperature first, then the `top_k` likeliest, then the smallest set of likeliest tokens whose probability reaches
     `top_p`; what is cut has -inf and the rest sums to 1. At temperature 0 all is on the likeliest token (the first of
-    equals)."""
+    equals).
+    """
     if sampling.temperature == 0:
         best = logits.argmax(-1, keepdim=True)
         return torch.full_like(logits, -torch.inf).scatter_(-1, best, 0.0)
@@ -85,7 +87,8 @@ def log_distribution(logits: Tensor, sampling: Sampling) -> Tensor:
 def draw(log_probability: Tensor, noise: Tensor) -> Tensor:
     """The token [rows] int64 at which the cumulative probability passes `noise` [rows] float64 in (0, 1).
 
-    A token of probability 0 is never drawn."""
+    A token of probability 0 is never drawn.
+    """
     cumulative = log_probability.exp().cumsum(-1, dtype=torch.float64)
     return (cumulative <= noise[:, None] * cumulative[:, -1:]).sum(-1)
 

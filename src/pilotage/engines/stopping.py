@@ -35,7 +35,8 @@ def check_request(request: Request, context: int, bos_id: int | None, prefix: in
         prefix: tokens of the parent handle that `request.ids` continues.
 
     Raises:
-        UsageError: no answers or tokens asked for, an empty prompt without BOS, or a prompt that fills the context."""
+        UsageError: no answers or tokens asked for, an empty prompt without BOS, or a prompt that fills the context.
+    """
     if request.n < 1 or request.max_tokens < 1:
         raise UsageError(f"a request needs n >= 1 and max_tokens >= 1; n={request.n}, max_tokens={request.max_tokens}")
     ids = [int(token) for token in request.ids]
@@ -59,7 +60,8 @@ class StopStrings:
     """Finds stop strings in answers that grow by one token at a time.
 
     Decoding text at every step would cost more than sampling, so only rows whose newest token can end a stop string
-    are decoded, and only as many tokens as a stop string can span."""
+    are decoded, and only as many tokens as a stop string can span.
+    """
 
     def __init__(self, stops: Sequence[str], decode: Callable[[list[int]], str], vocabulary: int) -> None:
         if any(not stop for stop in stops):
@@ -83,7 +85,8 @@ class StopStrings:
             lengths: [rows] tokens of each answer.
 
         Returns:
-            [rows] bool."""
+            [rows] bool.
+        """
         found = np.zeros(len(answers), dtype=bool)
         for row in torch.nonzero(self.possible.to(tokens.device)[tokens]).flatten().tolist():
             tail = answers[row, max(0, lengths[row] - self.span) : lengths[row]]

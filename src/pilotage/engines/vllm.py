@@ -37,7 +37,8 @@ class VllmEngine:
         options: further keywords of `vllm.LLM`, such as tensor_parallel_size or gpu_memory_utilization.
 
     Raises:
-        UsageError: vLLM is not installed, or weights are missing or unknown."""
+        UsageError: vLLM is not installed, or weights are missing or unknown.
+    """
 
     capabilities: frozenset[str] = frozenset()
 
@@ -104,7 +105,8 @@ class VllmEngine:
     def load(self, version: int, named_tensors: Iterable[tuple[str, Tensor]]) -> None:
         """Hands new weights over, under their Hugging Face names, and drops every cached prefix.
 
-        Raises UsageError when some are missing or unknown."""
+        Raises UsageError when some are missing or unknown.
+        """
         self._write(named_tensors)
         self._llm.collective_rpc("reload_weights")
         # Keys and values of the old weights would be taken for those of the new ones.
@@ -116,7 +118,8 @@ class VllmEngine:
         """For each request its `n` completions, in order.
 
         Raises UsageError for a prompt that is empty or fills the context, a parent handle (this engine keeps none), and
-        sampling settings out of range."""
+        sampling settings out of range.
+        """
         check_distribution(sampling)
         if any(request.parent is not None for request in requests):
             raise UsageError(

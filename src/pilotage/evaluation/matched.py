@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 def value_at(x: ArrayLike, y: ArrayLike, at: float) -> float:
     """`y` [point] where `x` [point], which never falls, is `at`, linearly between points; NaN outside of the curve.
 
-    Of several points with the same x the last counts at that x: a cost that did not grow bought what came last."""
+    Of several points with the same x the last counts at that x: a cost that did not grow bought what came last.
+    """
     xs, ys = _curve(x, y)
     if np.any(np.diff(xs) < 0):
         raise ValueError("x falls along the curve; value_at needs one that never does, such as a cost")
@@ -26,7 +27,8 @@ def value_at(x: ArrayLike, y: ArrayLike, at: float) -> float:
 
 def at_first_reaching(progress: ArrayLike, y: ArrayLike, level: float) -> float:
     """`y` [point] where `progress` [point], such as an accuracy, reaches `level` for the first time, linearly between
-    points; NaN where it never does. Later falls of the progress do not matter."""
+    points; NaN where it never does. Later falls of the progress do not matter.
+    """
     xs, ys = _curve(progress, y)
     reached = np.flatnonzero(xs >= level)
     if not len(reached):
@@ -41,7 +43,8 @@ def at_first_reaching(progress: ArrayLike, y: ArrayLike, level: float) -> float:
 def mean_over_progress(progress: ArrayLike, y: ArrayLike, low: float, high: float, points: int = 33) -> float:
     """Mean of `y` over the levels of progress from `low` to `high`: the area under y against progress, by its width.
 
-    Every level counts where it is first reached. NaN where `high` never is: such a curve has no such area."""
+    Every level counts where it is first reached. NaN where `high` never is: such a curve has no such area.
+    """
     if not low < high:
         raise ValueError(f"low={low} and high={high}; expected low < high")
     values = [at_first_reaching(progress, y, float(level)) for level in np.linspace(low, high, points)]

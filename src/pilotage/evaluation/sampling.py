@@ -16,7 +16,8 @@ def pass_at_k(right: ArrayLike, total: ArrayLike, k: int) -> NDArray[np.float64]
     """Unbiased chance that at least one of k answers is right, 1 − C(n−c, k)/C(n, k), for every prompt.
 
     `right` (c) and `total` (n): counts per prompt, any shapes that broadcast. Binomials are taken in logarithms, so
-    that large n does not overflow. Raises UsageError where n < k. Chen et al. 2021 (arXiv 2107.03374), eq. 1."""
+    that large n does not overflow. Raises UsageError where n < k. Chen et al. 2021 (arXiv 2107.03374), eq. 1.
+    """
     c, n = np.broadcast_arrays(np.asarray(right, dtype=float), np.asarray(total, dtype=float))
     if k < 1 or np.any(n < k):
         raise UsageError(f"pass@{k} from {n.min(initial=np.inf):g} answers to a prompt; it needs 1 ≤ k ≤ answers")
@@ -36,7 +37,8 @@ def majority_at_k(
 
     `answers`: the extracted answers, None where there was none (it never wins); `right`: 1.0 or 0.0 for each. A tie
     counts by the share of right answers among the tied. With k = n there is one choice only, and no randomness.
-    Raises UsageError where n < k. Wang et al. 2023, self-consistency."""
+    Raises UsageError where n < k. Wang et al. 2023, self-consistency.
+    """
     if len(answers) != len(right):
         raise UsageError(f"{len(answers)} answers and {len(right)} scores; they must be as many")
     if not 1 <= k <= len(answers):

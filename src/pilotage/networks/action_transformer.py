@@ -15,7 +15,8 @@ class ActionTransformer(ChunkNetwork):
     the actions attends causally to itself and to the condition: action t sees the frames up to t and all the rest.
 
     Which condition it takes is set by sizes: `frames` tokens of `token_dim`, `goals` tokens of `goal_dim`, and one
-    token for a vector of `vector_dim` (0: none of them)."""
+    token for a vector of `vector_dim` (0: none of them).
+    """
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class ActionTransformer(ChunkNetwork):
     def forward(
         self, x: Tensor, level: Tensor, vector: Tensor, tokens: Tensor | None = None, goal: Tensor | None = None
     ) -> Tensor:
-        """x [B, T, A], level [B], vector [B, d], tokens [B, frames, S], goal [B, goals, G] -> [B, T, outputs]."""
+        """X [B, T, A], level [B], vector [B, d], tokens [B, frames, S], goal [B, goals, G] -> [B, T, outputs]."""
         self._check(x)
         condition = []
         if self.level is not None:

@@ -2,7 +2,8 @@
 
 `network(x [B, T, A], level [B], vector [B, d], tokens [B, N, S] or None, goal [B, n, G] or None) -> [B, T, outputs]`.
 `horizon`, `action_dim` and `outputs` are attributes. A network made with `takes_level=False` has no parameter for the
-level and ignores it: for energies and for heads that do not denoise."""
+level and ignores it: for energies and for heads that do not denoise.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ class AveragedWeights:
     """average ← d_k·average + (1 − d_k)·weights after the k-th step, k = 0, 1, …
 
     d_k = min(1 − (1 + k)^{−power}, maximum), or constantly `decay`. With the power, the first step copies the weights.
-    Buffers are copied, not averaged. The power .75 is that of Diffusion Policy, decay .999 that of BESO."""
+    Buffers are copied, not averaged. The power .75 is that of Diffusion Policy, decay .999 that of BESO.
+    """
 
     def __init__(
         self, module: nn.Module, *, decay: float | None = None, power: float = 0.75, maximum: float = 0.9999

@@ -11,7 +11,8 @@ from pilotage.networks.chunk_network import ChunkNetwork, sized
 class Framewise(ChunkNetwork):
     """What is said of action t comes from the token of frame t alone; the chunk is the window of frames.
 
-    With a causal encoder, such as an LSTM, no action is told by what was observed after it."""
+    With a causal encoder, such as an LSTM, no action is told by what was observed after it.
+    """
 
     def __init__(
         self, action_dim: int, horizon: int, *, token_dim: int, outputs: int | None = None, takes_level: bool = False
@@ -30,7 +31,7 @@ class Framewise(ChunkNetwork):
         tokens: Tensor | None = None,
         goal: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:
-        """x [B, T, A], tokens [B, T, S] -> [B, T, outputs]; T is the horizon."""
+        """X [B, T, A], tokens [B, T, S] -> [B, T, outputs]; T is the horizon."""
         self._check(x)
         answer: Tensor = self.leave(sized("frames", tokens, self.horizon, self.token_dim))
         return answer

@@ -36,7 +36,8 @@ class GPT(ChunkNetwork):
     """Tokens [level, g_1 … g_n, s_1, a_1, …, s_W, a_W], causal; the answers stand at the action tokens.
 
     The chunk is the window: horizon W = number of state tokens, and both may be shorter than W at a call. State t and
-    action t share a learned position; states and goals share an embedding when they have the same width."""
+    action t share a learned position; states and goals share an embedding when they have the same width.
+    """
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class GPT(ChunkNetwork):
         tokens: Tensor | None = None,
         goal: Tensor | None = None,
     ) -> Tensor:
-        """x [B, T, A], level [B], tokens [B, T, S], goal [B, goals, G] -> [B, T, outputs], T at most the horizon."""
+        """X [B, T, A], level [B], tokens [B, T, S], goal [B, goals, G] -> [B, T, outputs], T at most the horizon."""
         self._check(x, shorter=True)
         length = x.shape[1]
         position = self.position[self.goals : self.goals + length]

@@ -13,7 +13,8 @@ from pilotage.core.errors import UsageError
 def sinusoids(level: Tensor, width: int, *, scale: float = 100.0, slowest: float = 1e4) -> Tensor:
     """[sin(ω·scale·level), cos(ω·scale·level)], ω falling geometrically from 1 to 1/`slowest`: [B] -> [B, width].
 
-    With `scale` the number of levels and level = t/steps these are the position codes of Vaswani et al. 2017 for t."""
+    With `scale` the number of levels and level = t/steps these are the position codes of Vaswani et al. 2017 for t.
+    """
     if width < 4 or width % 2:
         raise UsageError(f"a level embedding of width {width}; give an even width of at least 4")
     half = width // 2

@@ -27,7 +27,8 @@ def has_bfloat16_units() -> bool:
 def resolve_products(setting: str) -> str:
     """ "float32" or "bfloat16" from a setting; "auto" takes bfloat16 where the processor has the units.
 
-    Raises UsageError for another setting."""
+    Raises UsageError for another setting.
+    """
     if setting not in PRODUCTS:
         raise UsageError(f"products={setting!r} is not known; choose one of {', '.join(PRODUCTS)}")
     if setting == "auto":
@@ -63,7 +64,8 @@ def _bfloat16_forward(linear: nn.Linear, inputs: Tensor) -> Tensor:
 def bfloat16_products(model: nn.Module, enabled: bool = True) -> Iterator[None]:
     """Within the block every `nn.Linear` of the model multiplies in bfloat16, forward and backward.
 
-    Weights, inputs, outputs and gradients stay float32; biases are added in float32."""
+    Weights, inputs, outputs and gradients stay float32; biases are added in float32.
+    """
     layers = [module for module in model.modules() if type(module) is nn.Linear] if enabled else []
     for layer in layers:
         layer.forward = _bfloat16_forward.__get__(layer)  # type: ignore[method-assign]

@@ -16,7 +16,8 @@ class ResidualMLP(ChunkNetwork):
     """Linear to `width`, `depth` blocks h + Mish(Linear(LayerNorm(h))), Linear to the outputs. Uses `vector` only.
 
     The level's embedding and the condition are concatenated to the chunk, or with conditioning="film" also scale and
-    shift every block's normalised input (Perez et al. 2018)."""
+    shift every block's normalised input (Perez et al. 2018).
+    """
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class ResidualMLP(ChunkNetwork):
         tokens: Tensor | None = None,  # noqa: ARG002
         goal: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:
-        """x [B, T, A], level [B], vector [B, d] -> [B, T, outputs]."""
+        """X [B, T, A], level [B], vector [B, d] -> [B, T, outputs]."""
         self._check(x)
         if vector.shape[-1] != self.vector_dim:
             raise UsageError(f"a condition of width {vector.shape[-1]}; this network was made for {self.vector_dim}")

@@ -1,7 +1,8 @@
 """ResNet-18 for small images of robots: GroupNorm instead of BatchNorm, spatial softmax instead of pooling.
 
 He et al. 2016 (arXiv 1512.03385); Wu & He 2018, GroupNorm; Finn et al. 2016 (arXiv 1509.06113), spatial softmax.
-Averaged weights are wrong with BatchNorm, whose statistics belong to the weights that were not averaged."""
+Averaged weights are wrong with BatchNorm, whose statistics belong to the weights that were not averaged.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +68,8 @@ class ResNet18(nn.Module):
 def expected_coordinates(maps: Tensor) -> Tensor:
     """Where each map is high: the mean coordinate under its softmax, x then y in [−1, 1]: [B, K, H, W] -> [B, 2K].
 
-    Raises UsageError for maps of a single row or column, whose coordinates would not depend on the image."""
+    Raises UsageError for maps of a single row or column, whose coordinates would not depend on the image.
+    """
     height, width = maps.shape[-2:]
     if min(height, width) < 2:
         raise UsageError(

@@ -32,7 +32,7 @@ class ConditionedBlock(nn.Module):
         self.shortcut = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, known: Tensor) -> Tensor:
-        """x [B, in, T], known [B, d] -> [B, out, T]."""
+        """X [B, in, T], known [B, d] -> [B, out, T]."""
         scale, shift = self.film(known)[..., None].chunk(2, 1)
         return self.second(self.first(x) * scale + shift) + self.shortcut(x)
 
@@ -40,7 +40,8 @@ class ConditionedBlock(nn.Module):
 class UNet1d(ChunkNetwork):
     """Per level two conditioned blocks and a stride-2 convolution, mirrored on the way up with skips. Uses `vector`.
 
-    Raises UsageError when `horizon` cannot be halved once per level but the last, naming the lengths that fit."""
+    Raises UsageError when `horizon` cannot be halved once per level but the last, naming the lengths that fit.
+    """
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class UNet1d(ChunkNetwork):
         tokens: Tensor | None = None,  # noqa: ARG002
         goal: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:
-        """x [B, T, A], level [B], vector [B, d] -> [B, T, outputs]."""
+        """X [B, T, A], level [B], vector [B, d] -> [B, T, outputs]."""
         self._check(x)
         known = vector if self.level is None else torch.cat([self.level(level), vector], -1)
         hidden, skips = x.transpose(1, 2), []

@@ -1,7 +1,8 @@
 """Advantages: what was better than expected, per answer [N] or per token [N, T].
 
 Argument names are columns of the roll-outs. A group is one prompt instance; a group of one has advantage 0 (never its
-own reward), and so has a group whose rewards are all equal, exactly."""
+own reward), and so has a group whose rewards are all equal, exactly.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ def group_zscore(
 ) -> Tensor:
     """(R_n − μ_g) / (σ + ε), σ unbiased: reward [N], group [N] -> [N]. Shao et al. 2024, GRPO (arXiv 2402.03300).
 
-    `scale`: σ over the row's group, or over the whole batch. ε is 1e-6 in verl, 1e-4 in TRL."""
+    `scale`: σ over the row's group, or over the whole batch. ε is 1e-6 in verl, 1e-4 in TRL.
+    """
     check_shapes("N N", reward, group)
     if scale not in ("group", "batch"):
         raise ValueError(f"scale is {scale!r}; it must be 'group' or 'batch'")
@@ -63,7 +65,8 @@ def group_zscore(
 def leave_one_out(reward: Tensor, group: Tensor) -> Tensor:
     """R_n minus the mean of the other answers of its group = (R_n − μ_g)·G/(G−1): reward [N], group [N] -> [N].
 
-    Ahmadian et al. 2024, RLOO (arXiv 2402.14740)."""
+    Ahmadian et al. 2024, RLOO (arXiv 2402.14740).
+    """
     check_shapes("N N", reward, group)
     size = group_size(group).to(reward.dtype)
     return group_center(reward, group) * size / (size - 1).clamp(min=1)
@@ -89,7 +92,8 @@ def gae(
 
     `next_value`: value of the observation that follows step t *in its own episode* (the final observation where it was
     truncated); ignored where `terminated` (bool). `ended` (bool): the episode's last step, terminated or truncated.
-    δ_t = r_t + γ·V(s_{t+1}) − V(s_t), A_t = δ_t + γλ·A_{t+1}. Schulman et al. 2016 (arXiv 1506.02438), eq. 16."""
+    δ_t = r_t + γ·V(s_{t+1}) − V(s_t), A_t = δ_t + γλ·A_{t+1}. Schulman et al. 2016 (arXiv 1506.02438), eq. 16.
+    """
     check_shapes("B,T B,T B,T B,T B,T", reward, value, next_value, terminated, ended)
     delta = reward + discount * torch.where(terminated, 0.0, next_value) - value
     carried = torch.zeros_like(delta[:, 0]) if delta.shape[1] else delta.new_zeros(len(delta))
@@ -114,7 +118,8 @@ def generalised_advantage(
 
     Masked slots, also between tokens, are passed over and cost no discount. An answer counts as terminated;
     `final_value` [N] (optional) is the value after its last token where it was truncated, 0 where not.
-    Schulman et al. 2017, PPO; discount γ and gae_lambda λ in [0, 1], 1 for text."""
+    Schulman et al. 2017, PPO; discount γ and gae_lambda λ in [0, 1], 1 for text.
+    """
     check_shapes("N,T N,T N,T N", token_reward, value, mask, final_value)
     reward, value = masked(token_reward, mask), masked(value, mask).detach()
     order = torch.argsort(~mask, dim=1, stable=True)  # policy tokens first, in order of time
@@ -132,6 +137,7 @@ def generalised_advantage(
 def token_return(token_reward: Tensor, mask: Tensor, *, discount: float = 1.0) -> Tensor:
     """Σ_k γ^k r_{t+k} over the policy's tokens: token_reward, mask [N, T] -> [N, T]. Hu 2025, REINFORCE++.
 
-    It is the generalised advantage with value 0 and λ = 1."""
+    It is the generalised advantage with value 0 and λ = 1.
+    """
     zeros = torch.zeros_like(token_reward)
     return generalised_advantage(token_reward, zeros, mask, discount=discount, gae_lambda=1.0).advantage

@@ -3,7 +3,8 @@
 The coefficients come from the mask of the *whole* batch, so that the gradient does not depend on how the batch is cut
 into micro-batches. Masked slots have coefficient 0, and an all-masked batch gives 0, not NaN.
 TRL's loss_type="bnpo" divides by the tokens of the local micro-batch; that depends on the cut, and is not offered here
-(and it has nothing to do with the method BNPO, see beta_normalisation)."""
+(and it has nothing to do with the method BNPO, see beta_normalisation).
+"""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def const_norm(mask: Tensor, *, maximum: int, dtype: torch.dtype = torch.float32
 def token_sum_norm(mask: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """mean_n(L_n · l_n) for a loss l_n that is the same on all tokens of an answer: mask [N, T] bool -> [N, T].
 
-    TRL's loss_type="luspo"; unlike seq_mean_token_sum, empty answers count in the mean."""
+    TRL's loss_type="luspo"; unlike seq_mean_token_sum, empty answers count in the mean.
+    """
     check_shapes("N,T", mask)
     return mask.to(dtype) / max(len(mask), 1)
 

@@ -2,7 +2,8 @@
 
 Xiao et al. 2025, «BNPO: Beta Normalization Policy Optimization» (arXiv 2506.02864). p̂ is a group's mean reward, a and
 b the Beta distribution of p̂ over the prompts of a batch, α and β the exponents of the density that is divided by.
-(TRL's loss_type="bnpo" is something else: an aggregation, see there.)"""
+(TRL's loss_type="bnpo" is something else: an aggregation, see there.)
+"""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def beta_moments(pass_rate: Tensor) -> tuple[float, float]:
     """(a, b) of the Beta distribution with the mean and unbiased variance of `pass_rate` [Q], each in [0, 1].
 
     κ = m(1−m)/v − 1, a = κm, b = κ(1−m); negative when the rates are more bimodal than any Beta (v > m(1−m)).
-    Raises ValueError for fewer than two rates or rates that are all equal."""
+    Raises ValueError for fewer than two rates or rates that are all equal.
+    """
     check_shapes("Q", pass_rate)
     rates = pass_rate.detach().double()
     if len(rates) < 2 or bool((rates == rates[0]).all()):
@@ -56,7 +58,8 @@ def beta_moments(pass_rate: Tensor) -> tuple[float, float]:
 def bnpo_exponents(a: float, b: float, *, least: float = 1.0) -> tuple[float, float]:
     """(α, β) = (1 + a/3, 1 + b/3), where the variance of the gradient is least; not below `least`.
 
-    With it the variance below has its stationary point: α = a + 3 − 2α, β = b + 3 − 2β."""
+    With it the variance below has its stationary point: α = a + 3 − 2α, β = b + 3 − 2β.
+    """
     return max(1 + a / 3, least), max(1 + b / 3, least)
 
 
@@ -69,7 +72,8 @@ def beta_density(p: Tensor, alpha: float, beta: float) -> Tensor:
 def bnpo_variance(a: float, b: float, alpha: float, beta: float) -> float:
     """E_{p~Beta(a,b)}[p(1−p)/f(p; α, β)²] = B(α,β)²·B(a+3−2α, b+3−2β)/B(a,b), which BNPO minimises over (α, β).
 
-    a, b > 0. Infinite outside α < (a+3)/2, β < (b+3)/2."""
+    a, b > 0. Infinite outside α < (a+3)/2, β < (b+3)/2.
+    """
     if a + 3 - 2 * alpha <= 0 or b + 3 - 2 * beta <= 0 or alpha <= 0 or beta <= 0:
         return math.inf
     return math.exp(2 * _log_beta(alpha, beta) - _log_beta(a, b) + _log_beta(a + 3 - 2 * alpha, b + 3 - 2 * beta))
@@ -81,7 +85,8 @@ def beta_fit(
     """(a, b) and (α, β) of a whole batch: reward [N] in [low, high], group [N].
 
     Falls back to α = β = 1 (REINFORCE with the group's mean), and says why in `reason`, when there are fewer prompts
-    than `minimum_prompts`, when all pass rates are equal, and when they are too bimodal for a Beta distribution."""
+    than `minimum_prompts`, when all pass rates are equal, and when they are too bimodal for a Beta distribution.
+    """
     rates = per_group_mean(_to_unit(reward, low, high), group)
     mean = rates.mean().item()
     variance = rates.var().item() if len(rates) > 1 else 0.0
@@ -122,7 +127,8 @@ def beta_norm(
 
     Rewards are mapped to [0, 1] first. Without `alpha` and `beta` they follow the batch (`beta_fit`); (1, 1) is
     group_center, (3/2, 3/2) GRPO's z-score times π/8 for 0/1 rewards. `max_weight` caps 1/f; groups that are all
-    right or all wrong get exactly 0. Raises UsageError for a reward outside [low, high]."""
+    right or all wrong get exactly 0. Raises UsageError for a reward outside [low, high].
+    """
     check_shapes("N N", reward, group)
     if (alpha is None) != (beta is None):
         raise UsageError(f"alpha={alpha} and beta={beta}: give both, or neither to let them follow the batch")
@@ -142,7 +148,8 @@ class SmoothedBetaNorm:
     an addition of this library, not of the paper.
 
     `decay`: what remains of the running mean at each batch, in [0, 1); 0 is beta_norm itself. `low`, `high`,
-    `max_weight`: as there. A batch counts itself; `update(reward, group)` after the step keeps what it added."""
+    `max_weight`: as there. A batch counts itself; `update(reward, group)` after the step keeps what it added.
+    """
 
     def __init__(
         self, *, decay: float = 0.9, low: float = 0.0, high: float = 1.0, max_weight: float | None = None
@@ -153,7 +160,7 @@ class SmoothedBetaNorm:
         self.moments: list[float] | None = None
 
     def __call__(self, reward: Tensor, group: Tensor) -> Tensor:
-        """reward [N] in [low, high], group [N] -> [N]; changes no state."""
+        """Reward [N] in [low, high], group [N] -> [N]; changes no state."""
         mean, variance = self._with(reward, group)
         alpha = beta = 1.0
         if 0 < variance < mean * (1 - mean):

@@ -1,7 +1,8 @@
 """GTPO: tokens that right and wrong answers share are protected, uncertain answers are filtered.
 
 Simoni et al. 2025, «GTPO: Trajectory-Based Policy Optimization in Large Language Models» (arXiv 2508.03772). In a
-group, P are the answers with reward above the group's mean, N those below; answers at the mean take no part."""
+group, P are the answers with reward above the group's mean, N those below; answers at the mean take no part.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ SILENT_STEPS = 20
 
 class ConflictTokens(NamedTuple):
     """Bool masks [N, T]. raw: the token stands at the same position (from the start, or from the end) in P and in N.
-    forward, backward: it also belongs to the unbroken run from that end, which is what counts."""
+    forward, backward: it also belongs to the unbroken run from that end, which is what counts.
+    """
 
     raw_forward: Tensor
     raw_backward: Tensor
@@ -47,7 +49,8 @@ def conflict_tokens(
     """Where right and wrong answers of a group agree: ids, mask [N, T], reward, group, truncated [N].
 
     Positions count an answer's own tokens, so the side of the padding does not matter. `exclude_truncated`: answers
-    cut at the limit have no end to align and stay out of the backward run."""
+    cut at the limit have no end to align and stay out of the backward run.
+    """
     check_shapes("N,T N,T N N N", ids, mask, reward, group, truncated)
     sign = reward_sign(reward, group)
     position = mask.cumsum(-1) - 1
@@ -74,7 +77,8 @@ def conflict_weights(
 
     ids, mask [N, T], reward, group, truncated [N]. A token in both runs gets weight² (or 0). All rewards of a group
     equal: λ is the mask. `divide_by_conflicts` divides an answer's weights by its number of conflict tokens, as the
-    authors' code does and the paper does not."""
+    authors' code does and the paper does not.
+    """
     conflicts = conflict_tokens(ids, mask, reward, group, truncated, exclude_truncated=exclude_truncated)
     dtype = reward.dtype
     on_conflict = torch.where(reward_sign(reward, group) > 0, reward.new_tensor(weight), 0.0)[:, None]
@@ -122,7 +126,8 @@ def entropy_shape(
     H is an answer's mean token entropy in nats, over the whole vocabulary and without gradient. If `initial_entropy`,
     the untrained policy's mean H, is above the threshold nothing is filtered (the paper); `always_filter` or None
     filters all the same, as the authors' code does with threshold 0.7. `shape_zero_advantage=False` leaves A = 0 at 0,
-    so that ties stay silent."""
+    so that ties stay silent.
+    """
     check_shapes("N N,T N,T", advantage, entropy, mask)
     uncertainty = answer_mean(entropy.detach(), mask).to(advantage.dtype)
     shaped = advantage - gamma * uncertainty

@@ -17,7 +17,8 @@ def decompose(advantage: Callable[..., Tensor], scores: Tensor, group: Tensor, *
     """The mean over reward components of `advantage(component, group, **options)`: scores [N, K], group [N] -> [N].
 
     A component that is constant over the batch is passed over, and where a component abstains (NaN) it neither counts
-    in its group nor in the row's mean; a row that nobody judges has 0. BNPO's «advantage decomposition»."""
+    in its group nor in the row's mean; a row that nobody judges has 0. BNPO's «advantage decomposition».
+    """
     check_shapes("N,K N", scores, group)
     total, speakers = torch.zeros_like(scores[:, 0]), torch.zeros_like(scores[:, 0])
     for component in scores.unbind(1):
@@ -34,5 +35,6 @@ def decompose(advantage: Callable[..., Tensor], scores: Tensor, group: Tensor, *
 def decoupled_zscore(scores: Tensor, group: Tensor, *, epsilon: float = 1e-4) -> Tensor:
     """group_zscore of every reward component by itself, then their mean: scores [N, K], group [N] -> [N].
 
-    TRL's normalize_then_sum, before its standardisation over the batch; GDPO's first step."""
+    TRL's normalize_then_sum, before its standardisation over the batch; GDPO's first step.
+    """
     return decompose(group_zscore, scores, group, epsilon=epsilon)

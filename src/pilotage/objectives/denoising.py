@@ -1,7 +1,8 @@
 """Errors over chunks with padding, and the padding itself. Losses are per row [B]; the caller averages.
 
 A chunk is [B, T, A], its mask [B, T] bool, True on actions that were really demonstrated. The mask is never optional:
-a chunk at the edge of an episode is padded, and a forgotten mask would train on the padding without a sign."""
+a chunk at the edge of an episode is padded, and a forgotten mask would train on the padding without a sign.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def needed_mask(mask: Tensor | None, chunk: Tensor) -> Tensor:
 def fill_padding(chunk: Tensor, mask: Tensor | None) -> Tensor:
     """Padded actions replaced by the nearest real one before, or the first: [B, T, A], mask [B, T] -> [B, T, A].
 
-    So nothing that stands in the padding, NaN included, reaches a network; a row without a real action becomes 0."""
+    So nothing that stands in the padding, NaN included, reaches a network; a row without a real action becomes 0.
+    """
     mask = needed_mask(mask, chunk)
     if bool(mask.all()):
         return chunk
@@ -72,7 +74,8 @@ def weighted_rows(loss: Tensor, weight: Tensor) -> Tensor:
 def valid_mean(loss: Tensor, valid: Tensor) -> Tensor:
     """Mean of row losses [B] over the rows where `valid` [B] bool; 0 without a gradient where there is none.
 
-    What a row that is not valid holds, NaN included, reaches neither the value nor the gradient."""
+    What a row that is not valid holds, NaN included, reaches neither the value nor the gradient.
+    """
     check_shapes("B B", loss, valid)
     if valid.dtype != torch.bool:
         raise ValueError(f"valid must be bool, got {valid.dtype}")

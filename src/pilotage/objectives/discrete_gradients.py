@@ -24,7 +24,8 @@ from torch import Tensor
 def straight_through(sample: Tensor, mean: Tensor) -> Tensor:
     """`sample` with the gradient of its mean: p of a Bernoulli, n · p of a binomial, p [..., K] of a one-hot sample.
 
-    sample, mean [...] of one shape. -> [...] with the values of `sample`"""
+    sample, mean [...] of one shape. -> [...] with the values of `sample`
+    """
     _same_shape(sample, mean)
     return _with_slope(sample.to(mean.dtype), 1.0, mean)
 
@@ -38,7 +39,8 @@ def left_bernoulli(sample: Tensor, probability: Tensor) -> Tensor:
     """0 and 1 with dX/dp = 1/p where X = 1 and 0 elsewhere: what happened might not have. [...], [...] -> [...]
 
     Half of `smoothed_bernoulli`, the perturbation from the left. The gradient flows through events alone, which are few
-    where p is small; the loss is differentiated where they happened."""
+    where p is small; the loss is differentiated where they happened.
+    """
     _same_shape(sample, probability)
     drawn = sample.to(probability.dtype)
     return _with_slope(drawn, _share(drawn, probability), probability)
@@ -64,7 +66,8 @@ def smoothed_categorical(sample: Tensor, probability: Tensor) -> Tensor:
     """A one-hot sample drawn by inversion: a move of the boundary C_k between classes k and k + 1 carries the sample
     from one to the other, with rate dC_k/(2 p) from either side.
 
-    sample, probability [..., K], the latter summing to 1. -> [..., K]"""
+    sample, probability [..., K], the latter summing to 1. -> [..., K]
+    """
     _same_shape(sample, probability)
     drawn = sample.to(probability.dtype)
     moved = probability.cumsum(-1)
@@ -78,7 +81,8 @@ def gumbel_softmax(logits: Tensor, uniform: Tensor, *, temperature: float, hard:
     """softmax((logits + g)/τ) with Gumbel noise g = −ln(−ln u): a one-hot sample in the limit τ → 0.
 
     logits [..., K]; uniform [..., K] in [0, 1); temperature: τ > 0; hard: one-hot values with the soft sample's
-    gradient. -> [..., K]"""
+    gradient. -> [..., K]
+    """
     _same_shape(uniform, logits)
     if not temperature > 0:
         raise ValueError(f"the temperature must be above 0, got {temperature}")
@@ -95,7 +99,8 @@ def score_function(log_probability: Tensor, loss: Tensor, baseline: Tensor | flo
     """The value of `loss` with the gradient (loss − baseline) ∇ln P + ∇loss (REINFORCE, Williams 1992).
 
     log_probability: [...] of everything that was drawn on the way to each loss; loss [...]; baseline: anything that the
-    draws of the same row did not decide. -> [...]"""
+    draws of the same row did not decide. -> [...]
+    """
     _same_shape(log_probability, loss)
     advantage = (loss - baseline).detach()
     return loss + advantage * (log_probability - log_probability.detach())
@@ -110,9 +115,10 @@ def leave_one_out(loss: Tensor) -> Tensor:
 
 
 def bernoulli_log_probability(sample: Tensor, probability: Tensor) -> Tensor:
-    """ln P of 0 and 1 under p; finite gradient also where p is 0 or 1 and the sample is the certain one.
+    """Ln P of 0 and 1 under p; finite gradient also where p is 0 or 1 and the sample is the certain one.
 
-    [...], [...] -> [...]"""
+    [...], [...] -> [...]
+    """
     _same_shape(sample, probability)
     return torch.where(sample > 0, probability, 1 - probability).log()
 
@@ -125,7 +131,7 @@ def _with_slope(values: Tensor, slope: Tensor | float, argument: Tensor) -> Tens
 
 
 def _share(count: Tensor, of: Tensor) -> Tensor:
-    """count / of, and 0 where the count is 0, whatever `of`; a constant."""
+    """Count / of, and 0 where the count is 0, whatever `of`; a constant."""
     counted, held = count.detach(), of.detach()
     none = counted == 0
     return torch.where(none, torch.zeros_like(counted), counted / torch.where(none, torch.ones_like(held), held))

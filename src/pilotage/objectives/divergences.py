@@ -2,7 +2,8 @@
 
 With d = log π_θ − log π_ref on sampled tokens: k1 = d (unbiased, signed), k2 = ½d² (biased, low variance, the right
 gradient), k3 = exp(−d) + d − 1 (unbiased, ≥ 0, but its own gradient is that of the other direction). In a reward use
-k1, as a loss k2 or k3_plus. Schulman 2020, «Approximating KL divergence»."""
+k1, as a loss k2 or k3_plus. Schulman 2020, «Approximating KL divergence».
+"""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from pilotage.objectives.shapes import check_shapes, masked
 
 
 def k1(logp: Tensor, logp_ref: Tensor, mask: Tensor, *, limit: float | None = None) -> Tensor:
-    """d = log π_θ − log π_ref: all [N, T] -> [N, T], 0 on masked slots. `limit` clamps d to ±limit (verl: 20)."""
+    """D = log π_θ − log π_ref: all [N, T] -> [N, T], 0 on masked slots. `limit` clamps d to ±limit (verl: 20)."""
     check_shapes("N,T N,T N,T", logp, logp_ref, mask)
     difference = masked(logp, mask) - masked(logp_ref, mask).detach()
     return difference if limit is None else difference.clamp(-limit, limit)
@@ -55,7 +56,8 @@ class AdaptiveKL:
     """A KL coefficient that keeps the measured KL near a target. Ziegler et al. 2019 (arXiv 1909.08593).
 
     `coefficient`: where it starts; `target`: wanted KL per answer or token, as measured; `horizon`: samples over which
-    the coefficient may change by a fifth."""
+    the coefficient may change by a fifth.
+    """
 
     def __init__(self, *, coefficient: float = 0.05, target: float = 0.1, horizon: float = 1e4) -> None:
         if min(coefficient, target, horizon) <= 0:

@@ -3,7 +3,8 @@
 A method that takes `generator` accepts either. With a sequence of B generators, row i of every draw comes from
 generator i alone, so what a row gets does not depend on how many other rows stand beside it; with one generator all
 rows are drawn together and a row's values do depend on the batch. Draws are made on the generator's own device and
-moved, so that a CPU generator gives the same numbers on every device."""
+moved, so that a CPU generator gives the same numbers on every device.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ def energy_scaled(
     """α·exp(E)/τ per row, so that steps shrink as the energy falls: energy [B] -> [B].
 
     The energy is held within ±`limit`, where its gradient is 0 beyond, so that exp cannot overflow early in training.
-    EBT-Policy (arXiv 2510.27545)."""
+    EBT-Policy (arXiv 2510.27545).
+    """
     check_shapes("B", energy)
     return step_size * energy.clamp(-limit, limit).exp() / temperature
 

@@ -13,6 +13,7 @@ from pilotage.objectives.shapes import check_shapes
 def keep_informative(reward: Tensor, group: Tensor) -> Tensor:
     """Rows of groups whose rewards differ: reward, group [N] -> bool [N]. Yu et al. 2025, DAPO, dynamic sampling.
 
-    For 0/1 rewards these are the groups with 0 < number right < G: the others have no group-relative gradient."""
+    For 0/1 rewards these are the groups with 0 < number right < G: the others have no group-relative gradient.
+    """
     check_shapes("N N", reward, group)
     return group_spread(reward, group) > 0

@@ -13,10 +13,11 @@ from pilotage.objectives.shapes import check_shapes
 
 
 def mixture_log_likelihood(chunk: Tensor, mask: Tensor | None, logits: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """ln Σ_m w_m Π N(chunk; mean_m, std_m²), a mode covering the whole chunk: -> [B], in nats.
+    """Ln Σ_m w_m Π N(chunk; mean_m, std_m²), a mode covering the whole chunk: -> [B], in nats.
 
     chunk [B, T, A], mask [B, T], logits [B, M], mean and std [B, M, T, A]. Padded steps take no part.
-    The head of BC-RNN-GMM (Mandlekar et al. 2021, arXiv 2108.03298), with a mode over a chunk instead of one action."""
+    The head of BC-RNN-GMM (Mandlekar et al. 2021, arXiv 2108.03298), with a mode over a chunk instead of one action.
+    """
     check_shapes("B,T,A B,M B,M,T,A B,M,T,A", chunk, logits, mean, std)
     real = needed_mask(mask, chunk)[:, None, :, None]
     target = torch.where(real[:, 0], chunk, torch.zeros_like(chunk))[:, None]
@@ -28,7 +29,8 @@ def mixture_log_likelihood(chunk: Tensor, mask: Tensor | None, logits: Tensor, m
 def focal_loss(logits: Tensor, label: Tensor, *, gamma: float = 2.0) -> Tensor:
     """−(1 − p)^γ·ln p of the right class: logits [..., K], label [...] int64 -> [...]. Lin et al. 2017.
 
-    γ = 0 is cross-entropy; 2 in Behavior Transformers (Shafiullah et al. 2022, arXiv 2206.11251)."""
+    γ = 0 is cross-entropy; 2 in Behavior Transformers (Shafiullah et al. 2022, arXiv 2206.11251).
+    """
     logp = logits.log_softmax(-1).gather(-1, label[..., None])[..., 0]
     return -(1 - logp.exp()).clamp(min=0).pow(gamma) * logp
 
@@ -45,7 +47,8 @@ def bins_with_offsets_loss(
 ) -> Tensor:
     """Focal loss of each action's nearest bin, plus `offset_weight` times the squared error of its offset: -> [B].
 
-    chunk [B, T, A], mask [B, T], logits [B, T, K], offsets [B, T, K, A], centers [K, A]. Shafiullah et al. 2022."""
+    chunk [B, T, A], mask [B, T], logits [B, T, K], offsets [B, T, K, A], centers [K, A]. Shafiullah et al. 2022.
+    """
     check_shapes("B,T,A B,T,K B,T,K,A K,A", chunk, logits, offsets, centers)
     mask = needed_mask(mask, chunk)
     action = torch.where(mask[..., None], chunk, torch.zeros_like(chunk))
@@ -58,7 +61,8 @@ def bins_with_offsets_loss(
 def info_nce(positive: Tensor, negative: Tensor) -> Tensor:
     """−ln of the softmax share of the demonstrated chunk under −energy: positive [B], negative [B, n] -> [B].
 
-    Florence et al. 2021, Implicit Behavioral Cloning (arXiv 2109.00137), eq. 3."""
+    Florence et al. 2021, Implicit Behavioral Cloning (arXiv 2109.00137), eq. 3.
+    """
     check_shapes("B B,N", positive, negative)
     return positive + torch.logsumexp(torch.cat([-positive[:, None], -negative], 1), 1)
 
@@ -73,7 +77,8 @@ def equilibrium_gradient(clean: Tensor, noise: Tensor, share: Tensor, *, decay: 
     """(noise − clean)·min(1, (1 − g)/decay): the slope an energy should have at g·clean + (1−g)·noise -> [B, T, A].
 
     clean, noise [B, T, A], share g [B] in [0, 1]: so the demonstrated chunk is a stationary point, and descent from
-    any noise leads to one. Wang & Du 2025, Equilibrium Matching."""
+    any noise leads to one. Wang & Du 2025, Equilibrium Matching.
+    """
     check_shapes("B,T,A B,T,A B", clean, noise, share)
     falling = ((1 - share) / decay).clamp(max=1).to(clean.dtype)
     return (noise - clean) * falling[:, None, None]
@@ -87,7 +92,8 @@ def nearest_center(points: Tensor, centers: Tensor) -> Tensor:
 def k_means(points: Tensor, count: int, generator: torch.Generator, *, iterations: int = 50) -> Tensor:
     """`count` centers of `points` [N, A]: [count, A]. Lloyd's algorithm from a k-means++ start.
 
-    Raises ValueError when there are fewer different points than centers."""
+    Raises ValueError when there are fewer different points than centers.
+    """
     check_shapes("N,A", points)
     different = len(torch.unique(points, dim=0))
     if not 1 <= count <= different:

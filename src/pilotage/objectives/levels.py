@@ -2,7 +2,8 @@
 
 Schedules of σ all have the signature (count, sigma_min, sigma_max) and give `count` levels that fall strictly from
 sigma_max (to sigma_min when there are two or more), then 0: [count + 1] float64. Schedules of integers give the
-levels that are called; what follows the last one is the clean chunk."""
+levels that are called; what follows the last one is the clean chunk.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from pilotage.core.errors import UsageError
 
 
 def exponential_levels(count: int, sigma_min: float, sigma_max: float) -> Tensor:
-    """ln σ evenly spaced."""
+    """Ln σ evenly spaced."""
     return _schedule(count, sigma_min, sigma_max, torch.log, torch.exp)
 
 
@@ -36,7 +37,7 @@ def karras_levels(count: int, sigma_min: float, sigma_max: float, *, rho: float 
 def vp_levels(
     count: int, sigma_min: float, sigma_max: float, *, beta_rate: float = 19.9, beta_min: float = 0.1
 ) -> Tensor:
-    """t evenly spaced with σ² = exp(½·β_d·t² + β_min·t) − 1: the VP process as σ. Song et al. 2021; EDM, table 1."""
+    """T evenly spaced with σ² = exp(½·β_d·t² + β_min·t) − 1: the VP process as σ. Song et al. 2021; EDM, table 1."""
 
     def time(sigma: Tensor) -> Tensor:
         return ((beta_min**2 + 2 * beta_rate * sigma.square().log1p()).sqrt() - beta_min) / beta_rate
@@ -50,7 +51,8 @@ def spaced_levels(steps: int, count: int, *, spacing: Literal["trailing", "leadi
     """`count` of the levels 0 … steps−1, falling: [count] int64.
 
     trailing begins at steps−1, where the chunk is noise; leading ends at 0 and, for a small `count`, begins where a
-    chunk still is partly clean although the start is pure noise (the default of the diffusers library)."""
+    chunk still is partly clean although the start is pure noise (the default of the diffusers library).
+    """
     if not 1 <= count <= steps:
         raise UsageError(f"count={count} levels of a path with {steps} steps; give 1 to {steps}")
     if spacing == "trailing":

@@ -1,7 +1,8 @@
 """Noise paths: how a clean chunk becomes noise, which levels are trained, and what the network is asked for.
 
 On every path a noisy chunk is x = a·clean + b·noise with factors (a, b) that depend on the level, one per row [B].
-A path's «velocity» is the derivative of x along the path; x and a prediction together determine clean and noise."""
+A path's «velocity» is the derivative of x along the path; x and a prediction together determine clean and noise.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Scalings(NamedTuple):
 class NoisePath:
     """x = a·clean + b·noise. A path gives `scales`, `rates`, `draw` and `scalings`; the rest follows from these.
 
-    Levels are [B]; chunks are [B, ...] of any further shape; factors are computed in float64."""
+    Levels are [B]; chunks are [B, ...] of any further shape; factors are computed in float64.
+    """
 
     PREDICTS: ClassVar[tuple[Predicts, ...]] = ("noise", "clean", "velocity")
 
@@ -116,7 +118,8 @@ class NoisePath:
 class VariancePreserving(NoisePath):
     """a = √ᾱ_t, b = √(1 − ᾱ_t), level t = 0 … steps−1 (int64). Ho et al. 2020; schedule of Nichol & Dhariwal 2021.
 
-    Its velocity is Salimans & Ho's (2022) v = √ᾱ·noise − √(1−ᾱ)·clean. The network is told t/steps."""
+    Its velocity is Salimans & Ho's (2022) v = √ᾱ·noise − √(1−ᾱ)·clean. The network is told t/steps.
+    """
 
     steps: int = 100
     schedule: Literal["squaredcos_cap_v2", "linear"] = "squaredcos_cap_v2"
@@ -163,7 +166,8 @@ class VariancePreserving(NoisePath):
 class Karras(NoisePath):
     """a = 1, b = σ, level σ (float64), with EDM's scalings. Karras et al. 2022 (arXiv 2206.00364).
 
-    Its velocity dx/dσ is the noise. The network is told ln(σ)/4."""
+    Its velocity dx/dσ is the noise. The network is told ln(σ)/4.
+    """
 
     PREDICTS: ClassVar[tuple[Predicts, ...]] = ("noise", "clean", "velocity", "residual")
 
@@ -239,7 +243,8 @@ class Karras(NoisePath):
 class Linear(NoisePath):
     """a = t, b = 1 − t, level t in [0, 1], 0 being noise: flow matching. Lipman et al. 2023 (arXiv 2210.02747).
 
-    Its velocity dx/dt is clean − noise. The network is told t."""
+    Its velocity dx/dt is clean − noise. The network is told t.
+    """
 
     law: Literal["uniform", "beta"] = "uniform"
     """Of training levels: evenly on [0, 1); or t = .999·(1 − s), s ~ Beta(1.5, 1), which favours the noisy end."""

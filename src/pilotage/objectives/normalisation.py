@@ -13,7 +13,8 @@ def whiten(advantage: Tensor, mask: Tensor, *, center: bool = True, epsilon: flo
 
     The variance is unbiased; every token counts once, so long answers weigh more. `center=False` keeps the mean.
     Fewer than two tokens, or advantages that are all equal, give 0 (themselves without centring).
-    Hu 2025, REINFORCE++ (arXiv 2501.03262)."""
+    Hu 2025, REINFORCE++ (arXiv 2501.03262).
+    """
     tokens = per_token(advantage, mask)
     count = mask.sum()
     mean = tokens.sum() / count.clamp(min=1)
@@ -28,7 +29,8 @@ def whiten(advantage: Tensor, mask: Tensor, *, center: bool = True, epsilon: flo
 def whiten_rows(advantage: Tensor, *, epsilon: float = 1e-4) -> Tensor:
     """(A_n − mean) / (σ + ε) over the answers of the batch, σ unbiased, every answer counting once: [N] -> [N].
 
-    What TRL's RLOO does with `normalize_advantages`. All equal, or a single answer: 0."""
+    What TRL's RLOO does with `normalize_advantages`. All equal, or a single answer: 0.
+    """
     check_shapes("N", advantage)
     if len(advantage) < 2 or bool((advantage == advantage[0]).all()):
         return torch.zeros_like(advantage)

@@ -23,7 +23,8 @@ def kl_in_reward(
 ) -> Tensor:
     """−β·k1 on every token, the reward on the last: reward [N], the others [N, T] -> token_reward [N, T].
 
-    `coefficient`: the paper's β, ≥ 0. Ouyang et al. 2022, InstructGPT; Hu 2025, REINFORCE++."""
+    `coefficient`: the paper's β, ≥ 0. Ouyang et al. 2022, InstructGPT; Hu 2025, REINFORCE++.
+    """
     check_shapes("N N,T N,T N,T", reward, logp_old, logp_ref, mask)
     divergence = masked(k1(logp_old, logp_ref, mask), mask).detach().to(reward.dtype)
     return score_on_last_token(reward, mask) - coefficient * divergence
@@ -39,7 +40,8 @@ def kl_in_score(
 def overlong(length: Tensor, *, maximum: int, buffer: int, factor: float = 1.0) -> Tensor:
     """0 up to `maximum` − `buffer` tokens, falling to −`factor` at `maximum` and beyond: length [N] -> [N] float32.
 
-    Yu et al. 2025, DAPO (arXiv 2503.14476), eq. 13: maximum 20480, buffer 4096."""
+    Yu et al. 2025, DAPO (arXiv 2503.14476), eq. 13: maximum 20480, buffer 4096.
+    """
     check_shapes("N", length)
     if not 0 < buffer <= maximum:
         raise ValueError(f"buffer is {buffer} and maximum {maximum}; expected 0 < buffer ≤ maximum, in tokens")

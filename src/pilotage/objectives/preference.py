@@ -20,7 +20,8 @@ def dpo_loss(
     """−log σ(β·[(ℓ_w − ℓ_w^ref) − (ℓ_l − ℓ_l^ref)]) per pair: log-probabilities summed over an answer, [N] -> [N].
 
     ln 2 when the policy is the reference. `label_smoothing` ε in [0, ½): the share of flipped labels (conservative
-    DPO). Rafailov et al. 2023 (arXiv 2305.18290), eq. 7."""
+    DPO). Rafailov et al. 2023 (arXiv 2305.18290), eq. 7.
+    """
     check_shapes("N N N N", chosen_logp, rejected_logp, chosen_logp_ref, rejected_logp_ref)
     chosen, rejected = chosen_logp - chosen_logp_ref.detach(), rejected_logp - rejected_logp_ref.detach()
     margin = beta * (chosen - rejected)

@@ -2,7 +2,8 @@
 
 Ren et al. 2025, «RiskPO: Risk-based Policy Optimization via Verifiable Reward» (arXiv 2510.00911). A *bundle* joins one
 answer each to B prompts; its score R is the sum of their rewards. q_α and q_β are quantiles of R. Rows in no bundle
-have bundle −1 and advantage 0. `rvar_weight` and `mvar` take any tensors of scores."""
+have bundle −1 and advantage 0. `rvar_weight` and `mvar` take any tensors of scores.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ LARGEST_SHARE = 5.0
 def rvar_weight(z: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:
     """g(z, a, b) = (z−a)⁺ − (z−b)⁺ + a − b ≤ 0 for a ≤ b: −(b−a) below a, rising to 0 at b.
 
-    Times ∇log π/(β−α) its mean is the gradient of the mean of z between its quantiles a and b (range value at risk)."""
+    Times ∇log π/(β−α) its mean is the gradient of the mean of z between its quantiles a and b (range value at risk).
+    """
     return (z - a).clamp(min=0) - (z - b).clamp(min=0) + a - b
 
 
@@ -47,7 +49,8 @@ def mvar_repository(
     """(w·CVaR + RVaR)/(w + 1) as in the authors' code, before its division by the set's deviation: any shape.
 
     RVaR = g/(β−α), CVaR = −(q_α−R)⁺/α; `mix` is w (another parameterisation than ω). `natural_baseline=False` drops
-    g's constant a − b, so that the advantage has both signs."""
+    g's constant a − b, so that the advantage has both signs.
+    """
     _check_levels(alpha, beta)
     middle = rvar_weight(bundle_score, q_alpha, q_beta)
     if not natural_baseline:
@@ -80,7 +83,8 @@ def make_bundles(group: Tensor, size: int, generator: torch.Generator) -> Tensor
 
     Prompts (groups, in ascending order) are taken `size` at a time; each prompt's answers are permuted, and bundle j of
     a set takes the j-th of each. A set gives as many bundles as its smallest group has answers; what is left over, and
-    the prompts of an incomplete last set, are in no bundle. Raises UsageError when no set fills."""
+    the prompts of an incomplete last set, are in no bundle. Raises UsageError when no set fills.
+    """
     check_shapes("N", group)
     index, count = group_index(group)
     if size < 1 or count < size:
@@ -115,7 +119,8 @@ def scores_of_bundles(reward: Tensor, bundle: Tensor) -> Tensor:
 def divide_by_set_std(advantage: Tensor, reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
     """The advantage divided by the deviation of the bundle scores of its set (all bundles of the same B prompts).
 
-    All [N] -> [N]. Unbiased deviation + 1e-6, as in the authors' code; where it is 0 the advantage stays as it is."""
+    All [N] -> [N]. Unbiased deviation + 1e-6, as in the authors' code; where it is 0 the advantage stays as it is.
+    """
     check_shapes("N N N N", advantage, reward, group, bundle)
     row_set = set_of(group, bundle)
     # Every member carries its bundle's score, so the deviation over rows is corrected to one over bundles.
@@ -129,7 +134,8 @@ def divide_by_set_std(advantage: Tensor, reward: Tensor, group: Tensor, bundle: 
 
 def set_of(group: Tensor, bundle: Tensor) -> Tensor:
     """Which set of prompts a row's bundle was made from, named by the set's first group: group, bundle [N] -> [N]; −1
-    in no bundle."""
+    in no bundle.
+    """
     check_shapes("N N", group, bundle)
     index = group_index(bundle)[0]
     lowest = torch.zeros_like(group).scatter_reduce(0, index, group_index(group)[0], "amin", include_self=False)
@@ -151,7 +157,8 @@ def set_quantiles(reward: Tensor, group: Tensor, bundle: Tensor, level: float) -
 
 def curve_mean(quantiles: Tensor, levels: Tensor, q_alpha: float, q_beta: float) -> float:
     """∫ g(q_s, q_α, q_β) ds by trapezoids over the tracked curve: quantiles, levels [S]. The authors' optional
-    baseline: what the middle of a bundle's advantage is on average."""
+    baseline: what the middle of a bundle's advantage is on average.
+    """
     check_shapes("S S", quantiles, levels)
     return float(torch.trapezoid(rvar_weight(quantiles, q_alpha, q_beta), levels))
 
@@ -159,7 +166,8 @@ def curve_mean(quantiles: Tensor, levels: Tensor, q_alpha: float, q_beta: float)
 def sum_mean_share(reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
     """(R_i − mean_i)/Σ_k(R_k − mean_k) over the members of a bundle, before the clamp: all [N] -> [N].
 
-    Equal shares where the deviations cancel. `(share.abs() > LARGEST_SHARE).sum()` counts the clamped ones."""
+    Equal shares where the deviations cancel. `(share.abs() > LARGEST_SHARE).sum()` counts the clamped ones.
+    """
     check_shapes("N N N", reward, group, bundle)
     deviation = reward - group_mean(reward, group)
     total = group_sum(deviation, bundle)
@@ -175,7 +183,8 @@ def bundle_credit(
 
     uniform: to all alike (the paper). The authors' code also has std: divided by the deviation of the prompt's rewards
     (1 where below 1e-3); score: half for a right member, 1.5 times for a wrong one; sum_mean: by `sum_mean_share`,
-    clamped to ±5 here. Beware: sum_mean punishes right answers of a bad bundle that beat its own expectation."""
+    clamped to ±5 here. Beware: sum_mean punishes right answers of a bad bundle that beat its own expectation.
+    """
     check_shapes("N N N N", advantage, reward, group, bundle)
     if mode == "uniform":
         factor = torch.ones_like(reward)
@@ -194,7 +203,8 @@ def bundle_credit(
 def track_quantiles(quantiles: Tensor, levels: Tensor, scores: Tensor, *, rate: float = 0.1) -> Tensor:
     """q_s + rate·(s − share of scores below q_s): quantiles, levels [S], scores [n] -> [S]. Equality is not below.
 
-    One step of stochastic gradient descent on the pinball loss."""
+    One step of stochastic gradient descent on the pinball loss.
+    """
     check_shapes("S S n", quantiles, levels, scores)
     below = (scores[None, :].to(quantiles.dtype) < quantiles[:, None]).to(quantiles.dtype).mean(1)
     return quantiles + rate * (levels - below)
@@ -246,7 +256,8 @@ class MeanValueAtRisk:
     same options). `credit`: see bundle_credit. `rate`: step of the tracker. `quantiles`: track (used by the authors),
     batch (the empirical ones of each set), mix (the mean of both). `curve_baseline` takes the mean of the middle part
     over the tracked curve off (repository and seeking). After each batch call `update(reward, bundle)`: a batch is
-    judged by the tracked quantiles of those before it (the first one by its own)."""
+    judged by the tracked quantiles of those before it (the first one by its own).
+    """
 
     def __init__(
         self,
@@ -274,7 +285,7 @@ class MeanValueAtRisk:
         self.tracker = QuantileTracker(rate=rate)
 
     def __call__(self, reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
-        """reward [N] float, group and bundle [N] int64 -> advantage [N]; changes no state but an empty tracker's."""
+        """Reward [N] float, group and bundle [N] int64 -> advantage [N]; changes no state but an empty tracker's."""
         check_shapes("N N N", reward, group, bundle)
         if not bool((bundle >= 0).any()):
             return torch.zeros_like(reward)

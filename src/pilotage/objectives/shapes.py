@@ -11,7 +11,8 @@ def check_shapes(spec: str, *tensors: Tensor | None) -> None:
 
     For example `check_shapes("N N N,T", reward, group, mask)`. A letter means the same size wherever it stands, a
     number that size; None (an optional tensor) is passed over. Raises ValueError with what was given and what was
-    expected."""
+    expected.
+    """
     words = spec.split()
     if len(words) != len(tensors):
         raise ValueError(f"{len(tensors)} tensors for the {len(words)} shapes of {spec!r}")

@@ -1,7 +1,8 @@
 """Token losses [N, T], to be minimised, whose gradient is a policy gradient; 0 on masked slots.
 
 `logp` is log π_θ of the sampled tokens, with gradient; `logp_old` that of the policy before the first update. The
-advantage is per answer [N] or per token [N, T]. With unchanged weights all of them have the gradient −A·∇log π."""
+advantage is per answer [N] or per token [N, T]. With unchanged weights all of them have the gradient −A·∇log π.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def ratio(logp: Tensor, logp_old: Tensor, mask: Tensor, *, level: Level = "token
     """ρ of every token [N, T] (1 on masked slots), with the level's value and the gradient ρ·∇log π_t of its own token.
 
     sequence (Zheng et al. 2025, GSPO): sg(s_n)·exp(ℓ − sg ℓ) with s_n = exp(mean_t(ℓ − ℓ_old)); averaged
-    over the answer that is exactly the gradient of s_n. trajectory: the same with s_n = exp(Σ_t(ℓ − ℓ_old))."""
+    over the answer that is exactly the gradient of s_n. trajectory: the same with s_n = exp(Σ_t(ℓ − ℓ_old)).
+    """
     check_shapes("N,T N,T N,T", logp, logp_old, mask)
     logp, logp_old = masked(logp, mask), masked(logp_old, mask).detach()
     if level == "token":
@@ -61,7 +63,8 @@ def clip(
     `dual` (c > 1): for A < 0 the loss is at most −cA (Ye et al. 2020; 3 in verl, 10 in DAPO's scripts). `delta`: ρ in
     the unclipped term is at most this (TRL). `level`: see Level. Schulman et al. 2017, PPO, eq. 7; DAPO raises `high`.
     With level="trajectory" an answer's loss is spread over its tokens: their *sum* is −min(sA, …), so that
-    seq_mean_token_sum gives the mean over answers that RLOO minimises."""
+    seq_mean_token_sum gives the mean over answers that RLOO minimises.
+    """
     if dual is not None and dual <= 1:
         raise ValueError(f"dual is {dual}; the bound c of the dual clip must be above 1")
     rho = ratio(logp, logp_old, mask, level=level)
@@ -101,7 +104,8 @@ def gspo(
 def cispo(logp: Tensor, logp_old: Tensor, advantage: Tensor, mask: Tensor, *, high: float = 5.0) -> Tensor:
     """−sg(min(ρ, high))·A·log π: every token keeps a gradient, its weight is bounded. [N, T]; advantage [N] or [N, T].
 
-    `high` bounds the ratio itself (TRL's epsilon_high). Chen et al. 2025, MiniMax-M1 (arXiv 2506.13585), eq. 4."""
+    `high` bounds the ratio itself (TRL's epsilon_high). Chen et al. 2025, MiniMax-M1 (arXiv 2506.13585), eq. 4.
+    """
     weight = ratio(logp, logp_old, mask).detach().clamp(max=high)
     return -weight * per_token(advantage, mask).detach() * masked(logp, mask)
 
@@ -110,7 +114,8 @@ def importance_weight(logp_old: Tensor, logp_sampled: Tensor, mask: Tensor, *, c
     """min(π_old / π_sampled, cap) per token, without gradient; 0 on masked slots: all [N, T] -> [N, T].
 
     A token weight for when the engine's probabilities differ from the trainer's. Yao et al. 2025, truncated importance
-    sampling; Ionides 2008."""
+    sampling; Ionides 2008.
+    """
     check_shapes("N,T N,T N,T", logp_old, logp_sampled, mask)
     difference = masked(logp_old, mask) - masked(logp_sampled, mask)
     return masked(difference.exp().clamp(max=cap), mask).detach()

@@ -1,7 +1,8 @@
 """From which level a warm start should be denoised, and how fast denoising forgets what was wrong with it.
 
 A guess for the next chunk is denoised from a low level K' without noise being added to it. Duan et al. 2025, Real-Time
-Iteration Scheme for Diffusion Policy (arXiv 2508.05396)."""
+Iteration Scheme for Diffusion Policy (arXiv 2508.05396).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class ShiftErrors(NamedTuple):
     def first_level(self, entry: int | None = None) -> int | None:
         """The first level at which a guess is no farther from the target than a forward sample: the estimate of K'.
 
-        entry: of one entry of the action alone. None: at no level."""
+        entry: of one entry of the action alone. None: at no level.
+        """
         error = self.error if entry is None else self.by_entry[:, entry]
         within = torch.nonzero(error <= self.noise).flatten()
         return int(within[0]) if len(within) else None
@@ -37,7 +39,8 @@ def shift_errors(guess: Tensor, target: Tensor, path: VariancePreserving) -> Shi
     """Guesses [N, T, A] against the chunks [N, T, A] that full denoising gives in their place.
 
     The median over rows is taken because two full processes in one situation may choose different modes, which says
-    nothing about the size of a change within one."""
+    nothing about the size of a change within one.
+    """
     check_shapes("N,T,A N,T,A", guess, target)
     scale = path.alpha_bars.sqrt()
     squares = (guess.double() - scale[:, None, None, None] * target.double()).square().mean(2)  # [K, N, A]
@@ -51,7 +54,8 @@ def shift_errors(guess: Tensor, target: Tensor, path: VariancePreserving) -> Shi
 def contraction(first: Tensor, second: Tensor, first_start: Tensor, second_start: Tensor) -> Tensor:
     """‖out − out'‖/‖start − start'‖ of each row: all [B, T, A] -> [B]. Below one: denoising forgets the difference.
 
-    Both must have been denoised with the same noise."""
+    Both must have been denoised with the same noise.
+    """
     check_shapes("B,T,A B,T,A B,T,A B,T,A", first, second, first_start, second_start)
     return (first - second).flatten(1).norm(dim=1) / (first_start - second_start).flatten(1).norm(dim=1)
 
@@ -61,7 +65,8 @@ def gaussian_contraction(path: VariancePreserving, std: float) -> Tensor:
 
     The clean estimate is then W·o + g·(x − √ᾱ·W·o) with g = √ᾱ·std²/(ᾱ·std² + 1 − ᾱ), so the update of level k is
     linear in x, with slope √ᾱ_{k−1}·β/(1 − ᾱ)·g + √α·(1 − ᾱ_{k−1})/(1 − ᾱ). The factor of a list of levels is their
-    product; at level 0 it is g alone."""
+    product; at level 0 it is g alone.
+    """
     bars, betas = path.alpha_bars, path.betas
     before = torch.cat([torch.ones_like(bars[:1]), bars[:-1]])
     gain = bars.sqrt() * std**2 / (bars * std**2 + 1 - bars)

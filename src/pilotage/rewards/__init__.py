@@ -70,7 +70,8 @@ def build_rewards(
         that a reward that cannot be loaded is reported at once.
     journal: where verdicts of workers are recorded, and found again in a repetition.
     limit: seconds for one answer; memory: bytes for one worker.
-    Raises UsageError for names, options or functions that there are not."""
+    Raises UsageError for names, options or functions that there are not.
+    """
     terms = parse_expression(expression)
     judges = {term.text: judge for term in terms if (judge := _judge(term, task)) is not None}
     pool = WorkerPool(judges, count=workers, limit=limit, memory=memory)

@@ -64,7 +64,8 @@ def parse_expression(expression: str) -> list[Term]:
     """The summands of `"exact+0.5*format:pattern='.*#[0-9]+'+my.py:reward"`.
 
     A summand is `[weight*]name[:option=value,…]`, where name may be a function, `module:function` or
-    `path.py:function`. Values in quotes may hold any character. Raises UsageError for what cannot be read."""
+    `path.py:function`. Values in quotes may hold any character. Raises UsageError for what cannot be read.
+    """
     terms = []
     for part in _split(expression, "+"):
         if not part.strip():
@@ -96,7 +97,8 @@ def score_answers(
     A component that abstains on an answer is left out of its sum; one that fails makes the answer invalid.
     failure_limit: largest share of invalid answers in [0, 1].
     Raises TooManyFailuresError, with counts and examples, when the share is larger; ValueError when a reward returns
-    the wrong number of scores."""
+    the wrong number of scores.
+    """
     table: list[list[Score]] = []
     for component in components:
         row = component.reward(texts, items, rollouts)

@@ -31,7 +31,8 @@ class InWorkers:
 
     name: as it stands in metrics; judge: its name in the pool; identity: what else the verdict depends on (a version,
     a file's hash), for the journal; quick: a verdict where no worker is needed, or None.
-    A verdict is made once for each (item, text); with a journal also when the run is resumed or repeated."""
+    A verdict is made once for each (item, text); with a journal also when the run is resumed or repeated.
+    """
 
     def __init__(
         self,
@@ -74,7 +75,8 @@ class ByTask:
     """A method of the task as a reward, in this process; where it raises, the score is Failed.
 
     name: as it stands in metrics; method: `score` (1.0 for a right answer, else 0.0), `partial` (how much of it is
-    right, in [0, 1]) or `well_formed` (whether it obeys the task's grammar)."""
+    right, in [0, 1]) or `well_formed` (whether it obeys the task's grammar).
+    """
 
     def __init__(self, name: str, task: Any, method: str) -> None:
         self.name = name
@@ -95,7 +97,8 @@ class Overlong:
     """DAPO's soft penalty for length (arXiv 2503.14476, eq. 13): 0 up to `maximum - buffer` tokens, falling to -1 at
     `maximum`, -1 beyond.
 
-    maximum: L_max in tokens; buffer: L_cache, 0 < buffer ≤ maximum."""
+    maximum: L_max in tokens; buffer: L_cache, 0 < buffer ≤ maximum.
+    """
 
     name = "overlong"
 
@@ -112,7 +115,8 @@ class Overlong:
 class Length:
     """Minus the number of tokens over `maximum`, at least -1: a price on every token.
 
-    maximum: tokens that cost 1."""
+    maximum: tokens that cost 1.
+    """
 
     name = "length"
 
@@ -140,7 +144,8 @@ def overlong_penalty(lengths: np.ndarray, maximum: int, buffer: int) -> np.ndarr
 class TaskCheck:
     """A judge: a method of the task. In a WorkerPool for tasks whose check may hang (`isolate`).
 
-    Raises UsageError when the task has no such method."""
+    Raises UsageError when the task has no such method.
+    """
 
     def __init__(self, task: Any, method: str) -> None:
         if not callable(getattr(task, method, None)):
@@ -167,7 +172,8 @@ _INSTEAD = {
 class Pattern:
     """A judge: 1.0 for a text that matches a regular expression as a whole (`.` matches line breaks), else 0.0.
 
-    In a WorkerPool, because some expressions take exponential time on some texts."""
+    In a WorkerPool, because some expressions take exponential time on some texts.
+    """
 
     def __init__(self, pattern: str) -> None:
         try:
@@ -186,7 +192,8 @@ class Pattern:
 class UserFunction:
     """A judge for a WorkerPool: somebody's `(text, item) -> float | None`, loaded in the worker.
 
-    reference: `package.module:function` or `path.py:function`."""
+    reference: `package.module:function` or `path.py:function`.
+    """
 
     def __init__(self, reference: str) -> None:
         self.reference = reference

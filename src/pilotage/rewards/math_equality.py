@@ -43,7 +43,8 @@ def boxed(text: str) -> str | None:
 
 def final_answer(text: str) -> str | None:
     """The part of a text that plainly is its answer: its only `\\boxed{…}`, what follows its last `#` (`####` of
-    GSM8K, `#` of the text tasks), or the whole text when that is a number. None where only a parser can tell."""
+    GSM8K, `#` of the text tasks), or the whole text when that is a number. None where only a parser can tell.
+    """
     if "\\boxed" in text:
         return boxed(text)
     if "#" in text:
@@ -67,7 +68,8 @@ def quick_verdict(gold: str, text: str) -> float | None:
 def as_formula(text: str) -> str:
     """A bare formula put into a box, so that the parser takes all of it; running text and marked formulas as they are.
 
-    Without that, math-verify reads only the last number of `10, 4, 2`, and no LaTeX at all outside of `$`."""
+    Without that, math-verify reads only the last number of `10, 4, 2`, and no LaTeX at all outside of `$`.
+    """
     text = text.strip()
     if _MATHEMATICS.search(text) or "\n" in text or len(text) > _BARE_LENGTH:
         return text
@@ -83,7 +85,8 @@ MATH_VERSION = "math-verify 0.9.0, rules 1"
 class MathEquality:
     """A judge for a WorkerPool: 1.0 when math-verify finds the text's answer equal to the item's, else 0.0.
 
-    Equal as math-verify means it: `1/2` is `0.5`, order in a set does not matter, six decimals are compared."""
+    Equal as math-verify means it: `1/2` is `0.5`, order in a set does not matter, six decimals are compared.
+    """
 
     def prepare(self) -> None:
         try:

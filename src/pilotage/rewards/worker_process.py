@@ -1,7 +1,8 @@
 """The process in which untrusted answers are judged. No torch here: it has to start fast.
 
 It reads frames (four bytes of length, then a pickle from its parent) and answers with frames of JSON: what has seen an
-untrusted answer is never unpickled. The first frame holds the judges, each further one an answer to judge."""
+untrusted answer is never unpickled. The first frame holds the judges, each further one an answer to judge.
+"""
 
 from __future__ import annotations
 

@@ -52,7 +52,8 @@ class WorkerPool:
     a process forked from one that has a pool gets workers of its own at its first use.
 
     judges: by name; limit: seconds for one answer; memory: bytes of address space of a worker, 0 for no limit.
-    Raises UsageError for a limit or count that is not positive."""
+    Raises UsageError for a limit or count that is not positive.
+    """
 
     def __init__(
         self, judges: Mapping[str, Judge], *, count: int = 1, limit: float = 5.0, memory: int = 4 << 30

@@ -92,7 +92,8 @@ def evaluate(
         One episode for each start, in their order.
 
     Raises UsageError for settings out of range, an action that is not finite or has a wrong shape, a measure that the
-    environment does not give, and an environment that renders nothing."""
+    environment does not give, and an environment that renders nothing.
+    """
     declared = [start if isinstance(start, Start) else Start(int(start)) for start in starts]
     _check(declared, num_envs, window, frame_every, [*keep, *frames])
     side_by_side: Lanes = EnvLanes(make, num_envs) if callable(make) else VectorLanes(make)

@@ -25,7 +25,8 @@ def sample_groups(
     """`answers` answers to every prompt, as one batch on the CPU.
 
     prompts: token ids of each prompt; positions: each prompt's place in the pool; max_tokens and seeds: per prompt.
-    Rows of one group are neighbours; groups are numbered in the order of the prompts, per instance."""
+    Rows of one group are neighbours; groups are numbered in the order of the prompts, per instance.
+    """
     requests = [
         Request(ids=ids, max_tokens=limit, n=answers, seed=seed)
         for ids, limit, seed in zip(prompts, max_tokens, seeds, strict=True)

@@ -55,7 +55,8 @@ def held_out(
     """`samples` answers to every item, judged. `seed(i)` seeds item i, so that the same noise meets every policy.
 
     `judge(texts, items)` gives a score in [0, 1] for each answer, NaN where it could not be judged (left out of the
-    means). An answer that was cut at the token limit counts as it is scored."""
+    means). An answer that was cut at the token limit counts as it is scored.
+    """
     requests = [
         Request(ids=encode(item), max_tokens=max_new(item.level), n=samples, seed=seed(i))
         for i, item in enumerate(items)

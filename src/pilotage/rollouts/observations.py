@@ -27,7 +27,8 @@ def policy_view(observation: Any) -> dict[str, np.ndarray]:
     Returns:
         "state" [S] float32, "goal" [G] float32, "image/NAME" [channels, height, width] float32 in [0, 1].
 
-    Raises UsageError for an entry that has none of these names."""
+    Raises UsageError for an entry that has none of these names.
+    """
     if not isinstance(observation, Mapping):
         array = np.asarray(observation)
         return {"image/pixels" if _is_image(array) else "state": _float_copy(array)}

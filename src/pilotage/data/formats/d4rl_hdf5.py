@@ -22,7 +22,8 @@ def read_d4rl(path: str | Path, *, episode_steps: int | None = None) -> Demonstr
     An episode ends at a step that is terminal or timed out. Steps after the last such one are an episode, too, neither
     terminated nor truncated. Further arrays are not read; `meta["left_out"]` names them.
     episode_steps: the time limit, for files without `timeouts`.
-    Raises UsageError that names file and array."""
+    Raises UsageError that names file and array.
+    """
     path = Path(path).expanduser()
     with opened(path) as file:
         where = str(path)

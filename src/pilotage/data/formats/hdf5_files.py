@@ -48,7 +48,8 @@ class HDF5Frames(Frames):
     """Camera frames that lie as uint8 [T, H, W, C] in one array per episode. The file is opened for each reading.
 
     path: of the file. names: of the arrays, one per episode; shape: (N, H, W, C) of all together; ends: [E] the step
-    after each episode's last."""
+    after each episode's last.
+    """
 
     def __init__(self, path: Path, names: Sequence[str], shape: tuple[int, ...], ends: np.ndarray) -> None:
         self._path, self._names, self._ends = path, list(names), ends

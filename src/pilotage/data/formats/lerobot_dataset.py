@@ -39,7 +39,8 @@ def read_lerobot(root: str | Path, *, episodes: Sequence[int] | None = None) -> 
     "observation.image") "image/NAME" ("image/image"), undecoded; "action" are the actions and "next.reward" the
     rewards. Whether an episode ended or was cut the format does not tell. `meta` has fps, stats, and what was left
     out; `episode_meta` the number in the data set, "tasks", and "success" where "next.success" is recorded.
-    Raises UsageError for another version, missing files, episodes or frames, and sizes that differ from info.json."""
+    Raises UsageError for another version, missing files, episodes or frames, and sizes that differ from info.json.
+    """
     if not Path(root).expanduser().exists():
         raise UsageError(
             f"there is no LeRobot data set {root} here; nothing is downloaded: get one with "

@@ -22,7 +22,8 @@ class VideoFrames(Frames):
 
     files: the video files. file: [N] position in `files`; time: [N] seconds from the file's start; episode, frame: [N]
     numbers for messages; size: (H, W, C) that the frames must have, C 3 or 1; fps: frames per second.
-    A frame belongs to a time when it lies within a quarter of a frame's duration of it."""
+    A frame belongs to a time when it lies within a quarter of a frame's duration of it.
+    """
 
     def __init__(
         self,

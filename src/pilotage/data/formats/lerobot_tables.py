@@ -32,7 +32,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Any:
 class EpisodeTable:
     """`meta/episodes`: where the steps and frames of each episode lie.
 
-    Raises UsageError when episodes are missing."""
+    Raises UsageError when episodes are missing.
+    """
 
     def __init__(self, root: Path, info: dict[str, Any]) -> None:
         self._root, self._info = root, info
@@ -104,7 +105,8 @@ def _names(path: Path) -> list[str]:
 class StepTable:
     """The steps of the chosen episodes, in their order; each file is read once.
 
-    names: columns to read. Raises UsageError that names episode and frame when steps are missing or out of order."""
+    names: columns to read. Raises UsageError that names episode and frame when steps are missing or out of order.
+    """
 
     def __init__(self, root: Path, table: EpisodeTable, chosen: Sequence[int], names: Sequence[str]) -> None:
         pyarrow = package("pyarrow", "a parquet file")

@@ -36,7 +36,8 @@ def read_minari(source: str | Path) -> Demonstrations:
     A Box observation is called "state" (an image "image/observation"); those of a Dict space keep their names, joined
     by "/" where nested, images as "image/NAME". Every episode's last observation, T + 1 of T steps, is kept. Infos are
     not read; `meta["left_out"]` names them.
-    Raises UsageError that names the data set, episode and frame."""
+    Raises UsageError that names the data set, episode and frame.
+    """
     minari = package("minari", "a Minari data set")
     dataset = _open(minari, source)
     where = f"Minari data set {dataset.id}"
@@ -84,7 +85,8 @@ def write_minari(
     action_range: (low, high) of the action space. Observation spaces are unbounded, images 0..255 without loss.
     Minari needs rewards, flags and last observations; those that are not known are written as 0, False and a copy of
     the last observation, and the metadata says so, so that reading gives None again.
-    Raises UsageError for an id that cannot be or exists."""
+    Raises UsageError for an id that cannot be or exists.
+    """
     minari, gymnasium = package("minari", "a Minari data set"), package("gymnasium", "a Minari data set")
     if not ID.fullmatch(dataset_id):
         raise UsageError(f"{dataset_id!r} is no id of a Minari data set; expected NAME-v0 or NAMESPACE/NAME-v0")

@@ -62,7 +62,8 @@ def read_npz(path: str | Path) -> Demonstrations:
 def write_npz(demonstrations: Demonstrations, path: str | Path) -> Path:
     """Write a compressed archive, which appears whole or not at all; frames are decoded. Returns its path.
 
-    Raises UsageError for a name of an observation that the format needs itself, or another suffix."""
+    Raises UsageError for a name of an observation that the format needs itself, or another suffix.
+    """
     path = Path(path)
     taken = sorted(name for name in demonstrations.observations if name in _OWN or name.startswith("last/"))
     if taken or path.suffix != ".npz":

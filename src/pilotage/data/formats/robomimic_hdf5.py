@@ -22,7 +22,8 @@ def read_robomimic(path: str | Path, *, mask: str | None = None) -> Demonstratio
     mask: only those that `mask/NAME` lists, such as "train" or "20_percent"; None: all.
     Observations keep their names; put a state together with `with_state`. Images become "image/NAME" and stay in the
     file. `next_obs` gives the last observations, where it holds the same names; `rewards` may be absent.
-    Raises UsageError that names file, demonstration and array."""
+    Raises UsageError that names file, demonstration and array.
+    """
     path = Path(path).expanduser()
     with opened(path) as file:
         if "data" not in file:

@@ -30,7 +30,8 @@ def read_zarr(path: str | Path) -> Demonstrations:
     `data/action` are the actions; every other array under `data` is the observation of its name, pictures
     [N, H, W, C] of values 0..255 as "image/NAME", undecoded. Codecs beyond those of zarr and numcodecs are refused.
     Chunks that are absent read as zeros, which is how zarr stores zeros; a warning counts them.
-    Raises UsageError that names array, and episode or frame."""
+    Raises UsageError that names array, and episode or frame.
+    """
     zarr = package("zarr", "a zarr buffer")
     path = existing(path, "zarr buffer")
     stored, last = _stored(zarr, path)
@@ -85,7 +86,8 @@ def _values(path: Path, name: str, values: Any, rows: Any = ()) -> np.ndarray:
 def _expect_whole_chunks(path: Path, name: str, values: Any) -> None:
     """Refuse chunks that were cut: Blosc decodes them to whatever stood in memory behind them, without an error.
 
-    A Blosc buffer tells its own size in bytes 12 to 15 of its header."""
+    A Blosc buffer tells its own size in bytes 12 to 15 of its header.
+    """
     blosc = any("Blosc" in type(codec).__name__ for codec in values.compressors)
     if path.is_file() or not blosc or values.shards is not None:
         return

@@ -2,7 +2,8 @@
 
 `control_env("ring")` makes one. Nothing heavy is imported before. What evaluations need to know of an environment
 stands at it, as attributes that may be left out: `measures` (entries of `info` to report), `place_dims` (entries of the
-state that say where on its map the acting body is) and `goal_dims` (entries that its goal speaks of)."""
+state that say where on its map the acting body is) and `goal_dims` (entries that its goal speaks of).
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,8 @@ class BlockPush(gymnasium.Env):
     reward. "mode" is what stands where, in the order in which it came there: "1A-2B" is block 1 in target A, then block
     2 in B.
 
-    `reset(options={"state": [16], "goal": [4]})` sets either exactly."""
+    `reset(options={"state": [16], "goal": [4]})` sets either exactly.
+    """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # Gymnasium declares it per instance
         "render_modes": ["rgb_array"],
@@ -62,7 +63,8 @@ class BlockPush(gymnasium.Env):
         Args:
             goal_conditioned: shows where each block shall go; drawn among the two ways round.
             relative: shows differences too.
-            max_steps: after so many steps the episode is truncated."""
+            max_steps: after so many steps the episode is truncated.
+        """
         self.action_space = spaces.Box(-LARGEST_STEP, LARGEST_STEP, (2,), np.float32)
         pose, point = [2.0, 2.0, np.pi], [2.0, 2.0]
         high = np.array([*pose, *pose, *point, *point, *pose, *pose, *([2.0] * 14 if relative else [])], np.float32)
@@ -236,7 +238,8 @@ class PushOracle:
     behind the block on the line to its target, pushes along the line and steers, goes round again when it slips.
 
     Apart from its plan it remembers nothing, so that what it does can be learned from what is seen; and what it
-    executes is disturbed, so that it shows how a push that goes astray is corrected."""
+    executes is disturbed, so that it shows how a push that goes astray is corrected.
+    """
 
     behind = 0.05
     """Distance in metres from the block at which a push begins."""

@@ -16,7 +16,8 @@ class Displaced(gymnasium.Wrapper):
     """Before step `at` of every episode something is moved by `size`, in a direction drawn from the episode's seed.
 
     Push-T: the block (pixels). Block push: the block nearest to the pusher (metres). Pillar: the point itself, sideways
-    (metres). Mazes: the goal, to the free cell that is nearest to `size` metres away. The info says "displaced"."""
+    (metres). Mazes: the goal, to the free cell that is nearest to `size` metres away. The info says "displaced".
+    """
 
     def __init__(self, env: gymnasium.Env, at: int = 20, size: float | None = None) -> None:
         """
@@ -25,7 +26,8 @@ class Displaced(gymnasium.Wrapper):
             at: steps before it happens, 1 or more, so that the policy has a plan by then.
             size: how far; None: a distance that suits the world.
 
-        Raises UsageError for a world in which nothing can be moved."""
+        Raises UsageError for a world in which nothing can be moved.
+        """
         super().__init__(env)
         name = type(env.unwrapped).__name__
         if name not in _MOVERS:

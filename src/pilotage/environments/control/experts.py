@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 class Expert(Protocol):
     """A script that looks into the environment and says what to do. Its random numbers come from the generator that it
-    is given."""
+    is given.
+    """
 
     disturbance: float
     """Standard deviation of what is added to an executed action and not to the recorded one, so that demonstrations
@@ -22,7 +23,8 @@ class Expert(Protocol):
 
     def reset(self, env: gymnasium.Env, generator: np.random.Generator, turn: int) -> None:
         """An episode begins. `turn` counts the episodes asked for, so that an expert with several ways can take them
-        in turn and demonstrations are balanced."""
+        in turn and demonstrations are balanced.
+        """
         ...
 
     def act(self, env: gymnasium.Env) -> np.ndarray:
@@ -59,7 +61,8 @@ def collect(
         name -> [E, ...], what each episode ended in; rewards [N] float32; terminated [E] and truncated [E] bool; meta
         with "seeds", "modes" and "successes" by episode, "tried" and "success_rate" over all that were tried.
 
-    Raises UsageError when the expert fails `tries` times at one episode."""
+    Raises UsageError when the expert fails `tries` times at one episode.
+    """
     if episodes < 1:
         raise UsageError(f"episodes must be 1 or more, {episodes} was given")
     kept: list[_Recorded] = []

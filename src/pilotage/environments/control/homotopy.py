@@ -13,11 +13,13 @@ class RouteWord:
     From every obstacle a ray goes straight up. Crossing the ray of obstacle i from left to right writes the i-th small
     letter, from right to left the capital one; a letter and its opposite side by side cancel. Two paths between the
     same ends have equal words exactly when one can be bent into the other without crossing an obstacle (Bhattacharya,
-    Likhachev and Kumar 2012)."""
+    Likhachev and Kumar 2012).
+    """
 
     def __init__(self, obstacles: Sequence[tuple[float, float]], start: Sequence[float] | np.ndarray) -> None:
         """`obstacles`: up to 26 points (x, y) inside the obstacles. Rays of equal x would lie on one another, so they
-        are set apart by a thousandth each."""
+        are set apart by a thousandth each.
+        """
         seen: dict[float, int] = {}
         self._rays = []
         for index, (x, y) in enumerate(obstacles):

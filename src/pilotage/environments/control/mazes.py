@@ -35,7 +35,8 @@ class PointMaze(gymnasium.Env):
 
     Observes [x, y, vx, vy, goal x, goal y], or with `goal_conditioned` {"state": [x, y, vx, vy], "goal": [x, y]};
     metres and metres a second. Acts by a force [fx, fy] in [-1, 1]. The info has "success", "mode" (the route's word)
-    and "distance" to the goal. `reset(options={"start": [x, y], "goal": [x, y]})` sets either exactly."""
+    and "distance" to the goal. `reset(options={"start": [x, y], "goal": [x, y]})` sets either exactly.
+    """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # Gymnasium declares it per instance
         "render_modes": ["rgb_array"],
@@ -65,7 +66,8 @@ class PointMaze(gymnasium.Env):
                 start and goal.
             goal_conditioned: shows the goal apart from the state.
             ends_at_goal: False: the episode goes on to its limit, for play.
-            max_steps: after so many steps the episode is truncated."""
+            max_steps: after so many steps the episode is truncated.
+        """
         from gymnasium_robotics.envs.maze.point_maze import PointMazeEnv
 
         rows = _rows(layout)
@@ -257,7 +259,8 @@ def route_word(env: PointMaze, route: Sequence[Cell]) -> str:
 
 class WaypointExpert:
     """Follows a shortest route from corner to corner by a spring and a damper: a = clip(10 d - 2 v, ±1), the next
-    waypoint at 0.3 m. Takes the routes of different modes in turn."""
+    waypoint at 0.3 m. Takes the routes of different modes in turn.
+    """
 
     disturbance = 0.0
 
@@ -292,7 +295,8 @@ class WaypointExpert:
 
 class PlayExpert(WaypointExpert):
     """Walks from one free cell drawn at random to the next, by a shortest route drawn at random, for as long as the
-    episode lasts: play, whose future states are the goals. For mazes with ends_at_goal=False."""
+    episode lasts: play, whose future states are the goals. For mazes with ends_at_goal=False.
+    """
 
     disturbance = 0.0
 

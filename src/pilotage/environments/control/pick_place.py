@@ -31,7 +31,8 @@ class PickPlace(gymnasium.Env):
     to close around the object), "disturbed".
 
     `reset(options={"disturbance": NAME})` makes the first grasp of that episode fail once: "slip" opens the fingers
-    for five steps after they began to close, "nudge" moves the object by 4 cm as they begin."""
+    for five steps after they began to close, "nudge" moves the object by 4 cm as they begin.
+    """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # Gymnasium declares it per instance
         "render_modes": ["rgb_array"],
@@ -51,7 +52,8 @@ class PickPlace(gymnasium.Env):
             goal_conditioned: shows the goal apart from the state.
             hold: steps in a row that the object must be at the goal.
             max_steps: after so many steps the episode is truncated.
-            image_size: pixels of a rendered frame."""
+            image_size: pixels of a rendered frame.
+        """
         from gymnasium_robotics.envs.fetch.pick_and_place import MujocoFetchPickAndPlaceEnv
 
         self._inner = MujocoFetchPickAndPlaceEnv()

@@ -30,7 +30,8 @@ class Pillar(gymnasium.Env):
     Observes [x, y, vx, vy] in metres and metres a second, acts by an acceleration [ax, ay] in [-1, 1] (times 4 m/s²)
     against a drag of 2/s, 20 steps a second. The info has "success", "contact" and "mode" (the side of the pillar on
     which it was last beside it, seen in the direction of travel). `reset(options={"state": [x, y, vx, vy]})` sets the
-    state; otherwise it is always the same."""
+    state; otherwise it is always the same.
+    """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # Gymnasium declares it per instance
         "render_modes": ["rgb_array"],
@@ -105,7 +106,8 @@ class SwerveExpert:
     turn.
 
     The wandering has nothing to do with the side. Without it a small error of a learned policy would tell it which of
-    the two experts to follow, and even a regression would slip through."""
+    the two experts to follow, and even a regression would slip through.
+    """
 
     disturbance = 0.0
 
@@ -118,7 +120,8 @@ class SwerveExpert:
         """
         Args:
             noise: standard deviation of what is added to every action.
-            wander: half width in metres of the lane before the swerve."""
+            wander: half width in metres of the lane before the swerve.
+        """
         self.noise, self.wander = noise, wander
 
     def reset(self, env: gymnasium.Env, generator: np.random.Generator, turn: int) -> None:  # noqa: ARG002

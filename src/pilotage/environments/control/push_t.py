@@ -33,7 +33,8 @@ class PushT(gymnasium.Env):
 
     A seed alone gives the start that gym-pusht draws from it, which published numbers use.
     `reset(options={"state": [5]})` restores that state exactly: angle first, since turning moves the origin about the
-    centre of gravity, then positions, at rest."""
+    centre of gravity, then positions, at rest.
+    """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # Gymnasium declares it per instance
         "render_modes": ["rgb_array"],
@@ -54,7 +55,8 @@ class PushT(gymnasium.Env):
         Args:
             observation: what is shown.
             max_steps: after so many steps the episode is truncated.
-            image_size: pixels of the shown image; pictures for people have 384."""
+            image_size: pixels of the shown image; pictures for people have 384.
+        """
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         from gym_pusht.envs.pusht import PushTEnv
 
@@ -137,7 +139,8 @@ def shown_state(states: np.ndarray, observation: str) -> np.ndarray:
         observation: "state" or "keypoints".
 
     Returns:
-        [..., 5] or [..., 18] float32. Raises UsageError for images, which states do not hold."""
+        [..., 5] or [..., 18] float32. Raises UsageError for images, which states do not hold.
+    """
     states = np.asarray(states, dtype=np.float64)
     if observation == "state":
         return states.astype(np.float32)

@@ -13,7 +13,8 @@ from pilotage.core.errors import UsageError
 
 class ActionLog(gymnasium.Wrapper):
     """Remembers how the episode began and every action since. A solver's caches and contacts cannot be set from
-    outside; resetting as before and repeating the actions brings them back bit for bit."""
+    outside; resetting as before and repeating the actions brings them back bit for bit.
+    """
 
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)

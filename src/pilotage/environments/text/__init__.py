@@ -1,6 +1,7 @@
 """Verifiable text tasks: prompts that a program makes and whose answers a program checks.
 
-`text_task("add")` makes one by name. A completion is `steps` separated by commas, then `#answer`."""
+`text_task("add")` makes one by name. A completion is `steps` separated by commas, then `#answer`.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def text_task(name: str, levels: Sequence[int] | None = None) -> TextTask:
     """The task called `name` at the given levels (None: the task's default).
 
     name: one of TEXT_TASKS, or `reasoning-gym:GENERATOR`.
-    Raises UsageError for an unknown name, with the nearest ones, or for a level that the task does not have."""
+    Raises UsageError for an unknown name, with the nearest ones, or for a level that the task does not have.
+    """
     if name.startswith(PREFIX):
         return RGTask(name.removeprefix(PREFIX), levels)
     if name in TEXT_TASKS:

@@ -12,7 +12,8 @@ from pilotage.types import Item
 class Add(TextTask):
     """Two numbers of as many digits as the level says: `47+85=` → `7+5+0=12,4+8+1=13#132`.
 
-    A step adds two digits and the carry, from the right. Level 1 has 100 prompts, level d > 1 has (9·10^(d-1))²."""
+    A step adds two digits and the carry, from the right. Level 1 has 100 prompts, level d > 1 has (9·10^(d-1))².
+    """
 
     name = "add"
     known_levels = (1, 2, 3, 4, 5)
@@ -48,7 +49,8 @@ class Chain10(TextTask):
     """A chain of operations modulo 10, from left to right: `7+5*3-2>` → `7+5=2,2*3=6,6-2=4#264`.
 
     The answer is the last three running values (all of them when there are fewer), so that guessing does not pay. The
-    level is the number of operations; 10 and 12 are for tests of extrapolation. Level 1 has 300 prompts."""
+    level is the number of operations; 10 and 12 are for tests of extrapolation. Level 1 has 300 prompts.
+    """
 
     name = "chain10"
     known_levels = (1, 2, 3, 4, 6, 8, 10, 12)

@@ -21,7 +21,8 @@ class Countdown(TextTask):
 
     Each step takes two of the numbers at hand (+, - or *) and puts their result in their place; a completion is right
     when the steps are true, exactly one number remains, and it is the target after the `#`. Any such derivation counts.
-    The level is the number of operations; numbers are 1 to 9, targets and the gold steps' results 0 to 99."""
+    The level is the number of operations; numbers are 1 to 9, targets and the gold steps' results 0 to 99.
+    """
 
     name = "countdown"
     known_levels = (1, 2, 3)
@@ -73,7 +74,8 @@ class Countdown(TextTask):
 class Sort(TextTask):
     """Two-digit numbers in rising order: `45,07,93>` → `#07,45,93`. The level is how many there are.
 
-    There are no steps, so the bare list `07,45,93` is taken as an answer, too. Slow to learn: for stress only."""
+    There are no steps, so the bare list `07,45,93` is taken as an answer, too. Slow to learn: for stress only.
+    """
 
     name = "sort"
     known_levels = (3, 4, 5, 6, 7)
@@ -109,7 +111,8 @@ class Maze(TextTask):
     """A way through a grid: rows of `.` (free), `x` (wall), `s` (start), `g` (goal), joined by `/`, then `>`;
     the answer is `#` and the moves `u`, `r`, `d`, `l`. Any path from start to goal over free cells is right.
 
-    The level is the width and height of the grid. Shortest paths take 2 to twice that many moves."""
+    The level is the width and height of the grid. Shortest paths take 2 to twice that many moves.
+    """
 
     name = "maze"
     known_levels = (5, 6, 7, 8, 9)

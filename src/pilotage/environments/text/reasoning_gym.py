@@ -54,7 +54,8 @@ class RGTask(TextTask):
 
     An answer is what stands in the last `<answer>…</answer>`, else after the last `#`, else the whole text.
     Its scorers can be slow on hostile answers: `isolate` tells the rewards to run them in a worker.
-    Raises UsageError when the package is absent, or for an unknown generator, level or setting."""
+    Raises UsageError when the package is absent, or for an unknown generator, level or setting.
+    """
 
     vocabulary = string.printable
     default_levels = (0,)

@@ -23,7 +23,8 @@ _ROOM = 4
 
 def content_hash(*parts: str) -> str:
     """16 hexadecimal digits that depend on the strings and on nothing else (not on the process, not on the order
-    of generation)."""
+    of generation).
+    """
     return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
@@ -39,7 +40,8 @@ class TextTask:
     turns between the levels, so that it is balanced and its beginning does not depend on `count`.
 
     levels: those to draw from, a subset of `known_levels`; by default `default_levels`.
-    Raises UsageError for a level that the task does not have."""
+    Raises UsageError for a level that the task does not have.
+    """
 
     name: str
     known_levels: tuple[int, ...]
@@ -85,7 +87,8 @@ class TextTask:
     def weights(self) -> Mapping[int, float]:
         """Share of each level in warm-up by supervised learning: the i-th easiest has 1/i times the easiest's.
 
-        A model warmed up this way has a graded profile (such as .9, .6, .3, .1) for reinforcement to raise."""
+        A model warmed up this way has a graded profile (such as .9, .6, .3, .1) for reinforcement to raise.
+        """
         total = sum(1 / rank for rank in range(1, len(self.levels) + 1))
         return {level: 1 / rank / total for rank, level in enumerate(self.levels, start=1)}
 
@@ -100,7 +103,8 @@ class TextTask:
         together) and the other levels fill up, so that the pool is then not balanced. When every level runs dry the
         pool is shorter than `count`, with a warning: a prompt is never repeated.
 
-        Raises UsageError for a negative count or an unknown split."""
+        Raises UsageError for a negative count or an unknown split.
+        """
         if count < 0:
             raise UsageError(f"a pool of {count} items was asked for; count must be 0 or more")
         if split not in get_args(Split):

@@ -16,7 +16,8 @@ from pilotage.policies.control.encoders import Encoder, Observations, joined
 
 class CausalEncoder(Encoder):
     """Linear to `width` plus learnt positions, `depth` causal blocks, LayerNorm: tokens [B, To, width], each knowing
-    the frames up to its own; the vector is the newest token (and the goal). EBT-Policy (arXiv 2510.27545)."""
+    the frames up to its own; the vector is the newest token (and the goal). EBT-Policy (arXiv 2510.27545).
+    """
 
     def __init__(
         self,

@@ -2,7 +2,8 @@
 
 Observations are a mapping: "state" [B, To, S], images "image/NAME" [B, To, C, H, W] in [0, 1], "goal" [B, G] or
 [B, n, G]. An encoder's `vector_dim`, `token_dim`, `goal_dim` are the sizes that a network is made for. In training mode
-goals are dropped (zeroed) with a probability, which lets the same weights act without a goal."""
+goals are dropped (zeroed) with a probability, which lets the same weights act without a goal.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def without_goal(observations: Observations) -> dict[str, Tensor]:
 def drop_goal(goal: Tensor, generator: Generators, *, probability: float, kind: str = "element") -> Tensor:
     """`goal` [B, n, G] with every number, or every row's whole goal, zeroed with `probability`.
 
-    "element" is what BESO's published code does, "whole" what classifier-free guidance is defined by."""
+    "element" is what BESO's published code does, "whole" what classifier-free guidance is defined by.
+    """
     if kind not in ("element", "whole"):
         raise UsageError(f"dropout_kind={kind!r} is not known; choose element or whole")
     shape = list(goal.shape) if kind == "element" else [len(goal), 1, 1]
@@ -147,7 +149,8 @@ class RecurrentEncoder(Encoder):
     """An LSTM over the frames: vector [B, width] is its last output, tokens [B, To, width] all of them.
 
     The goal is part of every frame. With a `Mixture` head on one action this is LSTM-GMM (arXiv 2108.03298), run anew
-    over the last To frames at every decision."""
+    over the last To frames at every decision.
+    """
 
     def __init__(
         self,
@@ -178,7 +181,8 @@ class RecurrentEncoder(Encoder):
 class ImageEncoder(Encoder):
     """ResNet-18 features of every camera and frame, joined with the state: tokens [B, To, K·features + S], flat vector.
 
-    `cameras` are names of images ("top" for "image/top"); each has weights of its own. `state_dim` 0: images alone."""
+    `cameras` are names of images ("top" for "image/top"); each has weights of its own. `state_dim` 0: images alone.
+    """
 
     def __init__(
         self,

@@ -3,7 +3,8 @@
 Key names, shapes and defaults are those of LeRobot's `policies/diffusion` (github.com/huggingface/lerobot). Its U-Net
 is that of Chi et al. 2023 (arXiv 2303.04137) and `UNet1d` computes the same; its level embedding codes the level t
 itself, as ours does on a path of 100 levels. "observation.state" and "observation.environment_state", in this order,
-are our "state"."""
+are our "state".
+"""
 
 from __future__ import annotations
 
@@ -65,7 +66,8 @@ def load_lerobot(folder: str | Path, *, device: torch.device | str = "cpu") -> A
 
     Statistics are taken from the weights, where LeRobot kept them until 2025, or from policy_preprocessor.json and its
     tensors.
-    Raises UsageError that names what this reader does not know: another kind of policy, cameras, other settings."""
+    Raises UsageError that names what this reader does not know: another kind of policy, cameras, other settings.
+    """
     folder = Path(folder)
     config = _config(folder)
     sizes = {name: int(feature["shape"][0]) for name, feature in config["input_features"].items()}

@@ -34,7 +34,8 @@ class ActionPolicy:
     A row is an episode. It has its own chunk and random numbers, so what happens in it does not depend on which other
     rows are asked. `goal_weight` is the λ of classifier-free guidance. `calls` maps rows to the network passes that
     served them so far, `passes` counts the passes (one may serve many rows), `decisions` the chunks made. A head with a
-    `history` has the first actions of its chunks held at those that the row executed last."""
+    `history` has the first actions of its chunks held at those that the row executed last.
+    """
 
     def __init__(
         self,
@@ -59,7 +60,8 @@ class ActionPolicy:
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int] | None = None) -> None:
         """Begins an episode in these rows. Noise is drawn by (policy's seed, row), or by (policy's seed, `seeds`):
-        give seeds where a row is a lane that is used again, and where noise should not depend on the row's number."""
+        give seeds where a row is a lane that is used again, and where noise should not depend on the row's number.
+        """
         if seeds is not None and len(seeds) != len(rows):
             raise UsageError(f"{len(seeds)} seeds for {len(rows)} rows; give one per row")
         rows = [int(row) for row in rows]
@@ -78,7 +80,8 @@ class ActionPolicy:
         `observations` are raw: windows "state" [n, To, S], "image/NAME" [n, To, C, H, W] in [0, 1], the newest frame
         last, and "goal" [n, G]. Without the dimension To they are this step's alone, and the policy keeps the window
         (each row must then be asked at every step). An array alone is the state. Raises UsageError for a row that was
-        never reset, and for chunks that are not finite."""
+        never reset, and for chunks that are not finite.
+        """
         rows = [int(row) for row in rows]
         unknown = [row for row in rows if row not in self._windows]
         if unknown or len(set(rows)) != len(rows):
@@ -99,7 +102,8 @@ class ActionPolicy:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors into `folder`, the normalisers' numbers with the weights.
 
-        Raises UsageError for a part whose class no system declares and `saving.register` does not know."""
+        Raises UsageError for a part whose class no system declares and `saving.register` does not know.
+        """
         modules = {"encoder": self.encoder, "head": self.head}
         modules |= {f"normaliser.{name}": normaliser for name, normaliser in self.normalisers.items()}
         tensors = {
@@ -116,7 +120,8 @@ class ActionPolicy:
     def from_pretrained(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> ActionPolicy:
         """Return the policy that `save_pretrained` wrote, ready to be reset.
 
-        Raises UsageError for a folder without a policy, another format, or weights that do not fit."""
+        Raises UsageError for a folder without a policy, another format, or weights that do not fit.
+        """
         config, tensors = saving.read(folder)
         parts = {part: saving.rebuild(config[part]) for part in PARTS}
         for part in ("encoder", "head"):

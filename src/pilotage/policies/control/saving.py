@@ -1,7 +1,8 @@
 """A policy on disk: what it is made of as JSON, its numbers as safetensors. Nothing is pickled or imported by name.
 
 Every piece keeps the arguments it was made with as attributes of the same names, which is all that is written down of
-it. Only classes that systems declare in `SLOTS`, and those given to `register`, are made again."""
+it. Only classes that systems declare in `SLOTS`, and those given to `register`, are made again.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +111,8 @@ def write(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[str, T
 def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the configuration and the numbers that `write` wrote.
 
-    Raises UsageError for a folder without a policy of ours, and for another format."""
+    Raises UsageError for a folder without a policy of ours, and for another format.
+    """
     folder = Path(folder)
     refuse_pickled(folder)
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]

@@ -1,7 +1,8 @@
 """The embedded default: a Llama-class model of 0.4-1.6 M random weights with a tokenizer of single characters.
 
 Llama, not Qwen2, because `AutoTokenizer` gives every folder of model type qwen2 Qwen's own byte-level tokenizer class,
-whatever the folder declares, and would open this one wrongly. The two differ only in the biases of q, k and v."""
+whatever the folder declares, and would open this one wrongly. The two differ only in the biases of q, k and v.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def character_tokenizer(vocabulary: str) -> Any:
     """A fast tokenizer where each character of `vocabulary` is one token, after <pad>, <bos>, <eos> and <unk>.
 
     Text is neither normalised nor split, and nothing is put around it, so decode(encode(text)) is the text.
-    Raises UsageError when a character occurs twice or there is none."""
+    Raises UsageError when a character occurs twice or there is none.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -63,7 +65,8 @@ def tiny_policy(size: str, vocabulary: str, seed: int, *, context: int = 512) ->
         context: most positions of prompt and answer together.
 
     Raises:
-        UsageError: unknown size, or a character twice in the vocabulary."""
+        UsageError: unknown size, or a character twice in the vocabulary.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     if size not in SIZES:

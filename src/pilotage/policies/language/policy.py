@@ -49,7 +49,8 @@ class LanguagePolicy:
     @property
     def pad_id(self) -> int:
         """The id that fills padding: the tokenizer's, else its first end-of-sequence id, else 0. Masks decide what
-        counts, so a pad id that equals the end-of-sequence id does no harm."""
+        counts, so a pad id that equals the end-of-sequence id does no harm.
+        """
         pad = self.tokenizer.pad_token_id
         if pad is not None:
             return int(pad)
@@ -68,7 +69,8 @@ class LanguagePolicy:
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a prompt, with the special tokens that the tokenizer puts around a text.
 
-        Raises UsageError for a character that the tokenizer cannot represent."""
+        Raises UsageError for a character that the tokenizer cannot represent.
+        """
         ids = [int(token) for token in self.tokenizer(prompt)["input_ids"]]
         unknown = self.tokenizer.unk_token_id
         # Some tokenizers share this id with the end of sequence, and a prompt may hold that token in so many letters.
@@ -88,7 +90,8 @@ class LanguagePolicy:
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Token ids of a conversation `[{"role": ..., "content": ...}]`, up to where the answer begins.
 
-        Raises UsageError when the tokenizer has no chat template."""
+        Raises UsageError when the tokenizer has no chat template.
+        """
         if not getattr(self.tokenizer, "chat_template", None):
             raise UsageError(
                 f"the tokenizer of {self.name} has no chat template; give the prompt as plain text, "
@@ -125,7 +128,8 @@ def load_policy(
         device: where the weights go, such as "cpu" or "cuda:0".
 
     Raises:
-        UsageError: the folder lacks a configuration, a tokenizer or safetensors, or the id cannot be opened."""
+        UsageError: the folder lacks a configuration, a tokenizer or safetensors, or the id cannot be opened.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if dtype not in DTYPES:
@@ -194,7 +198,8 @@ def with_adapter(model: Any, adapter: str) -> Any:
             language head. A new one changes nothing until it is trained, and its weights depend on RANK alone.
 
     Raises:
-        UsageError: peft is not installed, the adapter is absent or does not fit, or RANK is no whole number above 0."""
+        UsageError: peft is not installed, the adapter is absent or does not fit, or RANK is no whole number above 0.
+    """
     try:
         from peft import LoraConfig, PeftModel, get_peft_model
     except ImportError as error:
@@ -237,7 +242,8 @@ def without_progress_bars() -> Iterator[None]:
 def remove_dropout(model: nn.Module) -> list[str]:
     """Sets every dropout rate to zero, so that the passes before and in an update see the same network.
 
-    Returns the names of what was changed (empty when there was no dropout); the caller reports them."""
+    Returns the names of what was changed (empty when there was no dropout); the caller reports them.
+    """
     changed = []
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
@@ -265,7 +271,8 @@ def named_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
     """The weights under their plain Hugging Face names, without gradient: what an engine's `load` takes.
 
     Adapters are merged into float32 copies; the frozen weights are only read, so they cannot drift (S6).
-    Raises UsageError for an adapter whose effect is not W + BA on linear layers, or one already merged in place."""
+    Raises UsageError for an adapter whose effect is not W + BA on linear layers, or one already merged in place.
+    """
     if not is_adapted(model):
         for name, parameter in model.named_parameters():
             yield name, parameter.detach()

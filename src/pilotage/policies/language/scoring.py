@@ -54,7 +54,8 @@ class MicroBatch:
 @dataclass(frozen=True)
 class Scored:
     """`logp` [n, T] float32, log-probability of each sampled token at the sampling temperature, 0 where masked;
-    `entropy` [n, T] float32 in nats, 0 where masked, or None."""
+    `entropy` [n, T] float32 in nats, 0 where masked, or None.
+    """
 
     logp: Tensor
     entropy: Tensor | None
@@ -85,7 +86,8 @@ def sampler_gap(logp_sampled: Tensor, logp: Tensor, mask: Tensor) -> SamplerGap:
 def check_sampling(sampling: Sampling) -> None:
     """Refuses settings under which the trainer could not recompute the distribution sampled from (S4).
 
-    Raises UsageError for temperature 0, top-p below 1 and top-k."""
+    Raises UsageError for temperature 0, top-p below 1 and top-k.
+    """
     if not 0 < sampling.temperature < float("inf"):
         raise UsageError(
             f"training needs a finite temperature above 0, {sampling.temperature} was given; "
@@ -114,7 +116,8 @@ def microbatches(
         share_prompt: whether a prompt is computed once for all rows that have it; by default where prompts have at
             least `SHARE_FROM` tokens and some are repeated.
 
-    Raises UsageError for a row without a prompt token."""
+    Raises UsageError for a row without a prompt token.
+    """
     chosen = torch.arange(len(rollouts)) if rows is None else rows
     if not len(chosen):
         return []
@@ -206,7 +209,8 @@ def logprobs(
         entropy: whether the entropy of the distribution is wanted, too.
 
     Returns:
-        (logp [m, width], entropy [m, width] in nats or None); finite but meaningless beyond a row's length."""
+        (logp [m, width], entropy [m, width] in nats or None); finite but meaningless beyond a row's length.
+    """
     if batch.owner is not None:
         return _logprobs_shared(model, batch, temperature, entropy)
     sequence, places = _sequences(batch)
@@ -235,7 +239,8 @@ def hidden_states(body: Any, batch: MicroBatch) -> Tensor:
     """What a model's body knows before each answer token, for heads such as a critic's: [m, width, hidden].
 
     body: the Hugging Face model without its language head; batch: from `microbatches` with share_prompt=False.
-    Finite but meaningless beyond a row's length."""
+    Finite but meaningless beyond a row's length.
+    """
     if batch.owner is not None:
         raise ValueError("hidden_states needs micro-batches cut with share_prompt=False")
     sequence, places = _sequences(batch)
@@ -328,7 +333,8 @@ def score(
         share_prompt: as in `microbatches`.
 
     Returns:
-        Columns of n rows in the order of `rows`."""
+        Columns of n rows in the order of `rows`.
+    """
     chosen = torch.arange(len(rollouts)) if rows is None else torch.as_tensor(rows, dtype=torch.long)
     part = rollouts if rows is None else rollouts.select(chosen)
     logp = torch.zeros(part.ids.shape, device=part.ids.device)

@@ -1,6 +1,7 @@
 """The well-known methods as rows: what everything else is compared with. Each is a choice for each slot.
 
-The numbers are those of the papers; where trainers differ (TRL, verl) the docs name the tuple of slots that runs."""
+The numbers are those of the papers; where trainers differ (TRL, verl) the docs name the tuple of slots that runs.
+"""
 
 from __future__ import annotations
 

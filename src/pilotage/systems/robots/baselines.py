@@ -1,6 +1,7 @@
 """The well-known ways to imitate as rows: what everything else is compared with. Each is a choice for each part.
 
-Sizes are those of a laptop; the papers' own stand in the notes."""
+Sizes are those of a laptop; the papers' own stand in the notes.
+"""
 
 from __future__ import annotations
 

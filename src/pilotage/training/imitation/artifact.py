@@ -44,7 +44,8 @@ SOURCES = (
 def imitated_policy(config: ImitationConfig, seed: int, run: Any) -> Path:
     """The folder of the policy that `config` trains with `seed`; how it is tried out plays no part.
 
-    An artifact of `run`, with the training's metrics.jsonl beside it."""
+    An artifact of `run`, with the training's metrics.jsonl beside it.
+    """
     plain = ImitationConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(ImitationConfig)})
     settings = {"seed": seed, "config": config_to_dict(dataclasses.replace(plain, **UNTRIED))}
     inputs = [Path(config.data)] if config.data and Path(config.data).exists() else []

@@ -2,7 +2,8 @@
 
 A part on the command line is `name:option=value,…`; several numbers are joined by | (`unet:widths=64|128|256`). The
 names of a slot are those that systems declare; a part of your own is `module:Class`. A head is a class with a
-classmethod `build(make, **options)`, or a function `(make, **options) -> head`, where `make` is the `Builder`."""
+classmethod `build(make, **options)`, or a function `(make, **options) -> head`, where `make` is the `Builder`.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ TIMED_EPISODES = 2
 def estimate_cost(config: ImitationConfig) -> Mapping[str, float]:
     """Return steps, windows and processor seconds, from a few timed steps and episodes of an untrained policy.
 
-    Demonstrations that are not made yet are made on the way, once."""
+    Demonstrations that are not made yet are made on the way, once.
+    """
     timed = replace(config, evaluation_episodes=min(TIMED_EPISODES, config.evaluation_episodes), videos=0)
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", system="estimate-cost", config=config_to_dict(timed), seed=0)

@@ -38,7 +38,8 @@ def play(
 ) -> Played:
     """Film `episodes` episodes of the policy in `run`, from the seeds `first_seed` on (by default those of its
     evaluations), in the world that `make_world` makes of the configuration. Raises UsageError for a run without a
-    policy, and one that was trained on data alone."""
+    policy, and one that was trained on data alone.
+    """
     if config.env == "none":
         raise UsageError(f"{run} was trained on data alone; there is no world to play in")
     if not (run / "policy").is_dir():

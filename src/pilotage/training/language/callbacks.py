@@ -1,6 +1,7 @@
 """What to look at in a running training that its own metrics do not tell. A callback leaves the trainer as it found it.
 
-Noise depends on the run's seed, a name and the step alone, so that a resumed run sees the same numbers."""
+Noise depends on the run's seed, a name and the step alone, so that a resumed run sees the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def first_of_each_level(items: Sequence[Item], count: int) -> list[int]:
 def sample_answers(trainer: Any, items: Sequence[Item], answers: int, name: str, step: int) -> Rollouts:
     """`answers` answers of the engine's weights to each item, judged by the task's own check.
 
-    Columns: reward [N] in [0, 1] (also as score), level [N]. Nothing is counted, and no sampler learns of it."""
+    Columns: reward [N] in [0, 1] (also as score), level [N]. Nothing is counted, and no sampler learns of it.
+    """
     rollouts = sample_groups(
         trainer.engine,
         [trainer.prompt(item) for item in items],
@@ -91,7 +93,8 @@ def gold_entropy(trainer: Any, items: Sequence[Item]) -> float:
 def within_group_covariance(x: Tensor, y: Tensor, group: Tensor) -> float:
     """Covariance of x and y [N] under the policy, estimated within each prompt and averaged over answers.
 
-    Divides by n − 1 within a group of n answers, so that it is unbiased."""
+    Divides by n − 1 within a group of n answers, so that it is unbiased.
+    """
     dx, dy = x.double() - group_mean(x.double(), group), y.double() - group_mean(y.double(), group)
     size = torch.bincount(group.unique(return_inverse=True)[1])[group.unique(return_inverse=True)[1]].double()
     return float((dx * dy * size / (size - 1)).mean())
@@ -106,7 +109,8 @@ def unit_deviation(advantage: Tensor) -> Tensor:
 def gradient_of(trainer: Any, rollouts: Rollouts, advantage: Tensor, rows: Tensor) -> np.ndarray:
     """[weights] gradient of the method's loss over `rows` [n] alone, with a given advantage [N] of every answer.
 
-    The trainer's own gradients must be empty; they are again afterwards."""
+    The trainer's own gradients must be empty; they are again afterwards.
+    """
     rollouts.columns["advantage"] = torch.where(rollouts.mask, advantage.float()[:, None], 0.0)
     accumulate_gradient(trainer.pieces, trainer.model, trainer.likelihood, rollouts, rows, on_policy=True)
     parts = [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]

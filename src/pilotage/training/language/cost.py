@@ -20,7 +20,8 @@ def estimate_cost(config: TextConfig) -> Mapping[str, float]:
     """Steps, answers, tokens (at most, without refills) and processor seconds, from two timed steps.
 
     They are those of an untrained policy, whose answers rarely end: an upper estimate. A warm-up that is not made yet
-    comes on top."""
+    comes on top.
+    """
     timed = replace(config, pretrain_to_accuracy=0.0, refill_rounds=0)
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", system="estimate-cost", config=config_to_dict(timed), seed=0)

@@ -22,7 +22,8 @@ from pilotage.types import Rollouts
 def frozen_trainer(config: TextConfig, directory: Path, seed: int) -> Iterator[TextTrainer]:
     """Yield the trainer of `config` before its first step; `directory` is that of a run, for what it needs to write.
 
-    Equal seeds give equal prompts and equal noise, so that methods meet the same answers of the same policy."""
+    Equal seeds give equal prompts and equal noise, so that methods meet the same answers of the same policy.
+    """
     with Run.create(directory, system="frozen-policy", config=config_to_dict(config), seed=seed) as run:
         trainer = TextTrainer(config, run)
         trainer.load_engine(0)

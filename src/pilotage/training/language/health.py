@@ -20,7 +20,8 @@ Event = tuple[str, str]
 class HealthMonitor:
     """Monitor of the finished steps of a run; it draws no random numbers and changes no number of the run.
 
-    Beside its own warnings it asks the `alarms` of the method's pieces. Its state is part of a checkpoint."""
+    Beside its own warnings it asks the `alarms` of the method's pieces. Its state is part of a checkpoint.
+    """
 
     def __init__(self, pieces: PieceSet) -> None:
         self.state: dict[str, Any] = {"reported": [], "silent": 0, "alarms": {}}

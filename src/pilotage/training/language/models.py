@@ -44,7 +44,8 @@ class Autoregressive:
 def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
     """The policy at the start of training: a Hugging Face model, or an embedded one pretrained on the task.
 
-    The pretrained model is an artifact, made once and shared by every arm and seed."""
+    The pretrained model is an artifact, made once and shared by every arm and seed.
+    """
     if not config.model.startswith(EMBEDDED):
         return load_policy(config.model, adapter=config.adapter, dtype=config.precision)
     size = config.model.removeprefix(EMBEDDED)

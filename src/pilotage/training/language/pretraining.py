@@ -50,7 +50,8 @@ class PretrainingError(RuntimeError):
 def supervised_batch(policy: LanguagePolicy, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (ids, labels), both [batch, token]: prompt, solution and end-of-sequence token; the last two are trained.
 
-    Padding stands on the right, where causal attention never looks: no mask is needed."""
+    Padding stands on the right, where causal attention never looks: no mask is needed.
+    """
     rows = []
     for item in items:
         prompt = policy.encode(item.prompt)

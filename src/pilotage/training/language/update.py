@@ -66,7 +66,8 @@ def token_losses(
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Weighted surrogate plus regularisers of the tokens of one micro-batch, [m, t].
 
-    `on_policy`: whether logp_old is the current log-probability itself, so that every ratio is exactly 1."""
+    `on_policy`: whether logp_old is the current log-probability itself, so that every ratio is exactly 1.
+    """
     mask = rollouts.mask[rows, :width]
 
     def get(name: str) -> Any:

@@ -3,7 +3,8 @@
 A warm start breaks there: a guess of ±1, denoised from a low level, never becomes ∓1. Either the entry is shrunk to
 ±1/factor before training, so that a flip is a small move, or the guess alone is replaced by its sign times something
 small. In both cases what is executed is one of the two values. Duan et al. 2025 (arXiv 2508.05396), section on discrete
-actions."""
+actions.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ class TwoValuedHorizon(RecedingHorizon):
 
 def with_sign(actions: Tensor, entries: Sequence[int], value: float) -> Tensor:
     """A copy of [..., A] with `entries` at +`value` (0 or more) or −`value`. Raises UsageError for an entry that there
-    is not."""
+    is not.
+    """
     if any(not 0 <= entry < actions.shape[-1] for entry in entries):
         raise UsageError(f"entries {list(entries)} of an action with {actions.shape[-1]} numbers; count from 0")
     changed = actions.clone()

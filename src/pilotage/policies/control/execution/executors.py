@@ -2,7 +2,8 @@
 
 A chunk begins with the first frame of the observation window, so the action for the newest frame stands at index To−1;
 executing from index 0 would act out the past. Executors keep their state by row (lane), so that rows may be reset and
-asked in any subset."""
+asked in any subset.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class Executor(Protocol):
 class RecedingHorizon:
     """Executes `executed` actions of a chunk, from index To−1 on, then asks for the next. Chi et al. 2023, To/Tp/Ta.
 
-    `executed` 1 with a `ShiftedStart` is RTI-DP: one action per decision, each chunk begun from the last one."""
+    `executed` 1 with a `ShiftedStart` is RTI-DP: one action per decision, each chunk begun from the last one.
+    """
 
     def __init__(self, frames: int, horizon: int, executed: int) -> None:
         self.frames, self.horizon, self.executed = frames, horizon, executed
@@ -78,7 +80,8 @@ class RecedingHorizon:
 class TemporalEnsembling:
     """A decision at every step; the action is the mean of what all chunks say of now, weighted exp(−`rate`·i).
 
-    i = 0 is the oldest chunk that reaches so far. Zhao et al. 2023, ACT (arXiv 2304.13705), with rate 0.01."""
+    i = 0 is the oldest chunk that reaches so far. Zhao et al. 2023, ACT (arXiv 2304.13705), with rate 0.01.
+    """
 
     executed = 1
 

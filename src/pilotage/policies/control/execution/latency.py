@@ -17,7 +17,8 @@ class MeteredPolicy:
     """A policy that times its decisions: the same `reset` and `act`, and a `summary`.
 
     The first `warm_up` calls of `act` that decided are left out, since they pay for caches and compilation. A call of
-    `act` that only hands out an action already decided counts as an action, not as a decision."""
+    `act` that only hands out an action already decided counts as an action, not as a decision.
+    """
 
     def __init__(
         self, policy: ActionPolicy, *, warm_up: int = 20, clock: Callable[[], float] = time.perf_counter
@@ -48,7 +49,8 @@ class MeteredPolicy:
 
     def summary(self) -> dict[str, float]:
         """p50_ms and p95_ms of calls of `act` that decided, network passes per such call and per executed action and
-        row, and their number. Raises UsageError when nothing was measured after the warm-up."""
+        row, and their number. Raises UsageError when nothing was measured after the warm-up.
+        """
         if not self.seconds:
             raise UsageError(f"no decision after the first {self.warm_up}; act longer, or warm up less")
         p50, p95 = np.percentile(np.array(self.seconds) * 1e3, [50, 95])

@@ -1,7 +1,8 @@
 """Counting what a network is asked to do: forwards, backwards, and backwards through a gradient, row by row.
 
 A denoiser's step is one forward; a step down an energy is a forward and a backward, and training through such steps
-differentiates the backward as well. Counting «steps» alone would call these equal."""
+differentiates the backward as well. Counting «steps» alone would call these equal.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ class _CountedGradient(torch.autograd.Function):
 def flops_of(work: Any) -> int:
     """Floating-point operations of the matrix products that `work()` performs, backwards included.
 
-    Counted by torch's own counter on what is really executed, not by a formula."""
+    Counted by torch's own counter on what is really executed, not by a formula.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:

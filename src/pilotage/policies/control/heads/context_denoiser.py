@@ -27,7 +27,8 @@ class ContextDenoiser(Denoiser):
     context: what those actions are in training. "noised": noised like the rest, and asked for like the rest, as in
     BESO's released code, though none has noise when acting; "clean": as they were demonstrated, and only the rest is
     noised and asked for. Actions before an episode's first are 0, in training and when acting: a repeated first action
-    would tell what is asked for. limit: samples are clipped to ±limit, the range of the data under min-max scaling."""
+    would tell what is asked for. limit: samples are clipped to ±limit, the range of the data under min-max scaling.
+    """
 
     def __init__(
         self,
@@ -93,7 +94,8 @@ class ContextDenoiser(Denoiser):
 
 def executed_context(executed: Tensor, horizon: int) -> Guide:
     """Holds the first actions of chunks of `horizon` at those that were executed: executed [B, history, A], normalised,
-    the newest last. Raises UsageError when they leave nothing to sample."""
+    the newest last. Raises UsageError when they leave nothing to sample.
+    """
     rows, history, width = executed.shape
     if history >= horizon:
         raise UsageError(f"{history} executed actions in a chunk of {horizon} leave nothing to sample")
@@ -105,7 +107,8 @@ def executed_context(executed: Tensor, horizon: int) -> Guide:
 def last_actions(executed: Sequence[Sequence[Tensor]], history: int, like: Tensor) -> Tensor:
     """The last `history` actions [A] of every row as [B, history, A], 0 where a row has executed fewer.
 
-    like: a chunk [..., A] whose width, type and device they take."""
+    like: a chunk [..., A] whose width, type and device they take.
+    """
     found = like.new_zeros(len(executed), history, like.shape[-1])
     for row, actions in enumerate(executed):
         recent = list(actions)[-history:] if history else []

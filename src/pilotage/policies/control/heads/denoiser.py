@@ -28,7 +28,8 @@ class Denoiser(Head):
     VariancePreserving, predicts="clean". Diffusion Policy: predicts="noise" and ddpm with 100 steps. BESO: Karras,
     "residual", "ddim_sigma" with 3 steps. Flow matching: Linear, "velocity", "flow_euler" (see `flow`).
     `schedule`: of σ, on a Karras path only. `levels`: exactly these instead. `sigma_min`: the least σ that is walked
-    before 0, the path's unless given. `options`: further ones of the sampler."""
+    before 0, the path's unless given. `options`: further ones of the sampler.
+    """
 
     takes_context = True
 

@@ -50,7 +50,8 @@ class Mixture(Head):
 
     A mode's weight is the mean of its logits over the chunk. With `per_step` every action has a mixture of its own; on
     a `Framewise` network behind a recurrent encoder that is LSTM-GMM. With `low_noise` sampling gives the mean of a
-    drawn mode, as robomimic evaluates (arXiv 2108.03298)."""
+    drawn mode, as robomimic evaluates (arXiv 2108.03298).
+    """
 
     def __init__(
         self,
@@ -102,7 +103,8 @@ class BinsWithOffsets(Head):
     """A k-means bin per action, and an offset from its center: network with `outputs` = bins·(A + 1). Fit it first.
 
     Behavior Transformer (Shafiullah et al. 2022, arXiv 2206.11251), conditional with a goal in the condition
-    (arXiv 2210.10047). Each step's bin is drawn by itself, so a chunk of several actions may mix modes."""
+    (arXiv 2210.10047). Each step's bin is drawn by itself, so a chunk of several actions may mix modes.
+    """
 
     centers: Tensor
 
@@ -154,7 +156,8 @@ class LatentVariable(Head):
 
     ACT (Zhao et al. 2023, arXiv 2304.13705). The network gets z appended to the condition's vector, so it is made with
     vector_dim + `latent`. `posterior` is a network over chunks made without a level, with outputs = 2·`latent`, whose
-    outputs are averaged over the chunk; it is used in training only."""
+    outputs are averaged over the chunk; it is used in training only.
+    """
 
     def __init__(
         self, network: ChunkNetwork, posterior: ChunkNetwork, *, latent: int = 32, divergence_weight: float = 10.0

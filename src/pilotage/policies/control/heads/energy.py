@@ -1,6 +1,7 @@
 """Heads whose network gives a scalar: low where the demonstrated actions are.
 
-The energy is the mean of the network's outputs over the chunk; the network is made with takes_level=False."""
+The energy is the mean of the network's outputs over the chunk; the network is made with takes_level=False.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ class EnergyHead(Head):
 
     def energy(self, chunk: Tensor, condition: Condition) -> Tensor:
         """Energy per chunk: chunk [B, T, A] -> [B]. Attention is computed plainly, since the fused kernels have no
-        second derivative."""
+        second derivative.
+        """
         with sdpa_kernel(SDPBackend.MATH):
             return self.network(chunk, chunk[:, 0, 0], *condition).mean((1, 2))
 
@@ -60,7 +62,8 @@ class EnergyHead(Head):
 class ContrastiveEnergy(EnergyHead):
     """Implicit behaviour cloning: InfoNCE against uniform negatives, sampled without derivatives.
 
-    Florence et al. 2021 (arXiv 2109.00137). Negatives and candidates fill the box [−bound, bound]."""
+    Florence et al. 2021 (arXiv 2109.00137). Negatives and candidates fill the box [−bound, bound].
+    """
 
     def __init__(
         self,
@@ -110,7 +113,8 @@ class ContrastiveEnergy(EnergyHead):
 class EnergyByDescent(EnergyHead):
     """Sampled by descent on the energy from noise, with an early stop per row; trained by a loss that is passed in.
 
-    `training_loss` names one of ENERGY_LOSSES. `noise` is the standard deviation added at each step (Langevin)."""
+    `training_loss` names one of ENERGY_LOSSES. `noise` is the standard deviation added at each step (Langevin).
+    """
 
     def __init__(
         self,
@@ -152,7 +156,8 @@ class EnergyByDescent(EnergyHead):
 def equilibrium_matching(energy: Energy, chunk: Tensor, mask: Tensor, generator: Generators) -> Tensor:
     """‖∂E/∂x − (noise − clean)·min(1, (1−g)/.2)‖² at x = g·clean + (1−g)·noise, per element: -> [B].
 
-    One double backward per step, and no descent within training. Wang & Du 2025, Equilibrium Matching."""
+    One double backward per step, and no descent within training. Wang & Du 2025, Equilibrium Matching.
+    """
     share = uniform([len(chunk)], generator, like=chunk)
     noise = normal(chunk.shape, generator, like=chunk)
     mixed = torch.lerp(noise, chunk, share[:, None, None]).requires_grad_()

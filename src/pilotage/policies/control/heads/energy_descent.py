@@ -74,7 +74,8 @@ def energy_step(
         graph: whether the result can be differentiated, through the gradient, with respect to the energy's weights.
         detach: whether derivatives end at `x`, so that a step answers for itself alone.
 
-    Works within `no_grad`. Raises UsageError when energy or gradient are not finite."""
+    Works within `no_grad`. Raises UsageError when energy or gradient are not finite.
+    """
     with torch.enable_grad():
         at = x + law.momentum * speed
         if detach or not at.requires_grad:
@@ -98,7 +99,8 @@ def energy_step(
 
 class Settled(NamedTuple):
     """Where rows came to rest. chunk [B, T, A]; steps [B] int64, gradients taken; slope [B], the last ‖∂E/∂x‖ before
-    a normalised step; energy [B], where the last gradient was taken; early [B] bool, whether the slope ended it."""
+    a normalised step; energy [B], where the last gradient was taken; early [B] bool, whether the slope ended it.
+    """
 
     chunk: Tensor
     steps: Tensor
@@ -122,7 +124,8 @@ def settle(
 
     A row that rests leaves the batch: it costs nothing more, and what becomes of it does not depend on the others.
     With `law.normalise_last` the last of the steps is taken from the chunk at unit scale, by resting rows too.
-    noise: standard deviations added before each step; empty: none. Works within `no_grad`, leaves no graph."""
+    noise: standard deviations added before each step; empty: none. Works within `no_grad`, leaves no graph.
+    """
     if steps < 1:
         raise UsageError(f"steps={steps}; at least one is needed")
     x = x.detach().clone()

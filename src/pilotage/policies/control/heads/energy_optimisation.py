@@ -62,7 +62,8 @@ class EnergyOptimisation(EnergyHead):
     `steps`, `least_slope`, `noise`, `candidates`, `judge` are of acting alone and may be changed at any time:
     least_slope None stops a row at the slope below which nine in ten descents of training ended; `candidates` starts
     are drawn per decision and that of lowest energy is kept; `judge` spends a forward on the answered chunk's energy.
-    `bias`: whether the last layer has one, of which no gradient knows; `zero_output`: whether it begins at 0."""
+    `bias`: whether the last layer has one, of which no gradient knows; `zero_output`: whether it begins at 0.
+    """
 
     training_loss: str
     least_slope: float | None
@@ -220,7 +221,8 @@ class EnergyOptimisation(EnergyHead):
 
     def pop_metrics(self) -> dict[str, float]:
         """Per window trained on or decision made since it was last asked: forward passes of the network, backwards, and
-        backwards through gradients; of decisions also steps, and the share of descents that the slope ended."""
+        backwards through gradients; of decisions also steps, and the share of descents that the slope ended.
+        """
         count, rows = self.count.taken(), max(1, self.rows)
         means = {
             "forward_passes": count.forward / rows,

@@ -2,7 +2,8 @@
 
 EBT-Policy (arXiv 2510.27545) after Energy-Based Transformers (arXiv 2507.02092). From a start that knows nothing of the
 demonstrated chunk the least squared error is reached by going to the conditional mean from everywhere, so this loss
-cannot hold two modes, however the energy is made; `start="noised"` and equilibrium matching can."""
+cannot hold two modes, however the energy is made; `start="noised"` and equilibrium matching can.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +72,8 @@ def through_descent(
 
     energy: chunks [B, T, A] -> [B]; chunk [B, T, A], padding filled, within [−1, 1]; mask [B, T].
     descent: the law of a step, by default plain steps of .1; size: its α, where that is learnt.
-    Each step's gradient is itself differentiated: as many double backwards as steps."""
+    Each step's gradient is itself differentiated: as many double backwards as steps.
+    """
     law, how = descent or Descent(), training or ThroughDescent()
     x = normal(chunk.shape, generator, like=chunk)
     if how.start == "noised":

@@ -2,7 +2,8 @@
 
 A head turns a condition into a chunk of actions. `loss(chunk, condition, generator, mask)` is what it is trained with,
 per row [B]; `sample(condition, generator, start)` draws chunks [B, T, A]. Chunks are normalised to [−1, 1]. Every head
-has one `network` over chunks, whose calls are what a decision costs."""
+has one `network` over chunks, whose calls are what a decision costs.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ class ActionHead(Protocol):
     network: nn.Module
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
-        """chunk [B, T, A], mask [B, T] bool, True on real actions (never optional) -> [B], to be minimised."""
+        """Chunk [B, T, A], mask [B, T] bool, True on real actions (never optional) -> [B], to be minimised."""
         ...
 
     def sample(
@@ -98,7 +99,8 @@ class Head(nn.Module):
     def build(cls, make: PartMaker, **options: Any) -> Head:
         """Return a head made of the configured parts and the options given with its name.
 
-        Default: a network that is told no noise level, with an output per number of an action."""
+        Default: a network that is told no noise level, with an output per number of an action.
+        """
         made: Head = fill(cls, options, {"network": make.network(takes_level=False)})
         return made
 

@@ -1,7 +1,8 @@
 """Heads that plan first and act on the plan: latent plans of play, and subgoals.
 
 A plan is a vector that is kept for some steps (`HeldPlan`), while every action is decoded from it and from what is seen
-at that moment; a chunk, in contrast, is fixed when it is drawn."""
+at that moment; a chunk, in contrast, is fixed when it is drawn.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ LOG_STD = (-5.0, 2.0)
 class PlanHead(Head):
     """A head whose `network` decodes single actions; `horizon` frames of a window are what it is trained on.
 
-    It looks at the encoder's tokens, one per frame: with the flatten encoder the states."""
+    It looks at the encoder's tokens, one per frame: with the flatten encoder the states.
+    """
 
     decodes = True
 
@@ -92,7 +94,8 @@ class LatentPlans(PlanHead):
     Learning latent plans from play (LMP; Lynch et al. 2019, arXiv 1903.01973): the squared error of the actions decoded
     under z ~ q(z | window), plus `divergence_weight`·KL(q ‖ p(z | first state, goal)); when acting z is drawn from p.
     `posterior` is a network over chunks, told the window's states, with outputs = 2·`latent`, averaged over the chunk;
-    `prior` is one over a chunk of 1. Neither is told a noise level."""
+    `prior` is one over a chunk of 1. Neither is told a noise level.
+    """
 
     def __init__(
         self,
@@ -151,7 +154,8 @@ class RelayGoals(PlanHead):
 
     Relay imitation learning (RIL; Gupta et al. 2019, arXiv 1910.11956), without its reinforcement learning: `network`
     is regressed on the action at a frame, given it and a later frame of the window, drawn evenly; `high` (a network
-    over a chunk of 1 with outputs = S) on the change from the window's first frame to its last, given the goal."""
+    over a chunk of 1 with outputs = S) on the change from the window's first frame to its last, given the goal.
+    """
 
     def __init__(self, network: ChunkNetwork, high: ChunkNetwork, *, horizon: int) -> None:
         super().__init__(network, horizon)

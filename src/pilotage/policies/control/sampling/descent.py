@@ -39,7 +39,8 @@ def descend(
     With `momentum` the gradient is taken at the look-ahead x + momentum·v (Nesterov). `gradient_clip` bounds every
     entry of the gradient. A row whose ‖∂E/∂x‖ is below `least_slope` stays where it is while others move, so the
     result of a row does not depend on the batch. For Langevin dynamics at temperature 1 the noise is √(2·step_size).
-    Works within `no_grad` and leaves no graph. Raises UsageError when the gradient is not finite."""
+    Works within `no_grad` and leaves no graph. Raises UsageError when the gradient is not finite.
+    """
     x = x.detach()
     speed, slope = torch.zeros_like(x), x.new_full((len(x),), float("inf"))
     moving = torch.ones(len(x), dtype=torch.bool, device=x.device)
@@ -90,7 +91,8 @@ def derivative_free(
     Florence et al. 2021 (arXiv 2109.00137), algorithm 1.
 
     In each round candidates are drawn anew by softmax(−energy), disturbed by N(0, std²) (times `shrink` per round) and
-    kept in [low, high]; then one is drawn by the same softmax (`choose`="draw") or the lowest is taken ("lowest")."""
+    kept in [low, high]; then one is drawn by the same softmax (`choose`="draw") or the lowest is taken ("lowest").
+    """
     if choose not in ("draw", "lowest"):
         raise UsageError(f"choose={choose!r} is not known; choose draw or lowest")
     count = candidates.shape[1]

@@ -1,7 +1,8 @@
 """Samplers on a path with integer levels (DDPM, DDIM).
 
 `levels` are those at which the network is called, falling; after the last comes the clean chunk. [99, …, 0] is the
-whole process, [3, 1, 0] a short one from a warm start, and without levels `x` is returned as it is."""
+whole process, [3, 1, 0] a short one from a warm start, and without levels `x` is returned as it is.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def ddpm(
 
     Every update has the coefficients of one level (t to t−1), also where `levels` skips some: a short list then skips
     calls, not noise, as in RTI-DP (arXiv 2508.05396); `ddim` moves between the listed levels instead. `clip` bounds
-    the clean estimate. Ho et al. 2020, eqs. 6-7. Raises UsageError for levels that do not end at 0."""
+    the clean estimate. Ho et al. 2020, eqs. 6-7. Raises UsageError for levels that do not end at 0.
+    """
     listed = called_levels(levels, path.steps)
     if listed and listed[-1] != 0:
         raise UsageError(f"levels {listed} end at {listed[-1]}, where the chunk is still noisy; end them with 0")
@@ -55,10 +57,11 @@ def ddim(
     clip: float | None = 1.0,
     noise_of_clipped: bool = False,
 ) -> Tensor:
-    """x' = √ᾱ'·D + √(1 − ᾱ' − s²)·ε + s·n between the listed levels: x [B, ...] -> [B, ...]. Song et al. 2021, eq. 12.
+    """X' = √ᾱ'·D + √(1 − ᾱ' − s²)·ε + s·n between the listed levels: x [B, ...] -> [B, ...]. Song et al. 2021, eq. 12.
 
     s is `eta` times the posterior's standard deviation; eta 0 is deterministic and needs no generator. ε belongs to the
-    estimate before it is clipped, or with `noise_of_clipped` to the clipped one."""
+    estimate before it is clipped, or with `noise_of_clipped` to the clipped one.
+    """
     listed = called_levels(levels, path.steps)
     if eta and generator is None:
         raise UsageError(f"eta={eta} draws noise; give a generator")

@@ -21,7 +21,8 @@ Score = Callable[[Tensor], Tensor]
 def classifier_free(goal_free: Denoise, weight: float) -> Guide:
     """D_u + λ·(D_c − D_u), `weight` λ: 1 is the guided denoiser itself and 0 `goal_free` itself, in one call each.
 
-    Ho & Salimans 2022 (arXiv 2207.12598), on the clean estimate; BESO's kitchen has λ = 1.5, its blocks 2."""
+    Ho & Salimans 2022 (arXiv 2207.12598), on the clean estimate; BESO's kitchen has λ = 1.5, its blocks 2.
+    """
 
     def guide(denoise: Denoise) -> Denoise:
         if weight == 1:
@@ -44,7 +45,8 @@ def uphill(
     """The clean estimate moved along the gradient of `score`, `rounds` times `step`, in all by at most ±`bound`.
 
     The change keeps its sign when it is bounded (a clip of its absolute value would push every entry upwards).
-    `below`: only at levels below it, such as the last tenth. The gradient is not taken through the network."""
+    `below`: only at levels below it, such as the last tenth. The gradient is not taken through the network.
+    """
 
     def guide(denoise: Denoise) -> Denoise:
         def guided(x: Tensor, level: Tensor) -> Tensor:
@@ -69,7 +71,8 @@ def uphill(
 def holding(values: Tensor, known: Tensor) -> Guide:
     """Entries where `known` [B, T, A] bool are `values` [B, T, A], in what the network sees and in what it answers.
 
-    For in-painting, and for actions that are already executed."""
+    For in-painting, and for actions that are already executed.
+    """
 
     def guide(denoise: Denoise) -> Denoise:
         def held(x: Tensor, level: Tensor) -> Tensor:
@@ -95,7 +98,8 @@ class BestOf(Head):
     """Draws `count` chunks per row from a head and keeps the one of the highest score.
 
     `score(chunk [B, T, A], condition) -> [B]`; without one, the lowest energy of a head that has an energy. All draws
-    go through the network in one batch."""
+    go through the network in one batch.
+    """
 
     def __init__(
         self, head: Head, *, count: int = 8, score: Callable[[Tensor, Condition], Tensor] | None = None

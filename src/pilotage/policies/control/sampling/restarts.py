@@ -20,7 +20,8 @@ class RestartingStart(ShiftedStart):
         sees a larger one is in full.
     residual: largest distance between a guess and what became of it, root mean square of normalised units. After a
         larger one the next decision is in full.
-    `restarts` counts the decisions that either rule made full."""
+    `restarts` counts the decisions that either rule made full.
+    """
 
     def __init__(
         self,

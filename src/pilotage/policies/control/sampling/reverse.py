@@ -1,7 +1,8 @@
 """The reverse process of DDPM with its last iterates kept, and guidance of the posterior mean.
 
 `discrete_samplers.ddpm` gives the last plan alone and is guided on the clean estimate; Meng and Fan 2024 guide the mean
-of the posterior and choose among the last iterates."""
+of the posterior and choose among the last iterates.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def reverse_iterates(
 ) -> Tensor:
     """All levels of `path` from noise x [B, T, A]; the last `keep` iterates, the final one last: [keep, B, T, A].
 
-    Posterior variance, none at level 0, as `ddpm`. nudge: changes the posterior mean before noise is added."""
+    Posterior variance, none at level 0, as `ddpm`. nudge: changes the posterior mean before noise is added.
+    """
     if not 1 <= keep <= path.steps:
         raise UsageError(f"keep={keep} iterates of {path.steps}; give 1 to {path.steps}")
     bars, betas = path.alpha_bars.tolist(), path.betas.tolist()
@@ -53,7 +55,8 @@ def reverse_iterates(
 def best_candidate(iterates: Tensor, robustness: Tensor) -> tuple[Tensor, Tensor]:
     """Of each row the iterate of the highest robustness: iterates [K, B, T, A], robustness [K, B] -> [B, T, A], [B].
 
-    Of equals the later one, which is less noisy."""
+    Of equals the later one, which is less noisy.
+    """
     place = len(iterates) - 1 - robustness.flip(0).argmax(0)
     rows = torch.arange(iterates.shape[1])
     return iterates[place, rows], robustness[place, rows]
@@ -72,7 +75,8 @@ def rule_guidance(
 
     robustness: plans [B, T, A] -> [B], differentiable. clip: "signed" bounds the change on both sides; "absolute" is
     what the code released with Meng and Fan 2024 does: it bounds |change|, so that every change is upwards; "none"
-    leaves it (CTG)."""
+    leaves it (CTG).
+    """
     if clip not in ("signed", "absolute", "none"):
         raise UsageError(f"clip={clip!r} is not known; choose signed, absolute or none")
 

@@ -2,7 +2,8 @@
 
 A sampler is `sampler(denoise, levels, x, generator, **options) -> x`: it starts from `x` [B, ...] at the first level
 and calls `denoise(x, level [B]) -> clean estimate` once or twice per level. It knows no network. Randomness comes from
-`generator`: one, or a sequence of one per row; with the latter a row's result does not depend on the other rows."""
+`generator`: one, or a sequence of one per row; with the latter a row's result does not depend on the other rows.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ from pilotage.policies.control.sampling.sigma_samplers import (
 def flow_euler(denoise: Denoise, levels: Tensor | Sequence[float], x: Tensor, generator: Generators | None) -> Tensor:  # noqa: ARG001
     """dx/dt = (D − x)/(1 − t) in Euler steps over rising `levels` of t that end with 1; deterministic.
 
-    Equal to x + Δt·v for a velocity field v. Lipman et al. 2023 (arXiv 2210.02747)."""
+    Equal to x + Δt·v for a velocity field v. Lipman et al. 2023 (arXiv 2210.02747).
+    """
     times = [float(level) for level in levels]
     if len(times) < 2 or times[-1] != 1 or times[0] < 0 or any(a >= b for a, b in pairwise(times)):
         raise UsageError(f"levels {times}: expected two or more in [0, 1] that rise strictly and end with 1")

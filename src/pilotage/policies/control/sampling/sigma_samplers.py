@@ -3,7 +3,8 @@
 All have the signature (denoise, levels, x, generator, **options); `levels` fall strictly and end with 0, and `x`
 [B, ...] is the chunk at the first of them. The probability-flow ODE is dx/dσ = (x − D)/σ. Only churn and ancestral
 steps draw from `generator`; the others may be given None. Karras et al. 2022 (arXiv 2206.00364), «EDM»; Lu et al. 2022
-(arXiv 2211.01095), «DPM-Solver++»."""
+(arXiv 2211.01095), «DPM-Solver++».
+"""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def euler(
     churn_max: float = math.inf,
     churn_noise: float = 1.0,
 ) -> Tensor:
-    """x' = x + (σ' − σ)(x − D)/σ; one call per level. `churn` is S_churn of EDM's algorithm 2, the rest its bounds."""
+    """X' = x + (σ' − σ)(x − D)/σ; one call per level. `churn` is S_churn of EDM's algorithm 2, the rest its bounds."""
     listed = falling_to_zero(levels)
     gamma = _churn(churn, len(listed) - 1)
     for now, then in pairwise(listed):
@@ -54,7 +55,8 @@ def heun(
 ) -> Tensor:
     """Euler's step, then again with the mean of the slopes at both ends: two calls per level, one at the last.
 
-    Algorithm 2 of EDM."""
+    Algorithm 2 of EDM.
+    """
     listed = falling_to_zero(levels)
     gamma = _churn(churn, len(listed) - 1)
     for now, then in pairwise(listed):
@@ -86,7 +88,7 @@ def euler_ancestral(
 
 
 def ddim_sigma(denoise: Denoise, levels: Levels, x: Tensor, generator: Generators | None = None) -> Tensor:  # noqa: ARG001
-    """x' = (σ'/σ)·x − (e^{−h} − 1)·D, h = ln σ − ln σ': DDIM, which is DPM-Solver++(1); the last step returns D."""
+    """X' = (σ'/σ)·x − (e^{−h} − 1)·D, h = ln σ − ln σ': DDIM, which is DPM-Solver++(1); the last step returns D."""
     for now, then in pairwise(falling_to_zero(levels)):
         x = _exponential_step(x, denoise(x, level_rows(now, x)), now, then)
     return x
@@ -95,7 +97,8 @@ def ddim_sigma(denoise: Denoise, levels: Levels, x: Tensor, generator: Generator
 def dpm_solver_2s(denoise: Denoise, levels: Levels, x: Tensor, generator: Generators | None = None) -> Tensor:  # noqa: ARG001
     """DPM-Solver++(2S): the estimate is taken at the middle of the step in ln σ; two calls per level, one at the last.
 
-    Algorithm 1."""
+    Algorithm 1.
+    """
     for now, then in pairwise(falling_to_zero(levels)):
         clean = denoise(x, level_rows(now, x))
         if then > 0:

@@ -79,7 +79,8 @@ class ShiftedStart:
     No noise is added to it (arXiv 2508.05396); with a `renoise` path it is first noised to the first of `levels`, which
     is SDEdit (arXiv 2108.01073). Without levels the shifted chunk itself is the answer. `alter` may change the guess,
     such as for dimensions with two values only. `sampler` walks the levels instead of the head's own. A row's first
-    decision, and the one after a reset, is in full."""
+    decision, and the one after a reset, is in full.
+    """
 
     def __init__(
         self,

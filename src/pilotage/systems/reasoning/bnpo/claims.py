@@ -3,7 +3,8 @@
 One warmed-up policy of 0.4 M weights on `add` with 1 to 3 digits, as many prompts of each, 16 prompts × 8 answers.
 All arms share aggregation, surrogate and optimiser and differ in the advantage alone. AdamW does not change when a
 gradient is multiplied by a constant and gradients are not clipped here, so rescaling the arms to equal
-gradient norms would change nothing: raw and rescaled are the same experiment."""
+gradient norms would change nothing: raw and rescaled are the same experiment.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ BEFORE, AFTER = "before training", "after training"
 def identities(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     """Whether BNPO's advantages equal those of the method it generalises, within 1e-10, in float64, on 1000 random
     groups of 16 rewards of 0 or 1 (`equal`, 1 or 0); with `largest_error`, and for GRPO how far TRL's ε = 1e-4 takes it
-    from there (`trl_gap`, the largest relative difference)."""
+    from there (`trl_gap`, the largest relative difference).
+    """
     import torch
 
     from pilotage.objectives.advantages import group_center, group_zscore
@@ -63,7 +65,8 @@ def identities(arm: str, unit: int, context: Any) -> Mapping[str, float]:
 def gradient_noise(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     """Return ln(tr Cov g / |E g|²) of the arm's gradient, mean over the first and the last policy of a GRPO training.
 
-    Every arm meets the same batches of the same answers."""
+    Every arm meets the same batches of the same answers.
+    """
     del arm
     import torch
 
@@ -93,7 +96,8 @@ def _walk(unit: int, context: Any) -> dict[int, str]:
 
 def normaliser(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     """What BNPO fits to the batches of its own policy before (BEFORE) and after training: m, a, b, α, β, `log_ratio` =
-    ln(α/β), each a mean over batches, and whether it is on the foretold side of 1 (`as_foretold`)."""
+    ln(α/β), each a mean over batches, and whether it is on the foretold side of 1 (`as_foretold`).
+    """
     import numpy as np
 
     from pilotage.objectives.beta_normalisation import beta_fit
@@ -111,7 +115,8 @@ def normaliser(arm: str, unit: int, context: Any) -> Mapping[str, float]:
 
 def steadiness(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     """How evenly a training went: `variation` of the gradient norm (standard deviation over mean), `spikes` (steps with
-    a norm above three times the median of the ten before), and final accuracy."""
+    a norm above three times the median of the ten before), and final accuracy.
+    """
     del arm, unit
     done = context.train()
     lines = [json.loads(line) for line in (Path(done.run) / "metrics.jsonl").open()]
@@ -121,7 +126,8 @@ def steadiness(arm: str, unit: int, context: Any) -> Mapping[str, float]:
 
 def steadiness_of(norms: list[float], window: int = 10) -> dict[str, float]:
     """`variation` and `spikes` of gradient norms in order of time; a spike is above three times the running median of
-    the `window` norms before it, counted once there are at least three."""
+    the `window` norms before it, counted once there are at least three.
+    """
     import numpy as np
 
     values = np.asarray(norms, dtype=float)

@@ -13,7 +13,8 @@ from torch import Tensor
 def gram_matrix(gradients: Tensor) -> NDArray[np.float64]:
     """Inner products of gradient estimates, gradients [batch, parameter] -> [batch, batch], summed in float64.
 
-    It holds all that the variance needs, in far less room than the gradients."""
+    It holds all that the variance needs, in far less room than the gradients.
+    """
     if gradients.dim() != 2:
         raise ValueError(f"expected gradients [batch, parameter], given the shape {tuple(gradients.shape)}")
     total = torch.zeros(len(gradients), len(gradients), dtype=torch.float64)
@@ -24,11 +25,12 @@ def gram_matrix(gradients: Tensor) -> NDArray[np.float64]:
 
 
 def scale_free_variance(gram: ArrayLike) -> float:
-    """tr Cov(g) / |E g|² of independent estimates, from their Gram matrix [batch, batch]; NaN when E g is not seen.
+    """Tr Cov(g) / |E g|² of independent estimates, from their Gram matrix [batch, batch]; NaN when E g is not seen.
 
     Both parts are unbiased: the trace with n − 1, and |E g|² as the mean inner product of two *different* estimates,
     because |mean|² holds a share of the noise. A constant factor of the gradient changes nothing. NaN when the noise
-    makes the estimate of |E g|² zero or negative. Raises ValueError for fewer than two estimates."""
+    makes the estimate of |E g|² zero or negative. Raises ValueError for fewer than two estimates.
+    """
     inner = np.asarray(gram, dtype=np.float64)
     count = len(inner)
     if count < 2 or inner.shape != (count, count):

@@ -2,7 +2,8 @@
 
 Warmed-up policies of 0.4 M weights on `add` with 1 to 3 digits, 16 prompts × 8 answers. Two regimes: *calm* starts at
 45 % and has as many prompts of each level as there are of the first (80); *harsh* starts at 30 % and has 2000 prompts,
-nearly all of 2 and 3 digits, so that four answers in five are wrong, and five times the learning rate."""
+nearly all of 2 and 3 digits, so that four answers in five are wrong, and five times the learning rate.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ STEP_SECONDS = 0.7
 
 def conflict_shares(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     """Shares of a batch's tokens that are in conflict (`share`), and that would be without the rule that only unbroken
-    runs count (`raw_share`), mean over the policy before and after the arm's training. The arm CENTRE is a number."""
+    runs count (`raw_share`), mean over the policy before and after the arm's training. The arm CENTRE is a number.
+    """
     if arm == CENTRE:
         return {"share": 0.225, "raw_share": 0.225}
     import numpy as np
@@ -54,7 +56,8 @@ def conflict_shares(arm: str, unit: int, context: Any) -> Mapping[str, float]:
 
 def probe_log_prob(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     """Change over training of the log-probability, in nats a token, of the conflict tokens in answers that the
-    untrained policy gave to fixed prompts (`conflict`), and of all other tokens (`other`)."""
+    untrained policy gave to fixed prompts (`conflict`), and of all other tokens (`other`).
+    """
     del unit
     if arm == UNTRAINED:
         return {"conflict": 0.0, "other": 0.0}
@@ -80,7 +83,8 @@ def probe_log_prob(arm: str, unit: int, context: Any) -> Mapping[str, float]:
 def collapse(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     """How a training went over its evaluations: whether it `survived` (final accuracy at least 90 % of its own
     maximum), `collapsed` (the opposite), final accuracy, share of well-formed answers and entropy. The arm UNTRAINED
-    has the numbers of the evaluation before the first step."""
+    has the numbers of the evaluation before the first step.
+    """
     del unit
     lines = [json.loads(line) for line in (Path(context.train().run) / "metrics.jsonl").open()]
     looks = [line for line in lines if "held_out/accuracy" in line]

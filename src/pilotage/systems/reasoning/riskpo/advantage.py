@@ -24,7 +24,8 @@ the falls an exploration that pays."""
 def warn_of_falling_logp(step: FinishedStep) -> tuple[str, str] | None:
     """Return an event when sampled tokens get less probable at check after check, and the reward does not rise.
 
-    An advantage that is never positive can push all answers down."""
+    An advantage that is never positive can push all answers down.
+    """
     if "logp" not in step.metrics:
         return None
     count, logp, reward = step.memory.get("sums", (0, 0.0, 0.0))
@@ -50,7 +51,8 @@ class BundledRisk(MeanValueAtRisk):
     """Advantage of bundles of `size` prompts, by `MeanValueAtRisk` with its options.
 
     On the command line: `--advantage mvar:size=5,alpha=0.2`. Dynamic sampling is refused: groups that
-    are all wrong are what it learns from."""
+    are all wrong are what it learns from.
+    """
 
     writes = ("bundle",)
     refuses = ("informative",)
@@ -92,6 +94,7 @@ class BundledRisk(MeanValueAtRisk):
     def __call__(self, reward: Tensor, group: Tensor, generator: torch.Generator) -> dict[str, Tensor]:  # type: ignore[override]
         """Return `advantage` and `bundle`, both [answer], of the rewards [answer] of groups [answer].
 
-        An answer in no bundle, such as the rest of an incomplete set, has bundle -1."""
+        An answer in no bundle, such as the rest of an incomplete set, has bundle -1.
+        """
         bundle = make_bundles(group, self.size, generator)
         return {"advantage": super().__call__(reward, group, bundle), "bundle": bundle}

@@ -44,7 +44,8 @@ def covariances(rollouts: Any, seed: int) -> dict[str, float]:
     """Cov(log π(y|x), A) of GRPO's mean-centred and RiskPO's advantage on the same answers, each scaled to deviation 1.
 
     Also `assumption`: mean log π of right minus wrong answers within mixed groups, positive where probability rises
-    with the reward (NaN without such groups). Quantiles are those of the batch itself."""
+    with the reward (NaN without such groups). Quantiles are those of the batch itself.
+    """
     import torch
 
     from pilotage.objectives.groups import group_mean
@@ -117,7 +118,8 @@ def bundling_noise(arm: str, unit: int, context: Any) -> dict[str, float]:
     """Variance of the hardest level's gradient at the start of training, over fresh answers to the same prompts.
 
     Advantages have deviation 1 over the batch, so that the arms' scales do not matter. `log_variance` is the logarithm
-    of tr Cov; `noise_share` its share of the second moment."""
+    of tr Cov; `noise_share` its share of the second moment.
+    """
     del arm
     import importlib
 

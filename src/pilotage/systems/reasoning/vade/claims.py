@@ -1,6 +1,7 @@
 """What VADE promises (arXiv 2511.18902), at the scale of a laptop: a pool of 300 sums of 1 to 4 digits, 0.4 M weights.
 
-The pool is small enough for 600 draws to visit a prompt twice on average."""
+The pool is small enough for 600 draws to visit a prompt twice on average.
+"""
 
 from __future__ import annotations
 

@@ -68,7 +68,8 @@ def trained(arm: str, unit: int, context: Any) -> dict[str, float]:
 def training_numbers(lines: Sequence[Mapping[str, Any]], *, quick: bool = False) -> dict[str, float]:
     """What a training's metrics say, line by line. A quick one compares at what the first step took.
 
-    `effective`: groups with a gradient among those trained on, for each answer generated; `answers per step` in it."""
+    `effective`: groups with a gradient among those trained on, for each answer generated; `answers per step` in it.
+    """
     steps = [line for line in lines if "groups/trained" in line]
     looks = [line for line in lines if "held_out/accuracy" in line]
     spent = [line["samples/total"] for line in looks]
@@ -114,7 +115,8 @@ def estimate_errors(
 
     At every look: `error`, mean |posterior mean − pass rate| over the probed prompts that were ever visited, `fresh`
     and `stale` parts of it by the steps since; `rank`, Spearman's correlation; `covered`, share within the 80 %
-    interval, wide as the posterior of the rate itself. All are means over looks."""
+    interval, wide as the posterior of the rate itself. All are means over looks.
+    """
     from scipy.stats import spearmanr
 
     probed = list(dict.fromkeys(n.removeprefix(PASS_RATE) for line in lines for n in line if n.startswith(PASS_RATE)))

@@ -44,7 +44,8 @@ def simulate_bandit(
     Returns `gain`: Σ p(1-p)² over all that was chosen; `gains`: [steps] of it; `oracle`: the gain of choosing by the
     true pass rates; `zero_variance`: share of groups all right or all wrong; `coverage`: share of prompts ever chosen;
     `entropy`: of the distribution of visits, in nats; `error`: mean absolute error of the posterior means at the end,
-    nan for samplers without."""
+    nan for samplers without.
+    """
     world = np.random.default_rng([seed, 1])
     sampler = sampler_factory(size, seed)
     logits = world.normal(-1.0, 2.0, size)
