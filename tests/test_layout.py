@@ -17,9 +17,10 @@ ABOVE = ("systems", "core", "cli", "experiments", "report", "runs", "charts")
 PUBLIC = {
     "pilotage.types": "data and protocols",
     "pilotage.policies.pickled": "loading of checkpoints",
+    "pilotage.rewards.temporal_logic": "temporal logic of one's own rules",
     "pilotage.policies.control.lerobot_checkpoint": "loading of LeRobot's checkpoints",
 }
-"""Modules that users reach directly, with what for."""
+"""Modules and packages that users reach directly, with what for."""
 
 
 @cache
@@ -136,13 +137,15 @@ def test_what_one_system_uses_lives_in_its_folder() -> None:
         inside = [name for name, path in modules().items() if place in (path, *path.parents)]
         for module in {module for name in inside for module in reached(name)}:
             users[module].add(place.name)
-    pieces = {reference.partition(":")[0] for slot in all_pieces().values() for reference in slot.values()}
+    declared = {reference.partition(":")[0] for slot in all_pieces().values() for reference in slot.values()}
+    shared = {name for name in declared if name in modules() and not name.startswith("pilotage.systems.")}
+    pieces = {module for name in shared for module in reached(name)}
     alone = {
         name: sorted(by)
         for name, by in users.items()
         if len(by) < 2
         and name not in pieces
-        and name not in PUBLIC
+        and not any(name == public or name.startswith(f"{public}.") for public in PUBLIC)
         and modules()[name].name != "__init__.py"
         and name.count(".") > 1
         and name.split(".")[1] not in ABOVE

@@ -10,7 +10,6 @@ pytest.importorskip("cv2", reason="gym-pusht draws with OpenCV, which needs libG
 from pilotage.core.errors import UsageError
 from pilotage.environments.control import control_env
 from pilotage.environments.control.push_t import shown_state
-from pilotage.environments.control.replay import ActionLog
 from pilotage.rollouts.control import evaluate
 from pilotage.rollouts.vector_envs import Start
 
@@ -70,25 +69,6 @@ def test_a_state_is_restored_exactly_whatever_the_angle():
         assert not info["success"]
     shown, info = env.reset(options={"state": [100, 400, 256, 256, np.pi / 4]})
     assert info["coverage"] == pytest.approx(1)
-
-
-def test_a_resumed_episode_goes_on_bit_for_bit():
-    random = np.random.default_rng(0)
-    actions = random.uniform(150, 350, (60, 2)).astype(np.float32)  # through the block
-    first = ActionLog(control_env("push-t"))
-    first.reset(seed=4)
-    for action in actions[:35]:
-        first.step(action)
-    second = ActionLog(control_env("push-t"))
-    second.load_state_dict(first.state_dict())
-    for action in actions[35:]:
-        ours, theirs = first.step(action), second.step(action)
-        np.testing.assert_array_equal(ours[0], theirs[0])
-        assert ours[1:4] == theirs[1:4]
-    with pytest.raises(UsageError, match="with a seed"):
-        second.reset()
-    with pytest.raises(UsageError, match="has begun"):
-        ActionLog(control_env("push-t")).state_dict()
 
 
 def test_keypoints_of_recorded_states_are_those_that_the_world_shows():

@@ -9,8 +9,8 @@ from torch import Tensor
 from pilotage.core.errors import UsageError
 from pilotage.objectives.noise_paths import VariancePreserving
 from pilotage.policies.control.sampling.discrete_samplers import ddpm
-from pilotage.policies.control.sampling.reverse import best_candidate, bounded, reverse_iterates, rule_guidance
 from pilotage.systems.robots.stl_diffusion.networks import PlanAutoEncoder, PlanDenoiser, RefineNet, moved_within_limits
+from pilotage.systems.robots.stl_diffusion.reverse import best_candidate, bounded, reverse_iterates, rule_guidance
 
 PATH = VariancePreserving(8, beta_scale=0.2)
 

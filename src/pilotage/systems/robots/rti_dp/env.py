@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pilotage.core.errors import UsageError
 from pilotage.core.pieces import parse_term
-from pilotage.environments.control.disturbances import Delayed, Displaced
 from pilotage.rollouts.vector_envs import Start
 from pilotage.systems.robots.rti_dp.config import WarmStartConfig
+from pilotage.systems.robots.rti_dp.disturbances import Delayed, Displaced
 from pilotage.training.imitation.task import World
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from pilotage.policies.control.saving import is_action_policy
 from pilotage.policies.pickled import refuse_pickled
 from pilotage.runs import Run, check_device
 from pilotage.runs.artifacts import contents_hash
+from pilotage.systems.robots.rti_dp.base_artifact import imitated_policy
 from pilotage.systems.robots.rti_dp.config import WarmStartConfig
-from pilotage.training.imitation.artifact import imitated_policy
 from pilotage.training.imitation.trainer import demonstrations_of
 
 BINARY_DIMS = {"pick-place": (3,)}

@@ -17,11 +17,11 @@ from pilotage.objectives.draws import normal
 from pilotage.objectives.noise_paths import VariancePreserving
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.heads.denoiser import Denoiser
-from pilotage.policies.control.sampling.reverse import Nudge, best_candidate, reverse_iterates
 from pilotage.systems.robots.stl_diffusion.config import DrivingConfig
 from pilotage.systems.robots.stl_diffusion.data import Drives
 from pilotage.systems.robots.stl_diffusion.env.highway import STEPS, Scenes, in_ego_frame
 from pilotage.systems.robots.stl_diffusion.networks import PlanAutoEncoder, PlanDenoiser, RefineNet, SceneEncoder
+from pilotage.systems.robots.stl_diffusion.reverse import Nudge, best_candidate, reverse_iterates
 from pilotage.systems.robots.stl_diffusion.rules import RuleSets, rule_condition
 
 WEIGHTS = "planner.safetensors"

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
-from pilotage.policies.control.sampling.reverse import rule_guidance
 from pilotage.systems.robots.stl_diffusion.env.highway import STEPS
 from pilotage.systems.robots.stl_diffusion.model import Planner
+from pilotage.systems.robots.stl_diffusion.reverse import rule_guidance
 from pilotage.systems.robots.stl_diffusion.rules import RuleSets
 
 

@@ -9,7 +9,7 @@ pytest.importorskip("gymnasium", reason="control environments need pilotage[robo
 
 from pilotage.core.errors import UsageError
 from pilotage.environments.control import control_env
-from pilotage.environments.control.disturbances import Delayed, Displaced
+from pilotage.systems.robots.rti_dp.disturbances import Delayed, Displaced
 
 STILL = {"push-t": None, "block-push": np.zeros(2), "pillar": np.zeros(2), "ring-fixed": np.zeros(2)}
 WHAT = {"push-t": [2, 3], "block-push": [0, 1, 3, 4], "pillar": [1], "ring-fixed": [4, 5]}
