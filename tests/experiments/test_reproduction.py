@@ -303,13 +303,6 @@ def test_an_unknown_cost_is_called_unknown(bench: Bench) -> None:
     assert "14 jobs to run (0 are there): cost unknown" in bench.said[0]
 
 
-def test_what_nothing_measures_is_listed_with_its_reason_and_never_runs(bench: Bench) -> None:
-    images = replace(DRAWN, name="images", unmeasured="images come later")
-    (entry,) = bench(images, long=True, only="images")["claims"]
-    assert entry["verdict"] == "not measured (images come later)"
-    assert (entry["arms"], bench.events) == ({}, [])
-
-
 def test_a_callback_is_called_during_a_training_of_its_own_that_measures_share(bench: Bench) -> None:
     looked = replace(
         TRAINED, arms={"slow": Arm("bandit --steps 4")}, metric="apart", criterion=Criterion("exact"), compare=None

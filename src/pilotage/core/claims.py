@@ -75,8 +75,6 @@ class Claim:
     """The metric, of the same jobs and better when higher, by which each arm's setting is chosen; empty: `metric`."""
     tuning_seeds: int = 1
     """Number of seeds, from 1000 on, on which each setting is tried."""
-    unmeasured: str = ""
-    """Why nothing measures it here: the claim is listed as "not measured (reason)" and never runs."""
 
 
 def better(

@@ -278,8 +278,6 @@ def _artifacts(results: Iterable[JobResult]) -> list[dict[str, Any]]:
 
 def _reason_to_skip(claim: Claim, long: bool, only: str | None, plan: JobPlan) -> str:
     """Return why a claim is not run; empty when it is, or when it costs nothing because all its jobs are there."""
-    if claim.unmeasured:
-        return claim.unmeasured
     missing = missing_extras(claim.needs)
     unasked = f"needs {', '.join(missing)}: pip install 'pilotage[{','.join(missing)}]'" if missing else ""
     if not unasked and only not in (None, claim.name):
