@@ -296,3 +296,11 @@ def test_a_world_that_is_not_that_of_the_data_is_refused_before_training(
     for part in said.split(" .* "):
         assert part.replace("a test", str(file)) in str(caught.value)
     assert "give --env the one it was recorded in, or none" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["bet", "act"])
+def test_dropout_is_governed_by_the_seed_of_the_run(name: str, tmp_path: Path) -> None:
+    first = trained(small(ROWS[name]), tmp_path / "first")
+    torch.rand(7)
+    second = trained(small(ROWS[name]), tmp_path / "second")
+    assert (first / "metrics.jsonl").read_text() == (second / "metrics.jsonl").read_text()

@@ -111,7 +111,9 @@ class ImitationTrainer(Hooks):
         for group in self.optimiser.param_groups:
             group["lr"] = config.lr * schedule(config.lr_schedule, step, config.steps, config.lr_warmup_steps)
         batch = self.batches.draw()
-        loss = self.loss(batch, self.noise).mean()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.run.seed_for("dropout", step))  # layers with dropout draw from torch's own generator
+            loss = self.loss(batch, self.noise).mean()
         self.run.check_finite(step + 1, "loss", loss, {"actions": batch.actions, **batch.observations})
         loss.backward()
         limit = config.grad_clip if config.grad_clip > 0 else math.inf
