@@ -69,7 +69,9 @@ class Reward(Protocol):
 
     name: str
 
-    def __call__(self, texts: Sequence[str], items: Sequence[Item], rollouts: Rollouts) -> list[Score]: ...
+    def __call__(self, texts: Sequence[str], items: Sequence[Item], rollouts: Rollouts) -> list[Score]:
+        """Return a score, or a failure with its reason, for each answer."""
+        ...
 
 
 # ---- engines ---------------------------------------------------------------------------------------------------------
@@ -100,6 +102,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
+    """An answer of an engine: its tokens, their log-probabilities and why it ended."""
+
     ids: np.ndarray
     """[T] int64, sampled tokens, end-of-sequence token included when it was sampled."""
     logp: np.ndarray
@@ -133,7 +137,9 @@ class Engine(Protocol):
         """For each request its `n` completions. Raises UsageError for a prompt longer than the context."""
         ...
 
-    def load(self, version: int, named_tensors: Iterable[tuple[str, torch.Tensor]]) -> None: ...
+    def load(self, version: int, named_tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Load what was saved."""
+        ...
 
 
 # ---- slots of the text trainer that carry state ----------------------------------------------------------------------

@@ -164,9 +164,9 @@ GOOD = {"question": "1+1?", "answer": "#### 2"}
         (b'\xef\xbb\xbf{"a": "\xe9"}', r"line 1: byte 10 \(0xe9\) is not UTF-8"),
         (
             [{"qestion": "1+1?", "answer": "2"}],
-            r"line 1 has no field for a prompt .*'qestion', 'answer'.*mean question",
+            r"line 1 has no field for a prompt .*'qestion', 'answer'.*mean 'question'",
         ),
-        ([{"question": "1+1?", "anwser": "2"}], r"no field for an answer.*mean answer\?.*fields=\{'prompt'"),
+        ([{"question": "1+1?", "anwser": "2"}], r"no field for an answer.*mean 'answer'.*fields=\{'prompt'"),
         (
             [GOOD, {"question": "x?", "answer": "no mark"}],
             r"1 of 2 rows.*\n.*line 2: field 'answer' has no '#### number'",
@@ -180,7 +180,7 @@ GOOD = {"question": "1+1?", "answer": "#### 2"}
         ('{"question": "\\ud800", "answer": "1"}', "half of a surrogate pair"),
         ([{"prompt": [], "reward_model": {"ground_truth": "1"}}], "has no messages"),
         ([{"prompt": ["hi"], "reward_model": {"ground_truth": "1"}}], "messages with 'role' and 'content'"),
-        ([{"prompt": "x", "reward_model": {"truth": "1"}}], "no field 'reward_model.ground_truth'; there are 'truth'"),
+        ([{"prompt": "x", "reward_model": {"truth": "1"}}], "no field 'reward_model.ground_truth'.*there are 'truth'"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_where_and_why(write: Write, content: Any, message: str) -> None:

@@ -86,7 +86,7 @@ def test_the_real_push_t_set_is_found_by_its_name(home: Path, shared_data: Path)
         ("nothing.npz", r"no file, folder or known name nothing.npz"),
         ("test/none-v0", "no Minari data set test/none-v0"),
         ("lerobt:somewhere", "no demonstrations are known by 'lerobt:' .did you mean 'lerobot'"),
-        ("https://example.org/data", "no demonstrations are known by 'https:' Expected a file .npz"),
+        ("https://example.org/data", "no demonstrations are known by 'https:'; expected a file .npz"),
         ("zarr:nowhere", "no zarr buffer nowhere"),
         ("lerobot:lerobot/pusht", "no LeRobot data set lerobot/pusht.* hf download lerobot/pusht --repo-type dataset"),
     ],

@@ -18,20 +18,20 @@ AutoresetMode, SyncVectorEnv = gymnasium.vector.AutoresetMode, gymnasium.vector.
 WAYS = ["single", *AutoresetMode]
 
 
-def world(way, lanes: int):
+def world(way, num_envs: int):
     if way == "single":
         return CountingWorld
     # By SAME_STEP a world that overwrites its observations loses the final ones: see the test of its refusal.
     one = CopyingWorld if way == AutoresetMode.SAME_STEP else CountingWorld
-    return SyncVectorEnv([one] * lanes, autoreset_mode=way, copy=False)
+    return SyncVectorEnv([one] * num_envs, autoreset_mode=way, copy=False)
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("lanes", [1, 3, 8])
-def test_stored_transitions_are_those_of_their_episode_and_step(way, lanes):
+@pytest.mark.parametrize("num_envs", [1, 3, 8])
+def test_stored_transitions_are_those_of_their_episode_and_step(way, num_envs):
     """The environment writes every observation into one array and says in it which episode and step it is."""
     starts = range(100, 113)
-    done = evaluate(world(way, lanes), Noisy(), starts, num_envs=lanes, keep=range(len(starts)))
+    done = evaluate(world(way, num_envs), Noisy(), starts, num_envs=num_envs, keep=range(len(starts)))
     for row, seed in enumerate(starts):
         trajectory = done.trajectories[row]
         steps = len(trajectory.rewards)
@@ -55,11 +55,11 @@ def test_a_final_observation_that_was_overwritten_is_never_stored():
     num_envs=st.sampled_from([1, 2, 5, 20]),
     way=st.sampled_from(WAYS),
 )
-def test_the_initial_states_are_the_declared_ones_for_different_policies(starts, lanes, way):
+def test_the_initial_states_are_the_declared_ones_for_different_policies(starts, num_envs, way):
     """One policy ends its episodes by other steps and successes than the other; starts may repeat."""
     expected = Counter(evaluate(CountingWorld, Noisy(), [seed]).episodes[0].start for seed in starts)
     for policy in (Noisy(seed=1, scale=0.0), Noisy(seed=2, scale=1.0)):
-        done = evaluate(world(way, lanes), policy, starts, num_envs=lanes, keep=range(len(starts)))
+        done = evaluate(world(way, num_envs), policy, starts, num_envs=num_envs, keep=range(len(starts)))
         assert len(done.episodes) == len(starts)
         assert [e.seed for e in done.episodes] == starts
         assert Counter(e.start for e in done.episodes) == expected

@@ -151,8 +151,8 @@ S24: killed and resumed equals undisturbed
     training/language/test_trainer.py::test_a_resumed_run_equals_an_undisturbed_one
     runs/test_kill.py::test_killed_at_20_random_moments_equals_undisturbed
     runs/test_kill.py::test_killed_at_any_call_that_changes_the_disk_equals_undisturbed
-    experiments/test_comparison.py::test_a_comparison_killed_while_arms_start_keeps_its_finished_cells
-    experiments/test_comparison.py::test_a_killed_comparison_goes_on_without_running_finished_cells_again
+    experiments/test_comparison.py::test_a_comparison_killed_while_arms_start_keeps_its_finished_jobs
+    experiments/test_comparison.py::test_a_killed_comparison_goes_on_without_running_finished_jobs_again
     cli/test_run.py::test_a_resume_with_nothing_to_do_says_so_and_changes_nothing
 
 S18 speaks of planners, which nobody has moved in with yet. The tests below read this list and see that what it names is

@@ -52,6 +52,7 @@ class UniformSampler:
         """Nothing is learnt from the scores."""
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
         return {"size": self.size, "seed": self.seed, "epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -173,6 +174,7 @@ class BetaThompsonSampler:
             self._fit_prior()
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
         return {
             "rates": self.rates.state_dict(),
             "generator": self._generator.bit_generator.state,

@@ -30,6 +30,7 @@ class Frames(ABC):
 
     @property
     def ndim(self) -> int:
+        """Return the number of dimensions."""
         return len(self.shape)
 
     def __len__(self) -> int:
@@ -49,6 +50,7 @@ class PickedFrames(Frames):
         self.shape = (len(self._rows), *frames.shape[1:])
 
     def read(self, rows: np.ndarray) -> np.ndarray:
+        """Return the frames of these rows."""
         return self._frames.read(self._rows[rows])
 
 
@@ -64,6 +66,7 @@ class JoinedFrames(Frames):
         self.shape = (int(self._ends[-1]), *sizes.pop())
 
     def read(self, rows: np.ndarray) -> np.ndarray:
+        """Return the frames of these rows."""
         found = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
         owner = np.searchsorted(self._ends, rows, side="right")
         for number in np.unique(owner):

@@ -119,6 +119,7 @@ class BetaPassRate:
         return rows.astype(np.int64), np.minimum(right, total), total
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
         return {
             "prior": self.prior.copy(),
             "right": self.right.copy(),

@@ -37,10 +37,10 @@ def load_questions(
     split: str = "train",
     skip_bad: bool = False,
 ) -> list[Item]:
-    """The questions of a file, folder or data set (see `pilotage.data.rows.read_rows`) as items.
+    r"""The questions of a file, folder or data set (see `pilotage.data.rows.read_rows`) as items.
 
     Known by their fields: GSM8K (question, answer with `#### number`), SVAMP (Body, Question, Answer), MATH (problem,
-    and answer or a solution with `\\boxed{}`), verl (prompt as messages, reward_model.ground_truth), or a field each of
+    and answer or a solution with `\boxed{}`), verl (prompt as messages, reward_model.ground_truth), or a field each of
     the usual names for prompt and answer.
 
     fields: names of the fields for "prompt" and "answer", and optionally "solution" and "level"; a dot goes into
@@ -220,7 +220,7 @@ def _level(value: Any) -> int:
 
 
 def last_boxed(text: str) -> str | None:
-    """The content of the last `\\boxed{…}` (or `\\boxed x`), braces matched; None without one, or without its end."""
+    r"""The content of the last `\boxed{…}` (or `\boxed x`), braces matched; None without one, or without its end."""
     start = text.rfind("\\boxed")
     if start < 0:
         return None

@@ -68,6 +68,7 @@ class Product:
     bias: Tensor | None
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Return the product of the input with the weights."""
         if self.weight.dtype != x.dtype:
             result = torch.mm(x.to(self.weight.dtype), self.weight).to(x.dtype)
             return result if self.bias is None else result.add_(self.bias)
@@ -83,6 +84,8 @@ class Product:
 
 @dataclass
 class Layer:
+    """The weights of one layer of the decoder."""
+
     qkv: Product
     out: Product
     gate_up: Product
@@ -112,6 +115,7 @@ class Cache:
 
     @property
     def columns(self) -> int:
+        """Return the names of the columns."""
         return self.keys[0].shape[2]
 
     def rows(self, begin: int, end: int) -> Cache:

@@ -56,6 +56,7 @@ class AveragedWeights:
             module.load_state_dict(own)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
         return {"steps": self.steps, "weights": {name: tensor.clone() for name, tensor in self.weights.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

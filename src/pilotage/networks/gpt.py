@@ -23,6 +23,7 @@ class CausalBlock(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the output of the network."""
         batch, length, width = x.shape
         parts = self.query_key_value(self.before_attention(x)).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)

@@ -32,5 +32,6 @@ class LevelEmbedding(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, 4 * width), nn.Mish(), nn.Linear(4 * width, width))
 
     def forward(self, level: Tensor) -> Tensor:
+        """Return the output of the network."""
         codes = sinusoids(level, self.width, scale=self.scale)
         return self.layers(codes.to(next(self.layers.parameters()).dtype))

@@ -25,7 +25,7 @@ def has_bfloat16_units() -> bool:
 
 
 def resolve_products(setting: str) -> str:
-    """ "float32" or "bfloat16" from a setting; "auto" takes bfloat16 where the processor has the units.
+    """Return "float32" or "bfloat16" from a setting; "auto" takes bfloat16 where the processor has the units.
 
     Raises UsageError for another setting.
     """

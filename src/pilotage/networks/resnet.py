@@ -32,6 +32,7 @@ class ResidualBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity() if plain else nn.Sequential(project, norm())
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the output of the network."""
         inner = self.first_norm(self.first(x)).relu()
         return (self.second_norm(self.second(inner)) + self.shortcut(x)).relu()
 
@@ -59,6 +60,7 @@ class ResNet18(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, image: Tensor) -> Tensor:
+        """Return the output of the network."""
         if image.dim() != 4 or image.shape[1] != self.channels:
             raise UsageError(f"images of shape {list(image.shape)}; expected [batch, {self.channels}, height, width]")
         hidden = self.stem_norm(self.stem(image)).relu()
@@ -101,5 +103,6 @@ class ImageFeatures(nn.Module):
         self.to_maps, self.leave = nn.Conv2d(self.widths[-1], keypoints, 1), nn.Linear(2 * keypoints, features)
 
     def forward(self, image: Tensor) -> Tensor:
+        """Return the output of the network."""
         # Centred, so that the first convolution does not start with a large common offset.
         return self.leave(expected_coordinates(self.to_maps(self.backbone(2 * image - 1))))

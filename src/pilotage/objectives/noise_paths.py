@@ -148,17 +148,21 @@ class VariancePreserving(NoisePath):
         return spaced_levels(self.steps, self.steps if count is None else count)
 
     def scales(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scales of signal and noise at a level."""
         alpha_bar = self.alpha_bars.to(level.device)[level.long()]
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
     def rates(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the derivatives of signal and noise scale with respect to the level."""
         a, b = self.scales(level)
         return -b, a
 
     def draw(self, count: int, generator: Generators) -> Tensor:
+        """Draw noise levels for training, [count]."""
         return (uniform([count], generator) * self.steps).long().clamp(max=self.steps - 1)
 
     def scalings(self, level: Tensor) -> Scalings:
+        """Return the scaling of each part."""
         return super().scalings(level)._replace(c_noise=level.double() / self.steps)
 
 
@@ -192,12 +196,15 @@ class Karras(NoisePath):
             raise UsageError(f"law={self.law!r} is not known; choose log_logistic, log_normal, log_uniform or uniform")
 
     def scales(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scales of signal and noise at a level."""
         return torch.ones_like(level, dtype=torch.float64), level.double()
 
     def rates(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the derivatives of signal and noise scale with respect to the level."""
         return torch.zeros_like(level, dtype=torch.float64), torch.ones_like(level, dtype=torch.float64)
 
     def draw(self, count: int, generator: Generators) -> Tensor:
+        """Draw noise levels for training, [count]."""
         u = uniform([count], generator, like=torch.empty(0, dtype=torch.float64))
         low, high = self.cumulative(torch.tensor([self.sigma_min, self.sigma_max], dtype=torch.float64)).tolist()
         u = low + u * (high - low)
@@ -220,6 +227,7 @@ class Karras(NoisePath):
         return unit.sigmoid() if self.law == "log_logistic" else torch.special.ndtr(unit)
 
     def scalings(self, level: Tensor) -> Scalings:
+        """Return the scaling of each part."""
         sigma, data = level.double(), self.sigma_data
         total = sigma.square() + data**2
         c_skip, c_out = data**2 / total, sigma * data / total.sqrt()
@@ -260,13 +268,16 @@ class Linear(NoisePath):
         return torch.linspace(0, 1, count + 1, dtype=torch.float64)
 
     def scales(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scales of signal and noise at a level."""
         return level.double(), 1 - level.double()
 
     def rates(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the derivatives of signal and noise scale with respect to the level."""
         one = torch.ones_like(level, dtype=torch.float64)
         return one, -one
 
     def draw(self, count: int, generator: Generators) -> Tensor:
+        """Draw noise levels for training, [count]."""
         u = uniform([count], generator, like=torch.empty(0, dtype=torch.float64))
         # The distribution function of Beta(3/2, 1) is s^{3/2}.
         return u if self.law == "uniform" else 0.999 * (1 - u.pow(2 / 3))

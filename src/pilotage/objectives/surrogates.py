@@ -58,7 +58,9 @@ def clip(
     delta: float | None = None,
     level: Level = "token",
 ) -> Tensor:
-    """−min(ρA, clip(ρ, 1−low, 1+high)·A): logp, logp_old, mask [N, T], advantage [N] or [N, T] -> [N, T].
+    """Return PPO's clipped loss of each token, [N, T]: the negative of min(ρA, ρ̄A), where ρ̄ is ρ within 1−low … 1+high.
+
+    logp, logp_old and mask are [N, T], advantage is [N] or [N, T].
 
     `dual` (c > 1): for A < 0 the loss is at most −cA (Ye et al. 2020; 3 in verl, 10 in DAPO's scripts). `delta`: ρ in
     the unclipped term is at most this (TRL). `level`: see Level. Schulman et al. 2017, PPO, eq. 7; DAPO raises `high`.

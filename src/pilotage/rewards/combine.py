@@ -27,6 +27,7 @@ class Component:
 
     @property
     def name(self) -> str:
+        """Return the name."""
         return self.reward.name
 
 

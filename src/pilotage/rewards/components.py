@@ -21,9 +21,13 @@ from pilotage.types import Failed, Item, Score
 class Journal(Protocol):
     """Where verdicts are recorded and found again, such as `pilotage.runs.Journal`. Values are plain JSON."""
 
-    def get(self, key: str) -> Any: ...
+    def get(self, key: str) -> Any:
+        """Return the value kept under a key."""
+        ...
 
-    def put(self, key: str, value: Any) -> Any: ...
+    def put(self, key: str, value: Any) -> Any:
+        """Keep a value under a key."""
+        ...
 
 
 class InWorkers:
@@ -48,6 +52,7 @@ class InWorkers:
         self._identity, self._quick = identity, quick
 
     def __call__(self, texts: Sequence[str], items: Sequence[Item], rollouts: Any) -> list[Score]:
+        """Return a score, or a failure with its reason, for each answer."""
         del rollouts
         verdicts: dict[str, Score] = {}
         jobs: dict[str, tuple[str, str, Item]] = {}
@@ -83,6 +88,7 @@ class ByTask:
         self._check = TaskCheck(task, method)
 
     def __call__(self, texts: Sequence[str], items: Sequence[Item], rollouts: Any) -> list[Score]:
+        """Return a score, or a failure with its reason, for each answer."""
         del rollouts
         scores: list[Score] = []
         for text, item in zip(texts, items, strict=True):
@@ -108,6 +114,7 @@ class Overlong:
         self._maximum, self._buffer = maximum, buffer
 
     def __call__(self, texts: Sequence[str], items: Sequence[Item], rollouts: Any) -> list[Score]:
+        """Return a score, or a failure with its reason, for each answer."""
         del texts, items
         return overlong_penalty(token_lengths(rollouts), self._maximum, self._buffer).tolist()
 
@@ -126,6 +133,7 @@ class Length:
         self._maximum = maximum
 
     def __call__(self, texts: Sequence[str], items: Sequence[Item], rollouts: Any) -> list[Score]:
+        """Return a score, or a failure with its reason, for each answer."""
         del texts, items
         return (-np.minimum(token_lengths(rollouts) / self._maximum, 1.0)).tolist()
 
@@ -158,6 +166,7 @@ class TaskCheck:
         """Nothing to load: unpickling has done it."""
 
     def __call__(self, text: str, item: Item) -> float | None:
+        """Return the score of an answer, None where it cannot be judged."""
         value = getattr(self._task, self._method)(item, text)
         return None if value is None else float(value)
 
@@ -185,6 +194,7 @@ class Pattern:
         """Nothing to load."""
 
     def __call__(self, text: str, item: Item) -> float:
+        """Return the score of an answer."""
         del item
         return float(self._compiled.fullmatch(text) is not None)
 
@@ -200,6 +210,7 @@ class UserFunction:
         self._function: Callable[[str, Item], float | None] | None = None
 
     def prepare(self) -> None:
+        """Prepare what the batch needs."""
         where, _, name = self.reference.rpartition(":")
         module = _load(Path(where)) if where.endswith(".py") else importlib.import_module(where)
         function = getattr(module, name, None)
@@ -209,6 +220,7 @@ class UserFunction:
         self._function = function
 
     def __call__(self, text: str, item: Item) -> float | None:
+        """Return a score, or a failure with its reason, for each answer."""
         assert self._function is not None
         return self._function(text, item)
 

@@ -28,7 +28,7 @@ def plain_number(text: str) -> Fraction | None:
 
 
 def boxed(text: str) -> str | None:
-    """The content of the only `\\boxed{…}` of a text, braces matched; None when there is none, another, or no end."""
+    r"""The content of the only `\boxed{…}` of a text, braces matched; None when there is none, another, or no end."""
     if text.count("\\boxed") != 1:
         return None
     start = text.index("\\boxed") + len("\\boxed")
@@ -42,7 +42,7 @@ def boxed(text: str) -> str | None:
 
 
 def final_answer(text: str) -> str | None:
-    """The part of a text that plainly is its answer: its only `\\boxed{…}`, what follows its last `#` (`####` of
+    r"""The part of a text that plainly is its answer: its only `\boxed{…}`, what follows its last `#` (`####` of
     GSM8K, `#` of the text tasks), or the whole text when that is a number. None where only a parser can tell.
     """
     if "\\boxed" in text:
@@ -89,6 +89,7 @@ class MathEquality:
     """
 
     def prepare(self) -> None:
+        """Prepare what the batch needs."""
         try:
             import math_verify
         except ImportError as error:
@@ -98,6 +99,7 @@ class MathEquality:
         self(r"It is $\frac{x^2+1}{2}$.", Item("", "", r"\frac{1}{2}+x"))
 
     def __call__(self, text: str, item: Item) -> float:
+        """Return 1.0 for an answer that is mathematically equal to the gold answer, else 0.0."""
         answer = final_answer(text) if "#" in text and "\\boxed" not in text else text
         gold = self._parse(as_formula(item.answer), parsing_timeout=None)
         given = self._parse(as_formula(answer or ""), parsing_timeout=None)

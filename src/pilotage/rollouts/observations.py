@@ -66,6 +66,7 @@ class Window:
         self._seen = deque([first] * length, maxlen=length)
 
     def append(self, view: Mapping[str, np.ndarray]) -> None:
+        """Add the newest frame."""
         self._seen.append(view)
 
     def stacked(self) -> dict[str, np.ndarray]:

@@ -58,9 +58,13 @@ class Lanes(Protocol):
         """One step in each of these lanes."""
         ...
 
-    def render(self, lane: int) -> Any: ...
+    def render(self, lane: int) -> Any:
+        """Return the current frame, [height, width, 3] uint8."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release what was opened."""
+        ...
 
 
 class EnvLanes:
@@ -81,12 +85,14 @@ class EnvLanes:
         return self._envs[lane]
 
     def reset(self, starts: Mapping[int, Start]) -> dict[int, Any]:
+        """Begin an episode."""
         return {
             lane: self._env(lane).reset(seed=start.seed, options=_own(start.options))[0]
             for lane, start in starts.items()
         }
 
     def step(self, actions: Mapping[int, np.ndarray]) -> dict[int, Step]:
+        """Act for one step in each of these environments."""
         done = {}
         for lane, action in actions.items():
             observation, reward, terminated, truncated, info = self._envs[lane].step(action)
@@ -94,9 +100,11 @@ class EnvLanes:
         return done
 
     def render(self, lane: int) -> Any:
+        """Return the current frame, [height, width, 3] uint8."""
         return self._envs[lane].render()
 
     def close(self) -> None:
+        """Release what was opened."""
         for env in self._envs:
             env.close()
 
@@ -124,6 +132,7 @@ class VectorLanes:
         """[lanes] whether a lane's episode has ended; None before the first reset."""
 
     def reset(self, starts: Mapping[int, Start]) -> dict[int, Any]:
+        """Begin an episode."""
         return self._reset_all(starts) if self.together else self._reset_each(starts)
 
     def _reset_all(self, starts: Mapping[int, Start]) -> dict[int, Any]:
@@ -154,6 +163,7 @@ class VectorLanes:
         return observations
 
     def step(self, actions: Mapping[int, np.ndarray]) -> dict[int, Step]:
+        """Act for one step in each of these environments."""
         if self._over is not None:  # a lane that is over must not be stepped, and none can be left out
             for lane in np.flatnonzero(self._over).tolist():
                 self._reset_one(lane, Start(0))
@@ -175,6 +185,7 @@ class VectorLanes:
         return done
 
     def render(self, lane: int) -> Any:
+        """Return the current frame, [height, width, 3] uint8."""
         frames = self._env.render()
         return None if frames is None else frames[lane]
 

@@ -26,8 +26,10 @@ class RunningMeans:
         return means
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
         return {"sums": dict(self.sums), "counts": dict(self.counts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state that `state_dict` gave."""
         self.sums = {name: float(value) for name, value in state["sums"].items()}
         self.counts = {name: int(value) for name, value in state["counts"].items()}

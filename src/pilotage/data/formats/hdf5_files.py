@@ -56,6 +56,7 @@ class HDF5Frames(Frames):
         self.shape = shape
 
     def read(self, rows: np.ndarray) -> np.ndarray:
+        """Return the frames of these rows."""
         found = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
         owner = np.searchsorted(self._ends, rows, side="right")
         with opened(self._path) as file:

@@ -40,6 +40,7 @@ class VideoFrames(Frames):
         self.shape = (len(file), *size)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
+        """Return the frames of these rows."""
         found = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
         for number in np.unique(self._file[rows]):
             places = np.flatnonzero(self._file[rows] == number)
@@ -125,6 +126,7 @@ class EncodedFrames(Frames):
         self.shape = (len(encoded), *size)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
+        """Return the frames of these rows."""
         image = package("PIL.Image", "pictures of a LeRobot data set")
         found = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
         for place, row in enumerate(rows):

@@ -57,9 +57,11 @@ class EpisodeTable:
         return len(self._rows)
 
     def length(self, number: int) -> int:
+        """Return the number of tokens."""
         return int(self._value(number, "length"))
 
     def tasks(self, number: int) -> list[str]:
+        """Return the tasks of an episode, in words."""
         return list(self._rows[number].get("tasks") or ())
 
     def data(self, number: int) -> Path:

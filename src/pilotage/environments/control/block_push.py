@@ -88,6 +88,7 @@ class BlockPush(gymnasium.Env):
 
     @property
     def pusher(self) -> np.ndarray:
+        """Return the position of the pusher, [2]."""
         return np.array(self._pusher.position) / _MM
 
     @property
@@ -103,6 +104,7 @@ class BlockPush(gymnasium.Env):
         return GroundPlan((left - 0.05, right + 0.05, low, high - 0.1), starts=[PUSHER_START], goals=goals)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
         super().reset(seed=seed)
         given = options or {}
         state, swapped = self._drawn()
@@ -160,6 +162,7 @@ class BlockPush(gymnasium.Env):
     # ---- what happens
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Act for one step; see `gymnasium.Env.step`."""
         left, right, low, high = WORKSPACE
         shift = np.clip(np.asarray(action, dtype=np.float64), -LARGEST_STEP, LARGEST_STEP)
         self.commanded = np.clip(self.commanded + shift, (left, low), (right, high))
@@ -212,6 +215,7 @@ class BlockPush(gymnasium.Env):
         }
 
     def render(self) -> np.ndarray | None:
+        """Return the current frame, [height, width, 3] uint8."""
         if self.render_mode is None:
             return None
         plan = self.plan()
@@ -252,10 +256,12 @@ class PushOracle:
         self.disturbance = disturbance
 
     def reset(self, env: gymnasium.Env, generator: np.random.Generator, turn: int) -> None:  # noqa: ARG002
+        """Begin an episode."""
         first, target = turn % 4 // 2, turn % 2
         self._plan = [(first, target), (1 - first, 1 - target)]
 
     def act(self, env: gymnasium.Env) -> np.ndarray:
+        """Return the next action of each row."""
         world = env.unwrapped
         assert isinstance(world, BlockPush)
         wanted = world.pusher + self._heading(world) - world.commanded

@@ -54,18 +54,22 @@ class Canvas:
         return (float(point[0]) - self._left) * self._scale, y * self._scale
 
     def disc(self, centre: Point, radius: float, colour: str, hollow: bool = False) -> None:
+        """Draw a disc, or its outline."""
         x, y = self._at(centre)
         r = max(radius * self._scale, 2 * _FINER)
         fill, outline = (None, colour) if hollow else (colour, None)
         self._draw.ellipse((x - r, y - r, x + r, y + r), fill=fill, outline=outline, width=2 * _FINER)
 
     def polygon(self, corners: Sequence[Point], colour: str) -> None:
+        """Draw a filled polygon."""
         self._draw.polygon([self._at(corner) for corner in corners], fill=colour)
 
     def box(self, x: float, y: float, width: float, height: float, colour: str) -> None:
+        """Draw a filled rectangle."""
         self.polygon([(x, y), (x + width, y), (x + width, y + height), (x, y + height)], colour)
 
     def path(self, points: Sequence[Point], colour: str) -> None:
+        """Draw lines from point to point."""
         if len(points) > 1:
             self._draw.line([self._at(point) for point in points], fill=colour, width=2 * _FINER)
 

@@ -114,6 +114,7 @@ class PointMaze(gymnasium.Env):
         return [near for near in around if not self.walls[near]]
 
     def free_cells(self) -> list[Cell]:
+        """Return the cells without a wall."""
         return [(int(row), int(column)) for row, column in np.argwhere(~self.walls)]
 
     def _islands(self) -> list[tuple[float, float]]:
@@ -152,6 +153,7 @@ class PointMaze(gymnasium.Env):
     # ---- the Gymnasium interface
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
         super().reset(seed=seed)
         given = options or {}
         start, self.goal = self._ends()
@@ -177,6 +179,7 @@ class PointMaze(gymnasium.Env):
         return self.centre(start_cell) + shift[0], self.centre(goal_cell) + shift[1]
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Act for one step; see `gymnasium.Env.step`."""
         state, *_ = self._maze.point_env.step(np.asarray(action, dtype=np.float64))
         self._steps += 1
         self._route.move(state[:2])
@@ -201,6 +204,7 @@ class PointMaze(gymnasium.Env):
         return np.concatenate([data.qpos, data.qvel])
 
     def render(self) -> np.ndarray | None:
+        """Return the current frame, [height, width, 3] uint8."""
         if self.render_mode is None:
             return None
         plan = self.plan()
@@ -210,6 +214,7 @@ class PointMaze(gymnasium.Env):
         return canvas.frame()
 
     def close(self) -> None:
+        """Release what was opened."""
         self._maze.close()
 
 
@@ -270,6 +275,7 @@ class WaypointExpert:
         self._waypoints: list[np.ndarray] = []
 
     def reset(self, env: gymnasium.Env, generator: np.random.Generator, turn: int) -> None:
+        """Begin an episode."""
         maze = _maze_of(env)
         self._generator = generator
         routes = shortest_routes(maze, maze.cell(maze.state[:2]), maze.cell(maze.goal))
@@ -286,6 +292,7 @@ class WaypointExpert:
         self._waypoints = [*(maze.centre(cell) for cell in turns), last]
 
     def act(self, env: gymnasium.Env) -> np.ndarray:
+        """Return the next action of each row."""
         state = _maze_of(env).state
         while len(self._waypoints) > 1 and np.hypot(*(self._waypoints[0] - state[:2])) < 0.3:
             self._waypoints.pop(0)
@@ -301,6 +308,7 @@ class PlayExpert(WaypointExpert):
     disturbance = 0.0
 
     def reset(self, env: gymnasium.Env, generator: np.random.Generator, turn: int) -> None:  # noqa: ARG002
+        """Begin an episode."""
         self._generator = generator
         self._choose(_maze_of(env))
 
@@ -312,6 +320,7 @@ class PlayExpert(WaypointExpert):
         self._follow(maze, routes[int(self._generator.integers(len(routes)))], maze.centre(target))
 
     def act(self, env: gymnasium.Env) -> np.ndarray:
+        """Return the next action of each row."""
         maze = _maze_of(env)
         if len(self._waypoints) == 1 and np.hypot(*(self._waypoints[0] - maze.state[:2])) < 0.3:
             self._choose(maze)

@@ -75,6 +75,7 @@ class PickPlace(gymnasium.Env):
         )
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
         super().reset(seed=seed)
         disturbance = (options or {}).get("disturbance")
         if disturbance not in (None, *DISTURBANCES):
@@ -91,6 +92,7 @@ class PickPlace(gymnasium.Env):
         self.gripper, self.object, self.offset = self.state[:3], self.state[3:6], self.state[6:9]
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Act for one step; see `gymnasium.Env.step`."""
         wanted = np.clip(np.asarray(action, dtype=np.float64), -1, 1)
         wanted[3] = self._fingers(-1.0 if wanted[3] < 0 else 1.0)
         shown, *_ = self._inner.step(wanted)
@@ -130,6 +132,7 @@ class PickPlace(gymnasium.Env):
 
     @property
     def distance(self) -> float:
+        """Return the distance of the object from its goal, in metres."""
         return float(np.linalg.norm(self.object - self.goal))
 
     def _shown(self) -> Any:
@@ -147,6 +150,7 @@ class PickPlace(gymnasium.Env):
         }
 
     def render(self) -> np.ndarray | None:
+        """Return the current frame, [height, width, 3] uint8."""
         if self.render_mode is None:
             return None
         with explain_rendering():
@@ -171,6 +175,7 @@ class PickPlace(gymnasium.Env):
         return np.array(self._renderer.render())
 
     def close(self) -> None:
+        """Release what was opened."""
         if self._renderer is not None:
             self._renderer.close()
         self._inner.close()
@@ -186,10 +191,12 @@ class GraspExpert:
         self.noise = noise
 
     def reset(self, env: gymnasium.Env, generator: np.random.Generator, turn: int) -> None:  # noqa: ARG002
+        """Begin an episode."""
         self._generator = generator
         self._phase, self._closed = "above", 0
 
     def act(self, env: gymnasium.Env) -> np.ndarray:
+        """Return the next action of each row."""
         world = env.unwrapped
         assert isinstance(world, PickPlace)
         aside = float(np.hypot(*world.offset[:2]))

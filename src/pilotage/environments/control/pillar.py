@@ -51,11 +51,13 @@ class Pillar(gymnasium.Env):
         self.state = np.zeros(4)
 
     def plan(self) -> GroundPlan:
+        """Return the map of the world."""
         return GroundPlan(BOUNDS, discs=[PILLAR], starts=[START], goals=[(*GOAL, GOAL_RADIUS)])
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode."""
         super().reset(seed=seed)
         self.state = np.array((options or {}).get("state", (*START, 0.0, 0.0)), dtype=np.float64)
         if self.state.shape != (4,):
@@ -65,6 +67,7 @@ class Pillar(gymnasium.Env):
         return self.state.astype(np.float32), self._info(False, False)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Act for one step; see `gymnasium.Env.step`."""
         dt = 0.05
         push = 4.0 * np.clip(np.asarray(action, dtype=np.float64), -1, 1)
         before = self.state[:2].copy()
@@ -86,6 +89,7 @@ class Pillar(gymnasium.Env):
         return {"success": success, "contact": contact, "mode": self._mode}
 
     def render(self) -> np.ndarray | None:
+        """Return the current frame, [height, width, 3] uint8."""
         if self.render_mode is None:
             return None
         canvas = draw_plan(self.plan())
@@ -125,11 +129,13 @@ class SwerveExpert:
         self.noise, self.wander = noise, wander
 
     def reset(self, env: gymnasium.Env, generator: np.random.Generator, turn: int) -> None:  # noqa: ARG002
+        """Begin an episode."""
         self._generator = generator
         self.side = (1.0, -1.0)[turn % 2]
         self._lane, self._steps = 0.0, 0
 
     def act(self, env: gymnasium.Env) -> np.ndarray:
+        """Return the next action of each row."""
         assert isinstance(env.unwrapped, Pillar)
         if self._steps % 4 == 0:
             self._lane = float(self._generator.uniform(-self.wander, self.wander))

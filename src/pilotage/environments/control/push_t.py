@@ -86,9 +86,11 @@ class PushT(gymnasium.Env):
         return np.asarray(self._inner.get_obs())
 
     def plan(self) -> GroundPlan:
+        """Return the map of the world."""
         return GroundPlan((0, 512, 0, 512), goals=[(*GOAL_POSE[:2], 30.0)], unit="px", downwards=True)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
         super().reset(seed=seed)
         self._inner.reset(seed=int(self.np_random.integers(2**31)) if seed is None else seed)
         if options and "state" in options:
@@ -110,6 +112,7 @@ class PushT(gymnasium.Env):
             self._inner.space.reindex_shapes_for_body(body)
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Act for one step; see `gymnasium.Env.step`."""
         wanted = np.clip(np.asarray(action, dtype=np.float64), 0, 512)
         _, reward, terminated, _, inner = self._inner.step(wanted)
         self._steps += 1
@@ -125,9 +128,11 @@ class PushT(gymnasium.Env):
         return {"success": bool(coverage > SUCCESS_COVERAGE), "coverage": float(coverage)}
 
     def render(self) -> np.ndarray | None:
+        """Return the current frame, [height, width, 3] uint8."""
         return None if self.render_mode is None else np.array(self._inner.render())
 
     def close(self) -> None:
+        """Release what was opened."""
         self._inner.close()
 
 

@@ -27,6 +27,7 @@ class Add(TextTask):
     answer_pattern = re.compile(r"[0-9]{1,6}")
 
     def make(self, level: int, rng: random.Random) -> Item:
+        """Return a new item of a level."""
         low = 10 ** (level - 1) if level > 1 else 0
         a, b = rng.randrange(low, 10**level), rng.randrange(low, 10**level)
         steps, carry = [], 0
@@ -37,6 +38,7 @@ class Add(TextTask):
         return self._item(level, f"{a}+{b}=", ",".join(steps), str(a + b))
 
     def longest(self, level: int) -> int:
+        """Return the longest answer of a level, in tokens."""
         return len("9+9+1=18,") * level - 1 + 1 + level + 1
 
     def partial(self, item: Item, text: str) -> float:
@@ -64,6 +66,7 @@ class Chain10(TextTask):
     answer_pattern = re.compile(r"[0-9]{1,3}")
 
     def make(self, level: int, rng: random.Random) -> Item:
+        """Return a new item of a level."""
         value = rng.randrange(10)
         prompt, steps, values = str(value), [], []
         for _ in range(level):
@@ -76,6 +79,7 @@ class Chain10(TextTask):
         return self._item(level, f"{prompt}>", ",".join(steps), "".join(values[-3:]))
 
     def longest(self, level: int) -> int:
+        """Return the longest answer of a level, in tokens."""
         return len("7+5=2,") * level - 1 + 1 + min(level, 3)
 
     def partial(self, item: Item, text: str) -> float:

@@ -36,6 +36,7 @@ class Countdown(TextTask):
     answer_pattern = re.compile(r"[0-9]{1,2}")
 
     def make(self, level: int, rng: random.Random) -> Item:
+        """Return a new item of a level."""
         while True:
             numbers = [rng.randint(1, 9) for _ in range(level + 1)]
             value, steps = numbers[0], []
@@ -53,9 +54,11 @@ class Countdown(TextTask):
         return self._item(level, prompt, ",".join(steps), str(value), {"numbers": tuple(numbers)})
 
     def longest(self, level: int) -> int:
+        """Return the longest answer of a level, in tokens."""
         return len("9*9=81,") + len("81+9=90,") * (level - 1) - 1 + len("#90")
 
     def right(self, item: Item, steps: str, answer: str) -> bool:
+        """Return whether answers are right."""
         if answer != item.answer:
             return False
         at_hand = Counter(item.meta["numbers"])
@@ -89,10 +92,12 @@ class Sort(TextTask):
     answer_pattern = re.compile(r"[0-9]{2}(,[0-9]{2}){2,6}")
 
     def make(self, level: int, rng: random.Random) -> Item:
+        """Return a new item of a level."""
         numbers = [f"{rng.randrange(100):02d}" for _ in range(level)]
         return self._item(level, ",".join(numbers) + ">", "", ",".join(sorted(numbers)))
 
     def longest(self, level: int) -> int:
+        """Return the longest answer of a level, in tokens."""
         return len("#") + len("07,") * level - 1
 
     def partial(self, item: Item, text: str) -> float:
@@ -128,6 +133,7 @@ class Maze(TextTask):
     wall_share = 0.3
 
     def make(self, level: int, rng: random.Random) -> Item:
+        """Return a new item of a level."""
         while True:
             grid = [["x" if rng.random() < self.wall_share else "." for _ in range(level)] for _ in range(level)]
             row, column, goal_row, goal_column = (rng.randrange(level) for _ in range(4))
@@ -138,9 +144,11 @@ class Maze(TextTask):
                 return self._item(level, "/".join(rows) + ">", "", path, {"grid": rows})
 
     def longest(self, level: int) -> int:
+        """Return the longest answer of a level, in tokens."""
         return len("#") + 2 * level
 
     def right(self, item: Item, steps: str, answer: str) -> bool:
+        """Return whether answers are right."""
         if steps or self.answer_pattern.fullmatch(answer) is None:
             return False
         grid = item.meta["grid"]

@@ -104,6 +104,7 @@ class RGTask(TextTask):
             self._dataset(level)
 
     def make(self, level: int, rng: random.Random) -> Item:
+        """Return a new item of a level."""
         entry = self._dataset(level)[rng.randrange(_INDICES)]
         prompt = _COMPACT[self.generator](entry["metadata"]) if self.compact else entry["question"]
         answer = str(entry["answer"])
@@ -120,6 +121,7 @@ class RGTask(TextTask):
         return self._longest[level]
 
     def score(self, item: Item, text: str) -> float:
+        """Return the score of an answer."""
         return float(self.partial(item, text) >= 1.0)
 
     def partial(self, item: Item, text: str) -> float:
@@ -141,6 +143,7 @@ class RGTask(TextTask):
         return (marks == 1 or (marks == 0 and text.count("#") == 1)) and _cut(text) != ""
 
     def render_chat(self, item: Item) -> list[dict[str, str]]:
+        """Return the text of a conversation, by the chat template."""
         question = item.meta["entry"]["question"]
         return [{"role": "user", "content": f"{question}\n\n{self.instruction}"}]
 

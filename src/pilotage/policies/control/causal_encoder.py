@@ -46,6 +46,7 @@ class CausalEncoder(Encoder):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, observations: Observations, generator: Generators | None = None) -> Condition:
+        """Return the output of the network."""
         state, goal = self._state(observations), self._goal(observations, generator)
         tokens = self.norm(self.blocks(self.of_frame(state) + self.position))
         return Condition(joined(tokens[:, -1], goal), tokens, goal)

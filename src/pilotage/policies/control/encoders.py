@@ -103,13 +103,16 @@ class FlattenEncoder(Encoder):
 
     @property
     def vector_dim(self) -> int:
+        """Return the size of the vector of a condition."""
         return self.frames * self.state_dim + self.goal_size
 
     @property
     def token_dim(self) -> int:
+        """Return the size of a token of a condition."""
         return self.state_dim
 
     def forward(self, observations: Observations, generator: Generators | None = None) -> Condition:
+        """Return the output of the network."""
         state, goal = self._state(observations, shorter=True), self._goal(observations, generator)
         return Condition(joined(state.flatten(1), goal), state, goal)
 
@@ -141,6 +144,7 @@ class MLPEncoder(Encoder):
         self.of_frame = nn.Linear(state_dim, width)
 
     def forward(self, observations: Observations, generator: Generators | None = None) -> Condition:
+        """Return the output of the network."""
         state, goal = self._state(observations), self._goal(observations, generator)
         return Condition(self.layers(joined(state.flatten(1), goal)), self.of_frame(state), goal)
 
@@ -171,6 +175,7 @@ class RecurrentEncoder(Encoder):
         self.layers = nn.LSTM(state_dim + self.goal_size, width, depth, batch_first=True)
 
     def forward(self, observations: Observations, generator: Generators | None = None) -> Condition:
+        """Return the output of the network."""
         state, goal = self._state(observations, shorter=True), self._goal(observations, generator)
         if goal is not None:
             state = torch.cat([state, goal.flatten(1)[:, None].expand(-1, state.shape[1], -1)], -1)
@@ -213,6 +218,7 @@ class ImageEncoder(Encoder):
         self.vector_dim = frames * self.token_dim + self.goal_size
 
     def forward(self, observations: Observations, generator: Generators | None = None) -> Condition:
+        """Return the output of the network."""
         parts = []
         for camera, eye in zip(self.cameras, self.eyes, strict=True):
             key = f"image/{camera}"

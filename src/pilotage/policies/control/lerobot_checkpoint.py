@@ -8,7 +8,6 @@ are our "state".
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from pilotage.policies.control.encoders import FlattenEncoder
 from pilotage.policies.control.execution.executors import RecedingHorizon
 from pilotage.policies.control.heads.denoiser import Denoiser
 from pilotage.policies.control.policy import ACTION, ActionPolicy
+from pilotage.policies.control.saving import read_json
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 STATES: Mapping[str, str] = {"observation.state": "STATE", "observation.environment_state": "ENV"}
@@ -109,7 +109,7 @@ def load_lerobot(folder: str | Path, *, device: torch.device | str = "cpu") -> A
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    given = _json(folder / CONFIG)
+    given = read_json(folder / CONFIG)
     config = {**_DEFAULTS, **_FIXED, **given}
     where = folder / CONFIG
     if config.get("type") != "diffusion":
@@ -182,7 +182,7 @@ def _inside(name: str) -> str:
 
 
 def _statistics(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """ "FEATURE.STATISTIC" to tensor, whichever way they were kept."""
+    """Return tensors by "FEATURE.STATISTIC", in whichever way they were kept."""
     found = {}
     for prefix in ("normalize_inputs.buffer_", "unnormalize_outputs.buffer_"):
         for name, tensor in tensors.items():
@@ -193,7 +193,7 @@ def _statistics(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
     for pipeline in ("policy_preprocessor.json", "policy_postprocessor.json"):
         if found or not (folder / pipeline).is_file():
             continue
-        for step in _json(folder / pipeline).get("steps", []):
+        for step in read_json(folder / pipeline).get("steps", []):
             if "normalizer" in str(step.get("registry_name")) and step.get("state_file"):
                 found.update(_tensors(folder / str(step["state_file"])))
     return found
@@ -230,13 +230,3 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         return load_file(str(path))
     except (OSError, SafetensorError) as error:
         raise UsageError(f"{path} cannot be read as safetensors ({error}); download it again") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read as JSON ({error}); download it again") from error
-    if not isinstance(found, dict):
-        raise UsageError(f"{path} holds a {type(found).__name__}; expected an object")
-    return found

@@ -145,6 +145,7 @@ class ActionPolicy:
 
     @property
     def device(self) -> torch.device:
+        """Return the device of the weights."""
         return next(self.head.parameters()).device
 
     def _decide(self, rows: Sequence[int]) -> None:

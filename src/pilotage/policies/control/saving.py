@@ -118,7 +118,7 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise UsageError(f"{folder} holds no saved policy: {' and '.join(missing)} missing")
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = read_json(folder / CONFIG)
     if config.get("type") != TYPE:
         raise UsageError(f"{folder / CONFIG} is of type {config.get('type')!r}; expected {TYPE!r}")
     if config.get("format") != FORMAT:
@@ -132,6 +132,17 @@ def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def is_action_policy(folder: str | Path) -> bool:
-    """Whether `folder` holds a policy that `ActionPolicy.save_pretrained` wrote."""
+    """Return whether `folder` holds a policy that `ActionPolicy.save_pretrained` wrote."""
     path = Path(folder) / CONFIG
-    return path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("type") == TYPE
+    return path.is_file() and read_json(path).get("type") == TYPE
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file of a saved policy. Raises UsageError for a damaged file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as JSON ({error}); download it again") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} holds a {type(found).__name__}; expected an object")
+    return found

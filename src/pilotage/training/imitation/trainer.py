@@ -90,6 +90,7 @@ class ImitationTrainer(Hooks):
 
     @property
     def cameras(self) -> tuple[str, ...]:
+        """Return the names of the cameras."""
         return tuple(filter(None, self.config.cameras.split("+")))
 
     def state(self) -> dict[str, Any]:

@@ -29,9 +29,11 @@ class Autoregressive:
     tokens_per_batch: int
 
     def micro_batches(self, rollouts: Rollouts, rows: Tensor) -> list[Any]:
+        """Cut rows into micro-batches."""
         return scoring.microbatches(rollouts, rows, tokens_per_batch=self.tokens_per_batch)
 
     def __call__(self, model: nn.Module, micro_batch: Any, entropy: bool) -> tuple[Tensor, Tensor | None]:
+        """Return log-probabilities, and entropies where asked, of the tokens of a micro-batch."""
         return scoring.logprobs(model, micro_batch, temperature=self.temperature, entropy=entropy)
 
     def score(self, model: nn.Module, rollouts: Rollouts, entropy: bool = False) -> scoring.Scored:
@@ -103,6 +105,7 @@ def training_sampling(config: TextConfig) -> Sampling:
 
 
 def optimiser_for(model: nn.Module, config: TextConfig) -> torch.optim.Optimizer:
+    """Return AdamW over the parameters that are trained."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
         parameters, lr=config.lr, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay, fused=True

@@ -302,6 +302,7 @@ class TextTrainer:
         return score_answers(self.checks, texts, items, None, failure_limit=1.0).scores[:, 0].tolist()
 
     def save_rollouts(self, step: int, rollouts: Rollouts) -> None:
+        """Write some answers of the step to rollouts.jsonl."""
         count = len(rollouts) if self.config.save_rollouts < 0 else min(self.config.save_rollouts, len(rollouts))
         for row in np.linspace(0, len(rollouts) - 1, count).astype(int).tolist():
             item = self.items[int(rollouts.item[row])]
@@ -326,12 +327,15 @@ class TextTrainer:
         return {"generator": self.run.generator("credit"), "initial_entropy": known}
 
     def prompt(self, item: Item) -> list[int]:
+        """Return the token ids of the prompt of an item."""
         return text_models.prompt_ids(self.policy, self.config, item)
 
     def max_tokens(self, item: Item) -> int:
+        """Return the largest number of tokens of an answer to an item."""
         return self.config.max_tokens or self.task.max_new(item.level)
 
     def text(self, ids: Tensor, mask: Tensor) -> str:
+        """Return the text of sampled tokens."""
         return self.policy.decode(ids[mask].tolist())
 
 

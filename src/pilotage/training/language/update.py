@@ -24,7 +24,9 @@ class MicroBatch(Protocol):
 class Likelihood(Protocol):
     """How probable the policy finds the sampled tokens: the slot that autoregressive and diffusion models fill."""
 
-    def micro_batches(self, rollouts: Rollouts, rows: Tensor) -> list[Any]: ...
+    def micro_batches(self, rollouts: Rollouts, rows: Tensor) -> list[Any]:
+        """Cut rows into micro-batches."""
+        ...
 
     def __call__(self, model: nn.Module, micro_batch: Any, entropy: bool) -> tuple[Tensor, Tensor | None]:
         """(log-probabilities [m, t], entropies [m, t] or None), with gradients."""
@@ -38,9 +40,11 @@ class Sums:
     values: dict[str, float] = field(default_factory=dict)
 
     def add(self, name: str, value: Tensor | float) -> None:
+        """Add values."""
         self.values[name] = self.values.get(name, 0.0) + float(value)
 
     def mean(self, name: str) -> float:
+        """Return the mean."""
         return self.values.get(name, 0.0) / max(self.values.get("tokens", 0.0), 1.0)
 
 
@@ -141,6 +145,7 @@ def _count(
 
 
 def parameters_of(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield the parameters that are trained."""
     return (parameter for parameter in model.parameters() if parameter.requires_grad)
 
 

@@ -26,6 +26,7 @@ class SignedGuess:
         self.entries, self.magnitude = list(entries), magnitude
 
     def __call__(self, guess: Tensor) -> Tensor:
+        """Return the guess with its binary dimensions set."""
         return with_sign(guess, self.entries, self.magnitude)
 
 
@@ -39,6 +40,7 @@ class TwoValuedHorizon(RecedingHorizon):
         self.entries, self.value = list(entries), value
 
     def next(self, rows: Sequence[int]) -> Tensor:
+        """Return the next action of each row."""
         return with_sign(super().next(rows), self.entries, self.value)
 
 

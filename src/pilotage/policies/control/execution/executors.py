@@ -57,17 +57,21 @@ class RecedingHorizon:
         self._taken: dict[int, int] = {}
 
     def reset(self, rows: Sequence[int]) -> None:
+        """Begin an episode."""
         for row in rows:
             self._chunks.pop(row, None)
 
     def due(self, row: int) -> bool:
+        """Return whether the row needs a new decision."""
         return row not in self._chunks or self._taken[row] == self.executed
 
     def receive(self, rows: Sequence[int], chunks: Tensor) -> None:
+        """Take the chunks that were decided for these rows."""
         for row, chunk in zip(rows, chunks, strict=True):
             self._chunks[row], self._taken[row] = chunk, 0
 
     def next(self, rows: Sequence[int]) -> Tensor:
+        """Return the next action of each row."""
         actions = []
         for row in rows:
             if self.due(row):
@@ -93,19 +97,23 @@ class TemporalEnsembling:
         self._fresh: set[int] = set()
 
     def reset(self, rows: Sequence[int]) -> None:
+        """Begin an episode."""
         for row in rows:
             self._futures.pop(row, None)
             self._fresh.discard(row)
 
     def due(self, row: int) -> bool:
+        """Return whether the row needs a new decision."""
         return row not in self._fresh
 
     def receive(self, rows: Sequence[int], chunks: Tensor) -> None:
+        """Take the chunks that were decided for these rows."""
         for row, chunk in zip(rows, chunks, strict=True):
             self._futures.setdefault(row, []).append(chunk[self.frames - 1 :])
             self._fresh.add(row)
 
     def next(self, rows: Sequence[int]) -> Tensor:
+        """Return the next action of each row."""
         actions = []
         for row in rows:
             if self.due(row):

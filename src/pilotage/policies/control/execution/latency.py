@@ -30,9 +30,11 @@ class MeteredPolicy:
         self._actions, self._seen = 0, 0
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int] | None = None) -> None:
+        """Begin an episode."""
         self.policy.reset(rows, seeds)
 
     def act(self, observations: Mapping[str, Any] | np.ndarray, rows: Sequence[int]) -> Tensor:
+        """Return the next action of each row."""
         served = sum(self.policy.calls.values())
         passes, decisions, began = self.policy.passes, self.policy.decisions, self.clock()
         actions = self.policy.act(observations, rows)

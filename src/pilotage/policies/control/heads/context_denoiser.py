@@ -67,11 +67,13 @@ class ContextDenoiser(Denoiser):
 
     @classmethod
     def build(cls, make: PartMaker, **options: Any) -> ContextDenoiser:
+        """Build the part to the sizes of the data."""
         context = {"context": make.parts.context, "history": make.encoder.frames - 1}
         made: ContextDenoiser = fill(cls, options, {**cls.configured(make), **context})
         return made
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
+        """Return the loss of each window, [batch]."""
         asked = needed_mask(mask, chunk)
         clean = fill_padding(chunk, asked)
         clean = torch.where((asked.cumsum(1) == 0)[..., None], torch.zeros_like(clean), clean)
@@ -88,6 +90,7 @@ class ContextDenoiser(Denoiser):
     def sample(
         self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
     ) -> Tensor:
+        """Return chunks of actions, [batch, time, action]."""
         chunk = super().sample(condition, generator, start, guide)
         return chunk if self.limit is None else chunk.clamp(-self.limit, self.limit)
 

@@ -57,6 +57,7 @@ class Denoiser(Head):
 
     @classmethod
     def build(cls, make: PartMaker, **options: Any) -> Denoiser:
+        """Build the part to the sizes of the data."""
         if make.parts.context != "none":
             kind: Any = load_piece("context", make.parts.context)
             held: Denoiser = kind.build(make, **options)
@@ -70,6 +71,7 @@ class Denoiser(Head):
         return {"network": make.network(), "path": make.noise_schedule(), **sampler_arguments(make.parts.sampler)}
 
     def warnings(self, actions: Tensor, constant: Tensor) -> Mapping[str, str]:
+        """Return what the head warns about, as (kind, text)."""
         if not isinstance(self.path, Karras):
             return {}
         drowned = torch.nonzero((actions.std(0) < self.path.sigma_min) & ~constant).flatten().tolist()
@@ -82,6 +84,7 @@ class Denoiser(Head):
         }
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
+        """Return the loss of each window, [batch]."""
         clean = fill_padding(chunk, mask)
         level = self.path.draw(len(clean), generator).to(clean.device)
         noise = normal(clean.shape, generator, like=clean)
@@ -92,6 +95,7 @@ class Denoiser(Head):
     def sample(
         self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
     ) -> Tensor:
+        """Return chunks of actions, [batch, time, action]."""
         levels = self.sampling_levels() if start is None or start.levels is None else start.levels
         if start is None:
             x = self.first_scale(levels) * normal(self._noise_shape(condition), generator, like=condition.vector)
@@ -105,6 +109,8 @@ class Denoiser(Head):
         return sampler.function(guided, levels, x, generator, **path, **({} if other else self.options or {}))
 
     def denoiser(self, condition: Condition) -> Denoise:
+        """Return the denoiser under a condition."""
+
         def denoise(x: Tensor, level: Tensor) -> Tensor:
             return self.path.clean_of(self._predict(x, level, condition), x, level, self.predicts)
 

@@ -32,6 +32,7 @@ class Regression(Head):
         self.kind = kind
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:  # noqa: ARG002
+        """Return the loss of each window, [batch]."""
         return chunk_error(self._answer(condition), chunk, mask, kind=self.kind)
 
     def sample(
@@ -41,6 +42,7 @@ class Regression(Head):
         start: Start | None = None,
         guide: Guide | None = None,
     ) -> Tensor:
+        """Return chunks of actions, [batch, time, action]."""
         self._only(start, guide)
         return self._answer(condition)
 
@@ -67,11 +69,13 @@ class Mixture(Head):
 
     @classmethod
     def build(cls, make: PartMaker, *, modes: int = 5, **options: Any) -> Mixture:
+        """Build the part to the sizes of the data."""
         network = make.network(outputs=modes * (2 * make.sizes.actions + 1), takes_level=False)
         made: Mixture = fill(cls, {"modes": modes, **options}, {"network": network})
         return made
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:  # noqa: ARG002
+        """Return the loss of each window, [batch]."""
         clean, real = self._spans(fill_padding(chunk, mask)), self._spans(needed_mask(mask, chunk))
         logits, mean, std = self._mixture(condition)
         parts = [part.flatten(0, 1) for part in (clean, real, logits, mean, std)]
@@ -80,6 +84,7 @@ class Mixture(Head):
     def sample(
         self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
     ) -> Tensor:
+        """Return chunks of actions, [batch, time, action]."""
         self._only(start, guide)
         logits, mean, std = self._mixture(condition)
         mode = categorical(logits.softmax(-1), generator)[..., None, None, None].expand(-1, -1, 1, *mean.shape[3:])
@@ -117,11 +122,13 @@ class BinsWithOffsets(Head):
 
     @classmethod
     def build(cls, make: PartMaker, *, bins: int = 24, **options: Any) -> BinsWithOffsets:
+        """Build the part to the sizes of the data."""
         network = make.network(outputs=bins * (make.sizes.actions + 1), takes_level=False)
         made: BinsWithOffsets = fill(cls, {"bins": bins, **options}, {"network": network})
         return made
 
     def fit(self, data: TrainingData) -> None:
+        """Fit what must be found in the data before training."""
         self.find_bins(data.actions, data.generator)
 
     def find_bins(self, actions: Tensor, generator: torch.Generator) -> None:
@@ -129,6 +136,7 @@ class BinsWithOffsets(Head):
         self.centers.copy_(k_means(actions, self.bins, generator))
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:  # noqa: ARG002
+        """Return the loss of each window, [batch]."""
         logits, offsets = self._bins(condition)
         return bins_with_offsets_loss(
             chunk, mask, logits, offsets, self.centers, gamma=self.gamma, offset_weight=self.offset_weight
@@ -137,6 +145,7 @@ class BinsWithOffsets(Head):
     def sample(
         self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
     ) -> Tensor:
+        """Return chunks of actions, [batch, time, action]."""
         self._only(start, guide)
         logits, offsets = self._bins(condition)
         label = categorical(logits.softmax(-1), generator)
@@ -146,7 +155,7 @@ class BinsWithOffsets(Head):
     def _bins(self, condition: Condition) -> tuple[Tensor, Tensor]:
         """Logits [B, T, K] and offsets [B, T, K, A]."""
         if bool(self.centers.isnan().any()):
-            raise UsageError("the bins were not found yet; call find_bins(actions, generator) first")
+            raise UsageError("the bins were not found yet; call fit(data) or find_bins(actions, generator) first")
         parts = self._answer(condition).unflatten(-1, (self.bins, self.action_dim + 1))
         return parts[..., 0], parts[..., 1:]
 
@@ -170,6 +179,7 @@ class LatentVariable(Head):
 
     @classmethod
     def build(cls, make: PartMaker, *, latent: int = 32, **options: Any) -> LatentVariable:
+        """Build the part to the sizes of the data."""
         network = make.network(extra_vector=latent, takes_level=False)
         posterior = make.network(outputs=2 * latent, takes_level=False)
         given = {"network": network, "posterior": posterior}
@@ -177,6 +187,7 @@ class LatentVariable(Head):
         return made
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
+        """Return the loss of each window, [batch]."""
         clean = fill_padding(chunk, mask)
         mean, log_std = self.posterior(clean, clean[:, 0, 0], *condition).mean(1).chunk(2, -1)
         z = mean + log_std.exp() * normal(mean.shape, generator, like=mean)
@@ -190,6 +201,7 @@ class LatentVariable(Head):
         start: Start | None = None,
         guide: Guide | None = None,
     ) -> Tensor:
+        """Return chunks of actions, [batch, time, action]."""
         self._only(start, guide)
         return self._decode(condition, condition.vector.new_zeros(len(condition.vector), self.latent))
 

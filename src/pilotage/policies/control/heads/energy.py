@@ -37,6 +37,7 @@ class EnergyHead(Head):
 
     @classmethod
     def build(cls, make: PartMaker, **options: Any) -> EnergyHead:
+        """Build the part to the sizes of the data."""
         made: EnergyHead = fill(cls, options, {"network": make.network(outputs=1, takes_level=False)})
         return made
 
@@ -82,6 +83,7 @@ class ContrastiveEnergy(EnergyHead):
         self.jitter, self.bound, self.choose = jitter, bound, choose
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
+        """Return the loss of each window, [batch]."""
         clean = fill_padding(chunk, mask)
         real = needed_mask(mask, chunk)[:, None, :, None]
         positive = (clean + self.jitter * normal(clean.shape, generator, like=clean))[:, None]
@@ -93,6 +95,7 @@ class ContrastiveEnergy(EnergyHead):
     def sample(
         self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
     ) -> Tensor:
+        """Return chunks of actions, [batch, time, action]."""
         self._only(start, guide)
         return derivative_free(
             self._energy_of(condition),
@@ -137,12 +140,14 @@ class EnergyByDescent(EnergyHead):
         self.momentum, self.gradient_clip, self.least_slope = momentum, gradient_clip, least_slope
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
+        """Return the loss of each window, [batch]."""
         clean, mask = fill_padding(chunk, mask), needed_mask(mask, chunk)
         return ENERGY_LOSSES[self.training_loss](self._energy_of(condition), clean, mask, generator)
 
     def sample(
         self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
     ) -> Tensor:
+        """Return chunks of actions, [batch, time, action]."""
         self._only(guide=guide)
         fresh = normal(self._noise_shape(condition), generator, like=condition.vector) if start is None else start.chunk
         noise = [float(self.noise)] * self.steps if isinstance(self.noise, int | float) else self.noise

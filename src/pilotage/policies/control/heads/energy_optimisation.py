@@ -123,6 +123,7 @@ class EnergyOptimisation(EnergyHead):
         self._checked = False
 
     def energy(self, chunk: Tensor, condition: Condition) -> Tensor:
+        """Return the energy of chunks, [batch]."""
         return super().energy(self.count.of(chunk), condition)
 
     def step_now(self) -> Tensor | float:
@@ -134,6 +135,7 @@ class EnergyOptimisation(EnergyHead):
     # ---- training
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
+        """Return the loss of each window, [batch]."""
         clean, mask = fill_padding(chunk, mask), needed_mask(mask, chunk)
         farthest = float(clean.abs().max())
         if self.training and farthest > OUTSIDE:  # what is held back may lie outside
@@ -174,6 +176,7 @@ class EnergyOptimisation(EnergyHead):
     def sample(
         self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
     ) -> Tensor:
+        """Return chunks of actions, [batch, time, action]."""
         self._only(guide=guide)
         rows, count = len(condition.vector), self.candidates
         if start is None:
@@ -217,6 +220,7 @@ class EnergyOptimisation(EnergyHead):
         )
 
     def metric_descriptions(self) -> Mapping[str, str]:
+        """Return what each of the metrics means."""
         return METRICS
 
     def pop_metrics(self) -> dict[str, float]:

@@ -134,11 +134,13 @@ class Head(nn.Module):
         return {}
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
+        """Return the loss of each window, [batch]."""
         raise NotImplementedError
 
     def sample(
         self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
     ) -> Tensor:
+        """Return chunks of actions, [batch, time, action]."""
         raise NotImplementedError
 
     @property

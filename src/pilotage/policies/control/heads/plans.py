@@ -60,10 +60,12 @@ class PlanHead(Head):
         raise NotImplementedError
 
     def decide(self, condition: Condition, generator: Generators, start: Start | None, guide: Guide | None) -> Tensor:
+        """Return the chunk that the executor is given."""
         self._only(start, guide)
         return self.plan(condition, generator)
 
     def decode_action(self, plan: Tensor, condition: Condition) -> Tensor:
+        """Return the action that is executed, of a normalised one."""
         return self._decoded(plan, newest(condition)[:, None], condition.goal)[:, 0]
 
     def sample(
@@ -114,6 +116,7 @@ class LatentPlans(PlanHead):
 
     @classmethod
     def build(cls, make: PartMaker, *, latent: int = 32, **options: Any) -> LatentPlans:
+        """Build the part to the sizes of the data."""
         cls.check_parts(make)
         horizon, (_, token), goal = make.parts.chunk_size, make.encoder.sizes(), make.encoder.goal_size
         given = {
@@ -127,9 +130,11 @@ class LatentPlans(PlanHead):
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
+        """Return the networks whose passes are counted."""
         return (self.network, self.prior)
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
+        """Return the loss of each window, [batch]."""
         clean, states = fill_padding(chunk, mask), self._frames(condition)
         said = self.posterior(clean, clean[:, 0, 0], states.flatten(1)).mean(1)
         found, expected = plans_of(said), self._proposed(states[:, 0], condition.goal)
@@ -138,6 +143,7 @@ class LatentPlans(PlanHead):
         return error + self.divergence_weight * kl_divergence(found, expected).sum(-1)
 
     def plan(self, condition: Condition, generator: Generators) -> Tensor:
+        """Return a plan for each row."""
         proposed = self._proposed(newest(condition), condition.goal)
         return proposed.mean + proposed.stddev * normal(proposed.mean.shape, generator, like=proposed.mean)
 
@@ -165,6 +171,7 @@ class RelayGoals(PlanHead):
 
     @classmethod
     def build(cls, make: PartMaker, **options: Any) -> RelayGoals:
+        """Build the part to the sizes of the data."""
         cls.check_parts(make)
         _, token = make.encoder.sizes()
         given = {
@@ -177,9 +184,11 @@ class RelayGoals(PlanHead):
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
+        """Return the networks whose passes are counted."""
         return (self.network, self.high)
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
+        """Return the loss of each window, [batch]."""
         states, real = self._frames(condition), needed_mask(mask, chunk)
         here = torch.arange(self.horizon - 1, device=states.device)
         drawn = uniform([len(states), self.horizon - 1], generator, like=states)
@@ -191,6 +200,7 @@ class RelayGoals(PlanHead):
         return low + ahead.square().mean(-1) * (real[:, 0] & real[:, -1])
 
     def plan(self, condition: Condition, generator: Generators) -> Tensor:  # noqa: ARG002
+        """Return a plan for each row."""
         return self._expected(newest(condition), condition.goal)
 
     def _expected(self, state: Tensor, goal: Tensor | None) -> Tensor:

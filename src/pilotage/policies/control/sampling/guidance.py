@@ -114,21 +114,26 @@ class BestOf(Head):
 
     @property
     def history(self) -> int:  # type: ignore[override]
+        """Return how many executed actions come before the chunk."""
         return self.head.history
 
     @property
     def network(self) -> nn.Module:  # type: ignore[override]
+        """Return the network of the head that draws candidates."""
         return self.head.network
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
+        """Return the loss of each window, [batch]."""
         return self.head.loss(chunk, condition, generator, mask)
 
     def denoiser(self, condition: Condition) -> Denoise:
+        """Return the denoiser under a condition."""
         return self.head.denoiser(condition)
 
     def sample(
         self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
     ) -> Tensor:
+        """Return chunks of actions, [batch, time, action]."""
         if guide is not None and self.count > 1:
             raise UsageError("guidance belongs to a condition of one row each; guide the head within, or take count=1")
         rows, many = len(condition.vector), condition.repeated(self.count)

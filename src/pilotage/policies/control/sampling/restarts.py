@@ -44,6 +44,7 @@ class RestartingStart(ShiftedStart):
         self._guess: dict[int, Tensor] = {}
 
     def reset(self, rows: Sequence[int]) -> None:
+        """Begin an episode."""
         super().reset(rows)
         for row in rows:
             self._seen.pop(row, None)
@@ -60,12 +61,14 @@ class RestartingStart(ShiftedStart):
             self._seen[row] = state
 
     def start(self, rows: Sequence[int], generator: Generators) -> Start:
+        """Return where sampling begins for these rows."""
         start = super().start(rows, generator)
         if self.residual is not None:
             self._guess.update(zip(rows, start.chunk, strict=True))
         return start
 
     def keep(self, rows: Sequence[int], chunks: Tensor) -> None:
+        """Remember the chunks that were decided."""
         super().keep(rows, chunks)
         for row, chunk in zip(rows, chunks, strict=True):
             guess = self._guess.pop(row, None)

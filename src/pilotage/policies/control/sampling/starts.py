@@ -64,9 +64,11 @@ class FreshStart:
         """Nothing is remembered."""
 
     def warm(self, row: int) -> bool:  # noqa: ARG002
+        """Return whether the row has a start of its own."""
         return False
 
     def start(self, rows: Sequence[int], generator: Generators) -> Start:  # noqa: ARG002
+        """Return where sampling begins for these rows."""
         raise UsageError("a fresh start begins from noise; no row is warm")
 
     def keep(self, rows: Sequence[int], chunks: Tensor) -> None:
@@ -98,13 +100,16 @@ class ShiftedStart:
         self._last: dict[int, Tensor] = {}
 
     def reset(self, rows: Sequence[int]) -> None:
+        """Begin an episode."""
         for row in rows:
             self._last.pop(row, None)
 
     def warm(self, row: int) -> bool:
+        """Return whether the row has a start of its own."""
         return row in self._last
 
     def start(self, rows: Sequence[int], generator: Generators) -> Start:
+        """Return where sampling begins for these rows."""
         guess = shifted(torch.stack([self._last[row] for row in rows]), self.executed)
         if self.alter is not None:
             guess = self.alter(guess)
@@ -114,4 +119,5 @@ class ShiftedStart:
         return Start(guess, self.levels, self.sampler)
 
     def keep(self, rows: Sequence[int], chunks: Tensor) -> None:
+        """Remember the chunks that were decided."""
         self._last.update(zip(rows, chunks, strict=True))

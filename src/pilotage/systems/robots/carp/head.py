@@ -106,6 +106,7 @@ class NextScaleTokens(Head):
         self.report = fit_tokeniser(self.tokeniser, data.chunks(), data.config, data.run)
 
     def warnings(self, actions: Tensor, constant: Tensor) -> Mapping[str, str]:  # noqa: ARG002
+        """Return what the head warns about, as (kind, text)."""
         if self.report["ready"]:
             return {}
         uses = [value for name, value in sorted(self.report.items()) if name.startswith("use/")]
@@ -115,11 +116,13 @@ class NextScaleTokens(Head):
         }
 
     def held_out_metrics(self, chunk: Tensor, condition: Condition, mask: Tensor | None) -> dict[str, float]:
+        """Return metrics on held-back windows."""
         accuracy = self.token_accuracy(chunk, condition, mask)
         numbers = {f"tokeniser/{name}": value for name, value in self.report.items()}
         return numbers | {f"validation/token_accuracy/scale_{k + 1}": value for k, value in enumerate(accuracy)}
 
     def metric_descriptions(self) -> Mapping[str, str]:
+        """Return what each of the metrics means."""
         texts = dict(METRICS)
         for k in range(1, len(self.tokeniser.scales) + 1):
             texts[f"tokeniser/use/scale_{k}"] = "Least share, over dimensions, of codes in use there."

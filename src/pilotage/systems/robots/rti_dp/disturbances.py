@@ -48,6 +48,7 @@ class Displaced(gymnasium.Wrapper):
         return shown, {**info, "displaced": False}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Act for one step; see `gymnasium.Env.step`."""
         if self._steps == self.at:
             self._move(self.env.unwrapped, self.size, self._generator)
         self._steps += 1
@@ -68,10 +69,12 @@ class Delayed(gymnasium.Wrapper):
         self._waiting: deque[np.ndarray] = deque()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
         self._waiting.clear()
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Act for one step; see `gymnasium.Env.step`."""
         self._waiting.append(np.array(action))
         arrived = len(self._waiting) > self.steps
         return self.env.step(self._waiting.popleft() if arrived else self._rest(self.env.unwrapped))
