@@ -228,7 +228,7 @@ class Rollouts:
         return self.mask.sum(-1)
 
     def column(self, name: str) -> Tensor:
-        """The tensor called `name`. Raises KeyError, with the columns there are, when nobody wrote it."""
+        """Return the tensor called `name`. Raises KeyError, with the columns there are, when no piece wrote it."""
         if name in self.columns:
             return self.columns[name]
         if name in BASE_COLUMNS:

@@ -58,11 +58,11 @@ def test_the_report_of_a_run_begins_with_it_also_after_a_resume(tmp_path: Path) 
     for _ in range(2):
         run = Run.create(tmp_path / "r", system="market", config={}, seed=0)
         with Service(Scripted(coin, "coin")) as service:
-            run.manifest.name_stand_ins(run.directory, service.stand_ins())
+            run.manifest.name_scripted_components(run.directory, service.scripted_components())
         run.close()
     words = "the language model is the scripted stand-in 'coin'"
-    assert Manifest.read(tmp_path / "r").stand_ins == [words]
-    assert read_run(tmp_path / "r").stand_ins == (words,)
+    assert Manifest.read(tmp_path / "r").scripted_components == [words]
+    assert read_run(tmp_path / "r").scripted_components == (words,)
     page = write_run_report(tmp_path / "r").read_text()
     assert "Scripted stand-in." in page
     assert words.replace("'", "&#39;") in page
@@ -72,9 +72,9 @@ def test_a_run_from_before_there_were_stand_ins_can_still_be_read(tmp_path: Path
     Run.create(tmp_path / "r", system="market", config={}, seed=0).close()
     path = tmp_path / "r" / "run.json"
     stored = json.loads(path.read_text())
-    del stored["stand_ins"]
+    del stored["scripted_components"]
     path.write_text(json.dumps(stored))
-    assert Manifest.read(tmp_path / "r").stand_ins == []
+    assert Manifest.read(tmp_path / "r").scripted_components == []
 
 
 def test_a_changed_script_does_not_give_old_answers(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_a_run_without_any_numbers_still_has_a_page(tmp_path: Path) -> None:
 
 
 def test_stand_ins_are_named_at_the_top(tmp_path: Path) -> None:
-    synthetic.write_comparison(tmp_path, stand_ins=["the judge is scripted"])
+    synthetic.write_comparison(tmp_path, scripted_components=["the judge is scripted"])
     assert "the judge is scripted. These numbers say nothing about a real model." in Page(
         write_report(tmp_path).read_text()
     ).text.replace("\n", " ")

@@ -10,5 +10,5 @@ def test_means_are_over_the_steps_that_gave_a_number_and_begin_anew() -> None:
     means.add(loss=3.0, norm=5.0)
     resumed = RunningMeans()
     resumed.load_state_dict(means.state_dict())
-    assert means.taken() == resumed.taken() == {"loss": 3.0, "norm": 5.0}
-    assert means.taken() == {}
+    assert means.pop_metrics() == resumed.pop_metrics() == {"loss": 3.0, "norm": 5.0}
+    assert means.pop_metrics() == {}

@@ -16,7 +16,7 @@ from pilotage.core.system import Result, System
 from pilotage.policies.pickled import refuse_pickled
 
 RUNS = Path("runs")
-"""Where runs go when nobody says otherwise, below the current folder."""
+"""Default folder of runs, below the current folder."""
 
 
 def launch(

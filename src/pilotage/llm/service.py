@@ -125,7 +125,7 @@ class Service:
         """Add to one of the `Counters`; for functions on top of a service, such as `structured`."""
         self._count[name] += number
 
-    def stand_ins(self) -> list[str]:
+    def scripted_components(self) -> list[str]:
         """Return what was scripted in place of a model, in words, for `run.json` and the head of the report."""
         scripted = self.provider.source == "scripted"
         return [f"the language model is the scripted stand-in {self.provider.name!r}"] if scripted else []

@@ -50,13 +50,13 @@ class ActionTransformer(ChunkNetwork):
         always = int(takes_level) + int(vector_dim > 0) + goals
         self.condition_position = nn.Parameter(torch.zeros(always + frames, width))
         self.encoder = nn.Sequential(nn.Linear(width, 4 * width), nn.Mish(), nn.Linear(4 * width, width))
-        self.enter, self.position = nn.Linear(action_dim, width), nn.Parameter(torch.zeros(horizon, width))
+        self.input_proj, self.position = nn.Linear(action_dim, width), nn.Parameter(torch.zeros(horizon, width))
         self.drop = nn.Dropout(dropout)
         layer = nn.TransformerDecoderLayer(
             width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
         )
         self.decoder = nn.TransformerDecoder(layer, depth, norm=nn.LayerNorm(width))
-        self.leave = nn.Linear(width, self.outputs)
+        self.output_proj = nn.Linear(width, self.outputs)
         step, token = torch.arange(horizon)[:, None], torch.arange(always + frames)[None]
         self.register_buffer("later_actions", step < torch.arange(horizon)[None], persistent=False)
         self.register_buffer("later_frames", token - always > step, persistent=False)
@@ -79,9 +79,9 @@ class ActionTransformer(ChunkNetwork):
         if self.of_frame is not None:
             condition.append(self.of_frame(sized("observation frames", tokens, self.frames, self.token_dim)))
         memory = self.encoder(self.drop(torch.cat(condition, 1) + self.condition_position))
-        hidden = self.drop(self.enter(x) + self.position)
+        hidden = self.drop(self.input_proj(x) + self.position)
         hidden = self.decoder(hidden, memory, tgt_mask=self.later_actions, memory_mask=self.later_frames)
-        return self.leave(hidden)
+        return self.output_proj(hidden)
 
 
 def small_weights(module: nn.Module) -> None:

@@ -21,7 +21,7 @@ class Framewise(ChunkNetwork):
         if takes_level:
             raise UsageError("a framewise network does not look at the chunk, so it cannot denoise; take another one")
         self.token_dim = token_dim
-        self.leave = nn.Linear(token_dim, self.outputs)
+        self.output_proj = nn.Linear(token_dim, self.outputs)
 
     def forward(
         self,
@@ -33,5 +33,5 @@ class Framewise(ChunkNetwork):
     ) -> Tensor:
         """X [B, T, A], tokens [B, T, S] -> [B, T, outputs]; T is the horizon."""
         self._check(x)
-        answer: Tensor = self.leave(sized("frames", tokens, self.horizon, self.token_dim))
+        answer: Tensor = self.output_proj(sized("frames", tokens, self.horizon, self.token_dim))
         return answer

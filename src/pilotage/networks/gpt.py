@@ -68,7 +68,7 @@ class GPT(ChunkNetwork):
         self.position = nn.Parameter(torch.zeros(goals + horizon, width))
         self.drop = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(CausalBlock(width, heads, attention_dropout, dropout) for _ in range(depth))
-        self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, self.outputs)
+        self.norm, self.output_proj = nn.LayerNorm(width), nn.Linear(width, self.outputs)
         self.apply(small_weights)
         nn.init.normal_(self.position, std=0.02)
 
@@ -95,4 +95,4 @@ class GPT(ChunkNetwork):
         hidden = self.drop(torch.cat([*parts, pairs], 1))
         for block in self.blocks:
             hidden = block(hidden)
-        return self.leave(self.norm(hidden[:, -2 * length :])[:, 1::2])
+        return self.output_proj(self.norm(hidden[:, -2 * length :])[:, 1::2])

@@ -40,13 +40,13 @@ class ResidualMLP(ChunkNetwork):
         self.level_width, self.conditioning, self.dropout = level_width, conditioning, dropout
         self.level = LevelEmbedding(level_width) if takes_level else None
         known = vector_dim + (level_width if takes_level else 0)
-        self.enter = nn.Linear(horizon * action_dim + known, width)
+        self.input_proj = nn.Linear(horizon * action_dim + known, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         film = conditioning == "film"
         self.films = nn.ModuleList(nn.Linear(known, 2 * width) for _ in range(depth)) if film else None
         self.drop = nn.Dropout(dropout)
-        self.leave = nn.Linear(width, horizon * self.outputs)
+        self.output_proj = nn.Linear(width, horizon * self.outputs)
 
     def forward(
         self,
@@ -61,11 +61,11 @@ class ResidualMLP(ChunkNetwork):
         if vector.shape[-1] != self.vector_dim:
             raise UsageError(f"a condition of width {vector.shape[-1]}; this network was made for {self.vector_dim}")
         known = vector if self.level is None else torch.cat([self.level(level), vector], -1)
-        hidden = self.enter(torch.cat([x.flatten(1), known], -1))
+        hidden = self.input_proj(torch.cat([x.flatten(1), known], -1))
         for number, (norm, block) in enumerate(zip(self.norms, self.blocks, strict=True)):
             inner = norm(hidden)
             if self.films is not None:
                 scale, shift = self.films[number](known).chunk(2, -1)
                 inner = inner * (1 + scale) + shift
             hidden = hidden + self.drop(nn.functional.mish(block(inner)))
-        return self.leave(hidden).view(len(x), self.horizon, self.outputs)
+        return self.output_proj(hidden).view(len(x), self.horizon, self.outputs)

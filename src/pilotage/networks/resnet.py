@@ -100,9 +100,9 @@ class ImageFeatures(nn.Module):
         self.channels, self.features, self.keypoints = channels, features, keypoints
         self.widths, self.channels_per_group = tuple(widths), channels_per_group
         self.backbone = ResNet18(channels, widths=widths, channels_per_group=channels_per_group)
-        self.to_maps, self.leave = nn.Conv2d(self.widths[-1], keypoints, 1), nn.Linear(2 * keypoints, features)
+        self.to_maps, self.output_proj = nn.Conv2d(self.widths[-1], keypoints, 1), nn.Linear(2 * keypoints, features)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the output of the network."""
         # Centred, so that the first convolution does not start with a large common offset.
-        return self.leave(expected_coordinates(self.to_maps(self.backbone(2 * image - 1))))
+        return self.output_proj(expected_coordinates(self.to_maps(self.backbone(2 * image - 1))))

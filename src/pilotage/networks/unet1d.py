@@ -74,7 +74,7 @@ class UNet1d(ChunkNetwork):
         self.grow = nn.ModuleList(
             nn.ConvTranspose1d(width, width, 4, stride=2, padding=1) for width in reversed(self.widths[:-1])
         )
-        self.leave = nn.Sequential(
+        self.output_proj = nn.Sequential(
             ConvolutionBlock(self.widths[0], self.widths[0], kernel, groups), nn.Conv1d(self.widths[0], self.outputs, 1)
         )
 
@@ -98,7 +98,7 @@ class UNet1d(ChunkNetwork):
         hidden = _through(self.middle, hidden, known)
         for blocks, grow in zip(self.up, self.grow, strict=True):
             hidden = grow(_through(blocks, torch.cat([hidden, skips.pop()], 1), known))
-        return self.leave(hidden).transpose(1, 2)
+        return self.output_proj(hidden).transpose(1, 2)
 
 
 def _through(blocks: nn.Module, hidden: Tensor, known: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ def decompose(advantage: Callable[..., Tensor], scores: Tensor, group: Tensor, *
     """The mean over reward components of `advantage(component, group, **options)`: scores [N, K], group [N] -> [N].
 
     A component that is constant over the batch is passed over, and where a component abstains (NaN) it neither counts
-    in its group nor in the row's mean; a row that nobody judges has 0. BNPO's «advantage decomposition».
+    in its group nor in the row's mean; a row without a score has 0. BNPO's «advantage decomposition».
     """
     check_shapes("N,K N", scores, group)
     total, speakers = torch.zeros_like(scores[:, 0]), torch.zeros_like(scores[:, 0])

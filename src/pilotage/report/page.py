@@ -165,7 +165,7 @@ def render(data: ReportData) -> str:
         hardware=_flat(where.get("hardware") or {}),
         versions=_flat(where.get("versions") or {}),
         commit=where.get("commit") or "",
-        stand_ins=sorted({text for run in runs for text in run.stand_ins}),
+        scripted_components=sorted({text for run in runs for text in run.scripted_components}),
         glossary=_glossary(runs),
     )
 

@@ -94,7 +94,7 @@ def write_strip(frames: Sequence[np.ndarray], path: Path, count: int = FRAMES, g
 def frame_strips(run: Path) -> list[Strip]:
     """Return the first videos of a run as strips of frames; none where the run kept none."""
     strips = []
-    for path in sorted((run / "films").glob("episode-*.npz"))[:MOST_STRIPS]:
+    for path in sorted((run / "videos").glob("episode-*.npz"))[:MOST_STRIPS]:
         with np.load(path, allow_pickle=False) as video:
             frames, seed, success = video["frames"], int(video["seed"]), int(video["success"])
         picture = _side_by_side(frames, FRAMES, gap=4)

@@ -8,7 +8,7 @@
 | format | 1 or 0: the task's grammar, or `format:pattern='…'` |
 | overlong | 0 to -1: `overlong:maximum=512,buffer=128`, DAPO's penalty |
 | length | 0 to -1: `length:maximum=512` |
-| `module:function`, `path.py:function` | somebody's `(text, item) -> float | None`, in workers |
+| `module:function`, `path.py:function` | your own `(text, item) -> float | None`, in workers |
 """
 
 from __future__ import annotations

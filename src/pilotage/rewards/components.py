@@ -200,7 +200,7 @@ class Pattern:
 
 
 class UserFunction:
-    """A judge for a WorkerPool: somebody's `(text, item) -> float | None`, loaded in the worker.
+    """A judge for a WorkerPool: a user's `(text, item) -> float | None`, loaded in the worker.
 
     reference: `package.module:function` or `path.py:function`.
     """

@@ -50,7 +50,7 @@ class Manifest:
     commit: str | None = None
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Artifacts used, by name: hash of the contents, key, path, and the seconds it took to make them."""
-    stand_ins: list[str] = field(default_factory=list)
+    scripted_components: list[str] = field(default_factory=list)
     """What was scripted in place of a model or a service, in words; the report begins with it."""
     format: int = FORMAT
 
@@ -101,15 +101,15 @@ class Manifest:
             if key not in known:
                 raise UsageError(f"{path} has the unknown key {key!r}{nearest(key, known)}")
         # Runs made before there were stand-ins had none.
-        if missing := sorted(known - set(stored) - {"stand_ins"}):
+        if missing := sorted(known - set(stored) - {"scripted_components"}):
             raise UsageError(f"{path} lacks {', '.join(missing)}; restore it from a copy")
         return cls(**stored)
 
-    def name_stand_ins(self, directory: Path, stand_ins: Sequence[str]) -> None:
+    def name_scripted_components(self, directory: Path, scripted_components: Sequence[str]) -> None:
         """Record in run.json, and thereby in the report, what is scripted. Raises DiskFull."""
-        new = [text for text in stand_ins if text not in self.stand_ins]
+        new = [text for text in scripted_components if text not in self.scripted_components]
         if new:
-            self.stand_ins += new
+            self.scripted_components += new
             self.write(directory)
 
     def refuse_other(self, directory: Path, system: str, config: Mapping[str, Any], seed: int) -> None:

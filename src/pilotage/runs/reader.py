@@ -55,9 +55,9 @@ class RunRecord:
         return self.about.get("config", {})
 
     @property
-    def stand_ins(self) -> tuple[str, ...]:
+    def scripted_components(self) -> tuple[str, ...]:
         """Descriptions of what was scripted in place of a model or a service; empty when nothing was."""
-        named = self.about.get("stand_ins") or []
+        named = self.about.get("scripted_components") or []
         return (named,) if isinstance(named, str) else tuple(named)
 
     @property

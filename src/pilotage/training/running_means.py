@@ -19,7 +19,7 @@ class RunningMeans:
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
             self.counts[name] = self.counts.get(name, 0) + 1
 
-    def taken(self) -> dict[str, float]:
+    def pop_metrics(self) -> dict[str, float]:
         """The mean of each name since the last call; counting begins anew."""
         means = {name: total / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}

@@ -20,7 +20,7 @@ from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
 from pilotage.policies.control import saving
 from pilotage.policies.control.causal_encoder import CausalEncoder
 from pilotage.policies.control.encoders import FlattenEncoder, ImageEncoder, MLPEncoder, RecurrentEncoder
-from pilotage.policies.control.execution.discrete_entries import SignedGuess, TwoValuedHorizon
+from pilotage.policies.control.execution.discrete_entries import BinaryDimsHorizon, SignedGuess
 from pilotage.policies.control.execution.executors import RecedingHorizon, TemporalEnsembling
 from pilotage.policies.control.heads.context_denoiser import ContextDenoiser
 from pilotage.policies.control.heads.denoiser import Denoiser
@@ -111,7 +111,7 @@ def pieces():
     yield "shifted", ShiftedStart([3, 0], executed=2, renoise=VariancePreserving(10))
     alter = SignedGuess([1], 0.1)
     yield "restarting", RestartingStart([3, 0], alter=alter, sampler="ddim", jump=0.5, residual=0.1)
-    yield "two-valued", TwoValuedHorizon(2, 8, 1, [1], 0.1)
+    yield "two-valued", BinaryDimsHorizon(2, 8, 1, [1], 0.1)
 
 
 @pytest.mark.parametrize("name", [name for name, _ in pieces()])

@@ -161,7 +161,7 @@ def _ours(name: str) -> str:
         layer, _, kind = rest.partition(".")
         return f"level.layers.{_EMBEDDING.get(layer, layer)}.{kind}"
     if part == "final_conv":
-        return "leave." + rest.replace("0.block.", "0.")
+        return "output_proj." + rest.replace("0.block.", "0.")
     if part == "mid_modules":
         number, _, inner = rest.partition(".")
         return f"middle.{number}.{_inside(inner)}"

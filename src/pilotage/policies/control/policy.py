@@ -20,7 +20,7 @@ from pilotage.policies.control.heads.context_denoiser import executed_context, l
 from pilotage.policies.control.heads.head import Head
 from pilotage.policies.control.sampling.guidance import chained, classifier_free
 from pilotage.policies.control.sampling.sampling import Guide
-from pilotage.policies.control.sampling.starts import FreshStart, Initialiser, Watchful
+from pilotage.policies.control.sampling.starts import FreshStart, Initialiser, ObservationAware
 
 ACTION = "action"
 """The key of the actions' normaliser."""
@@ -88,9 +88,12 @@ class ActionPolicy:
             raise UsageError(f"rows {rows}: each must be there once and be reset first (not reset: {unknown})")
         self._observe(observations, rows)
         due = [row for row in rows if self.executor.due(row)]
-        if due and isinstance(self.initialiser, Watchful):
+        if due and isinstance(self.initialiser, ObservationAware):
             self.initialiser.watch(due, self._stacked(due))
-        for group in ([r for r in due if self.initialiser.warm(r)], [r for r in due if not self.initialiser.warm(r)]):
+        for group in (
+            [r for r in due if self.initialiser.has_start(r)],
+            [r for r in due if not self.initialiser.has_start(r)],
+        ):
             if group:
                 self._decide(group)
         normalised = self._next(rows)
@@ -155,7 +158,7 @@ class ActionPolicy:
         with evaluating(self.encoder, self.head), self._counted(rows):
             condition = self.encoder(observations)
             guide = self._guide(observations, rows)
-            start = self.initialiser.start(rows, generators) if self.initialiser.warm(rows[0]) else None
+            start = self.initialiser.start(rows, generators) if self.initialiser.has_start(rows[0]) else None
             chunks = self.head.decide(condition, generators, start, guide)
         if not bool(chunks.isfinite().all()):
             raise UsageError(

@@ -141,7 +141,7 @@ class ImitationTrainer(Hooks):
 
     def metrics(self, done: int) -> dict[str, float]:
         """Return the mean loss and gradient norm since the last call, the head's own metrics, and what was used."""
-        found = self.sums.taken()
+        found = self.sums.pop_metrics()
         found |= {f"training/{name}": value for name, value in self.head.pop_metrics().items()}
         found |= {"lr": self.optimiser.param_groups[0]["lr"], "samples/total": float(done * self.config.batch)}
         self.run.log_timing(done, {"seconds": time.perf_counter() - self._began})
@@ -213,7 +213,7 @@ class ImitationTrainer(Hooks):
         for record in happened.records():
             self.run.log_rollout(step, record)
         if happened.frames and self.world is not None:
-            self.world.save_videos(happened, Path(self.run.directory) / "films")
+            self.world.save_videos(happened, Path(self.run.directory) / "videos")
 
     # ---- data ------------------------------------------------------------------------------------------------------
 

@@ -100,17 +100,17 @@ def test_a_shifted_chunk_drops_what_was_executed_and_repeats_the_last(horizon, d
 
 def test_a_shifted_start_is_the_guess_as_it_is_with_the_short_list():
     start = ShiftedStart([3, 1, 0], executed=2)
-    assert not start.warm(0)
+    assert not start.has_start(0)
     start.keep([0, 4], numbered(2, 6))
-    assert start.warm(0)
-    assert start.warm(4)
+    assert start.has_start(0)
+    assert start.has_start(4)
     chunk, levels, sampler = start.start([4], [generator()])
     assert sampler is None
     assert torch.equal(chunk, shifted(numbered(2, 6)[1:], 2))
     assert levels == [3, 1, 0]
     start.reset([4])
-    assert not start.warm(4)
-    assert start.warm(0)
+    assert not start.has_start(4)
+    assert start.has_start(0)
 
 
 def test_a_renoised_start_is_the_guess_on_the_noise_path():

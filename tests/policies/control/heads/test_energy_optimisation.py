@@ -43,7 +43,7 @@ def head(**options):
 
 def randomised(made):
     """With an output layer away from 0, as after training."""
-    nn.init.normal_(made.network.leave.weight, std=0.5, generator=generator(7))
+    nn.init.normal_(made.network.output_proj.weight, std=0.5, generator=generator(7))
     return made
 
 
@@ -73,9 +73,9 @@ def test_the_gradient_agrees_with_central_differences_in_float64():
 def test_the_energy_has_neither_level_nor_last_bias_and_begins_flat():
     made = head()
     assert made.network.level is None
-    assert made.network.leave.bias is None
+    assert made.network.output_proj.bias is None
     assert float(made.energy(chunks(2), condition(2)).detach().abs().max()) == 0
-    assert head(bias=True).network.leave.bias is not None
+    assert head(bias=True).network.output_proj.bias is not None
 
 
 @pytest.mark.parametrize("loss", ["through_descent", "equilibrium_matching"])
@@ -253,13 +253,13 @@ class Fused(ChunkNetwork):
 
     def __init__(self):
         super().__init__(2, 4, 1, False)
-        self.leave = nn.Linear(8, 1)
-        self.enter = nn.Linear(2, 8)
+        self.output_proj = nn.Linear(8, 1)
+        self.input_proj = nn.Linear(2, 8)
 
     def forward(self, x, level, vector, tokens=None, goal=None):  # noqa: ARG002
-        hidden = self.enter(x)[:, None]
+        hidden = self.input_proj(x)[:, None]
         with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-            return self.leave(nn.functional.scaled_dot_product_attention(hidden, hidden, hidden)[:, 0])
+            return self.output_proj(nn.functional.scaled_dot_product_attention(hidden, hidden, hidden)[:, 0])
 
 
 def test_fused_attention_is_refused_by_the_name_of_its_kernel():

@@ -286,4 +286,4 @@ def test_equilibrium_matching_reaches_every_parameter_by_the_second_derivative()
     head, (chunk, mask) = HEADS["descent"](), two_modes(8, 0)
     head.loss(chunk, unknown(8), generator(), mask).sum().backward()
     still = [n for n, p in head.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
-    assert still == ["network.leave.bias"]  # an energy's constant has no slope
+    assert still == ["network.output_proj.bias"]  # an energy's constant has no slope

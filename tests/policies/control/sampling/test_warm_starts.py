@@ -7,7 +7,7 @@ from toys import generator, small_policy
 
 from pilotage.core.errors import UsageError
 from pilotage.objectives.noise_paths import VariancePreserving
-from pilotage.policies.control.execution.discrete_entries import SignedGuess, TwoValuedHorizon
+from pilotage.policies.control.execution.discrete_entries import BinaryDimsHorizon, SignedGuess
 from pilotage.policies.control.heads.denoiser import Denoiser
 from pilotage.policies.control.sampling.discrete_samplers import ddpm
 from pilotage.policies.control.sampling.restarts import RestartingStart
@@ -80,7 +80,7 @@ def test_a_gripper_flips_when_it_is_scaled_or_its_list_is_long(magnitude, guess_
 
 
 def test_a_two_valued_entry_is_executed_as_one_of_its_values():
-    executor = TwoValuedHorizon(1, 2, 1, [1], 0.1)
+    executor = BinaryDimsHorizon(1, 2, 1, [1], 0.1)
     executor.receive([0], torch.tensor([[[0.3, -0.02], [0.0, 0.0]]]))
     torch.testing.assert_close(executor.next([0]), torch.tensor([[0.3, -0.1]]))
     executor.receive([0], torch.tensor([[[0.3, 0.0], [0.0, 0.0]]]))
@@ -88,7 +88,7 @@ def test_a_two_valued_entry_is_executed_as_one_of_its_values():
     with pytest.raises(UsageError, match="count from 0"):
         SignedGuess([2])(torch.zeros(1, 2, 2))
     with pytest.raises(UsageError, match="some entries"):
-        TwoValuedHorizon(1, 2, 1, [])
+        BinaryDimsHorizon(1, 2, 1, [])
     with pytest.raises(UsageError, match="more than 0"):
         SignedGuess([0], 0.0)
 

@@ -86,7 +86,7 @@ def test_it_trains_refines_evaluates_every_planner_and_shows_its_plans(tmp_path:
     with np.load(folder / "plans.npz", allow_pickle=False) as kept:
         assert kept["places"].shape[1:] == (4, 21, 2)
         assert kept["kept"].mean() == pytest.approx(result["compliance"])
-    assert len(list((folder / "films").glob("episode-*.npz"))) == 2
+    assert len(list((folder / "videos").glob("episode-*.npz"))) == 2
     played = play(config, folder, 2)
     assert len(played.paths) == len(played.evaluation.episodes) >= 4
     assert len(played.evaluation.frames) == 2

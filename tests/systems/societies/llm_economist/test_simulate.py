@@ -92,7 +92,7 @@ def test_the_planners_exchanges_are_kept_and_say_that_they_are_scripted(run: Run
     assert all(line["completion"].startswith("[scripted stand-in pattern] {") for line in said)
     assert "STATE {" in said[0]["prompt"]
     about = json.loads((run.directory / "run.json").read_text())
-    assert len(about["stand_ins"]) == 2
+    assert len(about["scripted_components"]) == 2
 
 
 def test_the_population_depends_on_the_seed_alone_so_that_planners_meet_the_same_people(
@@ -192,7 +192,7 @@ def test_a_budget_stops_the_run_cleanly_and_a_larger_one_pays_only_for_the_rest(
     assert [line["step"] for line in lines(first, "metrics")] == [1, 2, 3]
     assert (second.result or {})["rate/1"] == pytest.approx(80)
     about = json.loads((second.directory / "run.json").read_text())
-    assert not any("planner" in text for text in about["stand_ins"])
+    assert not any("planner" in text for text in about["scripted_components"])
 
 
 def test_a_budget_of_nothing_ends_where_the_planner_would_be_asked(

@@ -88,7 +88,7 @@ def test_the_result_is_that_of_the_market_played_without_a_run(run: Run) -> None
 
 
 def test_a_run_says_that_its_traders_are_scripted(run: Run) -> None:
-    assert any("scripted" in words for words in run.manifest.stand_ins)
+    assert any("scripted" in words for words in run.manifest.scripted_components)
 
 
 def test_matching_equal_prices_alone_fills_far_less(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_budget_that_is_used_up_finishes_the_day_and_marks_the_run(tmp_path: P
     assert (result["days"], result["complete"]) == (3, 0)
     assert any(event["kind"] == "budget" for event in lines(run, "events"))
     assert max(int(row["day"]) for row in table(run, "orders")) <= 3
-    assert any("stand-in" in words for words in run.manifest.stand_ins)
+    assert any("stand-in" in words for words in run.manifest.scripted_components)
 
 
 # ---- actions ---------------------------------------------------------------------------------------------------------

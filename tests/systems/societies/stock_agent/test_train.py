@@ -106,7 +106,7 @@ def test_a_run_trains_once_and_another_seed_finds_the_same_network(
         assert {"gain/learned", "gain/value", "gain/trend"} <= set(result.metrics)
     assert len(keys) == 1
     assert len(list((tmp_path / "home" / "artifacts").glob("stock-trader-*"))) == 1
-    assert any("trained network" in words for words in run.manifest.stand_ins)
+    assert any("trained network" in words for words in run.manifest.scripted_components)
     shown = {panel.key: panel for panel in panels(read_run(folder))}["training"]
     assert "mean change of log wealth a turn, in per cent" in dict(shown.figures)
     market = simulate_market(config, 1)

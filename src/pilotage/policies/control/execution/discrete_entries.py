@@ -30,7 +30,7 @@ class SignedGuess:
         return with_sign(guess, self.entries, self.magnitude)
 
 
-class TwoValuedHorizon(RecedingHorizon):
+class BinaryDimsHorizon(RecedingHorizon):
     """A RecedingHorizon whose actions have their `entries` at ±`value` (normalised units), whichever is nearer."""
 
     def __init__(self, frames: int, horizon: int, executed: int, entries: Sequence[int], value: float = 1.0) -> None:

@@ -28,7 +28,7 @@ class PassCount:
         counted: Tensor = _Counted.apply(chunk, self)
         return counted
 
-    def taken(self) -> PassCount:
+    def pop(self) -> PassCount:
         """The counts so far; counting begins anew."""
         done = PassCount(self.forward, self.backward, self.second)
         self.forward = self.backward = self.second = 0

@@ -146,7 +146,7 @@ class EnergyOptimisation(EnergyHead):
         energy, function = self._energy_of(condition), ENERGY_LOSSES[self.training_loss]
         if not self._checked:
             check_double_backward(self._energy_of(condition.map(lambda part: part[:1])), clean[:1])
-            self.count.taken()
+            self.count.pop()
             self._checked = True
         settings: dict[str, Any] = {}
         if "descent" in inspect.signature(function).parameters:
@@ -227,7 +227,7 @@ class EnergyOptimisation(EnergyHead):
         """Per window trained on or decision made since it was last asked: forward passes of the network, backwards, and
         backwards through gradients; of decisions also steps, and the share of descents that the slope ended.
         """
-        count, rows = self.count.taken(), max(1, self.rows)
+        count, rows = self.count.pop(), max(1, self.rows)
         means = {
             "forward_passes": count.forward / rows,
             "backward_passes": count.backward / rows,
@@ -282,7 +282,7 @@ def _names(settings: type) -> list[str]:
 
 def _prepare_output(network: ChunkNetwork, *, bias: bool, zero: bool) -> None:
     """Takes the bias from the network's last layer, which no gradient of an energy knows, and begins it at 0."""
-    last = getattr(network, "leave", None)
+    last = getattr(network, "output_proj", None)
     if isinstance(last, nn.Sequential):
         last = last[-1]
     if not isinstance(last, nn.Linear | nn.Conv1d):

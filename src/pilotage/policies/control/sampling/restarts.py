@@ -76,7 +76,7 @@ class RestartingStart(ShiftedStart):
                 self._give_up(row)
 
     def _give_up(self, row: int) -> None:
-        self.restarts += self.warm(row)
+        self.restarts += self.has_start(row)
         super().reset([row])
 
 

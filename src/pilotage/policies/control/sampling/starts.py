@@ -26,7 +26,7 @@ class Initialiser(Protocol):
         """Forgets the last chunks of these rows."""
         ...
 
-    def warm(self, row: int) -> bool:
+    def has_start(self, row: int) -> bool:
         """Whether there is a start for the row."""
         ...
 
@@ -40,7 +40,7 @@ class Initialiser(Protocol):
 
 
 @runtime_checkable
-class Watchful(Protocol):
+class ObservationAware(Protocol):
     """An initialiser that looks at what is about to be decided on, and may then give a start up."""
 
     def watch(self, rows: Sequence[int], observations: Mapping[str, Tensor]) -> None:
@@ -63,7 +63,7 @@ class FreshStart:
     def reset(self, rows: Sequence[int]) -> None:
         """Nothing is remembered."""
 
-    def warm(self, row: int) -> bool:  # noqa: ARG002
+    def has_start(self, row: int) -> bool:  # noqa: ARG002
         """Return whether the row has a start of its own."""
         return False
 
@@ -104,7 +104,7 @@ class ShiftedStart:
         for row in rows:
             self._last.pop(row, None)
 
-    def warm(self, row: int) -> bool:
+    def has_start(self, row: int) -> bool:
         """Return whether the row has a start of its own."""
         return row in self._last
 

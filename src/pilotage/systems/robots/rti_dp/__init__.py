@@ -39,7 +39,7 @@ SYSTEM = System(
         },
         "binary_dims": {
             "guess": "pilotage.policies.control.execution.discrete_entries:SignedGuess",
-            "executor": "pilotage.policies.control.execution.discrete_entries:TwoValuedHorizon",
+            "executor": "pilotage.policies.control.execution.discrete_entries:BinaryDimsHorizon",
         },
         "env": {"pick-place": "pilotage.environments.control.pick_place:PickPlace"},
         "expert": {"pick-place": "pilotage.environments.control.pick_place:GraspExpert"},

@@ -60,7 +60,7 @@ class Delayed(gymnasium.Wrapper):
     """Every action arrives `steps` steps late; until the first arrives the world is told to stay as it is."""
 
     def __init__(self, env: gymnasium.Env, steps: int) -> None:
-        """steps: 0 or more. Raises UsageError where nobody knows how the world stays as it is."""
+        """steps: 0 or more. Raises UsageError where it is not known how the world stays as it is."""
         super().__init__(env)
         name = type(env.unwrapped).__name__
         if steps < 0 or name not in _REST:

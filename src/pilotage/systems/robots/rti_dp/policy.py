@@ -16,7 +16,7 @@ from pilotage.data.normalisers import Normaliser
 from pilotage.data.windows import WindowBatch, Windows
 from pilotage.objectives.levels import called_levels
 from pilotage.objectives.noise_paths import VariancePreserving
-from pilotage.policies.control.execution.discrete_entries import SignedGuess, TwoValuedHorizon
+from pilotage.policies.control.execution.discrete_entries import BinaryDimsHorizon, SignedGuess
 from pilotage.policies.control.execution.executors import RecedingHorizon
 from pilotage.policies.control.heads.denoiser import Denoiser, sampler_arguments
 from pilotage.policies.control.policy import ActionPolicy, evaluating
@@ -86,7 +86,7 @@ def acting_policy(config: WarmStartConfig, folder: Path, run: Any) -> ActionPoli
     frames, horizon = base.executor.frames, base.executor.horizon
     entries, value = _discrete(config, base)
     if entries:
-        executor: RecedingHorizon = TwoValuedHorizon(frames, horizon, config.n_action_steps, entries, value)
+        executor: RecedingHorizon = BinaryDimsHorizon(frames, horizon, config.n_action_steps, entries, value)
     else:
         executor = RecedingHorizon(frames, horizon, config.n_action_steps)
     parts = (base.encoder, head, executor, base.normalisers)

@@ -46,7 +46,7 @@ def train(config: WarmStartConfig, run: Any) -> Result:
     for record in happened.records():
         run.log_rollout(1, record)
     if happened.frames:
-        world.save_videos(happened, Path(run.directory) / "films")
+        world.save_videos(happened, Path(run.directory) / "videos")
     if config.timed_decisions:
         run.log_timing(1, {**timed(config, policy, config.timed_decisions), "threads": torch.get_num_threads()})
     run.log(1, metrics)

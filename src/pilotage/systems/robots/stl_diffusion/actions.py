@@ -86,14 +86,14 @@ def save_videos(config: DrivingConfig, plans: Tensor, folder: Path) -> None:
     with torch.no_grad():
         states = sets.states(plans)
         kept = sets.robustness_of(states) > 0
-    (folder / "films").mkdir(exist_ok=True)
+    (folder / "videos").mkdir(exist_ok=True)
     places = states[..., :2].numpy().astype(np.float32)
     mode, scene = sets.mode.numpy(), sets.scene.numpy()
     np.savez_compressed(folder / "plans.npz", places=places, kept=kept.numpy(), mode=mode, scene=scene)
     for number in range(min(VIDEOS, config.test_scenes)):
         frames = np.stack(video(drives, sets, states, kept, number))
         every = bool(kept[sets.scene == number].any(1).all())
-        np.savez_compressed(folder / "films" / f"episode-{number}.npz", frames=frames, seed=number, success=int(every))
+        np.savez_compressed(folder / "videos" / f"episode-{number}.npz", frames=frames, seed=number, success=int(every))
 
 
 def ground_plan(drives: Drives, scene: int) -> GroundPlan:

@@ -120,7 +120,7 @@ class DrivingTrainer(Hooks):
     def metrics(self, done: int) -> dict[str, float]:
         """Return the mean losses since the last line, and the learning rate of the present stage."""
         optimiser = self.refine_optimiser if done > self.config.steps else self.optimiser
-        return {**self.sums.taken(), "lr": optimiser.param_groups[0]["lr"]}
+        return {**self.sums.pop_metrics(), "lr": optimiser.param_groups[0]["lr"]}
 
     def shown(self, metrics: Mapping[str, float]) -> dict[str, float | str]:
         """Return the stage and the loss."""

@@ -128,7 +128,7 @@ def train(config: EpidemicConfig, run: Run) -> Result:
     """
     with open_epidemic(config, run.directory, run.seed) as (epidemic, service):
         if service is not None:
-            run.manifest.name_stand_ins(run.directory, service.stand_ins())
+            run.manifest.name_scripted_components(run.directory, service.scripted_components())
         trainee = _Calibration(config, run, epidemic, service)
         train_loop(run, trainee, config.steps, checkpoint_every=config.checkpoint_every, label="calibrating")
         # Noise is fresh at every step, so that the least loss is a lucky one. Only validation weeks choose a step.

@@ -282,7 +282,7 @@ class LoggingPlanner:
 
 def scripted_components(config: TaxDesignConfig, service: Service | None) -> list[str]:
     """Return what is scripted, in words, for run.json and the report."""
-    said = [] if service is None else service.stand_ins()
+    said = [] if service is None else service.scripted_components()
     if config.workers in WORKERS_IN_WORDS:
         said.append(f"the workers are scripted ({WORKERS_IN_WORDS[config.workers]})")
     if config.planner in PLANNERS_IN_WORDS:

@@ -113,7 +113,7 @@ class TaxRun(Hooks):
     def go(self) -> dict[str, float]:
         """Simulate all years and return the result's numbers."""
         run, yearly, complete = self.run, self.simulation.yearly, True
-        run.manifest.name_stand_ins(run.directory, scripted_components(self.config, self.service))
+        run.manifest.name_scripted_components(run.directory, scripted_components(self.config, self.service))
         self._write_schedules()
         try:
             every = self.config.checkpoint_every

@@ -129,8 +129,8 @@ class MarketRun(Hooks):
     def go(self) -> Result:
         """Simulate all days and return the result."""
         run, market = self.run, self.market
-        stand_ins = [_no_model(self.config)] if self.service is None else self.service.stand_ins()
-        run.manifest.name_stand_ins(run.directory, stand_ins)
+        scripted_components = [_no_model(self.config)] if self.service is None else self.service.scripted_components()
+        run.manifest.name_scripted_components(run.directory, scripted_components)
         every, label = self.config.checkpoint_every, f"{run.system} {self.config.traders}"
         with suppress(_EndedEarly):
             train_loop(run, self, self.config.days, checkpoint_every=every, label=label)
