@@ -1,8 +1,8 @@
 """A pillar straight ahead: the world in which the average of two good ways is a crash.
 
-A point mass stands on the line through the pillar to the goal, always at the same place. Experts drive straight on
-and swerve to one side or the other as late as they can; half of them go each way. Whoever answers with the mean of what
-they did drives into the pillar, and contact ends the episode.
+A point mass stands on the line through the pillar to the goal, always at the same place. Experts drive straight on and
+swerve to one side or the other as late as they can; half of them go each way. A policy that answers with the mean of
+what they did drives into the pillar, and contact ends the episode.
 """
 
 from __future__ import annotations
