@@ -61,7 +61,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """Give the block a place beside `path` to write a file to, which is put at `path` when the block ends well."""
-    aside = path.with_name(f".writing-{path.name}")
+    aside = path.with_name(f".writing-{os.getpid()}-{path.name}")
     with disk_errors(path):
         try:
             yield aside

@@ -7,7 +7,6 @@ Arrays: "action" [N, A], "episode_ends" [E]; perhaps "reward" [N], "terminated" 
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pilotage.core.atomic_io import written_aside
 from pilotage.core.errors import UsageError
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.access import as_actions, existing
@@ -81,13 +81,8 @@ def write_npz(demonstrations: Demonstrations, path: str | Path) -> Path:
     if demonstrations.episode_meta:
         arrays["episode_meta"] = np.array(json.dumps([dict(meta) for meta in demonstrations.episode_meta]))
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written_aside(path) as aside, aside.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return path
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pilotage.core.atomic_io import write_json, written_aside
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.references import load_function
@@ -101,11 +101,9 @@ def write(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[str, T
     """Write a policy's configuration and numbers into `folder`, each file whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(dict(tensors), str(folder / f".{WEIGHTS}"))
-    text = json.dumps({"type": TYPE, "format": FORMAT, **config}, indent=1) + "\n"
-    (folder / f".{CONFIG}").write_text(text, encoding="utf-8")
-    for name in (WEIGHTS, CONFIG):
-        os.replace(folder / f".{name}", folder / name)
+    with written_aside(folder / WEIGHTS) as weights:
+        save_file(dict(tensors), str(weights))
+    write_json(folder / CONFIG, {"type": TYPE, "format": FORMAT, **config})
 
 
 def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pilotage.core.atomic_io import write_atomically
+from pilotage.core.atomic_io import write_atomically, written_aside
 from pilotage.core.errors import UsageError
 from pilotage.core.system import Result
 from pilotage.runs import Progress
@@ -144,9 +144,8 @@ class DrivingTrainer(Hooks):
         if self._prepared is None:
             place = Path(self.run.directory) / "candidates.safetensors"
             if not place.exists():
-                aside = place.with_name(".writing-candidates.safetensors")
-                save_tensors(self._candidates(), aside)
-                aside.replace(place)
+                with written_aside(place) as aside:
+                    save_tensors(self._candidates(), aside)
             self._prepared = load_file(place)
         return self._prepared
 
