@@ -49,9 +49,15 @@ def group_center(reward: Tensor, group: Tensor) -> Tensor:
 def group_zscore(
     reward: Tensor, group: Tensor, *, epsilon: float = 1e-6, scale: Literal["group", "batch"] = "group"
 ) -> Tensor:
-    """(R_n − μ_g) / (σ + ε), σ unbiased: reward [N], group [N] -> [N]. Shao et al. 2024, GRPO (arXiv 2402.03300).
+    """Return (R_n − μ_g) / (σ + ε), σ unbiased: reward [N], group [N] -> [N].
+
+    Shao et al. 2024, GRPO (arXiv 2402.03300).
 
     `scale`: σ over the row's group, or over the whole batch. ε is 1e-6 in verl, 1e-4 in TRL.
+
+    Args:
+        epsilon: ε, added to the deviation; 1e-6 in verl, 1e-4 in TRL.
+        scale: whether σ is of the row's group or of the whole batch.
     """
     check_shapes("N N", reward, group)
     if scale not in ("group", "batch"):
@@ -114,11 +120,16 @@ def generalised_advantage(
     discount: float = 1.0,
     gae_lambda: float = 1.0,
 ) -> AdvantageAndTarget:
-    """GAE over the policy's tokens with a critic: token_reward, value, mask [N, T] -> advantage, value target [N, T].
+    """Return GAE over the policy's tokens with a critic: token_reward, value, mask [N, T] -> advantage, value target
+    [N, T].
 
     Masked slots, also between tokens, are passed over and cost no discount. An answer counts as terminated;
     `final_value` [N] (optional) is the value after its last token where it was truncated, 0 where not.
     Schulman et al. 2017, PPO; discount γ and gae_lambda λ in [0, 1], 1 for text.
+
+    Args:
+        discount: γ in [0, 1]; 1 for text.
+        gae_lambda: λ in [0, 1]; 1 for text.
     """
     check_shapes("N,T N,T N,T N", token_reward, value, mask, final_value)
     reward, value = masked(token_reward, mask), masked(value, mask).detach()
@@ -135,9 +146,12 @@ def generalised_advantage(
 
 
 def token_return(token_reward: Tensor, mask: Tensor, *, discount: float = 1.0) -> Tensor:
-    """Σ_k γ^k r_{t+k} over the policy's tokens: token_reward, mask [N, T] -> [N, T]. Hu 2025, REINFORCE++.
+    """Return Σ_k γ^k r_{t+k} over the policy's tokens: token_reward, mask [N, T] -> [N, T]. Hu 2025, REINFORCE++.
 
     It is the generalised advantage with value 0 and λ = 1.
+
+    Args:
+        discount: γ in [0, 1].
     """
     zeros = torch.zeros_like(token_reward)
     return generalised_advantage(token_reward, zeros, mask, discount=discount, gae_lambda=1.0).advantage

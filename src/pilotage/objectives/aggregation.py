@@ -15,26 +15,39 @@ from pilotage.objectives.shapes import check_shapes
 
 
 def token_mean(mask: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """ΣlM / ΣM, every token counting once: mask [N, T] bool -> [N, T]. Yu et al. 2025, DAPO, eq. 12."""
+    """Return the coefficients of ΣlM / ΣM, every token counting once: mask [N, T] bool -> [N, T].
+
+    Yu et al. 2025, DAPO, eq. 12.
+    """
     check_shapes("N,T", mask)
     return mask.to(dtype) / mask.sum().clamp(min=1).to(dtype)
 
 
 def seq_mean_token_mean(mask: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """mean_n(Σ_t lM / L_n), every answer counting once (empty ones not): mask [N, T] bool -> [N, T]. GRPO, eq. 3."""
+    """Return the coefficients of mean_n(Σ_t lM / L_n), every answer counting once (empty ones not): mask [N, T] bool ->
+    [N, T]. GRPO, eq. 3.
+    """
     check_shapes("N,T", mask)
     length = mask.sum(-1, keepdim=True).clamp(min=1).to(dtype)
     return mask.to(dtype) / length / mask.any(-1).sum().clamp(min=1).to(dtype)
 
 
 def seq_mean_token_sum(mask: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """mean_n Σ_t lM, the plain policy gradient (empty answers do not count): mask [N, T] bool -> [N, T]."""
+    """Return the coefficients of mean_n Σ_t lM, the plain policy gradient (empty answers do not count): mask [N, T]
+    bool -> [N, T].
+    """
     check_shapes("N,T", mask)
     return mask.to(dtype) / mask.any(-1).sum().clamp(min=1).to(dtype)
 
 
 def const_norm(mask: Tensor, *, maximum: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """ΣlM / (N·`maximum`), `maximum` being the token limit: mask [N, T] bool -> [N, T]. Liu et al. 2025, Dr.GRPO."""
+    """Return the coefficients of ΣlM / (N·`maximum`), `maximum` being the token limit: mask [N, T] bool -> [N, T].
+
+    Liu et al. 2025, Dr.GRPO.
+
+    Args:
+        maximum: token limit of an answer.
+    """
     check_shapes("N,T", mask)
     if maximum < 1:
         raise ValueError(f"maximum is {maximum}; it must be the token limit, at least 1")
@@ -42,7 +55,8 @@ def const_norm(mask: Tensor, *, maximum: int, dtype: torch.dtype = torch.float32
 
 
 def token_sum_norm(mask: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """mean_n(L_n · l_n) for a loss l_n that is the same on all tokens of an answer: mask [N, T] bool -> [N, T].
+    """Return the coefficients of mean_n(L_n · l_n) for a loss l_n that is the same on all tokens of an answer: mask [N,
+    T] bool -> [N, T].
 
     TRL's loss_type="luspo"; unlike seq_mean_token_sum, empty answers count in the mean.
     """

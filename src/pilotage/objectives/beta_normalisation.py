@@ -123,11 +123,18 @@ def beta_norm(
     high: float = 1.0,
     max_weight: float | None = None,
 ) -> Tensor:
-    """(R − p̂)/f(p̂; α, β): reward [N] in [low, high], group [N] -> [N].
+    """Return (R − p̂)/f(p̂; α, β): reward [N] in [low, high], group [N] -> [N].
 
     Rewards are mapped to [0, 1] first. Without `alpha` and `beta` they follow the batch (`beta_fit`); (1, 1) is
     group_center, (3/2, 3/2) GRPO's z-score times π/8 for 0/1 rewards. `max_weight` caps 1/f; groups that are all
     right or all wrong get exactly 0. Raises UsageError for a reward outside [low, high].
+
+    Args:
+        alpha: α of the Beta density; none: fitted to the batch.
+        beta: β of the Beta density; none: fitted to the batch.
+        low: lowest reward.
+        high: highest reward.
+        max_weight: largest 1/f.
     """
     check_shapes("N N", reward, group)
     if (alpha is None) != (beta is None):
@@ -149,6 +156,12 @@ class SmoothedBetaNorm:
 
     `decay`: what remains of the running mean at each batch, in [0, 1); 0 is beta_norm itself. `low`, `high`,
     `max_weight`: as there. A batch counts itself; `update(reward, group)` after the step keeps what it added.
+
+    Args:
+        decay: what remains of the running mean at each batch, in [0, 1).
+        low: lowest reward.
+        high: highest reward.
+        max_weight: largest 1/f.
     """
 
     def __init__(
@@ -193,7 +206,14 @@ class SmoothedBetaNorm:
 def decomposed_beta_norm(
     scores: Tensor, group: Tensor, *, low: float = 0.0, high: float = 1.0, max_weight: float | None = None
 ) -> Tensor:
-    """beta_norm of every reward component by itself, then the mean: scores [N, K] in [low, high], group [N] -> [N]."""
+    """Return beta_norm of every reward component by itself, then the mean: scores [N, K] in [low, high], group [N] ->
+    [N].
+
+    Args:
+        low: lowest reward.
+        high: highest reward.
+        max_weight: largest 1/f.
+    """
     return decompose(beta_norm, scores, group, low=low, high=high, max_weight=max_weight)
 
 

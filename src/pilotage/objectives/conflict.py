@@ -73,11 +73,16 @@ def conflict_weights(
     exclude_truncated: bool = True,
     divide_by_conflicts: bool = False,
 ) -> Tensor:
-    """λ = λ_forward·λ_backward [N, T]: on a conflict token `weight` in P and 0 in N, else 1; 0 on masked slots.
+    """Return λ = λ_forward·λ_backward [N, T]: on a conflict token `weight` in P and 0 in N, else 1; 0 on masked slots.
 
     ids, mask [N, T], reward, group, truncated [N]. A token in both runs gets weight² (or 0). All rewards of a group
     equal: λ is the mask. `divide_by_conflicts` divides an answer's weights by its number of conflict tokens, as the
     authors' code does and the paper does not.
+
+    Args:
+        weight: weight of a conflict token in right answers.
+        exclude_truncated: whether answers cut at the limit stay out of the backward run.
+        divide_by_conflicts: whether an answer's weights are divided by its number of conflict tokens.
     """
     conflicts = conflict_tokens(ids, mask, reward, group, truncated, exclude_truncated=exclude_truncated)
     dtype = reward.dtype
@@ -121,12 +126,18 @@ def entropy_shape(
     always_filter: bool = False,
     shape_zero_advantage: bool = True,
 ) -> Tensor:
-    """A − γ·H where H ≤ threshold, else 0: advantage [N], entropy, mask [N, T] -> [N].
+    """Return A − γ·H where H ≤ threshold, else 0: advantage [N], entropy, mask [N, T] -> [N].
 
     H is an answer's mean token entropy in nats, over the whole vocabulary and without gradient. If `initial_entropy`,
     the untrained policy's mean H, is above the threshold nothing is filtered (the paper); `always_filter` or None
     filters all the same, as the authors' code does with threshold 0.7. `shape_zero_advantage=False` leaves A = 0 at 0,
     so that ties stay silent.
+
+    Args:
+        gamma: γ, weight of the entropy.
+        threshold: largest mean entropy of an answer that is kept, in nats.
+        always_filter: whether answers are filtered however high the initial entropy is.
+        shape_zero_advantage: whether an advantage of 0 is shaped, too.
     """
     check_shapes("N N,T N,T", advantage, entropy, mask)
     uncertainty = answer_mean(entropy.detach(), mask).to(advantage.dtype)

@@ -33,8 +33,11 @@ def decompose(advantage: Callable[..., Tensor], scores: Tensor, group: Tensor, *
 
 @declare(needs_group=True)
 def decoupled_zscore(scores: Tensor, group: Tensor, *, epsilon: float = 1e-4) -> Tensor:
-    """group_zscore of every reward component by itself, then their mean: scores [N, K], group [N] -> [N].
+    """Return group_zscore of every reward component by itself, then their mean: scores [N, K], group [N] -> [N].
 
     TRL's normalize_then_sum, before its standardisation over the batch; GDPO's first step.
+
+    Args:
+        epsilon: ε, added to the deviation.
     """
     return decompose(group_zscore, scores, group, epsilon=epsilon)

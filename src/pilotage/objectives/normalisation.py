@@ -9,11 +9,15 @@ from pilotage.objectives.shapes import check_shapes, per_token
 
 
 def whiten(advantage: Tensor, mask: Tensor, *, center: bool = True, epsilon: float = 1e-8) -> Tensor:
-    """(A − mean) / √(var + ε) over all tokens of the batch: advantage [N] or [N, T], mask [N, T] -> [N, T].
+    """Return (A − mean) / √(var + ε) over all tokens of the batch: advantage [N] or [N, T], mask [N, T] -> [N, T].
 
     The variance is unbiased; every token counts once, so long answers weigh more. `center=False` keeps the mean.
     Fewer than two tokens, or advantages that are all equal, give 0 (themselves without centring).
     Hu 2025, REINFORCE++ (arXiv 2501.03262).
+
+    Args:
+        center: whether the mean is taken off.
+        epsilon: ε, added to the variance.
     """
     tokens = per_token(advantage, mask)
     count = mask.sum()

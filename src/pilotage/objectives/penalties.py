@@ -21,9 +21,12 @@ def score_on_last_token(reward: Tensor, mask: Tensor) -> Tensor:
 def kl_in_reward(
     reward: Tensor, logp_old: Tensor, logp_ref: Tensor, mask: Tensor, *, coefficient: float = 0.001
 ) -> Tensor:
-    """−β·k1 on every token, the reward on the last: reward [N], the others [N, T] -> token_reward [N, T].
+    """Return −β·k1 on every token, the reward on the last: reward [N], the others [N, T] -> token_reward [N, T].
 
     `coefficient`: the paper's β, ≥ 0. Ouyang et al. 2022, InstructGPT; Hu 2025, REINFORCE++.
+
+    Args:
+        coefficient: β, 0 or more.
     """
     check_shapes("N N,T N,T N,T", reward, logp_old, logp_ref, mask)
     divergence = masked(k1(logp_old, logp_ref, mask), mask).detach().to(reward.dtype)

@@ -18,10 +18,14 @@ def kl(
     kind: Literal["k1", "k2", "k3", "k3_plus"] = "k3",
     limit: float = 20.0,
 ) -> Tensor:
-    """The KL estimator `kind` as a loss: logp (with gradient), logp_ref, mask [N, T] -> [N, T].
+    """Return the KL estimator `kind` as a loss: logp (with gradient), logp_ref, mask [N, T] -> [N, T].
 
     k2 and k3_plus have the gradient of KL(π_θ‖π_ref), k3 that of the other direction; k1 has mean gradient 0 and is
     refused as a loss. `limit` clamps the log-ratio (verl: 20). Shao et al. 2024, GRPO, eq. 4 is k3 with factor 0.04.
+
+    Args:
+        kind: estimator: k2, k3 or k3_plus.
+        limit: largest absolute log-ratio; none: not clamped.
     """
     if kind == "k1":
         raise ValueError("kl:kind=k1 has no gradient in expectation: use k2, k3 or k3_plus here, k1 as --penalty kl")

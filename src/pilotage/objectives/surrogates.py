@@ -66,6 +66,13 @@ def clip(
     the unclipped term is at most this (TRL). `level`: see Level. Schulman et al. 2017, PPO, eq. 7; DAPO raises `high`.
     With level="trajectory" an answer's loss is spread over its tokens: their *sum* is −min(sA, …), so that
     seq_mean_token_sum gives the mean over answers that RLOO minimises.
+
+    Args:
+        low: the ratio is clipped below at 1 − low.
+        high: the ratio is clipped above at 1 + high.
+        dual: c > 1: for negative advantages the loss is at most −cA; none: unbounded.
+        delta: largest ratio in the unclipped term; none: unbounded.
+        level: whether ratios are of tokens, of sequences or of trajectories.
     """
     if dual is not None and dual <= 1:
         raise ValueError(f"dual is {dual}; the bound c of the dual clip must be above 1")
@@ -99,24 +106,38 @@ def clipped(
 def gspo(
     logp: Tensor, logp_old: Tensor, advantage: Tensor, mask: Tensor, *, low: float = 3e-4, high: float = 4e-4
 ) -> Tensor:
-    """The clip at the level of the sequence, with the paper's narrow bounds. Zheng et al. 2025 (arXiv 2507.18071)."""
+    """Return the clipped loss at the level of the sequence, with the paper's narrow bounds.
+
+    Zheng et al. 2025 (arXiv 2507.18071).
+
+    Args:
+        low: the ratio is clipped below at 1 − low.
+        high: the ratio is clipped above at 1 + high.
+    """
     return clip(logp, logp_old, advantage, mask, low=low, high=high, level="sequence")
 
 
 def cispo(logp: Tensor, logp_old: Tensor, advantage: Tensor, mask: Tensor, *, high: float = 5.0) -> Tensor:
-    """−sg(min(ρ, high))·A·log π: every token keeps a gradient, its weight is bounded. [N, T]; advantage [N] or [N, T].
+    """Return −sg(min(ρ, high))·A·log π: every token keeps a gradient, its weight is bounded. [N, T]; advantage [N] or
+    [N, T].
 
     `high` bounds the ratio itself (TRL's epsilon_high). Chen et al. 2025, MiniMax-M1 (arXiv 2506.13585), eq. 4.
+
+    Args:
+        high: largest ratio (TRL's epsilon_high).
     """
     weight = ratio(logp, logp_old, mask).detach().clamp(max=high)
     return -weight * per_token(advantage, mask).detach() * masked(logp, mask)
 
 
 def importance_weight(logp_old: Tensor, logp_sampled: Tensor, mask: Tensor, *, cap: float = 2.0) -> Tensor:
-    """min(π_old / π_sampled, cap) per token, without gradient; 0 on masked slots: all [N, T] -> [N, T].
+    """Return min(π_old / π_sampled, cap) per token, without gradient; 0 on masked slots: all [N, T] -> [N, T].
 
     A token weight for when the engine's probabilities differ from the trainer's. Yao et al. 2025, truncated importance
     sampling; Ionides 2008.
+
+    Args:
+        cap: largest weight.
     """
     check_shapes("N,T N,T N,T", logp_old, logp_sampled, mask)
     difference = masked(logp_old, mask) - masked(logp_sampled, mask)

@@ -13,7 +13,13 @@ from pilotage.objectives.shapes import masked
 
 
 class AdaptiveKLPenalty:
-    """A KL penalty in the reward whose coefficient keeps the measured KL per token near `target`."""
+    """A KL penalty in the reward whose coefficient keeps the measured KL per token near `target`.
+
+    Args:
+        coefficient: β at the start, 0 or more.
+        target: KL per token that is aimed at, in nats.
+        horizon: number of samples over which the coefficient adapts.
+    """
 
     def __init__(self, *, coefficient: float = 0.001, target: float = 0.1, horizon: float = 1e4) -> None:
         self.controller = AdaptiveKL(coefficient=coefficient, target=target, horizon=horizon)

@@ -52,6 +52,20 @@ class BundledRisk(MeanValueAtRisk):
 
     On the command line: `--advantage mvar:size=5,alpha=0.2`. Dynamic sampling is refused: groups that
     are all wrong are what it learns from.
+
+    Args:
+        size: number of prompts in a bundle.
+        alpha: level of the lower quantile, 0.05 to 0.95.
+        beta: level of the upper quantile, 0.05 to 0.95.
+        omega: weight of the lower tail in the form "paper".
+        form: paper, repository, or seeking (the risk-seeking control).
+        mix: weight in the forms "repository" and "seeking".
+        natural_baseline: whether these forms take a baseline off.
+        normalise: whether these forms divide by the set's deviation.
+        credit: how a bundle's advantage is shared among its answers.
+        rate: step of the tracker of quantiles.
+        quantiles: track, batch (empirical quantiles of each set) or mix (the mean of both).
+        curve_baseline: whether the mean of the middle part over the tracked curve is taken off.
     """
 
     writes = ("bundle",)
