@@ -7,7 +7,7 @@ from typing import Any
 
 
 class RunningMeans:
-    """`add` at every step, `taken` at every line of metrics. Part of a checkpoint."""
+    """`add` at every step, `pop_metrics` at every line of metrics. Part of a checkpoint."""
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = {}

@@ -133,6 +133,6 @@ def test_the_guess_can_be_altered():
 def test_a_fresh_start_is_never_warm():
     fresh = FreshStart()
     fresh.keep([0], numbered(1, 3))
-    assert not fresh.warm(0)
+    assert not fresh.has_start(0)
     with pytest.raises(UsageError, match="begins from noise"):
         fresh.start([0], [generator()])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass
 class PassCount:
-    """Row passes since the last `taken`: one for each row of each call, so that a row which left costs nothing."""
+    """Row passes since the last `pop`: one for each row of each call, so that a row which left costs nothing."""
 
     forward: int = 0
     backward: int = 0
