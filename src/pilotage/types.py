@@ -149,7 +149,7 @@ class Sampler(Stateful, Protocol):
     """Chooses which items of a pool to roll out next."""
 
     def select(self, count: int) -> np.ndarray:
-        """[count] int64, positions in the pool."""
+        """Return positions in the pool, [count] int64."""
         ...
 
     def update(self, items: np.ndarray, right: np.ndarray, total: np.ndarray) -> None:
@@ -219,12 +219,12 @@ class Rollouts:
 
     @property
     def truncated(self) -> Tensor:
-        """[N] bool: cut at the token limit."""
+        """Return cut at the token limit, [N] bool."""
         return self.stop == STOP_REASONS.index("length")
 
     @property
     def length(self) -> Tensor:
-        """[N] int64: number of tokens that the policy wrote."""
+        """Return number of tokens that the policy wrote, [N] int64."""
         return self.mask.sum(-1)
 
     def column(self, name: str) -> Tensor:
@@ -236,7 +236,7 @@ class Rollouts:
         raise KeyError(f"no column {name!r} in these rollouts; there are {sorted({*BASE_COLUMNS, *self.columns})}")
 
     def select(self, rows: Tensor) -> Rollouts:
-        """The rollouts of `rows` (bool mask or int64 indices), columns included."""
+        """Return the rollouts of `rows` (bool mask or int64 indices), columns included."""
         tensors = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name in _TENSOR_FIELDS}
         return Rollouts(
             **tensors, version=self.version, columns={name: column[rows] for name, column in self.columns.items()}
@@ -244,7 +244,7 @@ class Rollouts:
 
     @staticmethod
     def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
-        """One batch from several of the same columns: prompts padded on the left, answers on the right.
+        """Return one batch from several of the same columns: prompts padded on the left, answers on the right.
 
         Groups are numbered anew, so that equal numbers in different parts stay different groups.
         """

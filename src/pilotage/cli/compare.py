@@ -67,7 +67,7 @@ def compare(words: Sequence[str], console: Console) -> int:
 
 
 def read_arms(words: Sequence[str]) -> tuple[CompareOptions, dict[str, str]]:
-    """The options of compare itself, and every arm's full command by its label (the words that named it).
+    """Return the options of compare itself, and every arm's full command by its label (the words that named it).
 
     What follows `--` goes to every arm, before the arm's own options, which therefore win. Raises UsageError.
     """

@@ -143,7 +143,7 @@ class Piece:
 
     @property
     def update_needs(self) -> tuple[str, ...]:
-        """The columns that `update` takes."""
+        """Return the columns that `update` takes."""
         update = getattr(self.stateful, "update", None)
         return _positional(update)[0] if update is not None else ()
 

@@ -83,7 +83,7 @@ class System:
 
     @property
     def name(self) -> str:
-        """The name on the command line."""
+        """Return the name on the command line."""
         return self.card.name
 
     def load_run(self) -> Callable[..., Result]:

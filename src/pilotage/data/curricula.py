@@ -34,7 +34,7 @@ class UniformSampler:
         self._order = self._shuffled(0)
 
     def select(self, count: int) -> np.ndarray:
-        """[count] int64, the next prompts; a batch may end one epoch and begin another."""
+        """Return the next prompts; a batch may end one epoch and begin another, [count] int64."""
         if count < 1:
             raise UsageError(f"{count} prompts were asked for; expected at least 1")
         parts = []
@@ -123,7 +123,8 @@ class BetaThompsonSampler:
         self._warned = False
 
     def select(self, count: int) -> np.ndarray:
-        """[count] int64, different prompts, the most promising first (with mixing, the uniformly drawn ones last).
+        """Return different prompts, the most promising first (with mixing, the uniformly drawn ones last), [count]
+        int64.
 
         Warns once when there are fewer than 2·count prompts, among which there is little to choose. Raises UsageError
         when there are fewer than `count` (in a cooldown: outside of it).
@@ -156,12 +157,12 @@ class BetaThompsonSampler:
         return rows
 
     def promise(self) -> np.ndarray:
-        """[N] the score of every prompt at a pass rate that is drawn now (or, greedy, at the posterior mean)."""
+        """Return the score of every prompt at a pass rate drawn now (greedy: the posterior mean), [N]."""
         p = self.rates.draw(self._generator) if self.draw == "thompson" else self.rates.mean()
         return information(p, self.score)
 
     def never_solved(self) -> np.ndarray:
-        """Rows that were answered at least 8 times, never right: unanswerable or mislabelled, perhaps."""
+        """Return rows that were answered at least 8 times, never right: unanswerable or mislabelled, perhaps."""
         return self.rates.never_solved()
 
     def update(self, items: np.ndarray, right: np.ndarray, total: np.ndarray) -> None:
@@ -211,7 +212,7 @@ class BetaThompsonSampler:
 
 
 def information(p: np.ndarray, score: Score) -> np.ndarray:
-    """What a group of answers promises at the pass rate p in [0, 1], elementwise: p(1-p)² or p(1-p)."""
+    """Return what a group of answers promises at the pass rate p in [0, 1], elementwise: p(1-p)² or p(1-p)."""
     return p * (1 - p) ** (2 if score == "p(1-p)^2" else 1)
 
 

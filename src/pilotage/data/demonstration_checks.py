@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def source_of(meta: Mapping[str, Any]) -> str:
-    """Where demonstrations came from, for messages."""
+    """Return where demonstrations came from, for messages."""
     return str(meta.get("source", "the demonstrations"))
 
 

@@ -51,7 +51,7 @@ class Statistics:
 
     @staticmethod
     def of(values: np.ndarray) -> Statistics:
-        """[N, ...] numbers. Raises UsageError for no rows."""
+        """Return numbers, [N, ...]. Raises UsageError for no rows."""
         if len(values) == 0:
             raise UsageError("statistics of no steps were asked for; expected at least one")
         wide = np.asarray(values, dtype=np.float64)
@@ -104,22 +104,22 @@ class Demonstrations:
 
     @property
     def action_size(self) -> int:
-        """A."""
+        """Return a."""
         return self.actions.shape[1]
 
     @property
     def episode_starts(self) -> np.ndarray:
-        """[E] int64, the first step of each episode."""
+        """Return the first step of each episode, [E] int64."""
         return np.concatenate([np.zeros(1, dtype=np.int64), self.episode_ends[:-1]])
 
     @property
     def lengths(self) -> np.ndarray:
-        """[E] int64, steps of each episode, at least 1."""
+        """Return steps of each episode, at least 1, [E] int64."""
         return self.episode_ends - self.episode_starts
 
     @property
     def returns(self) -> np.ndarray:
-        """[E] float64, undiscounted sums of rewards. Raises UsageError when there are no rewards."""
+        """Return undiscounted sums of rewards, [E] float64. Raises UsageError when there are no rewards."""
         if self.rewards is None:
             raise UsageError(f"{source_of(self.meta)} has no rewards, so there are no returns")
         return np.add.reduceat(np.asarray(self.rewards, dtype=np.float64), self.episode_starts)
@@ -127,7 +127,7 @@ class Demonstrations:
     # ---- episodes ----------------------------------------------------------------------------------------------------
 
     def episode(self, number: int) -> Episode:
-        """The episode 0..E-1 as views; frames stay undecoded. Raises UsageError for a number there is not."""
+        """Return the episode 0..E-1 as views; frames stay undecoded. Raises UsageError for a number there is not."""
         self._expect_episodes([number])
         begin, end = int(self.episode_starts[number]), int(self.episode_ends[number])
         rows = np.arange(begin, end)
@@ -146,12 +146,13 @@ class Demonstrations:
         )
 
     def episodes(self) -> Iterator[Episode]:
-        """All episodes in order."""
+        """Yield all episodes in order."""
         return (self.episode(number) for number in range(self.total_episodes))
 
     @classmethod
     def from_episodes(cls, episodes: Iterable[Episode], meta: Mapping[str, Any] | None = None) -> Demonstrations:
-        """The episodes, one after the other; what one of them lacks (rewards, flags, last observations) all must lack.
+        """Return the episodes, one after the other; what one of them lacks (rewards, flags, last observations) all must
+        lack.
 
         Raises UsageError that names the episode which differs from the first.
         """
@@ -180,7 +181,7 @@ class Demonstrations:
         )
 
     def subset(self, episodes: Sequence[int] | np.ndarray) -> Demonstrations:
-        """The given episodes, in the given order: step t of the k-th is step t of episode `episodes[k]` here.
+        """Return the given episodes, in the given order: step t of the k-th is step t of episode `episodes[k]` here.
 
         Raises UsageError for an episode that there is not, or none at all.
         """
@@ -202,7 +203,7 @@ class Demonstrations:
         )
 
     def split(self, share: float, generator: torch.Generator) -> tuple[Demonstrations, Demonstrations]:
-        """(train, validation): whole trajectories, a `share` in (0, 1) of them, at least one, for validation.
+        """Return (train, validation): whole trajectories, a `share` in (0, 1) of them, at least one, for validation.
 
         Each part keeps the order of the episodes. Raises UsageError for a share that leaves one side empty.
         """
@@ -228,7 +229,7 @@ class Demonstrations:
     # ---- columns -----------------------------------------------------------------------------------------------------
 
     def column(self, name: str) -> Column:
-        """[N, ...] of an observation, or "action". Raises UsageError that lists the names there are."""
+        """Return of an observation, or "action", [N, ...]. Raises UsageError that lists the names there are."""
         if name == "action":
             return self.actions
         if name not in self.observations:
@@ -243,7 +244,7 @@ class Demonstrations:
         return Statistics.of(in_memory(self.column(name)))
 
     def with_state(self, names: Sequence[str]) -> Demonstrations:
-        """The same with "state" [N, S]: the observations `names`, each flattened, side by side in that order."""
+        """Return the same with "state" [N, S]: the observations `names`, each flattened, side by side in that order."""
         if not names:
             raise UsageError("with_state needs the names of the observations that make up the state")
         for name in names:
@@ -257,7 +258,7 @@ class Demonstrations:
         )
 
     def loaded(self) -> Demonstrations:
-        """The same with every camera frame decoded into memory."""
+        """Return the same with every camera frame decoded into memory."""
         last = self.last_observations
         return replace(
             self,
@@ -267,7 +268,7 @@ class Demonstrations:
 
     @staticmethod
     def concatenate(parts: Sequence[Demonstrations]) -> Demonstrations:
-        """The episodes of all parts, one part after the other; `meta` is that of the first, with "parts".
+        """Return the episodes of all parts, one part after the other; `meta` is that of the first, with "parts".
 
         Raises UsageError when one part has other observations, sizes, or no rewards or flags where the first has.
         """

@@ -23,7 +23,7 @@ class Frames(ABC):
 
     @abstractmethod
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """[n] int64 in 0..N-1, in any order and perhaps repeated -> [n, H, W, C] uint8.
+        """Return in 0..N-1, in any order and perhaps repeated -> [n, H, W, C] uint8, [n] int64.
 
         Raises UsageError, naming file, episode and frame, for what cannot be decoded.
         """
@@ -81,7 +81,7 @@ Column = np.ndarray | Frames
 
 
 def take(column: Column, rows: np.ndarray) -> Column:
-    """The column at `rows` [n] int64; frames stay undecoded."""
+    """Return the column at `rows` [n] int64; frames stay undecoded."""
     return PickedFrames(column, rows) if isinstance(column, Frames) else column[rows]
 
 
@@ -92,5 +92,5 @@ def join(parts: Sequence[Column]) -> Column:
 
 
 def in_memory(column: Column) -> np.ndarray:
-    """The column as an array, every frame decoded."""
+    """Return the column as an array, every frame decoded."""
     return column[:] if isinstance(column, Frames) else column

@@ -65,7 +65,7 @@ class Normaliser(torch.nn.Module):
 
     @staticmethod
     def unfitted(shape: tuple[int, ...]) -> Normaliser:
-        """One that changes nothing, of entries [shape], for `load_state_dict` to fill."""
+        """Return one that changes nothing, of entries [shape], for `load_state_dict` to fill."""
         zero = np.zeros(shape)
         return Normaliser(Statistics(zero, zero, zero, zero, 0), "identity")
 
@@ -78,11 +78,11 @@ class Normaliser(torch.nn.Module):
 
     @property
     def constant(self) -> Tensor:
-        """[D] bool: entries that never changed in the data."""
+        """Return entries that never changed in the data, [D] bool."""
         return self.scale == 0
 
     def normalise(self, values: Tensor, *, clip: bool = False) -> Tensor:
-        """[..., D] in the data's units -> the same in normalised units.
+        """Return values in the data's units as the same in normalised units, [..., D].
 
         clip: bring what lies outside the data's range to its nearest end first, and count it (`clipped`, `seen`).
         """
@@ -96,7 +96,7 @@ class Normaliser(torch.nn.Module):
         return (values - self.offset.to(values.dtype)) / divisor.to(values.dtype)
 
     def denormalise(self, values: Tensor, *, clip: bool = False) -> Tensor:
-        """[..., D] in normalised units -> in the data's units; with `clip`, brought into the data's range."""
+        """Return in normalised units -> in the data's units; with `clip`, brought into the data's range, [..., D]."""
         self._expect(values)
         raw = values * self.scale.to(values.dtype) + self.offset.to(values.dtype)
         if clip:
@@ -121,7 +121,10 @@ class Normaliser(torch.nn.Module):
         self.scale[list(entries)] *= factor
 
     def shrinkage(self, entry: int) -> float:
-        """The factor by which `shrink` shrank an entry, 1 where it did not. Of entries scaled by min_max only."""
+        """Return the factor by which `shrink` shrank an entry, 1 where it did not.
+
+        Of entries scaled by min_max only.
+        """
         return round(float(self._shrinkage()[entry]), 4)
 
     def _shrinkage(self) -> Tensor:
@@ -133,7 +136,7 @@ class Normaliser(torch.nn.Module):
         return self.normalise(values)
 
     def fingerprint(self) -> str:
-        """A hash of all its numbers: equal before and after whatever must not change them."""
+        """Return a hash of all its numbers: equal before and after whatever must not change them."""
         state = b"".join(buffer.detach().cpu().numpy().tobytes() for _, buffer in sorted(self.named_buffers()))
         return hashlib.sha256(state).hexdigest()
 
@@ -147,7 +150,7 @@ class Normaliser(torch.nn.Module):
 
 
 def fit_normalisers(demonstrations: Demonstrations, scalings: Mapping[str, Scaling]) -> dict[str, Normaliser]:
-    """A normaliser for each named column of (training) demonstrations, such as {"action": "min_max", "state":
+    """Return a normaliser for each named column of (training) demonstrations, such as {"action": "min_max", "state":
     "mean_std"}. Raises UsageError for a name that there is not, or for camera frames, which are scaled to [0, 1].
     """
     for name in scalings:

@@ -47,20 +47,20 @@ class BetaPassRate:
         self.prior = values
 
     def posterior(self) -> tuple[np.ndarray, np.ndarray]:
-        """([N], [N]): both parameters of every Beta distribution."""
+        """Return ([N], [N]): both parameters of every Beta distribution."""
         return self.right + self.prior[..., 0], self.wrong + self.prior[..., 1]
 
     def mean(self) -> np.ndarray:
-        """[N] posterior means, in (0, 1)."""
+        """Return posterior means, in (0, 1), [N]."""
         a, b = self.posterior()
         return a / (a + b)
 
     def draw(self, generator: np.random.Generator) -> np.ndarray:
-        """[N] one draw from every posterior."""
+        """Return one draw from every posterior, [N]."""
         return generator.beta(*self.posterior())
 
     def quantile(self, share: float, rows: np.ndarray | None = None) -> np.ndarray:
-        """[N] or [len(rows)]: the value below which the pass rate lies with probability `share` in (0, 1)."""
+        """Return or [len(rows)]: the value below which the pass rate lies with probability `share` in (0, 1), [N]."""
         a, b = (np.broadcast_to(part, self.size) for part in self.posterior())
         chosen = slice(None) if rows is None else rows
         return beta_distribution.ppf(share, a[chosen], b[chosen])
@@ -70,11 +70,11 @@ class BetaPassRate:
         return self.quantile((1 - level) / 2, rows), self.quantile((1 + level) / 2, rows)
 
     def staleness(self) -> np.ndarray:
-        """[N] updates since the prompt's last visit, 0 for the latest; -1 where there was none."""
+        """Return updates since the prompt's last visit, 0 for the latest; -1 where there was none, [N]."""
         return np.where(self.visited == _NEVER, _NEVER, self.updates - 1 - self.visited)
 
     def never_solved(self, answers: float = 8) -> np.ndarray:
-        """Rows with at least so many answers, none of which ever scored: unanswerable or mislabelled, perhaps."""
+        """Return rows with so many answers or more, none of which scored: perhaps unanswerable or mislabelled."""
         return np.flatnonzero((self.answers >= answers) & ~self.solved)
 
     def observe(
@@ -143,7 +143,7 @@ class BetaPassRate:
 
 
 def moment_prior(rates: np.ndarray, answers: np.ndarray, *, least: float = 1.0, most: float = 20.0) -> np.ndarray:
-    """[2] parameters (a, b) of the Beta distribution with the mean and variance of the prompts' pass rates.
+    """Return parameters (a, b) of the Beta distribution with the mean and variance of the prompts' pass rates, [2].
 
     rates: [M] observed pass rates; answers: [M] numbers of answers behind them, whose sampling noise is taken out of
     the variance. a + b is kept within [least, most]. Method of moments, as in BNPO (arXiv 2506.02864), over prompts.

@@ -32,7 +32,7 @@ LICENCE = "MIT, Copyright (c) 2023 Columbia Artificial Intelligence and Robotics
 
 
 def read_pusht(path: str | Path | None = None) -> Demonstrations:
-    """The demonstrations from a local copy; nothing is downloaded.
+    """Return the demonstrations from a local copy; nothing is downloaded.
 
     path: the zarr folder (or its .zip), an .npz with the same arrays, or a folder that holds one of them; None: looked
         for in $PILOTAGE_HOME (by default ~/.cache/pilotage).

@@ -37,7 +37,7 @@ def load_questions(
     split: str = "train",
     skip_bad: bool = False,
 ) -> list[Item]:
-    r"""The questions of a file, folder or data set (see `pilotage.data.rows.read_rows`) as items.
+    r"""Return the questions of a file, folder or data set (see `pilotage.data.rows.read_rows`) as items.
 
     Known by their fields: GSM8K (question, answer with `#### number`), SVAMP (Body, Question, Answer), MATH (problem,
     and answer or a solution with `\boxed{}`), verl (prompt as messages, reward_model.ground_truth), or a field each of
@@ -220,7 +220,7 @@ def _level(value: Any) -> int:
 
 
 def last_boxed(text: str) -> str | None:
-    r"""The content of the last `\boxed{…}` (or `\boxed x`), braces matched; None without one, or without its end."""
+    r"""Return the content of the last `\boxed{…}` (or `\boxed x`), braces matched; None without one or its end."""
     start = text.rfind("\\boxed")
     if start < 0:
         return None
@@ -302,7 +302,7 @@ class QuestionTask:
 
     @property
     def vocabulary(self) -> str:
-        """Every character of prompts, solutions and answers."""
+        """Return every character of prompts, solutions and answers."""
         used: set[str] = set()
         for item in (*self._pools["train"], *self._pools["held_out"]):
             used.update(item.prompt, item.solution, item.answer)
@@ -327,12 +327,12 @@ class QuestionTask:
         return plainly_equal(item.answer, text) if self._verify is None else self._verify(item.answer, text)
 
     def max_new(self, level: int) -> int:
-        """The limit that was given, for every level."""
+        """Return the limit that was given, for every level."""
         del level
         return self._max_new
 
     def render_chat(self, item: Item) -> list[dict[str, str]]:
-        """The item as chat messages: those of the row, or the prompt as one message of the user."""
+        """Return the item as chat messages: those of the row, or the prompt as one message of the user."""
         return list(item.meta["messages"])
 
     def _asked(self, item: Item) -> Item:

@@ -17,7 +17,7 @@ _SUFFIXES = (".jsonl", ".json", ".ndjson", ".parquet")
 
 
 def read_rows(source: str | Path, *, subset: str | None = None, split: str = "train") -> list[Row]:
-    """All rows of a source, which is one of
+    """Return all rows of a source, which is one of
 
     - a file: JSON Lines (.jsonl, .ndjson), a JSON array of objects (.json), or .parquet (extra `data`);
     - a folder that `datasets` saved or can load (extra `data`);

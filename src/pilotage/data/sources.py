@@ -43,7 +43,7 @@ def open_demonstrations(
     state: Sequence[str] = (),
     mask: str | None = None,
 ) -> Demonstrations:
-    """The demonstrations at a place; its format is known by what is there, or is named before a colon.
+    """Return the demonstrations at a place; its format is known by what is there, or is named before a colon.
 
     where: see `EXPECTED`; "pusht" are the real Push-T demonstrations, looked for in $PILOTAGE_HOME.
     episodes: only these, in this order. state: names of observations that make up "state", in this order.

@@ -122,7 +122,9 @@ class Windows:
         return len(self._start)
 
     def take(self, rows: np.ndarray | Sequence[int], generator: torch.Generator | None = None) -> WindowBatch:
-        """The windows `rows` [B] in 0..len-1. generator: of the goals' starts, one number each; needed for goals."""
+        """Return the windows `rows` [B] in 0..len-1. generator: of the goals' starts, one number each; needed for
+        goals.
+        """
         rows = np.asarray(rows, dtype=np.int64)
         episode, start = self._episode[rows], self._start[rows]
         steps = start[:, None] + np.arange(self.chunk_size)
@@ -190,7 +192,7 @@ class _GoalTable:
     def add(
         self, batch: WindowBatch, episode: np.ndarray, after: np.ndarray, generator: torch.Generator
     ) -> WindowBatch:
-        """The batch with goals that start at `after` [B] or later in the same episode."""
+        """Return the batch with goals that start at `after` [B] or later in the same episode."""
         choices = self._lengths[episode] - self._steps - after + 1
         has = choices >= 1
         # One number per row whether it has a goal or not, so that what is drawn depends on the batch size alone.
@@ -224,7 +226,7 @@ class WindowBatches:
         self._begin_epoch()
 
     def draw(self) -> WindowBatch:
-        """The next batch."""
+        """Return the next batch."""
         parts, missing = [], self.batch
         while missing:
             part = self._order[self.position : self.position + missing]
@@ -241,7 +243,7 @@ class WindowBatches:
         self._order = torch.randperm(len(self.windows), generator=self.generator).numpy()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is: what the next batches are, goals included."""
+        """Return where it is: what the next batches are, goals included."""
         return {
             "windows": len(self.windows),
             "epoch": self.epoch,

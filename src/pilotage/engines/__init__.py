@@ -22,7 +22,7 @@ def build_engine(
     weights: Iterable[tuple[str, Tensor]] | None = None,
     **options: Any,
 ) -> Engine:
-    """An engine by name.
+    """Return an engine by name.
 
     Args:
         name: "decoder", "transformers", "vllm", or "auto": our decoder where it runs the model, else transformers.

@@ -159,7 +159,7 @@ class DecoderEngine:
             raise UsageError(f"this handle cannot be continued: {handle.gone}; sample its text anew")
 
     def append(self, handle: Handle | None, ids: Sequence[int]) -> Handle:
-        """A handle of the text of `handle` (None: nothing) followed by `ids`, computed now and kept."""
+        """Return a handle of the text of `handle` (None: nothing) followed by `ids`, computed now and kept."""
         self._check_handle(handle)
         begun = () if handle is None else handle.tokens
         tokens = (*begun, *(int(token) for token in ids))
@@ -171,7 +171,7 @@ class DecoderEngine:
         return self.keep(tokens, cache, 0, 0, len(tokens))
 
     def fork(self, handle: Handle, at: int) -> Handle:
-        """A handle of the first `at` tokens of a text, sharing memory."""
+        """Return a handle of the first `at` tokens of a text, sharing memory."""
         self._check_handle(handle)
         if not 0 < at <= len(handle.tokens):
             raise UsageError(f"cannot fork at token {at} of a text of {len(handle.tokens)} tokens")
@@ -184,7 +184,7 @@ class DecoderEngine:
         handle.drop("it was released")
 
     def keep(self, tokens: tuple[int, ...], cache: Cache, row: int, begin: int, end: int) -> Handle:
-        """A handle of copies of columns `begin`...`end - 1` of a row."""
+        """Return a handle of copies of columns `begin`...`end - 1` of a row."""
         keys, values = ([t[row, :, begin:end].clone() for t in kind] for kind in (cache.keys, cache.values))
         return self._registered(Handle(tokens, end - begin, keys, values))
 
@@ -221,7 +221,7 @@ class DecoderEngine:
         return cache, begin, torch.cat(logits)
 
     def stop_strings(self, stops: tuple[str, ...]) -> StopStrings | None:
-        """The finder of these stop strings; made once, for it looks at the whole vocabulary."""
+        """Return the finder of these stop strings; made once, for it looks at the whole vocabulary."""
         if stops and self.tokenizer is None:
             raise UsageError("stop strings need a tokenizer; give the engine one, or leave them out")
         if stops not in self._stops:

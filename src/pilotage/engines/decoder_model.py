@@ -107,7 +107,7 @@ class Cache:
 
     @staticmethod
     def cleared(model: FusedModel, rows: int, columns: int) -> Cache:
-        """A cache of zeros, for sequences of different lengths: a NaN before a beginning would pass the mask."""
+        """Return a cache of zeros, for sequences of different lengths: a NaN before a beginning would pass the mask."""
         cache = Cache(model, rows, columns)
         for tensor in (*cache.keys, *cache.values):
             tensor.zero_()
@@ -119,7 +119,7 @@ class Cache:
         return self.keys[0].shape[2]
 
     def rows(self, begin: int, end: int) -> Cache:
-        """Rows `begin`...`end - 1`, sharing memory."""
+        """Return rows `begin`...`end - 1`, sharing memory."""
         part = Cache.__new__(Cache)
         part.keys = [tensor[begin:end] for tensor in self.keys]
         part.values = [tensor[begin:end] for tensor in self.values]
@@ -131,7 +131,7 @@ class Cache:
             tensor[target, :, :columns] = tensor[source, :, :columns]
 
     def repeated(self, model: FusedModel, rows: Tensor, columns: int) -> Cache:
-        """A cache of `columns` columns whose row r begins with row `rows[r]` of this one."""
+        """Return a cache of `columns` columns whose row r begins with row `rows[r]` of this one."""
         wide = Cache(model, len(rows), columns)
         for mine, theirs in zip((*self.keys, *self.values), (*wide.keys, *wide.values), strict=True):
             theirs[:, :, : self.columns] = mine[rows]
@@ -244,7 +244,7 @@ class FusedModel:
         layer.down.add_to(x, functional.silu(gate).mul_(up))
 
     def logits(self, x: Tensor) -> Tensor:
-        """[rows, vocabulary] from the last hidden states [rows, hidden size]."""
+        """Return from the last hidden states [rows, hidden size], [rows, vocabulary]."""
         return self.head(self._normalised(x))
 
     def prefill(self, ids: Tensor, begin: Tensor, cached: Tensor, cache: Cache) -> Tensor:
@@ -290,7 +290,7 @@ class FusedModel:
         return self.logits(x.view(rows, q, -1)[:, -1])
 
     def step(self, tokens: Tensor, positions: Tensor, column: int, hidden: Tensor | None, cache: Cache) -> Tensor:
-        """One more token for the first rows of the cache.
+        """Return one more token for the first rows of the cache.
 
         Args:
             tokens: [rows].

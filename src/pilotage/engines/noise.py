@@ -29,7 +29,7 @@ def _keys(seeds: Sequence[int], samples: Sequence[int]) -> np.ndarray:
 
 
 def sample_seed(seed: int, sample: int) -> int:
-    """A seed in [0, 2^63) for one answer of a request, for engines that draw their own noise."""
+    """Return a seed in [0, 2^63) for one answer of a request, for engines that draw their own noise."""
     return int(_keys([seed], [sample])[0] >> np.uint64(1))
 
 
@@ -85,7 +85,7 @@ def log_distribution(logits: Tensor, sampling: Sampling) -> Tensor:
 
 
 def draw(log_probability: Tensor, noise: Tensor) -> Tensor:
-    """The token [rows] int64 at which the cumulative probability passes `noise` [rows] float64 in (0, 1).
+    """Return the token [rows] int64 at which the cumulative probability passes `noise` [rows] float64 in (0, 1).
 
     A token of probability 0 is never drawn.
     """

@@ -26,7 +26,7 @@ def end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
 
 
 def check_request(request: Request, context: int, bos_id: int | None, prefix: int = 0) -> tuple[list[int], int]:
-    """The prompt's ids and the number of tokens that the answer may have.
+    """Return the prompt's ids and the number of tokens that the answer may have.
 
     Args:
         request: as given.
@@ -77,7 +77,7 @@ class StopStrings:
         self.possible = torch.tensor(possible, dtype=torch.bool)
 
     def hits(self, tokens: Tensor, answers: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Which rows now end in a stop string.
+        """Return which rows now end in a stop string.
 
         Args:
             tokens: [rows] newest token of each row.

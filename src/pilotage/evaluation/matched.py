@@ -41,7 +41,8 @@ def at_first_reaching(progress: ArrayLike, y: ArrayLike, level: float) -> float:
 
 
 def mean_over_progress(progress: ArrayLike, y: ArrayLike, low: float, high: float, points: int = 33) -> float:
-    """Mean of `y` over the levels of progress from `low` to `high`: the area under y against progress, by its width.
+    """Return the mean of `y` over the levels of progress from `low` to `high`: the area under y against progress, by
+    its width.
 
     Every level counts where it is first reached. NaN where `high` never is: such a curve has no such area.
     """

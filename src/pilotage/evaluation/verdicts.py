@@ -35,7 +35,7 @@ class Gate:
 
     @property
     def passed(self) -> bool:
-        """Whether the baseline reached the least performance."""
+        """Return whether the baseline reached the least performance."""
         return self.measured >= self.least
 
 

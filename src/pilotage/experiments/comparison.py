@@ -78,7 +78,7 @@ class Comparison:
 
     @property
     def table(self) -> list[dict[str, Any]]:
-        """Rows by arm: the mean of the metric with its interval, the difference with its interval, the verdict."""
+        """Return rows by arm: the mean of the metric with its interval, the difference with its own, the verdict."""
         found = {difference.of: difference for difference in self.differences}
         rows = []
         for arm in self.arms:
@@ -97,7 +97,7 @@ class Comparison:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """One sentence per difference."""
+        """Return one sentence per difference."""
         return tuple(difference.sentence for difference in self.differences)
 
     def save(self) -> Path:

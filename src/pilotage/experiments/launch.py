@@ -84,7 +84,7 @@ def recorded(directory: Path) -> tuple[System, Any, int]:
 
 
 def default_directory(system: System, config: Any, seed: int, below: Path = RUNS) -> tuple[Path, bool]:
-    """The folder for a run and whether an interrupted one of the same configuration goes on there.
+    """Return the folder for a run and whether an interrupted one of the same configuration goes on there.
 
     It is `runs/NAME-TASK-SEED-K`: the first K whose folder is free or holds an unfinished run of just this.
     """
@@ -115,7 +115,7 @@ def _slug(text: object) -> str:
 
 
 def estimate_cost(system: System, config: Any) -> Mapping[str, Any]:
-    """What a run will take: `steps`, `tokens`, `seconds` and more, as far as the system can tell beforehand."""
+    """Return what a run will take: `steps`, `tokens`, `seconds` and more, as far as the system can tell beforehand."""
     if "estimate_cost" in system.actions:
         expected: Mapping[str, Any] = system.load_action("estimate_cost")(config)
         return expected
@@ -123,7 +123,7 @@ def estimate_cost(system: System, config: Any) -> Mapping[str, Any]:
 
 
 def load_policy(run: Path) -> Any:
-    """The policy that a run trained: a `LanguagePolicy`, or an `ActionPolicy` ready to be reset and to act.
+    """Return the policy that a run trained: a `LanguagePolicy`, or an `ActionPolicy` ready to be reset and to act.
 
     A folder that `export_policy` wrote, or a diffusion policy of LeRobot's (config.json, model.safetensors), is taken
     for `run`, too. Raises UsageError when there is no policy yet, and for pickled checkpoints.

@@ -39,7 +39,7 @@ class JobPlan:
 
     @property
     def quick(self) -> bool:
-        """Whether this is a quick pass."""
+        """Return whether this is a quick pass."""
         return self.quick_fields is not None
 
     def seeds(self, claim: Claim) -> int:

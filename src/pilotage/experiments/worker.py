@@ -76,7 +76,7 @@ class Context:
 
     @property
     def command(self) -> str:
-        """The arm's command line, tuned setting included."""
+        """Return the arm's command line, tuned setting included."""
         return self.job.command
 
     @property

@@ -149,7 +149,7 @@ class ChatAnswer:
 
     @property
     def scripted(self) -> bool:
-        """Whether a scripted stand-in answered."""
+        """Return whether a scripted stand-in answered."""
         return self.source == "scripted"
 
     def __str__(self) -> str:

@@ -45,7 +45,7 @@ class ServiceOptions:
 
     @property
     def asks_a_model(self) -> bool:
-        """Whether a language model, or the scripted stand-in, is asked."""
+        """Return whether a language model, or the scripted stand-in, is asked."""
         return True
 
     @property

@@ -31,7 +31,7 @@ class ChunkNetwork(nn.Module):
 
 
 def sized(name: str, given: Tensor | None, count: int, width: int) -> Tensor:
-    """The tokens `given` [B, count, width], checked. Raises UsageError when they are missing or do not fit."""
+    """Return the tokens `given` [B, count, width], checked. Raises UsageError when they are missing or do not fit."""
     if given is None:
         raise UsageError(f"the network was made for {name} of width {width}, and the encoder gives none")
     if given.dim() != 3 or given.shape[1:] != (count, width):

@@ -11,7 +11,8 @@ from pilotage.core.errors import UsageError
 
 
 def sinusoids(level: Tensor, width: int, *, scale: float = 100.0, slowest: float = 1e4) -> Tensor:
-    """[sin(ω·scale·level), cos(ω·scale·level)], ω falling geometrically from 1 to 1/`slowest`: [B] -> [B, width].
+    """Return ω falling geometrically from 1 to 1/`slowest`: [B] -> [B, width], [sin(ω·scale·level),
+    cos(ω·scale·level)].
 
     With `scale` the number of levels and level = t/steps these are the position codes of Vaswani et al. 2017 for t.
     """

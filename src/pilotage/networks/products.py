@@ -19,7 +19,7 @@ PRODUCTS = ("auto", "float32", "bfloat16")
 
 @cache
 def has_bfloat16_units() -> bool:
-    """Whether the processor multiplies bfloat16 matrices in hardware (AMX); without it bfloat16 is slower."""
+    """Return whether the processor multiplies bfloat16 matrices in hardware (AMX); without it bfloat16 is slower."""
     information = Path("/proc/cpuinfo")
     return information.is_file() and "amx_bf16" in information.read_text(encoding="utf-8")
 

@@ -68,7 +68,8 @@ class ResNet18(nn.Module):
 
 
 def expected_coordinates(maps: Tensor) -> Tensor:
-    """Where each map is high: the mean coordinate under its softmax, x then y in [−1, 1]: [B, K, H, W] -> [B, 2K].
+    """Return where each map is high: the mean coordinate under its softmax, x then y in [−1, 1]: [B, K, H, W] -> [B,
+    2K].
 
     Raises UsageError for maps of a single row or column, whose coordinates would not depend on the image.
     """

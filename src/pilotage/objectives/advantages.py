@@ -24,7 +24,7 @@ class AdvantageAndTarget(NamedTuple):
 
 
 def raw_reward(reward: Tensor) -> Tensor:
-    """The reward [N], without a baseline. Williams 1992, REINFORCE."""
+    """Return the reward [N], without a baseline. Williams 1992, REINFORCE."""
     check_shapes("N", reward)
     return reward.clone()
 

@@ -65,7 +65,7 @@ def token_sum_norm(mask: Tensor, *, dtype: torch.dtype = torch.float32) -> Tenso
 
 
 def weighted_sum(token_loss: Tensor, coefficients: Tensor) -> Tensor:
-    """Σ c·l over tokens whose coefficient is not 0; the others may hold anything: [N, T] twice -> []."""
+    """Return Σ c·l over tokens whose coefficient is not 0; the others may hold anything: [N, T] twice -> []."""
     check_shapes("N,T N,T", token_loss, coefficients)
     coefficients = coefficients.to(token_loss.dtype)
     return (torch.where(coefficients != 0, token_loss, 0.0) * coefficients).sum()

@@ -41,7 +41,7 @@ class BetaFit(NamedTuple):
 
 
 def beta_moments(pass_rate: Tensor) -> tuple[float, float]:
-    """(a, b) of the Beta distribution with the mean and unbiased variance of `pass_rate` [Q], each in [0, 1].
+    """Return (a, b) of the Beta distribution with the mean and unbiased variance of `pass_rate` [Q], each in [0, 1].
 
     κ = m(1−m)/v − 1, a = κm, b = κ(1−m); negative when the rates are more bimodal than any Beta (v > m(1−m)).
     Raises ValueError for fewer than two rates or rates that are all equal.
@@ -56,7 +56,7 @@ def beta_moments(pass_rate: Tensor) -> tuple[float, float]:
 
 
 def bnpo_exponents(a: float, b: float, *, least: float = 1.0) -> tuple[float, float]:
-    """(α, β) = (1 + a/3, 1 + b/3), where the variance of the gradient is least; not below `least`.
+    """Return (α, β) = (1 + a/3, 1 + b/3), where the variance of the gradient is least; not below `least`.
 
     With it the variance below has its stationary point: α = a + 3 − 2α, β = b + 3 − 2β.
     """
@@ -82,7 +82,7 @@ def bnpo_variance(a: float, b: float, alpha: float, beta: float) -> float:
 def beta_fit(
     reward: Tensor, group: Tensor, *, low: float = 0.0, high: float = 1.0, minimum_prompts: int = LEAST_PROMPTS
 ) -> BetaFit:
-    """(a, b) and (α, β) of a whole batch: reward [N] in [low, high], group [N].
+    """Return (a, b) and (α, β) of a whole batch: reward [N] in [low, high], group [N].
 
     Falls back to α = β = 1 (REINFORCE with the group's mean), and says why in `reason`, when there are fewer prompts
     than `minimum_prompts`, when all pass rates are equal, and when they are too bimodal for a Beta distribution.
@@ -194,7 +194,7 @@ class SmoothedBetaNorm:
         return [self.decay * old + (1 - self.decay) * new for old, new in zip(self.moments, found, strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
-        """The running mean and variance, or None before the first batch."""
+        """Return the running mean and variance, or None before the first batch."""
         return {"moments": self.moments}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -46,7 +46,7 @@ def reward_sign(reward: Tensor, group: Tensor) -> Tensor:
 def conflict_tokens(
     ids: Tensor, mask: Tensor, reward: Tensor, group: Tensor, truncated: Tensor, *, exclude_truncated: bool = True
 ) -> ConflictTokens:
-    """Where right and wrong answers of a group agree: ids, mask [N, T], reward, group, truncated [N].
+    """Return where right and wrong answers of a group agree: ids, mask [N, T], reward, group, truncated [N].
 
     Positions count an answer's own tokens, so the side of the padding does not matter. `exclude_truncated`: answers
     cut at the limit have no end to align and stay out of the backward run.
@@ -148,7 +148,7 @@ def entropy_shape(
 
 
 def filters_entropy(initial_entropy: float | None, *, threshold: float, always_filter: bool) -> bool:
-    """Whether `entropy_shape` leaves out answers above `threshold`, in nats: see there."""
+    """Return whether `entropy_shape` leaves out answers above `threshold`, in nats: see there."""
     return always_filter or initial_entropy is None or initial_entropy <= threshold
 
 

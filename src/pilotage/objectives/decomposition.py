@@ -14,7 +14,8 @@ from pilotage.objectives.shapes import check_shapes
 
 
 def decompose(advantage: Callable[..., Tensor], scores: Tensor, group: Tensor, **options: Any) -> Tensor:
-    """The mean over reward components of `advantage(component, group, **options)`: scores [N, K], group [N] -> [N].
+    """Return the mean over reward components of `advantage(component, group, **options)`: scores [N, K], group [N] ->
+    [N].
 
     A component that is constant over the batch is passed over, and where a component abstains (NaN) it neither counts
     in its group nor in the row's mean; a row without a score has 0. BNPO's «advantage decomposition».

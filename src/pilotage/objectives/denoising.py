@@ -15,7 +15,10 @@ from pilotage.objectives.shapes import check_shapes
 
 
 def needed_mask(mask: Tensor | None, chunk: Tensor) -> Tensor:
-    """The mask [B, T] of `chunk` [B, T, A], checked. Raises ValueError when it is missing, not bool or misshapen."""
+    """Return the mask [B, T] of `chunk` [B, T, A], checked.
+
+    Raises ValueError when it is missing, not bool or misshapen.
+    """
     if mask is None:
         raise ValueError(
             f"a chunk {list(chunk.shape)} came without its mask [batch, time], True on real actions; "
@@ -43,7 +46,7 @@ def fill_padding(chunk: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def step_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over each row's real steps: [B, T], [B, T] -> [B]; 0 for a row without any."""
+    """Return the mean over each row's real steps: [B, T], [B, T] -> [B]; 0 for a row without any."""
     check_shapes("B,T B,T", values, mask)
     return torch.where(mask, values, torch.zeros_like(values)).sum(1) / mask.sum(1).clamp(min=1)
 
@@ -51,7 +54,9 @@ def step_mean(values: Tensor, mask: Tensor) -> Tensor:
 def chunk_error(
     output: Tensor, target: Tensor, mask: Tensor | None, *, kind: Literal["squared", "absolute"] = "squared"
 ) -> Tensor:
-    """Mean squared or absolute error over each row's real actions: output, target [B, T, A], mask [B, T] -> [B]."""
+    """Return the mean squared or absolute error over each row's real actions: output, target [B, T, A], mask [B, T] ->
+    [B].
+    """
     check_shapes("B,T,A B,T,A", output, target)
     mask = needed_mask(mask, output)
     if kind not in ("squared", "absolute"):
@@ -72,7 +77,7 @@ def weighted_rows(loss: Tensor, weight: Tensor) -> Tensor:
 
 
 def valid_mean(loss: Tensor, valid: Tensor) -> Tensor:
-    """Mean of row losses [B] over the rows where `valid` [B] bool; 0 without a gradient where there is none.
+    """Return the mean of row losses [B] over the rows where `valid` [B] bool; 0 without a gradient where there is none.
 
     What a row that is not valid holds, NaN included, reaches neither the value nor the gradient.
     """

@@ -63,8 +63,8 @@ def smoothed_geometric(sample: Tensor, probability: Tensor) -> Tensor:
 
 
 def smoothed_categorical(sample: Tensor, probability: Tensor) -> Tensor:
-    """A one-hot sample drawn by inversion: a move of the boundary C_k between classes k and k + 1 carries the sample
-    from one to the other, with rate dC_k/(2 p) from either side.
+    """Return a one-hot sample drawn by inversion: a move of the boundary C_k between classes k and k + 1 carries the
+    sample from one to the other, with rate dC_k/(2 p) from either side.
 
     sample, probability [..., K], the latter summing to 1. -> [..., K]
     """
@@ -96,7 +96,7 @@ def gumbel_softmax(logits: Tensor, uniform: Tensor, *, temperature: float, hard:
 
 
 def score_function(log_probability: Tensor, loss: Tensor, baseline: Tensor | float = 0.0) -> Tensor:
-    """The value of `loss` with the gradient (loss − baseline) ∇ln P + ∇loss (REINFORCE, Williams 1992).
+    """Return the value of `loss` with the gradient (loss − baseline) ∇ln P + ∇loss (REINFORCE, Williams 1992).
 
     log_probability: [...] of everything that was drawn on the way to each loss; loss [...]; baseline: anything that the
     draws of the same row did not decide. -> [...]

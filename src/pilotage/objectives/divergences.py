@@ -40,7 +40,7 @@ def k3(
 def k3_plus(
     logp: Tensor, logp_ref: Tensor, mask: Tensor, *, limit: float | None = None, ceiling: float | None = None
 ) -> Tensor:
-    """The value of k3 with the gradient of k2 (straight through): all [N, T] -> [N, T]."""
+    """Return the value of k3 with the gradient of k2 (straight through): all [N, T] -> [N, T]."""
     value = k3(logp, logp_ref, mask, limit=limit, ceiling=ceiling).detach()
     gradient = k2(logp, logp_ref, mask, limit=limit)
     return value + (gradient - gradient.detach())
@@ -65,13 +65,13 @@ class AdaptiveKL:
         self.coefficient, self.target, self.horizon = coefficient, target, horizon
 
     def update(self, kl: float, samples: int) -> float:
-        """The coefficient after `samples` samples of mean divergence `kl`: times at most 1 ± 0.2·n/horizon."""
+        """Return the coefficient after `samples` samples of mean divergence `kl`: times at most 1 ± 0.2·n/horizon."""
         error = min(max(kl / self.target - 1, -0.2), 0.2)
         self.coefficient *= 1 + error * min(samples / self.horizon, 1.0)
         return self.coefficient
 
     def state_dict(self) -> dict[str, Any]:
-        """The coefficient as it stands."""
+        """Return the coefficient as it stands."""
         return {"coefficient": self.coefficient}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ def uniform(shape: Sequence[int], generator: Generators, *, like: Tensor | None 
 
 
 def categorical(probability: Tensor, generator: Generators, count: int | None = None) -> Tensor:
-    """Indices drawn from the last dimension of `probability` [B, ..., K]: [B, ...], or [B, ..., count]."""
+    """Return indices drawn from the last dimension of `probability` [B, ..., K]: [B, ...], or [B, ..., count]."""
     cumulative = probability.double().cumsum(-1)
     size = [*probability.shape[:-1], 1 if count is None else count]
     # Below the last cumulative value, which rounding may leave short of one.

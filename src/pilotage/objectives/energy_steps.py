@@ -31,7 +31,7 @@ def falling_noise(first: float, last: float, count: int) -> list[float]:
 
 
 def unit_scale(chunk: Tensor, *, least: float = 1e-6) -> Tensor:
-    """Each row divided by the root mean square of all its numbers: [B, T, A] -> [B, T, A]."""
+    """Return each row divided by the root mean square of all its numbers: [B, T, A] -> [B, T, A]."""
     check_shapes("B,T,A", chunk)
     return chunk / chunk.square().mean((1, 2), keepdim=True).add(least).sqrt()
 

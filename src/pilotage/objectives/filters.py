@@ -11,7 +11,9 @@ from pilotage.objectives.shapes import check_shapes
 
 @declare(needs_group=True)
 def keep_informative(reward: Tensor, group: Tensor) -> Tensor:
-    """Rows of groups whose rewards differ: reward, group [N] -> bool [N]. Yu et al. 2025, DAPO, dynamic sampling.
+    """Return rows of groups whose rewards differ: reward, group [N] -> bool [N].
+
+    Yu et al. 2025, DAPO, dynamic sampling.
 
     For 0/1 rewards these are the groups with 0 < number right < G: the others have no group-relative gradient.
     """

@@ -23,27 +23,27 @@ def per_group_sum(values: Tensor, group: Tensor) -> Tensor:
 
 
 def per_group_mean(values: Tensor, group: Tensor) -> Tensor:
-    """Mean of `values` [N] in each group: [Q], groups in ascending order of their number."""
+    """Return the mean of `values` [N] in each group: [Q], groups in ascending order of their number."""
     return per_group_sum(values, group) / per_group_sum(torch.ones_like(values), group)
 
 
 def group_sum(values: Tensor, group: Tensor) -> Tensor:
-    """[N]: for every row the sum of `values` [N] over its group."""
+    """Return for every row the sum of `values` [N] over its group, [N]."""
     return per_group_sum(values, group)[group_index(group)[0]]
 
 
 def group_size(group: Tensor) -> Tensor:
-    """[N] int64: for every row the number of rows in its group."""
+    """Return for every row the number of rows in its group, [N] int64."""
     return group_sum(torch.ones_like(group), group)
 
 
 def group_mean(values: Tensor, group: Tensor) -> Tensor:
-    """[N]: for every row the mean of `values` [N] over its group."""
+    """Return for every row the mean of `values` [N] over its group, [N]."""
     return group_sum(values, group) / group_size(group)
 
 
 def group_spread(values: Tensor, group: Tensor) -> Tensor:
-    """[N]: for every row the largest minus the smallest of `values` [N] in its group; exactly 0 for ties."""
+    """Return for every row the largest minus the smallest of `values` [N] in its group; exactly 0 for ties, [N]."""
     check_shapes("N N", values, group)
     index, count = group_index(group)
     extreme = values.new_zeros(count)
@@ -53,7 +53,7 @@ def group_spread(values: Tensor, group: Tensor) -> Tensor:
 
 
 def group_std(values: Tensor, group: Tensor, *, unbiased: bool = True) -> Tensor:
-    """[N]: for every row the standard deviation of `values` [N] in its group; 0 for ties and groups of one."""
+    """Return for every row the standard deviation of `values` [N] in its group; 0 for ties and groups of one, [N]."""
     squares = group_sum((values - group_mean(values, group)) ** 2, group)
     size = group_size(group) - int(unbiased)
     return torch.where(group_spread(values, group) > 0, squares / size.clamp(min=1), 0.0).sqrt()

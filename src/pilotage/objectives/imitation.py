@@ -27,7 +27,7 @@ def mixture_log_likelihood(chunk: Tensor, mask: Tensor | None, logits: Tensor, m
 
 
 def focal_loss(logits: Tensor, label: Tensor, *, gamma: float = 2.0) -> Tensor:
-    """−(1 − p)^γ·ln p of the right class: logits [..., K], label [...] int64 -> [...]. Lin et al. 2017.
+    """Return −(1 − p)^γ·ln p of the right class: logits [..., K], label [...] int64 -> [...]. Lin et al. 2017.
 
     γ = 0 is cross-entropy; 2 in Behavior Transformers (Shafiullah et al. 2022, arXiv 2206.11251).
     """
@@ -59,7 +59,7 @@ def bins_with_offsets_loss(
 
 
 def info_nce(positive: Tensor, negative: Tensor) -> Tensor:
-    """−ln of the softmax share of the demonstrated chunk under −energy: positive [B], negative [B, n] -> [B].
+    """Return −ln of the softmax share of the demonstrated chunk under −energy: positive [B], negative [B, n] -> [B].
 
     Florence et al. 2021, Implicit Behavioral Cloning (arXiv 2109.00137), eq. 3.
     """
@@ -74,7 +74,8 @@ def standard_normal_divergence(mean: Tensor, log_std: Tensor) -> Tensor:
 
 
 def equilibrium_gradient(clean: Tensor, noise: Tensor, share: Tensor, *, decay: float = 0.2) -> Tensor:
-    """(noise − clean)·min(1, (1 − g)/decay): the slope an energy should have at g·clean + (1−g)·noise -> [B, T, A].
+    """Return (noise − clean)·min(1, (1 − g)/decay): the slope an energy should have at g·clean + (1−g)·noise -> [B, T,
+    A].
 
     clean, noise [B, T, A], share g [B] in [0, 1]: so the demonstrated chunk is a stationary point, and descent from
     any noise leads to one. Wang & Du 2025, Equilibrium Matching.

@@ -72,7 +72,7 @@ SCHEDULES: dict[str, Callable[..., Tensor]] = {
 
 
 def falling_to_zero(levels: Tensor | Sequence[float]) -> list[float]:
-    """The levels as floats. Raises UsageError unless there are two or more, falling strictly, the last 0."""
+    """Return the levels as floats. Raises UsageError unless there are two or more, falling strictly, the last 0."""
     listed = [float(level) for level in levels]
     if len(listed) < 2 or listed[-1] != 0 or any(a <= b for a, b in pairwise(listed)):
         raise UsageError(f"levels {listed}: expected two or more that fall strictly and end with 0")
@@ -80,7 +80,10 @@ def falling_to_zero(levels: Tensor | Sequence[float]) -> list[float]:
 
 
 def called_levels(levels: Tensor | Sequence[int], steps: int) -> list[int]:
-    """Integer levels as integers. Raises UsageError unless they fall strictly within 0 … steps−1; may be empty."""
+    """Return integer levels as integers.
+
+    Raises UsageError unless they fall strictly within 0 … steps−1; may be empty.
+    """
     listed = [int(level) for level in levels]
     if any(a <= b for a, b in pairwise(listed)) or any(not 0 <= n < steps for n in listed):
         raise UsageError(f"levels {listed}: expected integers that fall strictly within 0 to {steps - 1}")

@@ -41,11 +41,11 @@ class NoisePath:
     PREDICTS: ClassVar[tuple[Predicts, ...]] = ("noise", "clean", "velocity")
 
     def scales(self, level: Tensor) -> tuple[Tensor, Tensor]:
-        """(a, b), float64, of the shape of `level`."""
+        """Return (a, b), float64, of the shape of `level`."""
         raise NotImplementedError
 
     def rates(self, level: Tensor) -> tuple[Tensor, Tensor]:
-        """(da, db) along the path's own parameter: velocity = da·clean + db·noise."""
+        """Return (da, db) along the path's own parameter: velocity = da·clean + db·noise."""
         raise NotImplementedError
 
     def draw(self, count: int, generator: Generators) -> Tensor:
@@ -53,7 +53,9 @@ class NoisePath:
         raise NotImplementedError
 
     def scalings(self, level: Tensor) -> Scalings:
-        """What the network's input and output are multiplied by, and what it is told of the level, each [B] float64."""
+        """Return what the network's input and output are multiplied by, and what it is told of the level, each [B]
+        float64.
+        """
         one = torch.ones_like(level, dtype=torch.float64)
         return Scalings(0 * one, one, one, level.double())
 
@@ -63,12 +65,12 @@ class NoisePath:
         return torch.ones_like(level, dtype=torch.float64)
 
     def mix(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
-        """The noisy chunk: clean, noise [B, ...], level [B] -> [B, ...]."""
+        """Return the noisy chunk: clean, noise [B, ...], level [B] -> [B, ...]."""
         a, b = (rowwise(factor, clean) for factor in self.scales(level))
         return a * clean + b * noise
 
     def target(self, clean: Tensor, noise: Tensor, level: Tensor, predicts: Predicts) -> Tensor:
-        """What a perfect network would answer: clean, noise [B, ...], level [B] -> [B, ...]."""
+        """Return what a perfect network would answer: clean, noise [B, ...], level [B] -> [B, ...]."""
         self._known(predicts)
         if predicts == "noise":
             return noise
@@ -82,7 +84,7 @@ class NoisePath:
         return (clean - rowwise(scaling.c_skip, clean) * noisy) / rowwise(scaling.c_out, clean)
 
     def clean_of(self, output: Tensor, noisy: Tensor, level: Tensor, predicts: Predicts) -> Tensor:
-        """The clean chunk that an output means: output, noisy [B, ...], level [B] -> [B, ...]."""
+        """Return the clean chunk that an output means: output, noisy [B, ...], level [B] -> [B, ...]."""
         self._known(predicts)
         if predicts == "clean":
             return output
@@ -97,7 +99,9 @@ class NoisePath:
         return rowwise(scaling.c_skip, noisy) * noisy + rowwise(scaling.c_out, noisy) * output
 
     def noise_of(self, output: Tensor, noisy: Tensor, level: Tensor, predicts: Predicts) -> Tensor:
-        """The noise that an output means; undefined at a level without noise unless noise or velocity is predicted."""
+        """Return the noise that an output means; undefined at a level without noise unless noise or velocity is
+        predicted.
+        """
         if predicts == "noise":
             return output
         a, b = self.scales(level)
@@ -135,7 +139,7 @@ class VariancePreserving(NoisePath):
 
     @property
     def betas(self) -> Tensor:
-        """β_t: [steps] float64."""
+        """Return β_t: [steps] float64."""
         return _betas(self.steps, self.schedule) * self.beta_scale
 
     @property
@@ -217,7 +221,9 @@ class Karras(NoisePath):
         return (center + spread * unit).exp().clamp(self.sigma_min, self.sigma_max)
 
     def cumulative(self, sigma: Tensor) -> Tensor:
-        """The law's distribution function before it is cut (for the two uniform laws: the variable that is uniform)."""
+        """Return the law's distribution function before it is cut (for the two uniform laws: the variable that is
+        uniform).
+        """
         if self.law == "uniform":
             return sigma
         if self.law == "log_uniform":
@@ -284,7 +290,7 @@ class Linear(NoisePath):
 
 
 def rowwise(factor: Tensor, chunk: Tensor) -> Tensor:
-    """A factor per row [B] in the type of `chunk` [B, ...] and with as many dimensions."""
+    """Return a factor per row [B] in the type of `chunk` [B, ...] and with as many dimensions."""
     check_shapes("B", factor)
     if len(factor) != len(chunk):
         raise ValueError(f"{len(factor)} levels for {len(chunk)} rows; give one level per row")

@@ -31,7 +31,7 @@ def whiten(advantage: Tensor, mask: Tensor, *, center: bool = True, epsilon: flo
 
 
 def whiten_rows(advantage: Tensor, *, epsilon: float = 1e-4) -> Tensor:
-    """(A_n − mean) / (σ + ε) over the answers of the batch, σ unbiased, every answer counting once: [N] -> [N].
+    """Return (A_n − mean) / (σ + ε) over the answers of the batch, σ unbiased, every answer counting once: [N] -> [N].
 
     What TRL's RLOO does with `normalize_advantages`. All equal, or a single answer: 0.
     """

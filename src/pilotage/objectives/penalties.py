@@ -11,7 +11,7 @@ from pilotage.objectives.shapes import check_shapes, masked
 
 
 def score_on_last_token(reward: Tensor, mask: Tensor) -> Tensor:
-    """The reward on the last token that the policy wrote, 0 elsewhere: reward [N], mask [N, T] -> [N, T]."""
+    """Return the reward on the last token that the policy wrote, 0 elsewhere: reward [N], mask [N, T] -> [N, T]."""
     check_shapes("N N,T", reward, mask)
     last = mask & (mask.flip(-1).cumsum(-1).flip(-1) == 1)
     return torch.where(last, reward[:, None], 0.0)

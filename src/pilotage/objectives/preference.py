@@ -17,7 +17,8 @@ def dpo_loss(
     beta: float = 0.1,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """−log σ(β·[(ℓ_w − ℓ_w^ref) − (ℓ_l − ℓ_l^ref)]) per pair: log-probabilities summed over an answer, [N] -> [N].
+    """Return −log σ(β·[(ℓ_w − ℓ_w^ref) − (ℓ_l − ℓ_l^ref)]) per pair: log-probabilities summed over an answer, [N] ->
+    [N].
 
     ln 2 when the policy is the reference. `label_smoothing` ε in [0, ½): the share of flipped labels (conservative
     DPO). Rafailov et al. 2023 (arXiv 2305.18290), eq. 7.

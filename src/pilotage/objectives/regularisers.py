@@ -33,6 +33,6 @@ def kl(
 
 
 def entropy_bonus(policy_entropy: Tensor, mask: Tensor) -> Tensor:
-    """−H per token (minimising it raises entropy): policy_entropy with gradient, mask [N, T] -> [N, T]."""
+    """Return −H per token (minimising it raises entropy): policy_entropy with gradient, mask [N, T] -> [N, T]."""
     check_shapes("N,T N,T", policy_entropy, mask)
     return -masked(policy_entropy, mask)

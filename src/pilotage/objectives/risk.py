@@ -32,7 +32,7 @@ def rvar_weight(z: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:
 
 
 def mvar(bundle_score: Tensor, q_alpha: Tensor | float, q_beta: Tensor | float, *, omega: float = 0.5) -> Tensor:
-    """−(1+ω)(q_α − R)⁺ + g(R, q_α, q_β), any shape; never positive. `omega` ≥ 0 weighs the lower tail."""
+    """Return −(1+ω)(q_α − R)⁺ + g(R, q_α, q_β), any shape; never positive. `omega` ≥ 0 weighs the lower tail."""
     return -(1 + omega) * (q_alpha - bundle_score).clamp(min=0) + rvar_weight(bundle_score, q_alpha, q_beta)
 
 
@@ -46,7 +46,7 @@ def mvar_repository(
     mix: float = 1.5,
     natural_baseline: bool = True,
 ) -> Tensor:
-    """(w·CVaR + RVaR)/(w + 1) as in the authors' code, before its division by the set's deviation: any shape.
+    """Return (w·CVaR + RVaR)/(w + 1) as in the authors' code, before its division by the set's deviation: any shape.
 
     RVaR = g/(β−α), CVaR = −(q_α−R)⁺/α; `mix` is w (another parameterisation than ω). `natural_baseline=False` drops
     g's constant a − b, so that the advantage has both signs.
@@ -69,7 +69,7 @@ def mvar_seeking(
     mix: float = 1.5,
     natural_baseline: bool = True,
 ) -> Tensor:
-    """The risk-seeking control: mvar_repository with the upper tail (R−q_β)⁺/(1−β) in place of the lower one."""
+    """Return the risk-seeking control: mvar_repository with the upper tail (R−q_β)⁺/(1−β) in place of the lower one."""
     _check_levels(alpha, beta)
     middle = rvar_weight(bundle_score, q_alpha, q_beta)
     if not natural_baseline:
@@ -79,7 +79,7 @@ def mvar_seeking(
 
 
 def make_bundles(group: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """The bundle of every row: group [N] -> [N] int64, numbered from 0; −1 for rows in none.
+    """Return the bundle of every row: group [N] -> [N] int64, numbered from 0; −1 for rows in none.
 
     Prompts (groups, in ascending order) are taken `size` at a time; each prompt's answers are permuted, and bundle j of
     a set takes the j-th of each. A set gives as many bundles as its smallest group has answers; what is left over, and
@@ -109,7 +109,7 @@ def bundle_score(reward: Tensor, bundle: Tensor) -> Tensor:
 
 
 def scores_of_bundles(reward: Tensor, bundle: Tensor) -> Tensor:
-    """The scores of the bundles themselves: reward, bundle [N] -> [number of bundles]."""
+    """Return the scores of the bundles themselves: reward, bundle [N] -> [number of bundles]."""
     check_shapes("N N", reward, bundle)
     joined = bundle >= 0
     totals = reward.new_zeros(int(bundle.max()) + 1 if len(bundle) else 0)
@@ -117,7 +117,8 @@ def scores_of_bundles(reward: Tensor, bundle: Tensor) -> Tensor:
 
 
 def divide_by_set_std(advantage: Tensor, reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
-    """The advantage divided by the deviation of the bundle scores of its set (all bundles of the same B prompts).
+    """Return the advantage divided by the deviation of the bundle scores of its set (all bundles of the same B
+    prompts).
 
     All [N] -> [N]. Unbiased deviation + 1e-6, as in the authors' code; where it is 0 the advantage stays as it is.
     """
@@ -133,8 +134,8 @@ def divide_by_set_std(advantage: Tensor, reward: Tensor, group: Tensor, bundle: 
 
 
 def set_of(group: Tensor, bundle: Tensor) -> Tensor:
-    """Which set of prompts a row's bundle was made from, named by the set's first group: group, bundle [N] -> [N]; −1
-    in no bundle.
+    """Return which set of prompts a row's bundle was made from, named by the set's first group: group, bundle [N] ->
+    [N]; −1 in no bundle.
     """
     check_shapes("N N", group, bundle)
     index = group_index(bundle)[0]
@@ -164,7 +165,7 @@ def curve_mean(quantiles: Tensor, levels: Tensor, q_alpha: float, q_beta: float)
 
 
 def sum_mean_share(reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
-    """(R_i − mean_i)/Σ_k(R_k − mean_k) over the members of a bundle, before the clamp: all [N] -> [N].
+    """Return (R_i − mean_i)/Σ_k(R_k − mean_k) over the members of a bundle, before the clamp: all [N] -> [N].
 
     Equal shares where the deviations cancel. `(share.abs() > LARGEST_SHARE).sum()` counts the clamped ones.
     """
@@ -179,7 +180,7 @@ def sum_mean_share(reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
 def bundle_credit(
     advantage: Tensor, reward: Tensor, group: Tensor, bundle: Tensor, *, mode: Credit = "uniform"
 ) -> Tensor:
-    """How a bundle's advantage falls on its members: all [N] -> [N].
+    """Return how a bundle's advantage falls on its members: all [N] -> [N].
 
     uniform: to all alike (the paper). The authors' code also has std: divided by the deviation of the prompt's rewards
     (1 where below 1e-3); score: half for a right member, 1.5 times for a wrong one; sum_mean: by `sum_mean_share`,
@@ -229,7 +230,7 @@ class QuantileTracker:
             self.quantiles = track_quantiles(self.quantiles, self.levels, scores, rate=self.rate)
 
     def quantile(self, level: float) -> float:
-        """The tracked quantile at `level` in [0.05, 0.95], between two levels by linear interpolation."""
+        """Return the tracked quantile at `level` in [0.05, 0.95], between two levels by linear interpolation."""
         if self.quantiles is None:
             raise RuntimeError("no scores yet: update the tracker before asking for a quantile")
         position = level * 20 - 1
@@ -239,7 +240,7 @@ class QuantileTracker:
         return torch.lerp(self.quantiles[lower], self.quantiles[lower + 1], position - lower).item()
 
     def state_dict(self) -> dict[str, Any]:
-        """The tracked quantiles, or None before the first batch."""
+        """Return the tracked quantiles, or None before the first batch."""
         return {"quantiles": self.quantiles}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -326,7 +327,7 @@ class MeanValueAtRisk:
         self.tracker.update(scores_of_bundles(reward, bundle))
 
     def state_dict(self) -> dict[str, Any]:
-        """The tracker's state."""
+        """Return the tracker's state."""
         return {"tracker": self.tracker.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

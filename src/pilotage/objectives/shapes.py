@@ -39,7 +39,7 @@ def masked(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def per_token(advantage: Tensor, mask: Tensor) -> Tensor:
-    """An advantage per answer [N] or per token [N, T] as [N, T], 0 where `mask` [N, T] is False."""
+    """Return an advantage per answer [N] or per token [N, T] as [N, T], 0 where `mask` [N, T] is False."""
     if advantage.dim() == 1:
         check_shapes("N N,T", advantage, mask)
         advantage = advantage[:, None].expand(mask.shape)
@@ -47,5 +47,5 @@ def per_token(advantage: Tensor, mask: Tensor) -> Tensor:
 
 
 def answer_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over each answer's own tokens: [N, T] -> [N]; 0 for an answer without tokens."""
+    """Return the mean over each answer's own tokens: [N, T] -> [N]; 0 for an answer without tokens."""
     return masked(values, mask).sum(-1) / mask.sum(-1).clamp(min=1)

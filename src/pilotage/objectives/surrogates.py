@@ -21,13 +21,17 @@ trajectory: the product over an answer (RLOO in TRL)."""
 
 @declare(single_update=True)
 def reinforce(logp: Tensor, advantage: Tensor, mask: Tensor) -> Tensor:
-    """−A·log π: logp, mask [N, T], advantage [N] or [N, T] -> [N, T]. Williams 1992; GTPO's ρ ≡ 1 has this gradient."""
+    """Return −A·log π: logp, mask [N, T], advantage [N] or [N, T] -> [N, T].
+
+    Williams 1992; GTPO's ρ ≡ 1 has this gradient.
+    """
     check_shapes("N,T N,T", logp, mask)
     return -per_token(advantage, mask).detach() * masked(logp, mask)
 
 
 def ratio(logp: Tensor, logp_old: Tensor, mask: Tensor, *, level: Level = "token") -> Tensor:
-    """ρ of every token [N, T] (1 on masked slots), with the level's value and the gradient ρ·∇log π_t of its own token.
+    """Return ρ of every token [N, T] (1 on masked slots), with the level's value and the gradient ρ·∇log π_t of its own
+    token.
 
     sequence (Zheng et al. 2025, GSPO): sg(s_n)·exp(ℓ − sg ℓ) with s_n = exp(mean_t(ℓ − ℓ_old)); averaged
     over the answer that is exactly the gradient of s_n. trajectory: the same with s_n = exp(Σ_t(ℓ − ℓ_old)).
@@ -98,7 +102,7 @@ def clipped(
     high: float = 0.2,
     level: Level = "token",
 ) -> Tensor:
-    """Which tokens' gradient the clip removes: bool [N, T]. The clip fraction is its mean over the mask."""
+    """Return which tokens' gradient the clip removes: bool [N, T]. The clip fraction is its mean over the mask."""
     rho, advantage = ratio(logp, logp_old, mask, level=level).detach(), per_token(advantage, mask)
     return mask & (((rho < 1 - low) & (advantage < 0)) | ((rho > 1 + high) & (advantage > 0)))
 

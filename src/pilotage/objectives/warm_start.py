@@ -26,7 +26,8 @@ class ShiftErrors(NamedTuple):
     """[K] float64: √(1 − ᾱ_k), the size of what forward diffusion adds."""
 
     def first_level(self, entry: int | None = None) -> int | None:
-        """The first level at which a guess is no farther from the target than a forward sample: the estimate of K'.
+        """Return the first level at which a guess is no farther from the target than a forward sample: the estimate of
+        K'.
 
         entry: of one entry of the action alone. None: at no level.
         """
@@ -52,7 +53,9 @@ def shift_errors(guess: Tensor, target: Tensor, path: VariancePreserving) -> Shi
 
 
 def contraction(first: Tensor, second: Tensor, first_start: Tensor, second_start: Tensor) -> Tensor:
-    """‖out − out'‖/‖start − start'‖ of each row: all [B, T, A] -> [B]. Below one: denoising forgets the difference.
+    """Return ‖out − out'‖/‖start − start'‖ of each row: all [B, T, A] -> [B].
+
+    Below one: denoising forgets the difference.
 
     Both must have been denoised with the same noise.
     """

@@ -62,7 +62,7 @@ def build_rewards(
     limit: float = 5.0,
     memory: int = 4 << 30,
 ) -> Rewards:
-    """The rewards that an expression names, ready for `score_answers`.
+    """Return the rewards that an expression names, ready for `score_answers`.
 
     expression: such as "exact+0.5*format+overlong:maximum=512,buffer=128" or "my.py:reward".
     task: the source of the items, for exact, partial and format.

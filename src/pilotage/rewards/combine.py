@@ -57,12 +57,12 @@ class Term:
 
     @property
     def text(self) -> str:
-        """The term without its weight: equal for equal rewards."""
+        """Return the term without its weight: equal for equal rewards."""
         return ":".join([self.name, *(f"{key}={value!r}" for key, value in sorted(self.options.items()))])
 
 
 def parse_expression(expression: str) -> list[Term]:
-    """The summands of `"exact+0.5*format:pattern='.*#[0-9]+'+my.py:reward"`.
+    """Return the summands of `"exact+0.5*format:pattern='.*#[0-9]+'+my.py:reward"`.
 
     A summand is `[weight*]name[:option=value,…]`, where name may be a function, `module:function` or
     `path.py:function`. Values in quotes may hold any character. Raises UsageError for what cannot be read.

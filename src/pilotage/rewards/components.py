@@ -139,13 +139,13 @@ class Length:
 
 
 def token_lengths(rollouts: Any) -> np.ndarray:
-    """[N] float64: tokens that the policy wrote, from `rollouts.length` (tensor or array)."""
+    """Return tokens that the policy wrote, from `rollouts.length` (tensor or array), [N] float64."""
     length = rollouts.length
     return np.asarray(length.cpu() if hasattr(length, "cpu") else length, dtype=np.float64)
 
 
 def overlong_penalty(lengths: np.ndarray, maximum: int, buffer: int) -> np.ndarray:
-    """[N] penalties in [-1, 0] for [N] lengths in tokens: DAPO, arXiv 2503.14476, eq. 13."""
+    """Return penalties in [-1, 0] for [N] lengths in tokens: DAPO, arXiv 2503.14476, eq, [N]. 13."""
     return -np.clip((lengths - (maximum - buffer)) / buffer, 0.0, 1.0)
 
 
@@ -225,7 +225,7 @@ class UserFunction:
         return self._function(text, item)
 
     def identity(self) -> str:
-        """The hash of the file, so that recorded verdicts of an older version are not replayed."""
+        """Return the hash of the file, so that recorded verdicts of an older version are not replayed."""
         where = self.reference.rpartition(":")[0]
         if where.endswith(".py"):
             path: Path | None = Path(where)

@@ -22,13 +22,13 @@ _BARE_LENGTH = 300
 
 
 def plain_number(text: str) -> Fraction | None:
-    """The value of a decimal number with or without thousands separators and dollar signs; None for all else."""
+    """Return the value of a decimal number with or without thousands separators and dollar signs; None for all else."""
     match = _NUMBER.fullmatch(text.strip())
     return None if match is None else Fraction(match[1] + match[2].replace(",", ""))
 
 
 def boxed(text: str) -> str | None:
-    r"""The content of the only `\boxed{…}` of a text, braces matched; None when there is none, another, or no end."""
+    r"""Return the content of the only `\boxed{…}` of a text, braces matched; None without one, with two, or without its end."""
     if text.count("\\boxed") != 1:
         return None
     start = text.index("\\boxed") + len("\\boxed")
@@ -42,7 +42,7 @@ def boxed(text: str) -> str | None:
 
 
 def final_answer(text: str) -> str | None:
-    r"""The part of a text that plainly is its answer: its only `\boxed{…}`, what follows its last `#` (`####` of
+    r"""Return the part of a text that plainly is its answer: its only `\boxed{…}`, what follows its last `#` (`####` of
     GSM8K, `#` of the text tasks), or the whole text when that is a number. None where only a parser can tell.
     """
     if "\\boxed" in text:
@@ -66,7 +66,8 @@ def quick_verdict(gold: str, text: str) -> float | None:
 
 
 def as_formula(text: str) -> str:
-    """A bare formula put into a box, so that the parser takes all of it; running text and marked formulas as they are.
+    """Return a bare formula put into a box, so that the parser takes all of it; running text and marked formulas as
+    they are.
 
     Without that, math-verify reads only the last number of `10, 4, 2`, and no LaTeX at all outside of `$`.
     """

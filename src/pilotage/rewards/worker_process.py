@@ -61,7 +61,7 @@ def _judge(judges: dict[str, Any], frame: bytes) -> dict[str, Any]:
 
 
 def verdict_of(value: Any) -> dict[str, Any]:
-    """What a judge returned as plain JSON: {"score": number or None} or {"failed": reason, "detail": text}."""
+    """Return what a judge returned as plain JSON: {"score": number or None} or {"failed": reason, "detail": text}."""
     if value is None:
         return {"score": None}
     try:

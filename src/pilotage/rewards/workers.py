@@ -80,7 +80,7 @@ class WorkerPool:
                 worker.wait_until_ready()
 
     def judge(self, jobs: Sequence[Job]) -> list[Score]:
-        """The verdict on each job, in order. Never raises for what a judge or an answer does."""
+        """Return the verdict on each job, in order. Never raises for what a judge or an answer does."""
         if not jobs:
             return []
         with self._locked():
@@ -193,7 +193,7 @@ class _Worker:
         self._write(payload)
 
     def receive(self) -> dict[str, Any] | None:
-        """The verdict on the job under way, once it has come."""
+        """Return the verdict on the job under way, once it has come."""
         with contextlib.suppress(BlockingIOError):
             while chunk := os.read(self.output.fileno(), 65536):
                 self._received += chunk

@@ -96,11 +96,11 @@ class Evaluation:
         return out
 
     def modes(self) -> dict[str, int]:
-        """How many successful episodes took each mode (all episodes where there is no success to speak of)."""
+        """Return how many successful episodes took each mode (all episodes where there is no success to speak of)."""
         return dict(sorted(Counter(e.mode for e in self.episodes if e.mode and e.success is not False).items()))
 
     def records(self) -> list[dict[str, Any]]:
-        """The episodes as plain dictionaries, for JSON Lines."""
+        """Return the episodes as plain dictionaries, for JSON Lines."""
         return [asdict(episode) for episode in self.episodes]
 
 

@@ -17,8 +17,9 @@ GOAL = "goal"
 
 
 def policy_view(observation: Any) -> dict[str, np.ndarray]:
-    """An observation under the names that policies read. The arrays are copies, since an environment may write the
-    next observation into the array that it returned.
+    """Return an observation under the names that policies read.
+
+    The arrays are copies, since an environment may write the next observation into the array that it returned.
 
     Args:
         observation: a vector; an image [height, width, channels] of uint8; or a mapping with "state", "goal" and
@@ -70,7 +71,7 @@ class Window:
         self._seen.append(view)
 
     def stacked(self) -> dict[str, np.ndarray]:
-        """Every entry as [length, ...], the newest last; the goal as it stands now, [G]."""
+        """Return every entry as [length, ...], the newest last; the goal as it stands now, [G]."""
         newest = self._seen[-1]
         return {
             name: newest[name] if name == GOAL else np.stack([view[name] for view in self._seen]) for name in newest
@@ -78,6 +79,6 @@ class Window:
 
 
 def batched(windows: Sequence[Window]) -> dict[str, Tensor]:
-    """The windows of several episodes as tensors: [rows, length, ...], the goal [rows, G]."""
+    """Return the windows of several episodes as tensors: [rows, length, ...], the goal [rows, G]."""
     stacks = [window.stacked() for window in windows]
     return {name: torch.from_numpy(np.stack([stack[name] for stack in stacks])) for name in stacks[0]}

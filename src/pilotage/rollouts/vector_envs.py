@@ -55,7 +55,7 @@ class Lanes(Protocol):
         ...
 
     def step(self, actions: Mapping[int, np.ndarray]) -> dict[int, Step]:
-        """One step in each of these lanes."""
+        """Return one step in each of these lanes."""
         ...
 
     def render(self, lane: int) -> Any:

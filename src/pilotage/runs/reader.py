@@ -62,12 +62,12 @@ class RunRecord:
 
     @property
     def names(self) -> list[str]:
-        """Names of the metrics that were logged, in the order in which they first appear."""
+        """Return the names of the metrics that were logged, in the order in which they first appear."""
         return list(dict.fromkeys(name for line in self.metrics for name in line if name != "step"))
 
     @property
     def failures(self) -> dict[str, int]:
-        """Number of answers that could not be judged and were left out, by reason."""
+        """Return the number of answers that could not be judged and were left out, by reason."""
         counts: dict[str, int] = {}
         for line in self.metrics:
             for name, value in line.items():

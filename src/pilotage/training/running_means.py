@@ -20,7 +20,7 @@ class RunningMeans:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def pop_metrics(self) -> dict[str, float]:
-        """The mean of each name since the last call; counting begins anew."""
+        """Return the mean of each name since the last call; counting begins anew."""
         means = {name: total / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
         return means

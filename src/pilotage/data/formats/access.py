@@ -14,7 +14,7 @@ from pilotage.core.names import nearest
 
 
 def package(name: str, what: str) -> Any:
-    """The module `name`, which reading `what` needs. Raises UsageError with the line that installs it."""
+    """Return the module `name`, which reading `what` needs. Raises UsageError with the line that installs it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -24,7 +24,7 @@ def package(name: str, what: str) -> Any:
 
 
 def existing(path: str | Path, what: str) -> Path:
-    """The path, which must exist. Raises UsageError that suggests neighbours of a similar name."""
+    """Return the path, which must exist. Raises UsageError that suggests neighbours of a similar name."""
     found = Path(path).expanduser()
     if found.exists():
         return found
@@ -35,7 +35,7 @@ def existing(path: str | Path, what: str) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises UsageError for one that is missing, or holds something else."""
+    """Return the object in a JSON file. Raises UsageError for one that is missing, or holds something else."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -48,7 +48,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def as_actions(values: np.ndarray, where: str) -> np.ndarray:
-    """[N, A] floats -> float32, [N] -> [N, 1]. Raises UsageError for discrete actions."""
+    """Return floats -> float32, [N] -> [N, 1], [N, A]. Raises UsageError for discrete actions."""
     if not np.issubdtype(values.dtype, np.floating):
         raise UsageError(
             f"{where}: actions are {values.dtype}; expected floating-point numbers: discrete actions have no chunks to "
@@ -58,10 +58,10 @@ def as_actions(values: np.ndarray, where: str) -> np.ndarray:
 
 
 def is_picture(shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Whether a column of this shape [N, ...] and type holds camera frames [N, H, W, C]."""
+    """Return whether a column of this shape [N, ...] and type holds camera frames [N, H, W, C]."""
     return len(shape) == 4 and shape[-1] in (1, 3, 4) and dtype == np.uint8
 
 
 def camera(name: str) -> str:
-    """The name of a camera's column: "top" and "image/top" both give "image/top"."""
+    """Return the name of a camera's column: "top" and "image/top" both give "image/top"."""
     return name if name.startswith("image/") else f"image/{name}"

@@ -16,7 +16,7 @@ _READ = {"observations", "actions", "rewards", "terminals", "timeouts", "next_ob
 
 
 def read_d4rl(path: str | Path, *, episode_steps: int | None = None) -> Demonstrations:
-    """The episodes of a file with `observations` [N, S], `actions` [N, A], `rewards` [N], `terminals` [N] and
+    """Return the episodes of a file with `observations` [N, S], `actions` [N, A], `rewards` [N], `terminals` [N] and
     `timeouts` [N]; with `next_observations` [N, S] the last observations are known, too.
 
     An episode ends at a step that is terminal or timed out. Steps after the last such one are an episode, too, neither

@@ -33,7 +33,7 @@ def opened(path: str | Path) -> Iterator[Any]:
 
 
 def array(group: Any, name: str, where: str) -> np.ndarray:
-    """The whole array `name` of a group. Raises UsageError that says where it is missing or damaged."""
+    """Return the whole array `name` of a group. Raises UsageError that says where it is missing or damaged."""
     if name not in group or not hasattr(group[name], "shape"):
         raise UsageError(f"{where} has no array {name!r}; there are {', '.join(sorted(group)) or 'none'}")
     try:

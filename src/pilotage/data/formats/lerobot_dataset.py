@@ -28,12 +28,12 @@ _NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", 
 
 
 def is_lerobot(folder: Path) -> bool:
-    """Whether a folder holds a LeRobot data set, of whatever version."""
+    """Return whether a folder holds a LeRobot data set, of whatever version."""
     return (folder / "meta" / "info.json").is_file()
 
 
 def read_lerobot(root: str | Path, *, episodes: Sequence[int] | None = None) -> Demonstrations:
-    """The episodes of a data set's folder, or the given ones in the given order; only their files are opened.
+    """Return the episodes of a data set's folder, or the given ones in the given order; only their files are opened.
 
     "observation.state" is called "state", other "observation.NAME" NAME, cameras "observation.images.NAME" (or
     "observation.image") "image/NAME" ("image/image"), undecoded; "action" are the actions and "next.reward" the

@@ -95,7 +95,7 @@ class _Reader:
         self._current: Any = None
 
     def at(self, time: float) -> Any:
-        """The frame at a time, not before the one of the last call; None where there is none."""
+        """Return the frame at a time, not before the one of the last call; None where there is none."""
         if self._current is None or time - self._current.time > _SEEK:
             self._jump(time)
             if self._current is not None and self._current.time > time + self._tolerance:

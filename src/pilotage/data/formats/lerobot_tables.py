@@ -13,7 +13,7 @@ from pilotage.data.formats.access import package
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> Any:
-    """A pyarrow table. Raises UsageError for a file that is missing, damaged, or lacks a column."""
+    """Return a pyarrow table. Raises UsageError for a file that is missing, damaged, or lacks a column."""
     pyarrow, parquet = package("pyarrow", "a parquet file"), package("pyarrow.parquet", "a parquet file")
     if not path.is_file():
         raise UsageError(f"{path} is missing; the data set is incomplete, download it again")
@@ -65,12 +65,12 @@ class EpisodeTable:
         return list(self._rows[number].get("tasks") or ())
 
     def data(self, number: int) -> Path:
-        """The file with the steps of an episode."""
+        """Return the file with the steps of an episode."""
         chunk, file = self._value(number, "data/chunk_index"), self._value(number, "data/file_index")
         return self._path("data_path", chunk_index=chunk, file_index=file)
 
     def video(self, camera: str, number: int) -> tuple[Path, float, float]:
-        """(file, seconds from, seconds to) of an episode of a camera."""
+        """Return (file, seconds from, seconds to) of an episode of a camera."""
         if not self._info.get("video_path"):
             raise UsageError(f"{self._root}: meta/info.json has no video_path, though {camera!r} is a video")
         chunk, file = (self._value(number, f"videos/{camera}/{name}_index") for name in ("chunk", "file"))
@@ -136,7 +136,10 @@ class StepTable:
         """[N] seconds within the episode."""
 
     def numbers(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """[N, *shape] of a column. Raises UsageError that names episode and frame for another size or no value."""
+        """Return the values of a column, [N, *shape].
+
+        Raises UsageError that names episode and frame for another size or no value.
+        """
         begins = self.ends - np.diff(self.ends, prepend=0)
         return np.concatenate(
             [self._numbers(part[name], name, shape, int(b)) for part, b in zip(self._parts, begins, strict=True)]
@@ -169,7 +172,10 @@ class StepTable:
         return values.to_numpy(zero_copy_only=False).reshape(len(per_row), *shape)
 
     def pictures(self, name: str) -> list[bytes]:
-        """[N] encoded pictures. Raises UsageError that names episode and frame of one that is not in the table."""
+        """Return encoded pictures, [N].
+
+        Raises UsageError that names episode and frame of one that is not in the table.
+        """
         found = []
         for row, value in enumerate(value for part in self._parts for value in part[name].to_pylist()):
             encoded = value.get("bytes") if isinstance(value, dict) else value

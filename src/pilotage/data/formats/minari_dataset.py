@@ -23,7 +23,7 @@ _FAULTS = (OSError, KeyError, ValueError, AssertionError, RuntimeError, TypeErro
 
 
 def is_minari(folder: Path) -> bool:
-    """Whether a folder is that of a data set, or its `data`."""
+    """Return whether a folder is that of a data set, or its `data`."""
     return any(
         (place / "metadata.json").is_file() and "data_format" in read_json(place / "metadata.json")
         for place in (folder, folder / "data")
@@ -31,7 +31,9 @@ def is_minari(folder: Path) -> bool:
 
 
 def read_minari(source: str | Path) -> Demonstrations:
-    """A data set by its id (in $MINARI_DATASETS_PATH, by default ~/.minari/datasets) or folder. Nothing is downloaded.
+    """Return a data set by its id (in $MINARI_DATASETS_PATH, by default ~/.minari/datasets) or folder.
+
+    Nothing is downloaded.
 
     A Box observation is called "state" (an image "image/observation"); those of a Dict space keep their names, joined
     by "/" where nested, images as "image/NAME". Every episode's last observation, T + 1 of T steps, is kept. Infos are

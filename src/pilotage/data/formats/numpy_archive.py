@@ -25,7 +25,7 @@ _OWN = {"episode_ends", "reward", "terminated", "truncated", "meta", "episode_me
 
 
 def read_npz(path: str | Path) -> Demonstrations:
-    """The demonstrations in an archive (see above). Raises UsageError that names file and array."""
+    """Return the demonstrations in an archive (see above). Raises UsageError that names file and array."""
     path = existing(path, "archive")
     arrays = _arrays(path)
     actions = next((arrays[name] for name in _ACTIONS if name in arrays), None)

@@ -17,7 +17,7 @@ from pilotage.data.frames import Column
 
 
 def read_robomimic(path: str | Path, *, mask: str | None = None) -> Demonstrations:
-    """The demonstrations of a file in the order of their numbers (demo_2 before demo_10).
+    """Return the demonstrations of a file in the order of their numbers (demo_2 before demo_10).
 
     mask: only those that `mask/NAME` lists, such as "train" or "20_percent"; None: all.
     Observations keep their names; put a state together with `with_state`. Images become "image/NAME" and stay in the

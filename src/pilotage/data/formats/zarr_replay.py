@@ -20,12 +20,12 @@ _FAULTS = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeErro
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a folder is a zarr group (version 2 or 3), or a file a zip of one by its name."""
+    """Return whether a folder is a zarr group (version 2 or 3), or a file a zip of one by its name."""
     return path.name.endswith(".zarr.zip") or any((path / name).is_file() for name in (".zgroup", "zarr.json"))
 
 
 def read_zarr(path: str | Path) -> Demonstrations:
-    """The episodes of a buffer: a folder, or a .zip of one; zarr versions 2 and 3.
+    """Return the episodes of a buffer: a folder, or a .zip of one; zarr versions 2 and 3.
 
     `data/action` are the actions; every other array under `data` is the observation of its name, pictures
     [N, H, W, C] of values 0..255 as "image/NAME", undecoded. Codecs beyond those of zarr and numcodecs are refused.

@@ -83,7 +83,7 @@ class BlockPush(gymnasium.Env):
 
     @property
     def blocks(self) -> np.ndarray:
-        """[2, 2] centres in metres."""
+        """Return centres in metres, [2, 2]."""
         return np.array([body.position for body in self._blocks]) / _MM
 
     @property
@@ -93,12 +93,12 @@ class BlockPush(gymnasium.Env):
 
     @property
     def state(self) -> np.ndarray:
-        """The 16 numbers, float64; angles in (-pi, pi]."""
+        """Return the 16 numbers, float64; angles in (-pi, pi]."""
         poses = [(*centre, _wrapped(body.angle)) for centre, body in zip(self.blocks, self._blocks, strict=True)]
         return np.concatenate([*poses, self.pusher, self.commanded, *self.target_poses])
 
     def plan(self) -> GroundPlan:
-        """The workspace; targets stand where the current episode has them."""
+        """Return the workspace; targets stand where the current episode has them."""
         left, right, low, high = WORKSPACE
         goals = [(float(x), float(y), IN_TARGET) for x, y, _ in self.target_poses]
         return GroundPlan((left - 0.05, right + 0.05, low, high - 0.1), starts=[PUSHER_START], goals=goals)

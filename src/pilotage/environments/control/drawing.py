@@ -74,14 +74,14 @@ class Canvas:
             self._draw.line([self._at(point) for point in points], fill=colour, width=2 * _FINER)
 
     def frame(self) -> np.ndarray:
-        """[height, width, 3] uint8."""
+        """Return uint8, [height, width, 3]."""
         from PIL import Image
 
         return np.array(self._image.resize(self._size, Image.Resampling.BOX))
 
 
 def draw_plan(plan: GroundPlan, pixels: int = 256) -> Canvas:
-    """A canvas on which the plan's obstacles and goals are drawn."""
+    """Return a canvas on which the plan's obstacles and goals are drawn."""
     canvas = Canvas(plan.extent, pixels, plan.downwards)
     for x, y, radius in plan.goals:
         canvas.disc((x, y), radius, GREEN, hollow=True)

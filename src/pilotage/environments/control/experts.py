@@ -28,12 +28,12 @@ class Expert(Protocol):
         ...
 
     def act(self, env: gymnasium.Env) -> np.ndarray:
-        """The next action [A], within the environment's box."""
+        """Return the next action [A], within the environment's box."""
         ...
 
 
 def episode_seed(seed: int, number: int) -> int:
-    """The seed of one of many episodes, 32 bits."""
+    """Return the seed of one of many episodes, 32 bits."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 

@@ -49,5 +49,5 @@ class RouteWord:
 
     @property
     def word(self) -> str:
-        """The word so far; "-" for the path that passes below everything."""
+        """Return the word so far; "-" for the path that passes below everything."""
         return "".join(self._letters) or "-"

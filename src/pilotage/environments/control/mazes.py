@@ -99,16 +99,16 @@ class PointMaze(gymnasium.Env):
     # ---- geometry
 
     def centre(self, cell: Cell) -> np.ndarray:
-        """The middle [x, y] of a cell (row, column)."""
+        """Return the middle [x, y] of a cell (row, column)."""
         return np.asarray(self._maze.maze.cell_rowcol_to_xy(np.array(cell)))
 
     def cell(self, point: np.ndarray) -> Cell:
-        """The cell (row, column) that a point is in."""
+        """Return the cell (row, column) that a point is in."""
         row, column = self._maze.maze.cell_xy_to_rowcol(point)
         return int(row), int(column)
 
     def neighbours(self, cell: Cell) -> list[Cell]:
-        """The free cells beside a cell."""
+        """Return the free cells beside a cell."""
         row, column = cell
         around = [(row, column + 1), (row + 1, column), (row, column - 1), (row - 1, column)]
         return [near for near in around if not self.walls[near]]
@@ -199,7 +199,7 @@ class PointMaze(gymnasium.Env):
 
     @property
     def state(self) -> np.ndarray:
-        """[x, y, vx, vy] float64."""
+        """Return float64, [x, y, vx, vy]."""
         data = self._maze.point_env.data
         return np.concatenate([data.qpos, data.qvel])
 
@@ -239,7 +239,7 @@ def _rows(layout: str | Sequence[str]) -> Sequence[str]:
 
 
 def shortest_routes(env: PointMaze, start: Cell, goal: Cell) -> list[list[Cell]]:
-    """All shortest routes between two cells, as lists of cells from start to goal."""
+    """Return all shortest routes between two cells, as lists of cells from start to goal."""
     steps = {goal: 0}
     edge = deque([goal])
     while edge:
@@ -255,7 +255,7 @@ def shortest_routes(env: PointMaze, start: Cell, goal: Cell) -> list[list[Cell]]
 
 
 def route_word(env: PointMaze, route: Sequence[Cell]) -> str:
-    """The mode that a route through the middles of these cells has."""
+    """Return the mode that a route through the middles of these cells has."""
     word = RouteWord(env.pillars, env.centre(route[0]))
     for cell in route[1:]:
         word.move(env.centre(cell))

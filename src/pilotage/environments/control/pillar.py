@@ -144,7 +144,7 @@ class SwerveExpert:
         return np.clip(clean + self.noise * self._generator.normal(size=2), -1, 1)
 
     def intent(self, state: np.ndarray, lane: float = 0.0) -> np.ndarray:
-        """The action [2] without noise in a state [x, y, vx, vy]; `lane` is the y to hold before the swerve."""
+        """Return the action [2] without noise in a state [x, y, vx, vy]; `lane` is the y to hold before the swerve."""
         x, y, vx, vy = state
         height = lane if x < self.swerve_at else self.side * self.beside if x < 0.25 else 0.0
         along = np.clip(4 * (1.0 - vx), -1, 1)

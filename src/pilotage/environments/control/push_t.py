@@ -82,7 +82,7 @@ class PushT(gymnasium.Env):
 
     @property
     def state(self) -> np.ndarray:
-        """[pusher x, y, block x, y, angle], float64."""
+        """Return float64, [pusher x, y, block x, y, angle]."""
         return np.asarray(self._inner.get_obs())
 
     def plan(self) -> GroundPlan:

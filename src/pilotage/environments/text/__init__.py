@@ -19,7 +19,7 @@ TEXT_TASKS: dict[str, type[TextTask]] = {task.name: task for task in (Add, Chain
 
 
 def text_task(name: str, levels: Sequence[int] | None = None) -> TextTask:
-    """The task called `name` at the given levels (None: the task's default).
+    """Return the task called `name` at the given levels (None: the task's default).
 
     name: one of TEXT_TASKS, or `reasoning-gym:GENERATOR`.
     Raises UsageError for an unknown name, with the nearest ones, or for a level that the task does not have.

@@ -161,7 +161,7 @@ class Maze(TextTask):
 
 
 def shortest_path(grid: list[list[str]], start: tuple[int, int], goal: tuple[int, int]) -> str | None:
-    """The moves of a shortest path over cells that are not `x`; None when there is none."""
+    """Return the moves of a shortest path over cells that are not `x`; None when there is none."""
     paths = {start: ""}
     waiting = deque([start])
     while waiting:

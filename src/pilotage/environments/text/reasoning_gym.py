@@ -125,7 +125,7 @@ class RGTask(TextTask):
         return float(self.partial(item, text) >= 1.0)
 
     def partial(self, item: Item, text: str) -> float:
-        """The scorer's own number, which has partial credit (0.05 for a wrong countdown). Never raises."""
+        """Return the scorer's own number, which has partial credit (0.05 for a wrong countdown). Never raises."""
         answer = _cut(text)
         allowed = _EVALUATED.get(self.generator)
         if allowed is not None and allowed.fullmatch(answer) is None:
@@ -137,7 +137,7 @@ class RGTask(TextTask):
         return min(max(graded, 0.0), 1.0) if graded == graded else 0.0
 
     def well_formed(self, item: Item, text: str) -> bool:
-        """Whether there is exactly one `#`, or exactly one `<answer>…</answer>`, with something in it."""
+        """Return whether there is exactly one `#`, or exactly one `<answer>…</answer>`, with something in it."""
         del item
         marks = len(_ANSWER.findall(text))
         return (marks == 1 or (marks == 0 and text.count("#") == 1)) and _cut(text) != ""

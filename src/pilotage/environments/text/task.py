@@ -29,7 +29,7 @@ def content_hash(*parts: str) -> str:
 
 
 def split_of(prompt: str) -> Split:
-    """The split to which a prompt belongs, whatever seed or pool drew it."""
+    """Return the split to which a prompt belongs, whatever seed or pool drew it."""
     return "held_out" if int(content_hash("split", prompt), 16) % HELD_OUT_SHARE == 0 else "train"
 
 
@@ -69,7 +69,7 @@ class TextTask:
     # ---- what a task defines -------------------------------------------------------------------------------------
 
     def make(self, level: int, rng: random.Random) -> Item:
-        """A random item of a level. `solution` is the gold completion, without an end-of-sequence mark."""
+        """Return a random item of a level. `solution` is the gold completion, without an end-of-sequence mark."""
         raise NotImplementedError
 
     def longest(self, level: int) -> int:
@@ -77,7 +77,7 @@ class TextTask:
         raise NotImplementedError
 
     def right(self, item: Item, steps: str, answer: str) -> bool:
-        """Whether an answer, cut from its completion, is right. Here: the very characters that are expected."""
+        """Return whether an answer, cut from its completion, is right. Here: the very characters that are expected."""
         del steps
         return answer == item.answer
 
@@ -147,11 +147,14 @@ class TextTask:
         return float(parts is not None and self.right(item, *parts))
 
     def partial(self, item: Item, text: str) -> float:
-        """How much of an answer is right, in [0, 1]; 1.0 exactly where `score` is 1.0. Never raises."""
+        """Return how much of an answer is right, in [0, 1]; 1.0 exactly where `score` is 1.0. Never raises."""
         return self.score(item, text)
 
     def well_formed(self, item: Item, text: str) -> bool:
-        """Whether a completion obeys the grammar: exactly one `#`, steps and answer of the right form. Never raises."""
+        """Return whether a completion obeys the grammar: exactly one `#`, steps and answer of the right form.
+
+        Never raises.
+        """
         del item
         parts = self._parts(text)
         if parts is None or self.answer_pattern.fullmatch(parts[1]) is None:
@@ -162,7 +165,7 @@ class TextTask:
         return all(pattern.fullmatch(step) is not None for step in parts[0].split(","))
 
     def render_chat(self, item: Item) -> list[dict[str, str]]:
-        """The item as chat messages, for models that know the task only by its description."""
+        """Return the item as chat messages, for models that know the task only by its description."""
         return [{"role": "user", "content": f"{self.instruction}\n\n{item.prompt}"}]
 
     # ---- for the tasks -----------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ class Condition(NamedTuple):
     """[B, n, G], goal tokens."""
 
     def repeated(self, count: int) -> Condition:
-        """Every row `count` times in a row: [B, ...] -> [B·count, ...]."""
+        """Return every row `count` times in a row: [B, ...] -> [B·count, ...]."""
         return self.map(lambda part: part.repeat_interleave(count, 0))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Condition:

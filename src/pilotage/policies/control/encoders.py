@@ -23,7 +23,7 @@ Observations = Mapping[str, Tensor]
 
 
 def without_goal(observations: Observations) -> dict[str, Tensor]:
-    """The same observations with a goal of zeros, which is what a dropped goal is."""
+    """Return the same observations with a goal of zeros, which is what a dropped goal is."""
     return {key: torch.zeros_like(value) if key == "goal" else value for key, value in observations.items()}
 
 
@@ -61,7 +61,7 @@ class Encoder(nn.Module):
         self.goal_size = goal_dim * goals if goal_dim else 0
 
     def sizes(self) -> tuple[int, int]:
-        """(vector_dim, token_dim): the widths that a network is made for."""
+        """Return (vector_dim, token_dim): the widths that a network is made for."""
         return int(self.vector_dim), int(self.token_dim)  # type: ignore[arg-type]
 
     def forward(self, observations: Observations, generator: Generators | None = None) -> Condition:
@@ -232,5 +232,5 @@ class ImageEncoder(Encoder):
 
 
 def joined(vector: Tensor, goal: Tensor | None) -> Tensor:
-    """The vector [B, d] with the goal [B, n, G] appended, where there is one."""
+    """Return the vector [B, d] with the goal [B, n, G] appended, where there is one."""
     return vector if goal is None else torch.cat([vector, goal.flatten(1)], -1)

@@ -75,7 +75,7 @@ class ActionPolicy:
 
     @torch.no_grad()
     def act(self, observations: Mapping[str, Any] | np.ndarray | Tensor, rows: Sequence[int]) -> Tensor:
-        """The next action of each row: [n, A] float32 on the CPU, raw units.
+        """Return the next action of each row: [n, A] float32 on the CPU, raw units.
 
         `observations` are raw: windows "state" [n, To, S], "image/NAME" [n, To, C, H, W] in [0, 1], the newest frame
         last, and "goal" [n, G]. Without the dimension To they are this step's alone, and the policy keeps the window

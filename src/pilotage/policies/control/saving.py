@@ -76,7 +76,7 @@ def describe(value: Any) -> Any:
 
 
 def rebuild(described: Any) -> Any:
-    """What `describe` wrote. Raises UsageError for a piece that is not known."""
+    """Return what `describe` wrote. Raises UsageError for a piece that is not known."""
     if isinstance(described, list):
         return [rebuild(one) for one in described]
     if not isinstance(described, dict):

@@ -30,7 +30,7 @@ SIZES = {
 
 
 def character_tokenizer(vocabulary: str) -> Any:
-    """A fast tokenizer where each character of `vocabulary` is one token, after <pad>, <bos>, <eos> and <unk>.
+    """Return a fast tokenizer where each character of `vocabulary` is one token, after <pad>, <bos>, <eos> and <unk>.
 
     Text is neither normalised nor split, and nothing is put around it, so decode(encode(text)) is the text.
     Raises UsageError when a character occurs twice or there is none.
@@ -56,7 +56,7 @@ def character_tokenizer(vocabulary: str) -> Any:
 
 
 def tiny_policy(size: str, vocabulary: str, seed: int, *, context: int = 512) -> LanguagePolicy:
-    """The embedded default with random weights that depend on `seed` alone; the global generator is untouched.
+    """Return the embedded default with random weights that depend on `seed` alone; the global generator is untouched.
 
     Args:
         size: "0.4M", "1M" or "1.6M".

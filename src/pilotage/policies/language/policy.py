@@ -39,7 +39,7 @@ class LanguagePolicy:
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
-        """Token ids that end an answer: those of the generation config, the config and the tokenizer, sorted."""
+        """Return token ids that end an answer: those of the generation config, the config and the tokenizer, sorted."""
         found: set[int] = set()
         for source in (getattr(self.model, "generation_config", None), self.model.config, self.tokenizer):
             value = getattr(source, "eos_token_id", None)
@@ -48,8 +48,9 @@ class LanguagePolicy:
 
     @property
     def pad_id(self) -> int:
-        """The id that fills padding: the tokenizer's, else its first end-of-sequence id, else 0. Masks decide what
-        counts, so a pad id that equals the end-of-sequence id does no harm.
+        """Return the id that fills padding: the tokenizer's, else its first end-of-sequence id, else 0.
+
+        Masks decide what counts, so a pad id that equals the end-of-sequence id does no harm.
         """
         pad = self.tokenizer.pad_token_id
         if pad is not None:
@@ -63,11 +64,11 @@ class LanguagePolicy:
 
     @property
     def parameter_count(self) -> int:
-        """Number of weights, tied ones counted once."""
+        """Return the number of weights, tied ones counted once."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def encode(self, prompt: str) -> list[int]:
-        """Token ids of a prompt, with the special tokens that the tokenizer puts around a text.
+        """Return token ids of a prompt, with the special tokens that the tokenizer puts around a text.
 
         Raises UsageError for a character that the tokenizer cannot represent.
         """
@@ -88,7 +89,7 @@ class LanguagePolicy:
         return str(self.tokenizer.decode(listed, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """Token ids of a conversation `[{"role": ..., "content": ...}]`, up to where the answer begins.
+        """Return token ids of a conversation `[{"role": ..., "content": ...}]`, up to where the answer begins.
 
         Raises UsageError when the tokenizer has no chat template.
         """
@@ -190,7 +191,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def with_adapter(model: Any, adapter: str) -> Any:
-    """The model, frozen, with a trainable PEFT adapter.
+    """Return the model, frozen, with a trainable PEFT adapter.
 
     Args:
         model: a Hugging Face causal LM; it is changed.
@@ -263,12 +264,12 @@ def remove_dropout(model: nn.Module) -> list[str]:
 
 
 def is_adapted(model: Any) -> bool:
-    """Whether the model carries PEFT adapters."""
+    """Return whether the model carries PEFT adapters."""
     return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
 
 
 def named_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
-    """The weights under their plain Hugging Face names, without gradient: what an engine's `load` takes.
+    """Yield the weights under their plain Hugging Face names, without gradient: what an engine's `load` takes.
 
     Adapters are merged into float32 copies; the frozen weights are only read, so they cannot drift (S6).
     Raises UsageError for an adapter whose effect is not W + BA on linear layers, or one already merged in place.
@@ -315,7 +316,9 @@ def _merged_weight(name: str, module: Any) -> Tensor:
 
 
 def empty_model(config: Any, dtype: torch.dtype) -> Any:
-    """A model of this configuration whose weights are about to be overwritten; the global generator is untouched."""
+    """Return a model of this configuration whose weights are about to be overwritten; the global generator is
+    untouched.
+    """
     from transformers import AutoModelForCausalLM
 
     with torch.random.fork_rng(devices=[]):

@@ -71,12 +71,14 @@ class SamplerGap:
     """Largest absolute difference."""
 
     def alarming(self, limit: float) -> bool:
-        """Whether the mean is over `limit`, or not a number: the sampler runs on other weights than the trainer."""
+        """Return whether the mean is over `limit`, or not a number: the sampler runs on other weights."""
         return not self.mean <= limit
 
 
 def sampler_gap(logp_sampled: Tensor, logp: Tensor, mask: Tensor) -> SamplerGap:
-    """The gap between `logp_sampled` and `logp`, both [n, T], over the tokens of `mask` [n, T]; 0 without tokens."""
+    """Return the gap between `logp_sampled` and `logp`, both [n, T], over the tokens of `mask` [n, T]; 0 without
+    tokens.
+    """
     difference = (logp_sampled - logp)[mask].abs()
     if not difference.numel():
         return SamplerGap(0.0, 0.0)
@@ -236,7 +238,7 @@ def _sequences(batch: MicroBatch) -> tuple[Tensor, Tensor]:
 
 
 def hidden_states(body: Any, batch: MicroBatch) -> Tensor:
-    """What a model's body knows before each answer token, for heads such as a critic's: [m, width, hidden].
+    """Return what a model's body knows before each answer token, for heads such as a critic's: [m, width, hidden].
 
     body: the Hugging Face model without its language head; batch: from `microbatches` with share_prompt=False.
     Finite but meaningless beyond a row's length.

@@ -322,7 +322,7 @@ def _window(lower: int, upper: int | None) -> str:
 
 
 def number_text(value: float) -> str:
-    """The shortest text that reads back as the same number."""
+    """Return the shortest text that reads back as the same number."""
     short = f"{value:g}"
     return short if float(short) == value else repr(value)
 

@@ -39,7 +39,9 @@ class World:
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
-        """What the environment says of itself, by name: measures, goal_dims, place_dims; None where it says nothing."""
+        """Return what the environment says of itself, by name: measures, goal_dims, place_dims; None where it says
+        nothing.
+        """
         env = self.make()
         try:
             return {name: getattr(env.unwrapped, name, None) for name in ("measures", "goal_dims", "place_dims")}
@@ -52,7 +54,7 @@ class World:
         return self.facts["goal_dims"] if self.config.goal_steps else None
 
     def evaluate(self, policy: ActionPolicy, videos: int = 0, keep: bool = False) -> Evaluation:
-        """Every declared episode once; the first `videos` of them are filmed. keep: keep all trajectories."""
+        """Return every declared episode once; the first `videos` of them are filmed. keep: keep all trajectories."""
         config = self.config
         seen = range(min(videos, config.evaluation_episodes))
         options = {"render_mode": "rgb_array"} if len(seen) else {}
@@ -70,7 +72,7 @@ class World:
         )
 
     def make(self, **options: Any) -> gymnasium.Env:
-        """One environment of this world."""
+        """Return one environment of this world."""
         return control_env(self.config.env, **options)
 
     def expect_fitting(self, demonstrations: Demonstrations, cameras: Sequence[str]) -> None:
@@ -95,15 +97,15 @@ class World:
             )
 
     def starts(self) -> Sequence[Start]:
-        """The declared starts."""
+        """Return the declared starts."""
         return starts_of(self.config.evaluation_episodes, self.config.evaluation_seed)
 
     def acting(self, policy: ActionPolicy) -> ControlPolicy:
-        """The policy as evaluations ask for it: a goal of this world is shown to it as part of a state."""
+        """Return the policy as evaluations ask for it: a goal of this world is shown to it as part of a state."""
         return _Acting(policy, self.goal_entries)
 
     def map(self) -> GroundPlan | None:
-        """The map of a flat world; None where there is none to draw paths on."""
+        """Return the map of a flat world; None where there is none to draw paths on."""
         env = control_env(self.config.env)
         try:
             env.reset(seed=self.config.evaluation_seed)
@@ -164,7 +166,7 @@ class _Acting:
 
 
 def judged(happened: Evaluation) -> dict[str, float]:
-    """Where the world tells what was asked for from what was done: mean result and reward, and their ratio."""
+    """Return where the world tells what was asked for from what was done: mean result and reward, and their ratio."""
     if not any("result/best" in episode.measures for episode in happened.episodes):
         return {}
     result = float(np.mean([episode.measures["result/best"] for episode in happened.episodes]))
@@ -174,7 +176,7 @@ def judged(happened: Evaluation) -> dict[str, float]:
 
 
 def world_of(config: ImitationConfig) -> World | None:
-    """The world that a configuration names; None for "none". Raises UsageError where it cannot be made."""
+    """Return the world that a configuration names; None for "none". Raises UsageError where it cannot be made."""
     if config.env == "none":
         return None
     world = World(config)
@@ -183,7 +185,7 @@ def world_of(config: ImitationConfig) -> World | None:
 
 
 def expert_demonstrations(config: ImitationConfig, run: Any) -> Demonstrations:
-    """What the world's scripted expert shows: an artifact, made once and shared by all arms and seeds."""
+    """Return what the world's scripted expert shows: an artifact, made once and shared by all arms and seeds."""
     world = config.expert_env or config.env
     control_expert(world)  # refuses a world without one, before anything is made
     settings = {"world": world, "episodes": config.demonstrations, "seed": config.data_seed}
@@ -207,6 +209,6 @@ def make_demonstrations(directory: Path, config: Mapping[str, Any]) -> None:
 
 
 def expert_sources(world: str) -> str:
-    """The source on which an expert's demonstrations depend, so that a change of it makes them anew."""
+    """Return the source on which an expert's demonstrations depend, so that a change of it makes them anew."""
     modules = [importlib.import_module(name) for name in demonstration_modules(world)]
     return "".join(inspect.getsource(module) for module in (*modules, inspect.getmodule(collect)) if module)

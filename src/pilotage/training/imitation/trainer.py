@@ -126,7 +126,7 @@ class ImitationTrainer(Hooks):
         self.sums.add(loss=float(loss.detach()), gradient_norm=float(norm))
 
     def loss(self, batch: WindowBatch, generator: torch.Generator) -> Tensor:
-        """The head's loss per window, [B]."""
+        """Return the head's loss per window, [B]."""
         kind = torch.device(self.config.device).type
         with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
             condition = self.encoder(batch.observations, generator)
@@ -274,7 +274,7 @@ class ImitationTrainer(Hooks):
 
 
 def demonstrations_of(config: ImitationConfig, run: Any) -> Demonstrations:
-    """The data: what `data` names, or the expert's, an artifact that all arms and seeds share."""
+    """Return the data: what `data` names, or the expert's, an artifact that all arms and seeds share."""
     if config.demonstrations < 1:
         raise UsageError(f"demonstrations={config.demonstrations}: at least 1 is needed")
     if config.data is None:

@@ -53,13 +53,13 @@ def sample_answers(trainer: Any, items: Sequence[Item], answers: int, name: str,
 
 
 def right_counts(rollouts: Rollouts, answers: int) -> np.ndarray:
-    """[items] number of right answers to each item, for roll-outs of `sample_answers`."""
+    """Return number of right answers to each item, for roll-outs of `sample_answers`, [items]."""
     counts: np.ndarray = rollouts.column("reward").reshape(-1, answers).sum(1).numpy()
     return counts
 
 
 def gold_rollouts(trainer: Any, items: Sequence[Item]) -> Rollouts:
-    """The worked solutions of `items`, with the end-of-sequence token, as if they had been sampled."""
+    """Return the worked solutions of `items`, with the end-of-sequence token, as if they had been sampled."""
     policy = trainer.policy
     prompts = [trainer.prompt(item) for item in items]
     golds = [[*policy.encode(item.solution), policy.eos_ids[0]] for item in items]
@@ -101,13 +101,14 @@ def within_group_covariance(x: Tensor, y: Tensor, group: Tensor) -> float:
 
 
 def unit_deviation(advantage: Tensor) -> Tensor:
-    """The advantage [N] divided by its standard deviation over all answers; as it is where that is 0."""
+    """Return the advantage [N] divided by its standard deviation over all answers; as it is where that is 0."""
     std = advantage.double().std(unbiased=False)
     return advantage.double() / (std if float(std) > 0 else 1.0)
 
 
 def gradient_of(trainer: Any, rollouts: Rollouts, advantage: Tensor, rows: Tensor) -> np.ndarray:
-    """[weights] gradient of the method's loss over `rows` [n] alone, with a given advantage [N] of every answer.
+    """Return gradient of the method's loss over `rows` [n] alone, with a given advantage [N] of every answer,
+    [weights].
 
     The trainer's own gradients must be empty; they are again afterwards.
     """

@@ -17,7 +17,7 @@ TIMED_STEPS = 2
 
 
 def estimate_cost(config: TextConfig) -> Mapping[str, float]:
-    """Steps, answers, tokens (at most, without refills) and processor seconds, from two timed steps.
+    """Return steps, answers, tokens (at most, without refills) and processor seconds, from two timed steps.
 
     They are those of an untrained policy, whose answers rarely end: an upper estimate. A warm-up that is not made yet
     comes on top.

@@ -33,7 +33,7 @@ def columns_of(rollouts: Rollouts, context: Mapping[str, Any]) -> tuple[Columns,
 
 
 def apply_filter(pieces: PieceSet, rollouts: Rollouts, context: Mapping[str, Any]) -> Tensor:
-    """[N] bool: the rows that every filter keeps."""
+    """Return the rows that every filter keeps, [N] bool."""
     keep = torch.ones(len(rollouts), dtype=torch.bool)
     for piece in pieces.filter:
         keep &= piece(*columns_of(rollouts, context))

@@ -27,7 +27,7 @@ class Critic:
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=config.critic_lr, weight_decay=0.0, fused=True)
 
     def values(self, rollouts: Rollouts) -> Tensor:
-        """[N, T] without gradient: the value before each token of every answer; 0 on padding."""
+        """Return without gradient: the value before each token of every answer; 0 on padding, [N, T]."""
         out = torch.zeros(rollouts.mask.shape, dtype=torch.float32)
         with torch.no_grad():
             for micro in self._cut(rollouts):
@@ -35,7 +35,7 @@ class Critic:
         return torch.where(rollouts.mask, out, 0.0)
 
     def learn(self, rollouts: Rollouts) -> dict[str, float]:
-        """One pass over the batch towards `value_target`; returns its metrics."""
+        """Return one pass over the batch towards `value_target`; returns its metrics."""
         mask, target, old = rollouts.mask, rollouts.column("value_target"), rollouts.column("value")
         weights = token_mean(mask)
         total = 0.0
@@ -79,5 +79,5 @@ class ValueModel(nn.Module):
             self.head.bias.zero_()
 
     def forward(self, micro: Any) -> Tensor:
-        """[m, t]: the value before each answer token of a micro-batch."""
+        """Return the value before each answer token of a micro-batch, [m, t]."""
         return self.head(scoring.hidden_states(self.body, micro)).squeeze(-1)

@@ -34,7 +34,7 @@ class AdaptiveKLPenalty:
         self.controller.update(float(measured), len(mask))
 
     def state_dict(self) -> dict[str, Any]:
-        """The coefficient as it stands."""
+        """Return the coefficient as it stands."""
         return self.controller.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -62,7 +62,7 @@ def batch_metrics(rollouts: Rollouts) -> dict[str, float]:
 
 
 def rollout_record(rollouts: Rollouts, row: int, item: Item, text: str) -> dict[str, Any]:
-    """One answer as it is written to rollouts.jsonl."""
+    """Return one answer as it is written to rollouts.jsonl."""
     mask = rollouts.mask[row]
     advantage = rollouts.column("advantage")[row][mask]
     record: dict[str, Any] = {

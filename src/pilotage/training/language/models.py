@@ -44,7 +44,7 @@ class Autoregressive:
 
 
 def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
-    """The policy at the start of training: a Hugging Face model, or an embedded one pretrained on the task.
+    """Return the policy at the start of training: a Hugging Face model, or an embedded one pretrained on the task.
 
     The pretrained model is an artifact, made once and shared by every arm and seed.
     """
@@ -77,19 +77,19 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
 
 
 def make_engine(config: TextConfig, policy: LanguagePolicy) -> Engine:
-    """The engine that samples from the policy, with its first weights."""
+    """Return the engine that samples from the policy, with its first weights."""
     return build_engine(config.engine, policy.model, policy.tokenizer, weights=named_weights(policy.model))
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:
-    """The reference: never the trained policy itself, never trained."""
+    """Return the reference: never the trained policy itself, never trained."""
     reference = copy.deepcopy(model).eval()
     reference.requires_grad_(False)
     return reference
 
 
 def prompt_ids(policy: LanguagePolicy, config: TextConfig, item: Item) -> list[int]:
-    """Token ids of an item's prompt: through the chat template where the model has one, else plain text."""
+    """Return token ids of an item's prompt: through the chat template where the model has one, else plain text."""
     messages = item.meta.get("messages")
     if config.chat and getattr(policy.tokenizer, "chat_template", None):
         messages = messages or [{"role": "user", "content": item.prompt}]
@@ -98,7 +98,10 @@ def prompt_ids(policy: LanguagePolicy, config: TextConfig, item: Item) -> list[i
 
 
 def training_sampling(config: TextConfig) -> Sampling:
-    """How training answers are drawn. Raises UsageError where the trainer could not recompute the distribution."""
+    """Return how training answers are drawn.
+
+    Raises UsageError where the trainer could not recompute the distribution.
+    """
     sampling = Sampling(temperature=config.temperature)
     scoring.check_sampling(sampling)
     return sampling

@@ -29,17 +29,17 @@ class PieceSet:
 
     @property
     def before_update(self) -> list[Piece]:
-        """The pieces that run once per batch, before its first update."""
+        """Return the pieces that run once per batch, before its first update."""
         return [*self.filter, *self.penalty, *self.advantage, *self.shaping, *self.weights]
 
     @property
     def in_update(self) -> list[Piece]:
-        """The pieces that run at every update of a batch."""
+        """Return the pieces that run at every update of a batch."""
         return [*self.aggregate, *self.surrogate, *self.regulariser]
 
     @property
     def all(self) -> list[Piece]:
-        """Every piece, in the order in which they run."""
+        """Return every piece, in the order in which they run."""
         return [*self.before_update, *self.in_update]
 
     def asks_for(self, column: str) -> bool:

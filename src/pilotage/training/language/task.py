@@ -10,7 +10,10 @@ from pilotage.training.language.config import TextConfig
 
 
 def make_task(config: TextConfig) -> Any:
-    """The source of prompts and the check of answers. Raises UsageError for unknown names and unreadable data."""
+    """Return the source of prompts and the check of answers.
+
+    Raises UsageError for unknown names and unreadable data.
+    """
     if config.data is None:
         return text_task(config.task, config.difficulties or None)
     from pilotage.data.questions import TEMPLATE, QuestionTask, load_questions

@@ -61,7 +61,7 @@ class TextTrainer:
         self.counts: dict[str, float] = {"tokens": 0, "samples": 0, "initial_entropy": float("nan")}
 
     def build_rewards(self, choice: str | Callable[..., Any]) -> Rewards:
-        """The components of a reward expression; slow and user-written ones run in workers that can be killed."""
+        """Return the components of a reward expression; slow and user-written ones run in workers."""
         config = self.config
         return build_rewards(
             choice if isinstance(choice, str) else function_name(choice),
@@ -74,7 +74,7 @@ class TextTrainer:
     # ---- state -----------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds, beside the run's own random streams."""
+        """Return what a checkpoint holds, beside the run's own random streams."""
         state: dict[str, Any] = {
             "model": self.model,
             "optimiser": self.optimiser,
@@ -94,7 +94,10 @@ class TextTrainer:
     # ---- roll out --------------------------------------------------------------------------------------------------
 
     def collect(self, step: int) -> tuple[Rollouts | None, dict[str, float]]:
-        """A judged batch, after filters and refills; None when no group was left. Also metrics of the collection."""
+        """Return a judged batch, after filters and refills; None when no group was left.
+
+        Also metrics of the collection.
+        """
         config = self.config
         parts: list[Rollouts] = []
         reasons: dict[str, int] = {}
@@ -160,7 +163,7 @@ class TextTrainer:
         return rollouts.select(valid) if not bool(valid.all()) else rollouts, dict(judged.reasons)
 
     def greedy_reward(self, items: list[Item]) -> Tensor:
-        """[prompts] the reward of the greedy answer to each prompt (ReMax)."""
+        """Return the reward of the greedy answer to each prompt (ReMax), [prompts]."""
         greedy = sample_groups(
             self.engine,
             [self.prompt(item) for item in items],
@@ -209,7 +212,7 @@ class TextTrainer:
 
     @property
     def on_policy(self) -> bool:
-        """Whether each batch takes exactly one update, so that every ratio is 1."""
+        """Return whether each batch takes exactly one update, so that every ratio is 1."""
         return self.config.minibatches * self.config.epochs == 1
 
     def learn(self, step: int, rollouts: Rollouts) -> dict[str, float]:
@@ -245,7 +248,7 @@ class TextTrainer:
         return metrics
 
     def step(self, step: int) -> dict[str, float]:
-        """One batch from prompts to new weights; returns its metrics."""
+        """Return one batch from prompts to new weights; returns its metrics."""
         began = time.perf_counter()
         rollouts, metrics = self.collect(step)
         collected = time.perf_counter()
@@ -298,7 +301,7 @@ class TextTrainer:
         )
 
     def right(self, texts: list[str], items: list[Item]) -> list[float]:
-        """Whether answers are right, by the task's own check, whatever the training reward is; NaN: not judged."""
+        """Return whether answers are right, by the task's own check, not the training reward; NaN: not judged."""
         return score_answers(self.checks, texts, items, None, failure_limit=1.0).scores[:, 0].tolist()
 
     def save_rollouts(self, step: int, rollouts: Rollouts) -> None:
@@ -320,7 +323,7 @@ class TextTrainer:
             self.run.log_event(self.config.steps, "never solved", text)
 
     def context(self) -> Mapping[str, Any]:
-        """What pieces may ask for that is not a column."""
+        """Return what pieces may ask for that is not a column."""
         # An engine without entropies leaves it unknown; NaN would compare as "not below the threshold", silently.
         initial = self.counts["initial_entropy"]
         known = None if math.isnan(initial) else initial

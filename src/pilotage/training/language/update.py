@@ -98,7 +98,7 @@ def _never(_: str) -> bool:
 
 
 def coefficients(piece: Piece, rollouts: Rollouts, rows: Tensor) -> Tensor:
-    """[rows, T]: what each token's loss counts for, from the mask of the whole minibatch."""
+    """Return what each token's loss counts for, from the mask of the whole minibatch, [rows, T]."""
 
     def get(name: str) -> Tensor:
         return rollouts.column(name)[rows]

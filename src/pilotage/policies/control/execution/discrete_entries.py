@@ -45,8 +45,9 @@ class BinaryDimsHorizon(RecedingHorizon):
 
 
 def with_sign(actions: Tensor, entries: Sequence[int], value: float) -> Tensor:
-    """A copy of [..., A] with `entries` at +`value` (0 or more) or −`value`. Raises UsageError for an entry that there
-    is not.
+    """Return a copy of [..., A] with `entries` at +`value` (0 or more) or −`value`.
+
+    Raises UsageError for an entry that there is not.
     """
     if any(not 0 <= entry < actions.shape[-1] for entry in entries):
         raise UsageError(f"entries {list(entries)} of an action with {actions.shape[-1]} numbers; count from 0")

@@ -28,7 +28,7 @@ class Executor(Protocol):
         ...
 
     def due(self, row: int) -> bool:
-        """Whether the row needs a new chunk before its next action."""
+        """Return whether the row needs a new chunk before its next action."""
         ...
 
     def receive(self, rows: Sequence[int], chunks: Tensor) -> None:
@@ -36,7 +36,7 @@ class Executor(Protocol):
         ...
 
     def next(self, rows: Sequence[int]) -> Tensor:
-        """The next action of each row, used up by this: [n, A]."""
+        """Return the next action of each row, used up by this: [n, A]."""
         ...
 
 

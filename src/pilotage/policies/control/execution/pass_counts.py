@@ -29,7 +29,7 @@ class PassCount:
         return counted
 
     def pop(self) -> PassCount:
-        """The counts so far; counting begins anew."""
+        """Return the counts so far; counting begins anew."""
         done = PassCount(self.forward, self.backward, self.second)
         self.forward = self.backward = self.second = 0
         return done

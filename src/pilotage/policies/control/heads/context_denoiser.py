@@ -108,7 +108,7 @@ def executed_context(executed: Tensor, horizon: int) -> Guide:
 
 
 def last_actions(executed: Sequence[Sequence[Tensor]], history: int, like: Tensor) -> Tensor:
-    """The last `history` actions [A] of every row as [B, history, A], 0 where a row has executed fewer.
+    """Return the last `history` actions [A] of every row as [B, history, A], 0 where a row has executed fewer.
 
     like: a chunk [..., A] whose width, type and device they take.
     """

@@ -117,7 +117,7 @@ class Denoiser(Head):
         return denoise
 
     def sampling_levels(self) -> Sequence[float] | Tensor:
-        """The levels that `sample` walks when it is given no others."""
+        """Return the levels that `sample` walks when it is given no others."""
         if self.levels is not None:
             return self.levels
         if isinstance(self.path, VariancePreserving):

@@ -159,7 +159,7 @@ class EnergyByDescent(EnergyHead):
 
 
 def equilibrium_matching(energy: Energy, chunk: Tensor, mask: Tensor, generator: Generators) -> Tensor:
-    """‖∂E/∂x − (noise − clean)·min(1, (1−g)/.2)‖² at x = g·clean + (1−g)·noise, per element: -> [B].
+    """Return ‖∂E/∂x − (noise − clean)·min(1, (1−g)/.2)‖² at x = g·clean + (1−g)·noise, per element: -> [B].
 
     One double backward per step, and no descent within training. Wang & Du 2025, Equilibrium Matching.
     """

@@ -65,7 +65,7 @@ def energy_step(
     graph: bool = False,
     detach: bool = True,
 ) -> Step:
-    """One step from `x` [B, T, A] with `speed` [B, T, A].
+    """Return one step from `x` [B, T, A] with `speed` [B, T, A].
 
     Args:
         energy: chunks [B, T, A] -> [B].
@@ -120,7 +120,7 @@ def settle(
     least_slope: float = 0.0,
     noise: Sequence[float] = (),
 ) -> Settled:
-    """Steps from `x` [B, T, A] until the slope of a row is below `least_slope`, `steps` gradients at most.
+    """Return steps from `x` [B, T, A] until the slope of a row is below `least_slope`, `steps` gradients at most.
 
     A row that rests leaves the batch: it costs nothing more, and what becomes of it does not depend on the others.
     With `law.normalise_last` the last of the steps is taken from the chunk at unit scale, by resting rows too.

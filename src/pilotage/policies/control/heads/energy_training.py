@@ -68,7 +68,7 @@ def through_descent(
     training: ThroughDescent | None = None,
     size: Tensor | float | None = None,
 ) -> Tensor:
-    """Mean over the steps of a descent from noise of the squared error to the demonstrated chunk: -> [B].
+    """Return the mean over the steps of a descent from noise of the squared error to the demonstrated chunk: -> [B].
 
     energy: chunks [B, T, A] -> [B]; chunk [B, T, A], padding filled, within [−1, 1]; mask [B, T].
     descent: the law of a step, by default plain steps of .1; size: its α, where that is learnt.

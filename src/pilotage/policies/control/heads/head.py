@@ -38,7 +38,10 @@ class ActionHead(Protocol):
     def sample(
         self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
     ) -> Tensor:
-        """One chunk per row: [B, T, A]. With one generator per row, a row's chunk does not depend on the others."""
+        """Return one chunk per row: [B, T, A].
+
+        With one generator per row, a row's chunk does not depend on the others.
+        """
         ...
 
 
@@ -157,7 +160,10 @@ class Head(nn.Module):
         return plan
 
     def denoiser(self, condition: Condition) -> Denoise:  # noqa: ARG002
-        """(x, level) -> clean estimate, given the condition. Raises UsageError for a head that does not denoise."""
+        """Return (x, level) -> clean estimate, given the condition.
+
+        Raises UsageError for a head that does not denoise.
+        """
         raise UsageError(f"a {type(self).__name__} head does not denoise, so nothing can guide it")
 
     def _answer(self, condition: Condition) -> Tensor:

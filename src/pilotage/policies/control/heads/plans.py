@@ -56,7 +56,7 @@ class PlanHead(Head):
             )
 
     def plan(self, condition: Condition, generator: Generators) -> Tensor:
-        """The plan for what the newest frame shows: [B, P]."""
+        """Return the plan for what the newest frame shows: [B, P]."""
         raise NotImplementedError
 
     def decide(self, condition: Condition, generator: Generators, start: Start | None, guide: Guide | None) -> Tensor:
@@ -71,7 +71,7 @@ class PlanHead(Head):
     def sample(
         self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
     ) -> Tensor:
-        """The actions at the window's own frames, under a plan made at its first: [B, T, A]."""
+        """Return the actions at the window's own frames, under a plan made at its first: [B, T, A]."""
         self._only(start, guide)
         states = self._frames(condition)
         first = condition._replace(tokens=states[:, :1])
@@ -219,7 +219,7 @@ class HeldPlan(RecedingHorizon):
         self.frames, self.horizon, self.steps = frames, horizon, steps
 
     def next(self, rows: Sequence[int]) -> Tensor:
-        """The plan that each row is at: [n, P]."""
+        """Return the plan that each row is at: [n, P]."""
         for row in rows:
             if self.due(row):
                 raise UsageError(f"row {row} has no plan; give it one first")
@@ -228,21 +228,21 @@ class HeldPlan(RecedingHorizon):
 
 
 def newest(condition: Condition) -> Tensor:
-    """The newest frame's token: [B, S]."""
+    """Return the newest frame's token: [B, S]."""
     if condition.tokens is None:
         raise UsageError("a plan is carried out frame by frame; take an encoder that gives a token for each")
     return condition.tokens[:, -1]
 
 
 def answered(network: ChunkNetwork, vector: Tensor) -> Tensor:
-    """What a network over a chunk of 1, made without a level, says of a vector alone: [B, d] -> [B, outputs]."""
+    """Return what a network over a chunk of 1, made without a level, says of a vector alone: [B, d] -> [B, outputs]."""
     empty = vector.new_zeros(len(vector), 1, network.action_dim)
     answer: Tensor = network(empty, empty[:, 0, 0], vector)
     return answer[:, 0]
 
 
 def plans_of(said: Tensor) -> Normal:
-    """A diagonal normal from its mean and the logarithm of its standard deviation, within `LOG_STD`: [B, 2P]."""
+    """Return a diagonal normal from its mean and the logarithm of its standard deviation, within `LOG_STD`: [B, 2P]."""
     mean, log_std = said.chunk(2, -1)
     return Normal(mean, log_std.clamp(*LOG_STD).exp())
 

@@ -65,7 +65,7 @@ def descend(
 
 
 def energy_gradient(energy: Energy, x: Tensor) -> Tensor:
-    """∂E/∂x of each row at `x` [B, T, A], detached, also within `no_grad`. Raises UsageError when not finite."""
+    """Return ∂E/∂x of each row at `x` [B, T, A], detached, also within `no_grad`. Raises UsageError when not finite."""
     with torch.enable_grad():
         at = x.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(energy(at).sum(), at)
@@ -86,7 +86,7 @@ def derivative_free(
     high: float = 1.0,
     choose: str = "draw",
 ) -> Tensor:
-    """One chunk per row out of `candidates` [B, n, T, A]: [B, T, A].
+    """Return one chunk per row out of `candidates` [B, n, T, A]: [B, T, A].
 
     Florence et al. 2021 (arXiv 2109.00137), algorithm 1.
 

@@ -42,7 +42,7 @@ def classifier_free(goal_free: Denoise, weight: float) -> Guide:
 def uphill(
     score: Score, *, step: float, bound: float | None = None, rounds: int = 1, below: float | None = None
 ) -> Guide:
-    """The clean estimate moved along the gradient of `score`, `rounds` times `step`, in all by at most ±`bound`.
+    """Return the clean estimate moved along the gradient of `score`, `rounds` times `step`, in all by at most ±`bound`.
 
     The change keeps its sign when it is bounded (a clip of its absolute value would push every entry upwards).
     `below`: only at levels below it, such as the last tenth. The gradient is not taken through the network.
@@ -84,7 +84,7 @@ def holding(values: Tensor, known: Tensor) -> Guide:
 
 
 def chained(*guides: Guide) -> Guide:
-    """The guides one around the other, the first innermost."""
+    """Return the guides one around the other, the first innermost."""
 
     def guide(denoise: Denoise) -> Denoise:
         for one in guides:

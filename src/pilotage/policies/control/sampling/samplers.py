@@ -67,7 +67,7 @@ SAMPLERS: dict[str, Sampler] = {
 
 
 def sampler_for(name: str, path: NoisePath) -> Sampler:
-    """The sampler called `name`. Raises UsageError when there is none, or it walks another kind of path."""
+    """Return the sampler called `name`. Raises UsageError when there is none, or it walks another kind of path."""
     fitting = [known for known, sampler in SAMPLERS.items() if isinstance(path, sampler.path)]
     if name not in fitting:
         what = "walks another kind of path" if name in SAMPLERS else "is not known"

@@ -70,7 +70,7 @@ def heun(
 
 
 def ancestral_step(sigma: float, following: float, eta: float = 1.0) -> tuple[float, float]:
-    """(σ_down, σ_up) with σ_down² + σ_up² = σ'²: how far to denoise, and how much noise to add back."""
+    """Return (σ_down, σ_up) with σ_down² + σ_up² = σ'²: how far to denoise, and how much noise to add back."""
     up = min(following, eta * (following**2 * (sigma**2 - following**2) / sigma**2) ** 0.5)
     return (following**2 - up**2) ** 0.5, up
 

@@ -27,11 +27,11 @@ class Initialiser(Protocol):
         ...
 
     def has_start(self, row: int) -> bool:
-        """Whether there is a start for the row."""
+        """Return whether there is a start for the row."""
         ...
 
     def start(self, rows: Sequence[int], generator: Generators) -> Start:
-        """The start of rows that are all warm."""
+        """Return the start of rows that are all warm."""
         ...
 
     def keep(self, rows: Sequence[int], chunks: Tensor) -> None:
@@ -49,7 +49,7 @@ class ObservationAware(Protocol):
 
 
 def shifted(chunk: Tensor, executed: int) -> Tensor:
-    """The chunk without its first `executed` actions, the last one repeated: [B, T, A] -> [B, T, A]."""
+    """Return the chunk without its first `executed` actions, the last one repeated: [B, T, A] -> [B, T, A]."""
     if not 0 <= executed < chunk.shape[1]:
         raise UsageError(f"{executed} executed actions of a chunk of {chunk.shape[1]} leave nothing to start from")
     return torch.cat([chunk[:, executed:], chunk[:, -1:].expand(-1, executed, -1)], 1)

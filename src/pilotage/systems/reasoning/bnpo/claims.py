@@ -36,9 +36,9 @@ BEFORE, AFTER = "before training", "after training"
 
 
 def identities(arm: str, unit: int, context: Any) -> Mapping[str, float]:
-    """Whether BNPO's advantages equal those of the method it generalises, within 1e-10, in float64, on 1000 random
-    groups of 16 rewards of 0 or 1 (`equal`, 1 or 0); with `largest_error`, and for GRPO how far TRL's ε = 1e-4 takes it
-    from there (`trl_gap`, the largest relative difference).
+    """Return whether BNPO's advantages equal those of the method it generalises, within 1e-10, in float64, on 1000
+    random groups of 16 rewards of 0 or 1 (`equal`, 1 or 0); with `largest_error`, and for GRPO how far TRL's ε =
+    1e-4 takes it from there (`trl_gap`, the largest relative difference).
     """
     import torch
 
@@ -95,8 +95,8 @@ def _walk(unit: int, context: Any) -> dict[int, str]:
 
 
 def normaliser(arm: str, unit: int, context: Any) -> Mapping[str, float]:
-    """What BNPO fits to the batches of its own policy before (BEFORE) and after training: m, a, b, α, β, `log_ratio` =
-    ln(α/β), each a mean over batches, and whether it is on the foretold side of 1 (`as_foretold`).
+    """Return what BNPO fits to the batches of its own policy before (BEFORE) and after training: m, a, b, α, β,
+    `log_ratio` = ln(α/β), each a mean over batches, and whether it is on the foretold side of 1 (`as_foretold`).
     """
     import numpy as np
 
@@ -114,8 +114,8 @@ def normaliser(arm: str, unit: int, context: Any) -> Mapping[str, float]:
 
 
 def steadiness(arm: str, unit: int, context: Any) -> Mapping[str, float]:
-    """How evenly a training went: `variation` of the gradient norm (standard deviation over mean), `spikes` (steps with
-    a norm above three times the median of the ten before), and final accuracy.
+    """Return how evenly a training went: `variation` of the gradient norm (standard deviation over mean), `spikes`
+    (steps with a norm above three times the median of the ten before), and final accuracy.
     """
     del arm, unit
     done = context.train()

@@ -81,7 +81,7 @@ def probe_log_prob(arm: str, unit: int, context: Any) -> Mapping[str, float]:
 
 
 def collapse(arm: str, unit: int, context: Any) -> Mapping[str, float]:
-    """How a training went over its evaluations: whether it `survived` (final accuracy at least 90 % of its own
+    """Return how a training went over its evaluations: whether it `survived` (final accuracy at least 90 % of its own
     maximum), `collapsed` (the opposite), final accuracy, share of well-formed answers and entropy. The arm UNTRAINED
     has the numbers of the evaluation before the first step.
     """

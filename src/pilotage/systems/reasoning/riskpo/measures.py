@@ -71,7 +71,7 @@ def covariances(rollouts: Any, seed: int) -> dict[str, float]:
 
 
 def trained(arm: str, unit: int, context: Any) -> dict[str, float]:
-    """One training: accuracy by level, signal, entropy at equal accuracy, pass@k on the hard levels."""
+    """Return one training: accuracy by level, signal, entropy at equal accuracy, pass@k on the hard levels."""
     del arm, unit
     from pilotage.runs.metrics import read_lines
 
@@ -81,7 +81,7 @@ def trained(arm: str, unit: int, context: Any) -> dict[str, float]:
 
 
 def training_numbers(lines: list[dict[str, Any]]) -> dict[str, float]:
-    """What a training's metrics say, line by line; see `trained`."""
+    """Return what a training's metrics say, line by line; see `trained`."""
     looks = [line for line in lines if "gold_entropy" in line]
     accuracy = [line["held_out/accuracy"] for line in looks]
     entropy = [line["gold_entropy"] for line in looks]
@@ -102,7 +102,9 @@ def training_numbers(lines: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def covariance(arm: str, unit: int, context: Any) -> dict[str, float]:
-    """Mean over the looks of one training (the first is at the start) of the covariance of the advantage `arm`."""
+    """Return the mean over the looks of one training (the first is at the start) of the covariance of the advantage
+    `arm`.
+    """
     numbers = trained(arm, unit, context)
     return {
         "covariance": numbers[f"covariance/{arm}"],

@@ -25,7 +25,9 @@ STALE_AFTER = 10
 
 
 def bandit(arm: str, unit: int, context: Any) -> Mapping[str, float]:
-    """A curriculum `arm` on a bandit of 500 prompts whose pass rates drift; 20 of them, 8 answers each, 100 steps."""
+    """Return a curriculum `arm` on a bandit of 500 prompts whose pass rates drift; 20 of them, 8 answers each, 100
+    steps.
+    """
     result = simulate_bandit(VARIANTS[arm], 500, 10 if context.quick else 100, 20, 8, 0.01, unit)
     numbers = {name: float(value) for name, value in result.items() if name != "gains"}
     return {**numbers, "share of the oracle": numbers["gain"] / numbers["oracle"]}
@@ -56,7 +58,7 @@ def look(trainer: Any, step: int) -> dict[str, float]:
 
 
 def trained(arm: str, unit: int, context: Any) -> dict[str, float]:
-    """One training: accuracy at equal completions, groups without variance, what every completion bought."""
+    """Return one training: accuracy at equal completions, groups without variance, what every completion bought."""
     del arm, unit
     from pilotage.runs.metrics import read_lines
 
@@ -66,7 +68,7 @@ def trained(arm: str, unit: int, context: Any) -> dict[str, float]:
 
 
 def training_numbers(lines: Sequence[Mapping[str, Any]], *, quick: bool = False) -> dict[str, float]:
-    """What a training's metrics say, line by line. A quick one compares at what the first step took.
+    """Return what a training's metrics say, line by line. A quick one compares at what the first step took.
 
     `effective`: groups with a gradient among those trained on, for each answer generated; `answers per step` in it.
     """

@@ -42,7 +42,7 @@ SOURCES = (
 
 
 def imitated_policy(config: ImitationConfig, seed: int, run: Any) -> Path:
-    """The folder of the policy that `config` trains with `seed`; how it is tried out plays no part.
+    """Return the folder of the policy that `config` trains with `seed`; how it is tried out plays no part.
 
     An artifact of `run`, with the training's metrics.jsonl beside it.
     """

@@ -31,7 +31,8 @@ def reverse_iterates(
     clip: float | None = 1.0,
     nudge: Nudge | None = None,
 ) -> Tensor:
-    """All levels of `path` from noise x [B, T, A]; the last `keep` iterates, the final one last: [keep, B, T, A].
+    """Return all levels of `path` from noise x [B, T, A]; the last `keep` iterates, the final one last: [keep, B, T,
+    A].
 
     Posterior variance, none at level 0, as `ddpm`. nudge: changes the posterior mean before noise is added.
     """
@@ -96,7 +97,7 @@ def rule_guidance(
 
 
 def bounded(change: Tensor, limit: float, clip: str = "signed") -> Tensor:
-    """A change within ±limit; "absolute": its size, within the limit; "none": as it is."""
+    """Return a change within ±limit; "absolute": its size, within the limit; "none": as it is."""
     if clip == "none":
         return change
     return (change.abs() if clip == "absolute" else change).clamp(-limit, limit)

@@ -104,5 +104,5 @@ class EpidemicConfig(ServiceOptions):
 
     @property
     def asks_a_model(self) -> bool:
-        """Whether a language model, or the scripted stand-in, answers for agents."""
+        """Return whether a language model, or the scripted stand-in, answers for agents."""
         return self.behaviour in ("agents", "archetypes", "aligned")

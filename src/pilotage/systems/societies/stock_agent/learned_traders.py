@@ -196,7 +196,7 @@ def _moves(view: MarketView) -> np.ndarray:
 
 
 def _due(view: MarketView) -> dict[int, tuple[int, float]]:
-    """Return by trader the cents of principal that are due soon, and the days to the next repayment."""
+    """Return, by trader, the cents of principal that are due soon, and the days to the next repayment."""
     found: dict[int, tuple[int, float]] = {}
     for loan in view.exchange.ledger.loans:
         soon, days = found.get(loan.trader, (0, math.inf))

@@ -57,7 +57,9 @@ class Scenes:
 
     @property
     def lanes(self) -> Tensor:
-        """[B, 3, 15, 3]: the way-points seen of the current, left and right lane, also of those that there are not."""
+        """Return the way-points seen of the current, left and right lane, also of those that there are not, [B, 3, 15,
+        3].
+        """
         return torch.stack([beside(self.road[:, :WAY_POINTS], lateral) for lateral in LATERAL], 1)
 
     def __len__(self) -> int:

@@ -60,7 +60,7 @@ class Network:
 
     @property
     def agents(self) -> int:
-        """Number of agents."""
+        """Return the number of agents."""
         return len(self.start) - 1
 
     def edges(self, agents: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
