@@ -28,7 +28,7 @@ def plain_number(text: str) -> Fraction | None:
 
 
 def boxed(text: str) -> str | None:
-    r"""Return the content of the only `\boxed{…}` of a text, braces matched; None without one, with two, or unclosed."""
+    r"""Return the content of a text's only `\boxed{…}`, braces matched; None without one, with two, or unclosed."""
     if text.count("\\boxed") != 1:
         return None
     start = text.index("\\boxed") + len("\\boxed")
