@@ -34,11 +34,14 @@ def provenance(wiring: Wiring) -> dict[str, Any]:
 def _here(wiring: Wiring) -> dict[str, Any]:
     here = environment(wiring)
     versions, processor = here["versions"], here["hardware"]["processor"]
+    # Processors of one name may differ in the instructions by which kernels, and with them roundings, are chosen.
+    about: Any = importlib.import_module(wiring.hardware)
+    features: list[str] = getattr(about, "processor_features", list)()
     return {
         "commit": here["commit"],
         "version": versions.get("pilotage"),
         "torch": versions.get("torch"),
-        "processor": processor,
+        "processor": f"{processor} ({' '.join(features)})" if features else processor,
     }
 
 
