@@ -39,8 +39,8 @@ class Run:
     """A run's directory, locked for this process. Made by `Run.create` or `Run.open`; use it as `with run:`.
 
     The trainer asks it for named random numbers (`generator`, `numpy_generator`, `seed_for`), tells it what happens
-    (`log`, `log_timing`, `log_rollout`, `log_event`), and every so often calls `save`. When it starts it calls `restore`
-    once.
+    (`log`, `log_timing`, `log_rollout`, `log_event`), and every so often calls `save`. It begins with one
+    call of `restore`.
     """
 
     def __init__(self, directory: Path, manifest: Manifest, lock: Lock, *, begun: bool) -> None:
