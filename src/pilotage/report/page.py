@@ -24,6 +24,7 @@ from pilotage.core.references import load_reference
 from pilotage.core.registry import find_system
 from pilotage.core.text import duration
 from pilotage.evaluation.verdicts import Interval, t_interval
+from pilotage.report.actions import action_panels
 from pilotage.report.curves import SPENT, Axis, curve, final_interval, is_level, levels_of
 from pilotage.report.videos import frame_strips
 from pilotage.runs.reader import RunRecord, may_complete, read_examples, read_run
@@ -152,7 +153,7 @@ def render(data: ReportData) -> str:
         more_charts=[chart for name in further if (chart := _chart(data, name, "steps", "steps", runs))],
         levels=_levels(data, levels, percent),
         table=_table(data, levels, runs),
-        panels=run_panels(runs[0]) if data.kind == "run" else (),
+        panels=(*run_panels(runs[0]), *action_panels(runs[0].directory)) if data.kind == "run" else (),
         videos=[(arm.name, frame_strips(arm.runs[0].directory), arm.runs[0].seed) for arm in data.arms],
         examples=[
             (arm.name, read_examples(arm.runs[0].directory), arm.runs[0].seed)

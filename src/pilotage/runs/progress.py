@@ -22,6 +22,9 @@ class Progress:
     Use it as `with Progress(...) as progress:` and call `progress.advance(step, reward=0.4)`.
     """
 
+    shown = True
+    """Whether this process shows any progress; the command line's `--quiet` turns it off."""
+
     def __init__(
         self,
         total: int,
@@ -39,7 +42,7 @@ class Progress:
         self.unit = unit
         self._start = self._step = start
         self._every = every
-        self._quiet = quiet
+        self._quiet = quiet or not Progress.shown
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
         self._begun = self._printed = clock()
