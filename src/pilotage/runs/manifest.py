@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.atomic_io import write_atomically
+from pilotage.core.atomic_io import read_file, write_atomically
+from pilotage.core.configuration import option
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.serialisation import differences, from_json, to_json
@@ -52,6 +53,8 @@ class Manifest:
     """Artifacts used, by name: hash of the contents, key, path, and the seconds it took to make them."""
     scripted_components: list[str] = field(default_factory=list)
     """What was scripted in place of a model or a service, in words; the report begins with it."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the files and folders that the run reads, by the option that names them."""
     format: int = FORMAT
 
     @classmethod
@@ -63,6 +66,7 @@ class Manifest:
         seed: int,
         command: str,
         numerics: Mapping[str, Any],
+        inputs: Mapping[str, str],
     ) -> Manifest:
         """Describe a new run, and keep the source of its user functions in `directory`/sources."""
         return cls(
@@ -74,6 +78,7 @@ class Manifest:
             versions=versions(),
             hardware=hardware(),
             commit=commit(),
+            inputs=dict(inputs),
         )
 
     def write(self, directory: Path) -> None:
@@ -85,7 +90,7 @@ class Manifest:
         """Read run.json. Raises UsageError when there is none, or for an unknown format or key."""
         path = Path(directory) / "run.json"
         try:
-            stored = json.loads(path.read_text())
+            stored = json.loads(read_file(path))
         except FileNotFoundError as error:
             raise UsageError(f"{directory} is not a run directory: it has no run.json") from error
         except ValueError as error:
@@ -100,8 +105,8 @@ class Manifest:
         for key in stored:
             if key not in known:
                 raise UsageError(f"{path} has the unknown key {key!r}{nearest(key, known)}")
-        # Older runs lack this key.
-        if missing := sorted(known - set(stored) - {"scripted_components"}):
+        # Older runs lack these keys.
+        if missing := sorted(known - set(stored) - {"scripted_components", "inputs"}):
             raise UsageError(f"{path} lacks {', '.join(missing)}; restore it from a copy")
         return cls(**stored)
 
@@ -124,6 +129,19 @@ class Manifest:
             )
             raise UsageError(
                 f"{directory} holds another run: {listed}. Give another directory, or the old values to resume it"
+            )
+
+    def refuse_other_inputs(self, directory: Path, now: Mapping[str, str]) -> None:
+        """Raise UsageError with both hashes when a file that the run reads is not what it was at the beginning."""
+        found = differences(self.inputs, dict(now))
+        if found:
+            listed = "; ".join(
+                f"the SHA-256 of {option(name)} {self.config.get(name)} was {_short(before)}, is {_short(after)}"
+                for name, (before, after) in found.items()
+            )
+            raise UsageError(
+                f"{directory} was begun with other data: {listed}. Restore the data to go on with the run, or give "
+                "another directory to begin a new one"
             )
 
     def refuse_other_numerics(self, directory: Path, now: Mapping[str, Any]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pilotage.core.configuration import INPUT_FILE
 from pilotage.training.options import OptimiserOptions
 
 
@@ -51,7 +53,7 @@ class ImitationConfig(Imitation, OptimiserOptions):
     env: str = "pillar"
     """Where the policy acts: pillar, ring, lattice, block-push, push-t, pick-place, or an id registered with Gymnasium;
     none: nowhere, the data is all there is."""
-    data: str | None = None
+    data: Annotated[str | None, INPUT_FILE] = None
     """Demonstrations: pusht, a file or folder (npz, zarr, robomimic, D4RL, Minari, LeRobot), a Minari id; without, the
     world's scripted expert demonstrates."""
     state_keys: str = ""
