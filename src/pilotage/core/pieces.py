@@ -320,13 +320,15 @@ def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
 
     Raises UsageError for a name that no slot has, an option that the piece has not, or one that it lacks.
     """
+    target: Callable[..., Any]
+    options: dict[str, Any] = {}
     if not isinstance(term, Term):
-        target, name, options, weight = term, getattr(term, "__name__", type(term).__name__), {}, 1.0
+        target, name, weight = term, getattr(term, "__name__", type(term).__name__), 1.0
         _check_options(slot, name, target, options)
     else:
-        target, name = load_term(slot, term), term.reference
-        options, weight = dict(term.options), term.weight
-    stateful = None
+        target, name, weight = load_term(slot, term), term.reference, term.weight
+        options |= term.options
+    stateful: Any = None
     if inspect.isclass(target):
         stateful = target(**options)
         target, options = stateful, {}
