@@ -20,10 +20,10 @@ from pilotage.charts.plots import comparison_plot
 from pilotage.charts.style import CSS
 from pilotage.core.atomic_io import write_atomically
 from pilotage.core.errors import UsageError
+from pilotage.core.intervals import Interval, t_interval
 from pilotage.core.references import load_reference
 from pilotage.core.registry import find_system
 from pilotage.core.text import duration
-from pilotage.evaluation.verdicts import Interval, t_interval
 from pilotage.report.actions import action_panels
 from pilotage.report.curves import SPENT, Axis, curve, final_interval, is_level, levels_of
 from pilotage.report.videos import frame_strips
@@ -208,7 +208,7 @@ def _headline(data: ReportData, percent: bool) -> str:
     _, values = run.points(data.metric)
     start = f", from {_value(float(values[0]), percent)} at the start" if len(values) > 1 else ""
     done = "" if run.result else " so far (the run has not finished)"
-    return f"{data.metric} is {_value(final, percent)}{start}{done}. One seed: no statement about the method."
+    return f"{data.metric} is {_value(final, percent)}{start}{done}. One seed only: no conclusion about the method."
 
 
 def run_panels(run: RunRecord) -> Sequence[Panel]:
