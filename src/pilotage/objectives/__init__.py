@@ -2,7 +2,7 @@
 
 Every public function of the modules of this package can be imported from the package itself, for example
 `from pilotage.objectives import group_zscore, clip`. A module, and with it torch, is loaded when one of its functions
-is first asked for. `leave_one_out` is defined by both `advantages` and `discrete_gradients`; import it from the module.
+is first asked for.
 """
 
 from __future__ import annotations
@@ -80,10 +80,12 @@ _MODULES = {
     "kl": "regularisers",
     "kl_in_reward": "penalties",
     "kl_in_score": "penalties",
+    "leave_one_out": "advantages",
     "left_bernoulli": "discrete_gradients",
     "linear_levels": "levels",
     "make_bundles": "risk",
     "masked": "shapes",
+    "mean_of_others": "discrete_gradients",
     "mixture_log_likelihood": "imitation",
     "mvar": "risk",
     "mvar_repository": "risk",
@@ -210,10 +212,12 @@ __all__ = [
     "kl",
     "kl_in_reward",
     "kl_in_score",
+    "leave_one_out",
     "left_bernoulli",
     "linear_levels",
     "make_bundles",
     "masked",
+    "mean_of_others",
     "mixture_log_likelihood",
     "mvar",
     "mvar_repository",

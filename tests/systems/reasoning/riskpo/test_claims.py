@@ -112,10 +112,10 @@ def test_numbers_of_a_training_come_from_its_lines() -> None:
     ]
     numbers = measures.training_numbers(lines)
     assert numbers["nonzero"] == 0.75
-    assert numbers["hard accuracy"] == pytest.approx(0.2)
-    assert numbers["easy accuracy"] == 0.9
+    assert numbers["hard_accuracy"] == pytest.approx(0.2)
+    assert numbers["easy_accuracy"] == 0.9
     # Entropy falls in a straight line from 1.0 at 0.36 to 0.6 at 0.44: 0.8 in the middle of 0.38 to 0.42.
-    assert numbers["gold_entropy at equal accuracy"] == pytest.approx(0.8)
+    assert numbers["gold_entropy_at_equal_accuracy"] == pytest.approx(0.8)
     assert numbers["covariance/mean"] == pytest.approx(0.1)
     assert math.isnan(numbers["covariance/mvar"])
     assert numbers["pass@32"] == 0.8

@@ -34,7 +34,7 @@ def test_the_bandit_is_the_simulation_with_its_share_of_the_oracle(tmp_path: Pat
     numbers = measures.bandit("no decay", 3, Context("vade", tmp_path))
     direct = simulate_bandit(VARIANTS["no decay"], 500, 10, 20, 8, 0.01, 3)
     assert numbers["gain"] == direct["gains"].sum()
-    assert numbers["share of the oracle"] == pytest.approx(direct["gains"].sum() / direct["oracle"])
+    assert numbers["share_of_oracle"] == pytest.approx(direct["gains"].sum() / direct["oracle"])
 
 
 def test_numbers_of_a_training_come_from_its_lines() -> None:
@@ -55,18 +55,18 @@ def test_numbers_of_a_training_come_from_its_lines() -> None:
         line(2, 0.25, 12, 0.75, 8000, 1, **look(0.5, 0.9)),
     ]
     numbers = measures.training_numbers(lines)
-    assert numbers["zero variance"] == 0.375
-    assert math.exp(numbers["log effective"]) == pytest.approx((10 + 9) / 8000)
+    assert numbers["zero_variance"] == 0.375
+    assert math.exp(numbers["log_effective"]) == pytest.approx((10 + 9) / 8000)
     # 4800 completions of 8000, so 6 tenths of the way.
-    assert numbers["accuracy at equal completions"] == pytest.approx(0.42)
-    assert numbers["easy accuracy at equal completions"] == pytest.approx(0.86)
-    assert numbers["no extra roll-outs"] == 0.0
+    assert numbers["accuracy_at_equal_completions"] == pytest.approx(0.42)
+    assert numbers["easy_accuracy_at_equal_completions"] == pytest.approx(0.86)
+    assert numbers["no_extra_rollouts"] == 0.0
     assert numbers["rounds"] == 1.5
     short = [lines[0], line(1, 0.5, 10, 1.0, 4000, 1, **look(0.4, 0.8))]
     # A run that never generated as much has no accuracy there.
-    assert math.isnan(measures.training_numbers(short)["accuracy at equal completions"])
-    assert measures.training_numbers(short, quick=True)["accuracy at equal completions"] == 0.4
-    assert measures.training_numbers(short)["no extra roll-outs"] == 1.0
+    assert math.isnan(measures.training_numbers(short)["accuracy_at_equal_completions"])
+    assert measures.training_numbers(short, quick=True)["accuracy_at_equal_completions"] == 0.4
+    assert measures.training_numbers(short)["no_extra_rollouts"] == 1.0
 
 
 def test_estimates_are_replayed_with_what_each_estimator_retains() -> None:
@@ -104,7 +104,7 @@ def test_a_training_with_vade_is_looked_in_on_and_its_estimates_are_the_samplers
     )
     context = Context(f"vade {TINY} --steps 3", tmp_path)
     numbers = measures.trained("vade", 0, context)
-    assert numbers["no extra roll-outs"] == 1.0
+    assert numbers["no_extra_rollouts"] == 1.0
     assert numbers["samples/total"] == 3 * 6 * 4
     rates = samplers[-1].rates
     assert numbers["coverage"] == (rates.answers > 0).mean()

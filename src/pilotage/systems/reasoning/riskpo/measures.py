@@ -90,9 +90,9 @@ def training_numbers(lines: list[dict[str, Any]]) -> dict[str, float]:
     numbers = {
         "nonzero": float(np.mean([line["advantage/nonzero"] for line in lines if "advantage/nonzero" in line])),
         "gold_entropy": entropy[-1],
-        "gold_entropy at equal accuracy": mean_over_progress(accuracy, entropy, *EQUAL_ACCURACY),
-        "hard accuracy": float(np.mean(hard)),
-        "easy accuracy": last["held_out/accuracy/level_1"],
+        "gold_entropy_at_equal_accuracy": mean_over_progress(accuracy, entropy, *EQUAL_ACCURACY),
+        "hard_accuracy": float(np.mean(hard)),
+        "easy_accuracy": last["held_out/accuracy/level_1"],
         **{f"pass@{k}": last[f"pass@{k}"] for k in PASSES},
     }
     for name in ("covariance/mean", "covariance/mvar", "assumption"):
