@@ -11,8 +11,9 @@ import torch
 from tests.systems.reasoning.graded import mostly_right
 from tests.systems.reasoning.tiny import TINY, Context
 
-from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
-from pilotage.experiments import Wiring
+from pilotage.core.configuration import config_to_dict, configure
+from pilotage.core.registry import find_claims, find_system
+from pilotage.experiments import ModuleNames
 from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.objectives.risk import make_bundles
 from pilotage.runs import Run, read_lines
@@ -43,7 +44,7 @@ def rollouts(reward: list[float], group: list[int], logp: list[float]) -> Rollou
 def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("riskpo") == CLAIMS
     check_claims(CLAIMS)
-    plan = JobPlan(Wiring())
+    plan = JobPlan(ModuleNames())
     core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
     assert core.seconds < 22 * 60
     for claim in CLAIMS:
