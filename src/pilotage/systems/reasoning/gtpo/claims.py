@@ -62,10 +62,10 @@ def probe_log_prob(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     if arm == UNTRAINED:
         return {"conflict": 0.0, "other": 0.0}
     from pilotage.objectives.conflict import conflict_tokens
-    from pilotage.policies.language.policy import load_policy
+    from pilotage.policies.language.policy import LanguagePolicy
     from pilotage.training.language.frozen_policy import batches, frozen_trainer
 
-    trained = load_policy(str(Path(context.train().run) / "policy"))
+    trained = LanguagePolicy.from_pretrained(str(Path(context.train().run) / "policy"))
     sums = {"conflict": [0.0, 0.0], "other": [0.0, 0.0]}
     with frozen_trainer(context.configuration(), context.directory / "probe", PROBE_SEED) as trainer:
         for rollouts in batches(trainer, 1 if context.quick else 4):
