@@ -96,12 +96,12 @@ def test_a_training_is_judged_on_its_own_starts_and_tuning_on_others(
 def test_ways_are_those_of_one_checkpoint_drawn_differently(
     arm: str, top_k: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pilotage.training.imitation.task import World
+    from pilotage.training.imitation.task import ControlTask
 
     heads = []
-    original = World.evaluate
+    original = ControlTask.evaluate
     monkeypatch.setattr(
-        World,
+        ControlTask,
         "evaluate",
         lambda self, policy, *a, **k: (heads.append(policy.head.top_k), 0) and original(self, policy, *a, **k),
     )
