@@ -124,16 +124,6 @@ def find_system(name: str) -> System:
     return BANDIT
 
 
-def configure(system: System, options: list[str]) -> Config:
-    types = {f.name: type(f.default) for f in dataclasses.fields(Config)}
-    values = {}
-    for option, value in zip(options[::2], options[1::2], strict=True):
-        if option.removeprefix("--") not in types:
-            raise UsageError(f"{system.name} has no option {option}")
-        values[option.removeprefix("--")] = types[option.removeprefix("--")](value)
-    return Config(**values)
-
-
 def launch(system: System, config: Config, *, seed: int, directory: Path, command: str, callback: Any = None) -> Result:
     record = dataclasses.asdict(config)
     run = Run.create(directory, system=system.name, config=record, seed=seed, command=command)

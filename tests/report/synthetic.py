@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotage.evaluation.verdicts import t_interval
+from pilotage.core.intervals import t_interval
 from pilotage.experiments.comparison import ArmResult, Comparison, paired
 
 LEVELS = (1, 2, 3, 4, 5, 6)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pilotage.evaluation.verdicts import t_interval
+from pilotage.core.intervals import t_interval
 from pilotage.report.curves import curve, final_interval, levels_of
 from pilotage.runs.reader import RunRecord, read_examples, read_run
 

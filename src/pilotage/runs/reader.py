@@ -21,7 +21,7 @@ Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Example:
-    """An answer of the policy, as it was; the report escapes it."""
+    """An answer of the policy, letter by letter; the report escapes it."""
 
     step: int
     difficulty: str
@@ -46,17 +46,17 @@ class RunRecord:
 
     @property
     def seed(self) -> int:
-        """Seed of the run."""
+        """Return the seed of the run."""
         return int(self.about.get("seed", 0))
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """Configuration of the run: option to value."""
+        """Return the configuration of the run: option to value."""
         return self.about.get("config", {})
 
     @property
     def scripted_components(self) -> tuple[str, ...]:
-        """Descriptions of what was scripted in place of a model or a service; empty when nothing was."""
+        """Return what was scripted in place of a model or a service, in words; empty when nothing was."""
         named = self.about.get("scripted_components") or []
         return (named,) if isinstance(named, str) else tuple(named)
 
@@ -67,7 +67,7 @@ class RunRecord:
 
     @property
     def failures(self) -> dict[str, int]:
-        """Return the number of answers that could not be judged and were left out, by reason."""
+        """Return the number of answers that could not be scored and were left out, by reason."""
         counts: dict[str, int] = {}
         for line in self.metrics:
             for name, value in line.items():

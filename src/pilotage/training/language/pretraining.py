@@ -44,7 +44,7 @@ class Pretraining:
 
 
 class PretrainingError(RuntimeError):
-    """The accuracy asked for was not reached within the step limit."""
+    """Error: the accuracy asked for was not reached within the step limit."""
 
 
 def supervised_batch(policy: LanguagePolicy, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -123,7 +123,7 @@ def pretrain(settings: Pretraining, task: Any, folder: Path) -> dict[str, float]
                 accuracy = measure(policy, task, checks, seed=step)
                 progress.advance(step, loss=loss, accuracy=accuracy["held_out/accuracy"])
                 if accuracy["held_out/accuracy"] >= settings.accuracy:
-                    policy.save(folder)
+                    policy.save_pretrained(folder)
                     return {**accuracy, "steps": step, "seconds": time.perf_counter() - began}
     raise PretrainingError(
         f"the policy {settings.size} on {settings.task} reached {accuracy.get('held_out/accuracy', 0.0):.2f} after "

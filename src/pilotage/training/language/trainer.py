@@ -426,7 +426,7 @@ def train(config: TextConfig, run: Any, callback: Callback | None = None) -> Res
         checkpoint_every=config.checkpoint_every,
         evaluate_every=config.evaluate_every,
     )
-    trainer.policy.save(Path(run.directory) / "policy")
+    trainer.policy.save_pretrained(Path(run.directory) / "policy")
     trainer.close()
     final = {
         **training.final,

@@ -13,7 +13,7 @@ from pilotage.policies.control.encoders import RecurrentEncoder
 from pilotage.policies.control.heads.denoiser import Denoiser, flow
 from pilotage.policies.control.heads.direct import BinsWithOffsets, LatentVariable, Mixture, Regression
 from pilotage.policies.control.heads.energy import ENERGY_LOSSES, ContrastiveEnergy, EnergyByDescent
-from pilotage.policies.control.sampling.sampling import Start
+from pilotage.policies.control.sampling.sampling import InitialSample
 
 
 def bins():
@@ -95,7 +95,7 @@ def test_a_row_with_its_own_generator_does_not_depend_on_the_batch(name):
 @pytest.mark.parametrize("name", ["mixture", "bins", "contrast", "regression", "latent"])
 def test_heads_that_answer_at_once_take_neither_start_nor_guidance(name):
     with pytest.raises(UsageError, match="takes no warm start"):
-        HEADS[name]().sample(unknown(1), generator(), Start(torch.zeros(1, 2, 1)))
+        HEADS[name]().sample(unknown(1), generator(), InitialSample(torch.zeros(1, 2, 1)))
     with pytest.raises(UsageError, match="takes no guidance"):
         HEADS[name]().sample(unknown(1), generator(), None, lambda denoise: denoise)
     with pytest.raises(UsageError, match="does not denoise"):
@@ -150,14 +150,14 @@ def test_a_full_list_from_a_gaussian_start_equals_sampling_from_noise_bit_for_bi
     head = Denoiser(small_mlp(), VariancePreserving(20)).eval()
     g = generator(2)
     noise = torch.randn(3, 2, 1, generator=g)
-    warm = head.sample(unknown(3), g, Start(noise, list(range(19, -1, -1))))
+    warm = head.sample(unknown(3), g, InitialSample(noise, list(range(19, -1, -1))))
     assert torch.equal(warm, head.sample(unknown(3), generator(2)))
 
 
 def test_an_empty_list_returns_the_start():
     start = torch.randn(3, 2, 1)
     assert torch.equal(
-        Denoiser(small_mlp(), VariancePreserving(20)).sample(unknown(3), generator(), Start(start, [])), start
+        Denoiser(small_mlp(), VariancePreserving(20)).sample(unknown(3), generator(), InitialSample(start, [])), start
     )
 
 
@@ -265,7 +265,7 @@ def test_descent_starts_from_a_given_chunk_and_leaves_no_graph():
     head = EnergyByDescent(small_mlp(takes_level=False), step_size=0.5, steps=1)
     start = torch.randn(2, 2, 1)
     with torch.no_grad():
-        end = head.sample(unknown(2), generator(), Start(start))
+        end = head.sample(unknown(2), generator(), InitialSample(start))
     x = start.clone().requires_grad_()
     (slope,) = torch.autograd.grad(head.energy(x, unknown(2)).sum(), x)
     torch.testing.assert_close(end, start - 0.5 * slope)

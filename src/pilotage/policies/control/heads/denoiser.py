@@ -18,7 +18,7 @@ from pilotage.objectives.noise_paths import Karras, Linear, NoisePath, Predicts,
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.heads.head import Head, PartMaker
 from pilotage.policies.control.sampling.samplers import sampler_for
-from pilotage.policies.control.sampling.sampling import Denoise, Guide, Start
+from pilotage.policies.control.sampling.sampling import Denoise, Guide, InitialSample
 
 
 class Denoiser(Head):
@@ -93,7 +93,11 @@ class Denoiser(Head):
         return weighted_rows(error, self.path.weight(level, self.predicts))
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""
         levels = self.sampling_levels() if start is None or start.levels is None else start.levels

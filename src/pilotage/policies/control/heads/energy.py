@@ -21,7 +21,7 @@ from pilotage.objectives.imitation import equilibrium_gradient, info_nce
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.heads.head import Head, PartMaker
 from pilotage.policies.control.sampling.descent import Energy, derivative_free, descend
-from pilotage.policies.control.sampling.sampling import Guide, Start
+from pilotage.policies.control.sampling.sampling import Guide, InitialSample
 
 EnergyLoss = Callable[[Energy, Tensor, Tensor, Generators], Tensor]
 """(energy, chunk [B, T, A] with its padding filled, mask [B, T], generator) -> loss per row [B]."""
@@ -93,7 +93,11 @@ class ContrastiveEnergy(EnergyHead):
         return info_nce(energy[:, 0], energy[:, 1:])
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""
         self._only(start, guide)
@@ -145,7 +149,11 @@ class EnergyByDescent(EnergyHead):
         return ENERGY_LOSSES[self.training_loss](self._energy_of(condition), clean, mask, generator)
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""
         self._only(guide=guide)

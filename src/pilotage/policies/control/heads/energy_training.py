@@ -38,7 +38,7 @@ class ThroughDescent:
     noise_last: float = 0.0
     """The same before the last step; linear between."""
     truncate: bool = False
-    """Whether only the last step is judged, not the mean over all."""
+    """Whether only the error after the last step counts, not the mean over all."""
     detach: bool = True
     """Whether derivatives end between steps."""
     spread: float = 1.0

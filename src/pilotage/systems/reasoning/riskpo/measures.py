@@ -70,9 +70,9 @@ def covariances(rollouts: Any, seed: int) -> dict[str, float]:
     }
 
 
-def trained(arm: str, unit: int, context: Any) -> dict[str, float]:
+def trained(arm: str, seed: int, context: Any) -> dict[str, float]:
     """Return one training: accuracy by level, signal, entropy at equal accuracy, pass@k on the hard levels."""
-    del arm, unit
+    del arm, seed
     from pilotage.runs.metrics import read_lines
 
     result = context.train(callback=look)
@@ -90,9 +90,9 @@ def training_numbers(lines: list[dict[str, Any]]) -> dict[str, float]:
     numbers = {
         "nonzero": float(np.mean([line["advantage/nonzero"] for line in lines if "advantage/nonzero" in line])),
         "gold_entropy": entropy[-1],
-        "gold_entropy at equal accuracy": mean_over_progress(accuracy, entropy, *EQUAL_ACCURACY),
-        "hard accuracy": float(np.mean(hard)),
-        "easy accuracy": last["held_out/accuracy/level_1"],
+        "gold_entropy_at_equal_accuracy": mean_over_progress(accuracy, entropy, *EQUAL_ACCURACY),
+        "hard_accuracy": float(np.mean(hard)),
+        "easy_accuracy": last["held_out/accuracy/level_1"],
         **{f"pass@{k}": last[f"pass@{k}"] for k in PASSES},
     }
     for name in ("covariance/mean", "covariance/mvar", "assumption"):
@@ -101,11 +101,11 @@ def training_numbers(lines: list[dict[str, Any]]) -> dict[str, float]:
     return numbers
 
 
-def covariance(arm: str, unit: int, context: Any) -> dict[str, float]:
+def covariance(arm: str, seed: int, context: Any) -> dict[str, float]:
     """Return the mean over the looks of one training (the first is at the start) of the covariance of the advantage
     `arm`.
     """
-    numbers = trained(arm, unit, context)
+    numbers = trained(arm, seed, context)
     return {
         "covariance": numbers[f"covariance/{arm}"],
         "assumption": numbers["assumption"],
@@ -116,25 +116,21 @@ def covariance(arm: str, unit: int, context: Any) -> dict[str, float]:
 # ---- the gradient of the hardest level -------------------------------------------------------------------------------
 
 
-def bundling_noise(arm: str, unit: int, context: Any) -> dict[str, float]:
+def bundling_noise(arm: str, seed: int, context: Any) -> dict[str, float]:
     """Variance of the hardest level's gradient at the start of training, over fresh answers to the same prompts.
 
     Advantages have deviation 1 over the batch, so that the arms' scales do not matter. `log_variance` is the logarithm
     of tr Cov; `noise_share` its share of the second moment.
     """
     del arm
-    import importlib
-
+    from pilotage.core.configuration import config_to_dict
     from pilotage.runs import Run
     from pilotage.training.language import callbacks
     from pilotage.training.language.trainer import TextTrainer
 
-    wiring = context.wiring
-    catalogue = importlib.import_module(wiring.catalogue)
-    name, *options = context.command.split()
-    config = catalogue.configure(catalogue.find_system(name), options)
+    name, config = context.command.split()[0], context.configuration()
     draws = 3 if context.quick else 12
-    with Run.create(context.directory, system=name, config=catalogue.config_to_dict(config), seed=unit) as run:
+    with Run.create(context.directory, system=name, config=config_to_dict(config), seed=seed) as run:
         trainer = TextTrainer(config, run)
         items = trainer.items[: config.prompts_per_step]
         hardest = max(item.difficulty for item in items)
