@@ -206,7 +206,7 @@ def test_metrics_are_lines_with_a_step_and_non_finite_ones_null_with_an_event(tm
     assert "gap is nan, norm is inf" in event["text"]
     assert read_lines(tmp_path / "r" / "timing.jsonl") == [{"step": 1, "seconds": 0.25}]
     rollout = read_lines(tmp_path / "r" / "rollouts.jsonl")[0]
-    assert rollout == {"step": 1, "text": "né\ud800", "score": None, "ids": [1, 2]}
+    assert rollout == {"step": 1, "text": "né\ufffd", "score": None, "ids": [1, 2]}
 
 
 def test_every_metric_is_explained_once(tmp_path: Path) -> None:

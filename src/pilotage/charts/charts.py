@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pilotage.charts.style import DASHES, INK, MUTED, PAPER, SERIES, STYLE, new_figure, set_titles, to_svg
-from pilotage.evaluation.verdicts import Interval
+from pilotage.core.intervals import Interval
 
 Unit = Literal["", "%", "$"]
 """How numbers are written: as they are, fractions as per cent, or amounts of dollars."""

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from pilotage.cli.arguments import Command, split
 from pilotage.cli.console import Console
+from pilotage.core.configuration import configure
 from pilotage.core.errors import UsageError
-from pilotage.core.registry import configure, find_system
+from pilotage.core.registry import find_system
 from pilotage.core.system import System
 from pilotage.core.text import duration, number
 from pilotage.experiments.launch import default_directory, estimate_cost, launch, recorded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     import torch
 
 RESULT_FORMAT = 1
+FAILED, INTERRUPTED = "failed", "interrupted"
+"""Kinds of the event that says why a process ended before the run was finished."""
+_LONGEST_REASON = 2000
 _NAMES = {"run.json", "lock", "sources"}
 """What may lie in a directory whose run was killed before run.json was in place."""
 
@@ -191,7 +195,16 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and self._lock.held and not self.finished:
+            self._note_end(error)
         self.close()
+
+    def _note_end(self, error: BaseException) -> None:
+        """Write why the run ended before its time, where that can still be written."""
+        by_hand = isinstance(error, KeyboardInterrupt | GeneratorExit)
+        text = "stopped by the user" if by_hand else f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+        with contextlib.suppress(OSError, RunError):
+            self.log_event(None, INTERRUPTED if by_hand else FAILED, text)
 
     @property
     def system(self) -> str:

@@ -189,7 +189,7 @@ def _map_dicts(value: Any, change: Any) -> Any:
 
 
 def _reference(value: dict[str, Any]) -> dict[str, Any]:
-    sha = hashlib.sha256(value["source"].encode()).hexdigest()
+    sha = hashlib.sha256(value["source"].encode("utf-8", "surrogatepass")).hexdigest()
     stem = re.sub(r"[^A-Za-z0-9_.]+", "_", value["name"]).strip("_.") or "function"
     return {"$source": f"sources/{stem[-80:]}-{sha[:8]}.py", "name": value["name"], "sha256": sha}
 
@@ -215,7 +215,7 @@ def _put_sources(config: Any, directory: Path) -> Any:
         reference = _reference(value)
         path = directory / reference["$source"]
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, value["source"].encode())
+        write_atomically(path, value["source"].encode("utf-8", "surrogatepass"))
         return reference
 
     return _map_dicts(config, change)
@@ -228,8 +228,8 @@ def _take_sources(config: Any, directory: Path, found: dict[str, Path]) -> Any:
         path = directory / value["$source"]
         if not path.is_file():
             raise UsageError(f"{path}, the source of {value['name']}, is missing; restore it from a copy of the run")
-        text = path.read_bytes().decode()
-        if hashlib.sha256(text.encode()).hexdigest() != value["sha256"]:
+        text = path.read_bytes().decode("utf-8", "surrogatepass")
+        if hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() != value["sha256"]:
             raise UsageError(
                 f"{path} was altered since the run kept it, so the run cannot be made again from it; restore it, or "
                 f"start a run with the altered {value['name']} as a new function"

@@ -100,7 +100,7 @@ class Records:
         before = self._described.get(name)
         if before is None:
             self._described[name] = text
-            write_atomically(self._explanations, json.dumps(self._described, indent=2, ensure_ascii=False).encode())
+            write_atomically(self._explanations, json.dumps(self._described, indent=2).encode())
         elif before != text:
             raise UsageError(f"the metric {name!r} was explained as {before!r}; explain {text!r} under another name")
 
