@@ -28,6 +28,7 @@ COMMANDS = {
     "play": "record videos of a run's policy in its environment",
     "do": "run an action of a system on a finished run",
     "export": "write the policy of a run as a Hugging Face folder",
+    "clean": "list stored jobs and artifacts with their sizes, and remove old ones",
     "doctor": "check this machine, and name what is missing and how to install it",
 }
 """Command to what it does; each is a module of this package that holds a `COMMAND`."""

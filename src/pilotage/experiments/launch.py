@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pilotage.core.atomic_io import share
 from pilotage.core.configuration import config_from_dict, config_to_dict, input_files, with_absolute_paths
 from pilotage.core.errors import UsageError
 from pilotage.core.pieces import references_in
@@ -162,4 +163,6 @@ def export_policy(run: Path, folder: Path) -> str:
     """
     policy = load_policy(run)
     policy.save_pretrained(folder)
+    for path in folder.rglob("*"):
+        share(path)
     return str(policy.opened_by)
