@@ -8,7 +8,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import IO, cast
 
@@ -72,7 +72,9 @@ def _run(words: list[str], debug: bool) -> int:
     except UsageError as error:
         return _complain(str(error), MISUSED, debug)
     except KeyboardInterrupt:
-        return _complain("interrupted; the same command goes on where it stopped", INTERRUPTED, debug)
+        with suppress(KeyboardInterrupt):  # pressed again meanwhile
+            _complain("interrupted; the same command goes on where it stopped", INTERRUPTED, debug)
+        return INTERRUPTED
     except MemoryError:
         return _complain(_NO_MEMORY, FAILED, debug)
     except Exception as error:

@@ -220,8 +220,8 @@ def _headline(data: ReportData, percent: bool) -> str:
         return f"No {data.metric} was measured yet."
     _, values = run.points(data.metric)
     start = f", from {_value(float(values[0]), percent)} at the start" if len(values) > 1 else ""
-    done = "" if run.finished else " so far"
-    return f"{data.metric} is {_value(final, percent)}{start}{done}. One seed only: no conclusion about the method."
+    so_far = "" if run.finished else " so far"
+    return f"{data.metric} is {_value(final, percent)}{so_far}{start}. One seed only: no conclusion about the method."
 
 
 def _some_events(run: RunRecord) -> tuple[list[Mapping[str, Any]], int]:
