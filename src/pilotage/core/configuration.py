@@ -17,7 +17,7 @@ from typing import Any, Literal, Union
 from pilotage.core.docstrings import field_docs
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
-from pilotage.core.references import function_name, is_reference, load_function
+from pilotage.core.references import NamesCode, function_name, is_reference, load_function
 
 FORMAT = 1
 """Format number of the dictionary that `config_to_dict` writes."""
@@ -31,6 +31,20 @@ def field_types(config_type: Any) -> Mapping[str, Any]:
     """Return the resolved annotation of every field of a dataclass, in the order of the fields."""
     hints = typing.get_type_hints(config_type)
     return {f.name: hints[f.name] for f in dataclasses.fields(config_type)}
+
+
+@cache
+def code_fields(config_type: Any) -> frozenset[str]:
+    """Return the fields of a dataclass that may name code: pieces and functions. Text of other fields is only text."""
+    hints = typing.get_type_hints(config_type, include_extras=True)
+    return frozenset(f.name for f in dataclasses.fields(config_type) if _may_name_code(hints[f.name]))
+
+
+def _may_name_code(kind: Any) -> bool:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Callable or origin is Callable:
+        return True
+    return any(isinstance(part, NamesCode) or _may_name_code(part) for part in arguments)
 
 
 def option(field: str) -> str:
