@@ -188,6 +188,36 @@ def config_from_dict(system: Any, data: Mapping[str, Any]) -> Any:
     return _replace(defaults, values)
 
 
+def differing_fields(config: Any, defaults: Any) -> list[str]:
+    """Return the fields in which two configurations of one class differ as JSON."""
+    values, others = config_to_dict(config), config_to_dict(defaults)
+    return [name for name in field_types(type(config)) if values[name] != others[name]]
+
+
+def config_to_options(config: Any, defaults: Any) -> list[str]:
+    """Return the words of a command line that turn `defaults` into `config`.
+
+    Raises UsageError for a value that no option can be given.
+    """
+    words: list[str] = []
+    for name in differing_fields(config, defaults):
+        value, key = getattr(config, name), option(name)
+        if isinstance(value, bool):
+            words.append(key if value else f"--no-{key[2:]}")
+            continue
+        text = _as_option(name, value)
+        words += [f"{key}={text}"] if not text or text.startswith("--") else [key, text]
+        if _to_json(name, _from_text(type(config), name, text)) != _to_json(name, value):
+            raise UsageError(f"{key}: {value!r} cannot be written on a command line, which compare needs")
+    return words
+
+
+def _as_option(name: str, value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return ",".join(_as_option(name, part) for part in value)
+    return "none" if value is None else str(_to_json(name, value))
+
+
 # ---- one value -------------------------------------------------------------------------------------------------------
 
 
