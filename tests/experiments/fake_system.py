@@ -110,7 +110,9 @@ def _log(run: Run, config: Config, step: int, logits: np.ndarray, sampled: np.nd
         if step % 10 == 0:
             reward = float(sampled[0, index])
             text = f"{config.text}#{'42' if reward else '41'}"
-            run.add("rollouts", {"step": step, "prompt": "6*7=", "completion": text, "reward": reward, "level": level})
+            run.add(
+                "rollouts", {"step": step, "prompt": "6*7=", "completion": text, "reward": reward, "difficulty": level}
+            )
 
 
 BANDIT = System(Card("bandit", "decisions", "A bandit.", "tests", "testing", "otherwise"), Config(), run)

@@ -24,7 +24,7 @@ class Example:
     """An answer of the policy, letter by letter; the report escapes it."""
 
     step: int
-    level: str
+    difficulty: str
     prompt: str
     completion: str
     reward: float
@@ -120,19 +120,20 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def read_examples(directory: Path, *, per_kind: int = 1) -> list[Example]:
-    """Return the latest `per_kind` right and wrong answers of every level, by level, right ones first."""
+    """Return the latest `per_kind` right and wrong answers of every difficulty, by difficulty, right ones first."""
     latest: dict[tuple[str, bool], list[Example]] = {}
     for line in read_log(directory / "rollouts.jsonl"):
         if line.get("reward") is None or "completion" not in line:
             continue
         reward = float(line["reward"])
         right = bool(line.get("right", reward > 0.5))
-        level = str(line.get("level", ""))
-        example = Example(int(line["step"]), level, str(line.get("prompt", "")), str(line["completion"]), reward, right)
-        kept = latest.setdefault((level, right), [])
+        difficulty = str(line.get("difficulty", ""))
+        prompt, completion = str(line.get("prompt", "")), str(line["completion"])
+        example = Example(int(line["step"]), difficulty, prompt, completion, reward, right)
+        kept = latest.setdefault((difficulty, right), [])
         kept.append(example)
         del kept[:-per_kind]
-    order = sorted(latest, key=lambda key: (_level_number(key[0]), key[0], not key[1]))
+    order = sorted(latest, key=lambda key: (_difficulty_number(key[0]), key[0], not key[1]))
     return [example for key in order for example in reversed(latest[key])]
 
 
@@ -146,5 +147,5 @@ def _glossary(stored: Mapping[str, Any]) -> dict[str, str]:
     return {name: text if isinstance(text, str) else str(text.get("meaning", "")) for name, text in stored.items()}
 
 
-def _level_number(level: str) -> float:
-    return float(level) if level.replace(".", "", 1).isdigit() else float("inf")
+def _difficulty_number(difficulty: str) -> float:
+    return float(difficulty) if difficulty.replace(".", "", 1).isdigit() else float("inf")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pilotage.core.references import PieceName
 from pilotage.training.options import OptimiserOptions
@@ -12,6 +14,8 @@ from pilotage.training.options import OptimiserOptions
 class Imitation:
     """What makes a method: one choice for each part."""
 
+    slots: ClassVar[Mapping[str, str]] = {"sampler": "denoising_sampler"}
+    """Slots of the options that are not called as theirs."""
     encoder: PieceName = "flatten"
     """From observations to a condition: flatten, mlp, recurrent, image, causal."""
     network: PieceName = "residual_mlp"

@@ -141,7 +141,7 @@ def test_the_noise_of_the_hardest_level_is_the_variance_of_its_gradients(
             # The loss by hand: minus the mean over answers of A times the mean log-probability, at ratio 1.
             logp = direct_logp(trainer, batch)
             mean = torch.where(batch.mask, logp, 0.0).sum(-1) / batch.mask.sum(-1)
-            rows = (batch.column("level") == 4).nonzero().flatten()
+            rows = (batch.column("difficulty") == 4).nonzero().flatten()
             loss = -(scored[rows].float() * mean[rows]).sum() / len(rows)
             trainer.model.zero_grad(set_to_none=True)
             loss.backward()

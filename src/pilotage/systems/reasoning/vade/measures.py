@@ -45,7 +45,7 @@ def look(trainer: Any, step: int) -> dict[str, float]:
         return {}
     short = trainer.config.steps < 10
     answers = 8 if short else 64
-    items = [trainer.items[i] for i in callbacks.first_of_each_level(trainer.items, 2 if short else 6)]
+    items = [trainer.items[i] for i in callbacks.first_of_each_difficulty(trainer.items, 2 if short else 6)]
     right = callbacks.right_counts(callbacks.sample_answers(trainer, items, answers, "pass rates", step), answers)
     seen = {f"{PASS_RATE}{item.id}": float(share) for item, share in zip(items, right / answers, strict=True)}
     if step == trainer.config.steps:
