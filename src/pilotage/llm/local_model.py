@@ -18,7 +18,7 @@ class LocalModel:
     Answers are kept under the hash of the weights, so that another checkpoint of the same name never gives old ones.
 
     Args:
-        policy: a language policy (`pilotage.policies.language.policy.load_policy`): model, tokenizer, encode_chat,
+        policy: a language policy (`pilotage.policies.language.policy.LanguagePolicy`): model, tokenizer, encode_chat,
             decode.
         engine: made from its model (`pilotage.engines.build_engine`).
 
@@ -42,7 +42,7 @@ class LocalModel:
             raise UsageError(f"other weights were loaded into the engine of {self.name}; make a new LocalModel of them")
         return {"source": self.source, "weights": self._weights, "template": self.policy.tokenizer.chat_template}
 
-    def most(self, request: ChatRequest) -> Usage:
+    def max_usage(self, request: ChatRequest) -> Usage:
         """Return the tokens of the prompt and the largest answer."""
         return Usage(len(self._prompt(request)), request.max_tokens)
 
