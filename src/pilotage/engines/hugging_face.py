@@ -31,7 +31,7 @@ class _Row:
 
 
 class TransformersEngine:
-    """Samples with a model of its own, a copy whose weights arrive by `load`.
+    """Engine that samples with a copy of the model, whose weights arrive by `load`.
 
     Every prompt is computed with each of its answers, and finished rows stay in the batch until the last one ends.
 
@@ -69,7 +69,7 @@ class TransformersEngine:
         self.load(0, model.named_parameters() if weights is None else weights)
 
     def load(self, version: int, named_tensors: Iterable[tuple[str, Tensor]]) -> None:
-        """Copies new weights under their Hugging Face names. Raises UsageError when some are missing or unknown."""
+        """Copy new weights under their Hugging Face names. Raises UsageError when some are missing or unknown."""
         every = dict(self.model.named_parameters(remove_duplicate=False))
         given = set()
         with torch.no_grad():
@@ -85,7 +85,7 @@ class TransformersEngine:
 
     @torch.no_grad()
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
-        """For each request its `n` completions, in order.
+        """Return for each request its `n` completions, in order.
 
         Raises UsageError for a prompt that is empty or fills the context, a parent handle (this engine keeps none), and
         sampling settings out of range.
@@ -107,7 +107,7 @@ class TransformersEngine:
         return answers
 
     def _wave(self, rows: Sequence[_Row], sampling: Sampling) -> list[Completion]:
-        """Samples some answers together, until the last one ends."""
+        """Sample some answers together, until the last one ends."""
         steps = max(row.limit for row in rows)
         noise = torch.from_numpy(uniforms([row.seed for row in rows], [row.sample for row in rows], steps))
         noise, limits = noise.to(self.device), np.array([row.limit for row in rows])
@@ -149,7 +149,7 @@ class TransformersEngine:
         ]
 
     def _left_padded(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Prompts [rows, width] int64, padded on the left with 0, and their mask."""
+        """Return prompts [rows, width] int64, padded on the left with 0, and their mask."""
         width = max(len(prompt) for prompt in prompts)
         ids, mask = np.zeros((2, len(prompts), width), dtype=np.int64)
         for row, prompt in enumerate(prompts):

@@ -17,7 +17,7 @@ BYTES_PER_CHARACTER = 4
 
 
 def end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """End-of-sequence ids of the generation config, the config and the tokenizer, sorted."""
+    """Return end-of-sequence ids of the generation config, the config and the tokenizer, sorted."""
     found: set[int] = set()
     for source in (getattr(model, "generation_config", None), model.config, tokenizer):
         value = getattr(source, "eos_token_id", None)
@@ -57,7 +57,7 @@ def check_request(request: Request, context: int, bos_id: int | None, prefix: in
 
 
 class StopStrings:
-    """Finds stop strings in answers that grow by one token at a time.
+    """Finder of stop strings in answers that grow by one token at a time.
 
     Decoding text at every step would cost more than sampling, so only rows whose newest token can end a stop string
     are decoded, and only as many tokens as a stop string can span.

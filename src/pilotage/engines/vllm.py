@@ -28,7 +28,7 @@ default and does not start where others, such as the trainer, have some."""
 
 
 class VllmEngine:
-    """Samples with vLLM in this process, from a folder of its own in which `load` writes new weights.
+    """Engine that samples with vLLM in this process, from a folder in which `load` writes new weights.
 
     Args:
         model: a Hugging Face causal LM; its configuration and weights are copied.
@@ -88,7 +88,7 @@ class VllmEngine:
         self._llm = vllm.LLM(model=self._folder.name, **settings)
 
     def _write(self, named_tensors: Iterable[tuple[str, Tensor]]) -> None:
-        """Writes the weights where vLLM reads them."""
+        """Write the weights where vLLM reads them."""
         from safetensors.torch import save_file
 
         tensors = {name: tensor.detach().to("cpu", self._dtype).contiguous() for name, tensor in named_tensors}
@@ -103,7 +103,7 @@ class VllmEngine:
         aside.replace(Path(self._folder.name) / WEIGHTS)
 
     def load(self, version: int, named_tensors: Iterable[tuple[str, Tensor]]) -> None:
-        """Hands new weights over, under their Hugging Face names, and drops every cached prefix.
+        """Hand new weights over, under their Hugging Face names, and drops every cached prefix.
 
         Raises UsageError when some are missing or unknown.
         """
@@ -115,7 +115,7 @@ class VllmEngine:
         self.version = version
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
-        """For each request its `n` completions, in order.
+        """Return for each request its `n` completions, in order.
 
         Raises UsageError for a prompt that is empty or fills the context, a parent handle (this engine keeps none), and
         sampling settings out of range.

@@ -143,15 +143,17 @@ def load_policy(run: Path) -> Any:
             return load_lerobot(run)
         why = "it is no finished run" if run.is_dir() else "there is no such folder"
         raise UsageError(f"given {run}, expected the folder of a run with a trained policy; {why}")
-    from pilotage.policies.language.policy import load_policy as load_language_policy
+    from pilotage.policies.language.policy import LanguagePolicy
 
-    return load_language_policy(str(folder))
+    return LanguagePolicy.from_pretrained(str(folder))
 
 
-def export_policy(run: Path, folder: Path) -> None:
-    """Write the policy of a run: a Hugging Face folder that `AutoModelForCausalLM.from_pretrained` opens, or for a
-    policy that acts in continuous spaces a folder that `pilotage.load` opens.
+def export_policy(run: Path, folder: Path) -> str:
+    """Write the policy of a run into `folder` and return the name of what opens it.
+
+    A language policy becomes a Hugging Face folder that `AutoModelForCausalLM.from_pretrained` opens, a policy that
+    acts in continuous spaces a folder that `pilotage.load` opens.
     """
     policy = load_policy(run)
-    write = policy.save if hasattr(policy, "tokenizer") else policy.save_pretrained
-    write(folder)
+    policy.save_pretrained(folder)
+    return str(policy.opened_by)

@@ -19,7 +19,7 @@ class LocalModel:
     Answers are kept under the hash of the weights, so that another checkpoint of the same name never gives old ones.
 
     Args:
-        policy: a language policy (`pilotage.policies.language.policy.load_policy`): model, tokenizer, encode_chat,
+        policy: a language policy (`pilotage.policies.language.policy.LanguagePolicy`): model, tokenizer, encode_chat,
             decode.
         engine: made from its model (`pilotage.engines.build_engine`).
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pilotage.engines import build_engine
 from pilotage.llm import Budget, LocalModel, OpenAICompatible, Prices, Provider, Service, Store
 from pilotage.llm.options import ServiceOptions
-from pilotage.policies.language.policy import load_policy
+from pilotage.policies.language.policy import LanguagePolicy
 
 
 def open_provider(options: ServiceOptions, stand_in: Callable[[], Provider]) -> Provider:
@@ -19,7 +19,7 @@ def open_provider(options: ServiceOptions, stand_in: Callable[[], Provider]) -> 
     if options.provider == "endpoint":
         return OpenAICompatible(options.model, base_url=options.base_url)
     if options.provider == "local":
-        policy = load_policy(options.model)
+        policy = LanguagePolicy.from_pretrained(options.model)
         return LocalModel(policy, build_engine("auto", policy.model, policy.tokenizer))
     return stand_in()
 

@@ -14,7 +14,7 @@ from pilotage.core.errors import UsageError
 from pilotage.engines import build_engine
 from pilotage.engines.decoder import DecoderEngine
 from pilotage.policies.language.embedded import SIZES, character_tokenizer, tiny_policy
-from pilotage.policies.language.policy import LanguagePolicy, load_policy, named_weights, remove_dropout, with_adapter
+from pilotage.policies.language.policy import LanguagePolicy, named_weights, remove_dropout, with_adapter
 from pilotage.types import Request, Sampling
 
 VOCABULARY = "0123456789+-= ?abcdefghijklmnopqrstuv"
@@ -36,14 +36,14 @@ def frozen_hash(model) -> str:
 @pytest.mark.parametrize("kind", ["llama", "llama-tied-grouped", "qwen3"])
 def test_a_saved_folder_opens_in_transformers_and_comes_back(tmp_path, capfd, kind):
     policy = small_policy(kind)
-    policy.save(tmp_path)
+    policy.save_pretrained(tmp_path)
     ids = torch.tensor([policy.encode("12+3=")])
     expected = policy.model(ids).logits
     assert torch.equal(AutoModelForCausalLM.from_pretrained(tmp_path).eval()(ids).logits, expected)
     assert AutoTokenizer.from_pretrained(tmp_path)("12+3=")["input_ids"] == ids[0].tolist()
     capfd.readouterr()
-    again = load_policy(str(tmp_path))
-    again.save(tmp_path / "again")
+    again = LanguagePolicy.from_pretrained(str(tmp_path))
+    again.save_pretrained(tmp_path / "again")
     assert "shards" not in (shown := "".join(capfd.readouterr()))
     assert "Loading" not in shown
     assert logging.is_progress_bar_enabled()
@@ -102,37 +102,37 @@ def test_a_conversation_goes_through_the_chat_template():
 
 def test_folders_that_cannot_be_opened_say_why(tmp_path):
     with pytest.raises(UsageError, match="there is no folder"):
-        load_policy(str(tmp_path / "absent"))
+        LanguagePolicy.from_pretrained(str(tmp_path / "absent"))
     with pytest.raises(UsageError, match=r"no config\.json"):
-        load_policy(str(tmp_path))
+        LanguagePolicy.from_pretrained(str(tmp_path))
     with pytest.raises(UsageError, match="dtype 'int8' is not known"):
-        load_policy(str(tmp_path), dtype="int8")
+        LanguagePolicy.from_pretrained(str(tmp_path), dtype="int8")
     policy = small_policy()
     policy.model.save_pretrained(tmp_path)
     with pytest.raises(UsageError, match=r"no tokenizer; expected one of tokenizer\.json"):
-        load_policy(str(tmp_path))
+        LanguagePolicy.from_pretrained(str(tmp_path))
     policy.tokenizer.save_pretrained(tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.rename(tmp_path / "kept")
     with pytest.raises(UsageError, match="has no weights"):
-        load_policy(str(tmp_path))
+        LanguagePolicy.from_pretrained(str(tmp_path))
     torch.save(policy.model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(UsageError, match=r"only pickled weights \(pytorch_model\.bin\).*save_pretrained"):
-        load_policy(str(tmp_path))
+        LanguagePolicy.from_pretrained(str(tmp_path))
     (tmp_path / "kept").rename(weights)
     (tmp_path / "config.json").write_text('{"model_type": "unheard-of"}')
     with pytest.raises(UsageError, match=r"could (not )?be opened"):
-        load_policy(str(tmp_path))
+        LanguagePolicy.from_pretrained(str(tmp_path))
 
 
 def test_a_name_that_is_no_model_is_refused():
     with pytest.raises(UsageError, match="no tokenizer could be opened for nobody/nothing"):
-        load_policy("nobody/nothing")
+        LanguagePolicy.from_pretrained("nobody/nothing")
 
 
 def test_bfloat16_weights_on_demand(tmp_path):
-    small_policy().save(tmp_path)
-    assert load_policy(str(tmp_path), dtype="bfloat16").model.dtype == torch.bfloat16
+    small_policy().save_pretrained(tmp_path)
+    assert LanguagePolicy.from_pretrained(str(tmp_path), dtype="bfloat16").model.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
@@ -155,19 +155,19 @@ def test_dropout_is_removed_so_that_training_mode_changes_nothing(kind):
 
 @pytest.fixture
 def adapted(tmp_path) -> LanguagePolicy:
-    small_policy("qwen2").save(tmp_path / "plain")
-    return load_policy(str(tmp_path / "plain"), adapter="lora:2")
+    small_policy("qwen2").save_pretrained(tmp_path / "plain")
+    return LanguagePolicy.from_pretrained(str(tmp_path / "plain"), adapter="lora:2")
 
 
 def test_a_new_adapter_changes_nothing_and_alone_is_trained(adapted, tmp_path):
-    plain = load_policy(str(tmp_path / "plain"))
+    plain = LanguagePolicy.from_pretrained(str(tmp_path / "plain"))
     ids = torch.tensor(prompts(9))
     assert torch.equal(adapted.model(ids).logits, plain.model(ids).logits)
     trained = {name for name, parameter in adapted.model.named_parameters() if parameter.requires_grad}
     assert trained == {name for name, _ in adapted.model.named_parameters() if "lora_" in name}
     # Four projections of attention and three of the feed-forward network, two factors, two layers.
     assert len(trained) == 7 * 2 * 2
-    again = load_policy(str(tmp_path / "plain"), adapter="lora:2").model.state_dict()
+    again = LanguagePolicy.from_pretrained(str(tmp_path / "plain"), adapter="lora:2").model.state_dict()
     assert all(torch.equal(weight, again[name]) for name, weight in adapted.model.state_dict().items())
 
 
@@ -181,15 +181,15 @@ def test_an_adapter_is_saved_merged_and_opens_from_its_own_folder(adapted, tmp_p
     disturb(adapted.model, 0.3)
     ids = torch.tensor(prompts(9))
     expected = adapted.model(ids).logits
-    adapted.save(tmp_path / "merged")
+    adapted.save_pretrained(tmp_path / "merged")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
     torch.testing.assert_close(merged(ids).logits, expected, atol=1e-4, rtol=1e-4)
     adapted.model.save_pretrained(tmp_path / "adapter")
-    again = load_policy(str(tmp_path / "plain"), adapter=str(tmp_path / "adapter"))
+    again = LanguagePolicy.from_pretrained(str(tmp_path / "plain"), adapter=str(tmp_path / "adapter"))
     torch.testing.assert_close(again.model(ids).logits, expected)
     assert any(parameter.requires_grad for parameter in again.model.parameters())
     with pytest.raises(UsageError, match=r"no adapter_model\.safetensors"):
-        load_policy(str(tmp_path / "plain"), adapter=str(tmp_path / "plain"))
+        LanguagePolicy.from_pretrained(str(tmp_path / "plain"), adapter=str(tmp_path / "plain"))
 
 
 @pytest.mark.parametrize("options", [{"use_dora": True}, {"lora_bias": True}, {"modules_to_save": ["lm_head"]}])

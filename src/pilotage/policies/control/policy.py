@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,6 +36,9 @@ class ActionPolicy:
     served them so far, `passes` counts the passes (one may serve many rows), `decisions` the chunks made. A head with a
     `history` has the first actions of its chunks held at those that the row executed last.
     """
+
+    opened_by: ClassVar[str] = "pilotage.load"
+    """What opens a saved folder."""
 
     def __init__(
         self,

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from pilotage.core.errors import UsageError
+from pilotage.engines.stopping import end_ids
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DROPOUT_FIELDS = (
@@ -31,20 +32,19 @@ DROPOUT_FIELDS = (
 
 @dataclass
 class LanguagePolicy:
-    """A causal LM and its tokenizer. `name` is what the user called it; it goes into the run's records."""
+    """A causal LM and its tokenizer. `name` is the name or folder that the user gave; a run's records keep it."""
 
     model: Any
     tokenizer: Any
     name: str
 
+    opened_by: ClassVar[str] = "transformers.AutoModelForCausalLM.from_pretrained"
+    """What opens a saved folder."""
+
     @property
     def eos_ids(self) -> tuple[int, ...]:
         """Return token ids that end an answer: those of the generation config, the config and the tokenizer, sorted."""
-        found: set[int] = set()
-        for source in (getattr(self.model, "generation_config", None), self.model.config, self.tokenizer):
-            value = getattr(source, "eos_token_id", None)
-            found.update([value] if isinstance(value, int) else value or [])
-        return tuple(sorted(found))
+        return end_ids(self.model, self.tokenizer)
 
     @property
     def pad_id(self) -> int:
@@ -59,7 +59,7 @@ class LanguagePolicy:
 
     @property
     def context(self) -> int:
-        """Most positions of prompt and answer together."""
+        """Return the largest number of positions of prompt and answer together."""
         return int(getattr(self.model.config, "max_position_embeddings", None) or 2**31)
 
     @property
@@ -84,7 +84,7 @@ class LanguagePolicy:
         return ids
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
-        """Text of token ids, special tokens left out and spaces left as they are."""
+        """Return the text of token ids, special tokens left out and spaces left as they are."""
         listed = ids.tolist() if hasattr(ids, "tolist") else list(ids)
         return str(self.tokenizer.decode(listed, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
@@ -101,8 +101,57 @@ class LanguagePolicy:
         rendered = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
         return [int(token) for token in self.tokenizer(rendered, add_special_tokens=False)["input_ids"]]
 
-    def save(self, folder: str | Path) -> None:
-        """Writes a folder that `AutoModelForCausalLM` and `AutoTokenizer` open; adapters are merged into a copy."""
+    @classmethod
+    def from_pretrained(
+        cls, model: str, *, adapter: str | None = None, dtype: str = "float32", device: str = "cpu"
+    ) -> LanguagePolicy:
+        """Open a causal LM by Hugging Face id or local folder; only safetensors are read and no remote code is run.
+
+        Args:
+            model: id such as "Qwen/Qwen2.5-0.5B" or path of a folder.
+            adapter: id or folder of a PEFT adapter, or "lora:RANK" for a new one; trainable, on frozen weights.
+            dtype: float32, bfloat16 or float16.
+            device: where the weights go, such as "cpu" or "cuda:0".
+
+        Raises:
+            UsageError: the folder lacks a configuration, a tokenizer or safetensors, or the id cannot be opened.
+        """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        if dtype not in DTYPES:
+            raise UsageError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
+        folder = Path(model).expanduser()
+        if folder.exists():
+            _check_folder(folder)
+            model = str(folder)
+        elif model.startswith((".", "/", "~")):
+            raise UsageError(
+                f"there is no folder {model}; give a model folder or a Hugging Face id such as Qwen/Qwen2.5-0.5B"
+            )
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        except (OSError, ValueError, KeyError) as error:
+            raise UsageError(
+                f"no tokenizer could be opened for {model} ({_first_line(error)}); the folder needs tokenizer.json or "
+                "the files of its tokenizer class, and code from the hub is never run"
+            ) from error
+        try:
+            with without_progress_bars():
+                opened: Any = AutoModelForCausalLM.from_pretrained(
+                    model, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False
+                )
+        except (OSError, ValueError, KeyError) as error:
+            raise UsageError(
+                f"{model} could not be opened as a causal language model ({_first_line(error)}); expected config.json "
+                "of an architecture that transformers knows and weights as .safetensors"
+            ) from error
+        if adapter is not None:
+            opened = with_adapter(opened, adapter)
+        remove_dropout(opened)
+        return cls(opened.to(device), tokenizer, name=model)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` open; adapters are merged into a copy."""
         target, model = Path(folder), self.model
         if is_adapted(model):
             plain = empty_model(model.config, model.dtype)
@@ -115,55 +164,6 @@ class LanguagePolicy:
         with without_progress_bars():
             model.save_pretrained(target)
             self.tokenizer.save_pretrained(target)
-
-
-def load_policy(
-    model: str, *, adapter: str | None = None, dtype: str = "float32", device: str = "cpu"
-) -> LanguagePolicy:
-    """Opens a causal LM by Hugging Face id or local folder; only safetensors are read and no remote code is run.
-
-    Args:
-        model: id such as "Qwen/Qwen2.5-0.5B" or path of a folder.
-        adapter: id or folder of a PEFT adapter, or "lora:RANK" for a new one; trainable, on frozen weights.
-        dtype: float32, bfloat16 or float16.
-        device: where the weights go, such as "cpu" or "cuda:0".
-
-    Raises:
-        UsageError: the folder lacks a configuration, a tokenizer or safetensors, or the id cannot be opened.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    if dtype not in DTYPES:
-        raise UsageError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
-    folder = Path(model).expanduser()
-    if folder.exists():
-        _check_folder(folder)
-        model = str(folder)
-    elif model.startswith((".", "/", "~")):
-        raise UsageError(
-            f"there is no folder {model}; give a model folder or a Hugging Face id such as Qwen/Qwen2.5-0.5B"
-        )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(
-            f"no tokenizer could be opened for {model} ({_first_line(error)}); the folder needs tokenizer.json or the "
-            "files of its tokenizer class, and code from the hub is never run"
-        ) from error
-    try:
-        with without_progress_bars():
-            opened: Any = AutoModelForCausalLM.from_pretrained(
-                model, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False
-            )
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(
-            f"{model} could not be opened as a causal language model ({_first_line(error)}); expected config.json of "
-            "an architecture that transformers knows and weights as .safetensors"
-        ) from error
-    if adapter is not None:
-        opened = with_adapter(opened, adapter)
-    remove_dropout(opened)
-    return LanguagePolicy(opened.to(device), tokenizer, name=model)
 
 
 def _first_line(error: BaseException) -> str:
@@ -228,7 +228,7 @@ def with_adapter(model: Any, adapter: str) -> Any:
 
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """Within the block transformers draws no progress bars; afterwards they are as they were."""
+    """Turn transformers' progress bars off within the block; afterwards they are as they were."""
     from transformers.utils import logging
 
     drawn = logging.is_progress_bar_enabled()
@@ -241,7 +241,7 @@ def without_progress_bars() -> Iterator[None]:
 
 
 def remove_dropout(model: nn.Module) -> list[str]:
-    """Sets every dropout rate to zero, so that the passes before and in an update see the same network.
+    """Set every dropout rate to zero, so that the passes before and in an update see the same network.
 
     Returns the names of what was changed (empty when there was no dropout); the caller reports them.
     """
@@ -271,7 +271,7 @@ def is_adapted(model: Any) -> bool:
 def named_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
     """Yield the weights under their plain Hugging Face names, without gradient: what an engine's `load` takes.
 
-    Adapters are merged into float32 copies; the frozen weights are only read, so they cannot drift (S6).
+    Adapters are merged into float32 copies; the frozen weights are only read, so they cannot drift.
     Raises UsageError for an adapter whose effect is not W + BA on linear layers, or one already merged in place.
     """
     if not is_adapted(model):

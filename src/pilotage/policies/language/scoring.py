@@ -1,7 +1,7 @@
 """Log-probabilities of sampled answers under a causal LM, in length-sorted micro-batches of the stock forward pass.
 
 Each row stands in its micro-batch without padding on the left: prompt, answer, then padding. Causal attention never
-looks right, so no mask is needed, the fast attention kernel runs, and what stands in padding cannot matter (S3, S17).
+looks right, so no mask is needed, the fast attention kernel runs, and what stands in padding cannot matter.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class MicroBatch:
 
     @property
     def tokens(self) -> int:
-        """Positions that the forward pass works through, padding included."""
+        """Return the number of positions that the forward pass works through, padding included."""
         if self.owner is None:
             return len(self) * int((self.prompt_length + self.length).max())
         return self.prompt_ids.numel() + len(self) * self.width
@@ -63,7 +63,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class SamplerGap:
-    """How far the sampler's log-probabilities are from the trainer's on the same tokens, in nats per token."""
+    """Distance of the sampler's log-probabilities from the trainer's on the same tokens, in nats per token."""
 
     mean: float
     """Mean absolute difference."""
@@ -86,7 +86,7 @@ def sampler_gap(logp_sampled: Tensor, logp: Tensor, mask: Tensor) -> SamplerGap:
 
 
 def check_sampling(sampling: Sampling) -> None:
-    """Refuses settings under which the trainer could not recompute the distribution sampled from (S4).
+    """Refuse settings under which the trainer could not recompute the distribution sampled from.
 
     Raises UsageError for temperature 0, top-p below 1 and top-k.
     """
@@ -109,7 +109,7 @@ def microbatches(
     tokens_per_batch: int = 4096,
     share_prompt: bool | None = None,
 ) -> list[MicroBatch]:
-    """Cuts rows of a batch into micro-batches of about equal cost, each of rows of similar length.
+    """Cut rows of a batch into micro-batches of about equal cost, each of rows of similar length.
 
     Args:
         rollouts: the batch.
@@ -142,13 +142,13 @@ def microbatches(
 
 
 def _prompt_numbers(rollouts: Rollouts, rows: Tensor) -> Tensor:
-    """[n] int64, equal for rows with equal prompts: sharing goes by content, not by group, so it cannot be wrong."""
+    """Return [n] int64, equal for rows with equal prompts: sharing goes by content, never by group."""
     prompts = rollouts.prompt_ids[rows].masked_fill(~rollouts.prompt_mask[rows], -1)
     return prompts.unique(dim=0, return_inverse=True)[1]
 
 
 def _cut_rows(prompt_length: Tensor, length: Tensor, tokens_per_batch: int) -> list[Tensor]:
-    """Positions sorted by whole length, cut where the padded size would pass the limit."""
+    """Return positions sorted by whole length, cut where the padded size would pass the limit."""
     total = prompt_length + length
     order = torch.argsort(total, stable=True)
     cuts, start = [], 0
@@ -161,7 +161,7 @@ def _cut_rows(prompt_length: Tensor, length: Tensor, tokens_per_batch: int) -> l
 
 
 def _cut_groups(prompt: Tensor, prompt_length: Tensor, length: Tensor, tokens_per_batch: int) -> list[Tensor]:
-    """All rows of a prompt together, sorted by prompt length and longest answer, cut before the limit is passed."""
+    """Return all rows of a prompt together, sorted by lengths, cut before the limit is passed."""
     members = [torch.nonzero(prompt == number).flatten() for number in prompt.unique().tolist()]
     members = [part[torch.argsort(length[part], stable=True)] for part in members]
     members.sort(key=lambda part: (int(prompt_length[part[0]]), int(length[part[-1]])))
@@ -202,7 +202,7 @@ def _microbatch(
 def logprobs(
     model: Any, batch: MicroBatch, *, temperature: float = 1.0, entropy: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Log-probability, at `temperature`, of every sampled token of a micro-batch, with gradient.
+    """Return the log-probability, at `temperature`, of every sampled token of a micro-batch, with gradient.
 
     Args:
         model: a Hugging Face causal LM.
@@ -225,7 +225,7 @@ def logprobs(
 
 
 def _sequences(batch: MicroBatch) -> tuple[Tensor, Tensor]:
-    """(ids [m, l], places [m, width]): prompt and answer in one row, and where each answer token stands in it."""
+    """Return (ids [m, l], places [m, width]): prompt and answer in one row, and where each answer token stands."""
     rows, shift = torch.arange(len(batch), device=batch.ids.device)[:, None], torch.arange(batch.width)
     shift = shift.to(batch.ids.device)
     longest = int((batch.prompt_length + batch.length).max())
@@ -238,7 +238,7 @@ def _sequences(batch: MicroBatch) -> tuple[Tensor, Tensor]:
 
 
 def hidden_states(body: Any, batch: MicroBatch) -> Tensor:
-    """Return what a model's body knows before each answer token, for heads such as a critic's: [m, width, hidden].
+    """Return the body's last hidden states before each answer token, for heads such as a critic's: [m, width, hidden].
 
     body: the Hugging Face model without its language head; batch: from `microbatches` with share_prompt=False.
     Finite but meaningless beyond a row's length.
@@ -252,7 +252,7 @@ def hidden_states(body: Any, batch: MicroBatch) -> Tensor:
 
 
 def _logprobs_shared(model: Any, batch: MicroBatch, temperature: float, entropy: bool) -> tuple[Tensor, Tensor | None]:
-    """The prompt of a group is computed once; its keys and values are repeated for the answers, with gradient."""
+    """Compute the prompt of a group once and repeat its keys and values for the answers, with gradient."""
     from transformers import DynamicCache
 
     assert batch.owner is not None
@@ -291,7 +291,7 @@ def _logprobs_shared(model: Any, batch: MicroBatch, temperature: float, entropy:
 
 
 def _logits(model: Any, kept: Tensor, **inputs: Any) -> Tensor:
-    """Logits [m, len(kept), vocabulary] at the positions `kept` [k]; the head runs on these alone where it can."""
+    """Return logits [m, len(kept), vocabulary] at the positions `kept`; the head runs on these alone where it can."""
     inputs = {name: value for name, value in inputs.items() if value is not None}
     inputs.setdefault("use_cache", False)
     if "logits_to_keep" in inspect.signature(_inner(model).forward).parameters:
@@ -323,7 +323,7 @@ def score(
     tokens_per_batch: int = 4096,
     share_prompt: bool | None = None,
 ) -> Scored:
-    """Log-probabilities of whole roll-outs without gradient: `logp_old`, a reference's, or another model's.
+    """Return log-probabilities of whole roll-outs without gradient: `logp_old`, a reference's, or another model's.
 
     Args:
         model: a Hugging Face causal LM.

@@ -13,7 +13,7 @@ from pilotage.core.errors import UsageError
 from pilotage.engines import build_engine
 from pilotage.policies.language import scoring
 from pilotage.policies.language.embedded import tiny_policy
-from pilotage.policies.language.policy import LanguagePolicy, load_policy, named_weights, remove_dropout, with_adapter
+from pilotage.policies.language.policy import LanguagePolicy, named_weights, remove_dropout, with_adapter
 from pilotage.training.language.config import TextConfig
 from pilotage.training.language.pretraining import Pretraining, make_base, pretraining_sources, slug
 from pilotage.types import Engine, Item, Rollouts, Sampling, Task
@@ -37,7 +37,7 @@ class Autoregressive:
         return scoring.logprobs(model, micro_batch, temperature=self.temperature, entropy=entropy)
 
     def score(self, model: nn.Module, rollouts: Rollouts, entropy: bool = False) -> scoring.Scored:
-        """Without gradients, for all rows, [N, T]."""
+        """Return log-probabilities of all rows without gradients, [N, T]."""
         return scoring.score(
             model, rollouts, temperature=self.temperature, entropy=entropy, tokens_per_batch=self.tokens_per_batch
         )
@@ -49,7 +49,7 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
     The pretrained model is an artifact, made once and shared by every arm and seed.
     """
     if not config.model.startswith(EMBEDDED):
-        return load_policy(config.model, adapter=config.adapter, dtype=config.precision)
+        return LanguagePolicy.from_pretrained(config.model, adapter=config.adapter, dtype=config.precision)
     size = config.model.removeprefix(EMBEDDED)
     vocabulary = getattr(task, "vocabulary", None)
     if vocabulary is None:
@@ -66,14 +66,14 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
     settings = Pretraining(
         size=size,
         task=config.task,
-        levels=tuple(task.levels),
+        difficulties=tuple(task.difficulties),
         accuracy=config.pretrain_to_accuracy,
         seed=config.pretrain_seed,
     )
     folder = run.artifact(
         make_base, asdict(settings), name=f"base-{slug(task.name)}-{size}", code=pretraining_sources(task)
     )
-    return load_policy(str(folder), adapter=config.adapter)
+    return LanguagePolicy.from_pretrained(str(folder), adapter=config.adapter)
 
 
 def make_engine(config: TextConfig, policy: LanguagePolicy) -> Engine:
@@ -82,7 +82,7 @@ def make_engine(config: TextConfig, policy: LanguagePolicy) -> Engine:
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:
-    """Return the reference: never the trained policy itself, never trained."""
+    """Return a frozen copy of a model: the reference policy, which is never trained."""
     reference = copy.deepcopy(model).eval()
     reference.requires_grad_(False)
     return reference
@@ -98,7 +98,7 @@ def prompt_ids(policy: LanguagePolicy, config: TextConfig, item: Item) -> list[i
 
 
 def training_sampling(config: TextConfig) -> Sampling:
-    """Return how training answers are drawn.
+    """Return the sampling settings of training answers.
 
     Raises UsageError where the trainer could not recompute the distribution.
     """
