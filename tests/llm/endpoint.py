@@ -32,6 +32,8 @@ class Endpoint:
         self.reply, self.delay = reply, delay
         self.delay_without_fault = 0.0
         self.faults: list[Any] = []
+        self.fault_of: Callable[[dict[str, Any]], Any] = lambda _: None
+        """From the body of a call to its fault, where the list has none."""
         self.bodies: list[dict[str, Any]] = []
         """Of all calls, in the order in which they came."""
         self.times: list[float] = []
@@ -94,7 +96,7 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
                 endpoint.bodies.append(body)
                 endpoint.times.append(time.monotonic())
                 endpoint.headers.append(dict(self.headers.items()))
-                fault = endpoint.faults.pop(0) if endpoint.faults else None
+                fault = endpoint.faults.pop(0) if endpoint.faults else endpoint.fault_of(body)
                 endpoint.together += 1
                 endpoint.most_together = max(endpoint.together, endpoint.most_together)
             try:
