@@ -32,7 +32,8 @@ def run(system: str, *, seed: int = 0, directory: str | Path | None = None, **op
     Raises:
         UsageError: for an unknown system or option, or a value that does not fit.
     """
-    from pilotage.core.registry import configure, find_system
+    from pilotage.core.configuration import configure
+    from pilotage.core.registry import find_system
     from pilotage.experiments.launch import launch
 
     found = find_system(system)

@@ -21,7 +21,7 @@ from pilotage.charts.charts import (
 )
 from pilotage.charts.plots import claim_plot
 from pilotage.charts.style import CSS, SERIES
-from pilotage.evaluation.verdicts import Interval
+from pilotage.core.intervals import Interval
 
 ENTRY = {
     "name": "a claim",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,25 @@ def test_an_action_acts_on_a_run_with_its_options(pilotage, finished: Path) -> N
     assert lines[3:] == ["said", "word  time", "x        0", "x        1"]
     code, out, _ = pilotage("do", "fake-pilot", "nothing", "--from", str(finished))
     assert (code, out) == (0, "")
+
+
+def test_a_result_is_kept_in_the_run_and_shown_in_its_report(pilotage, finished: Path) -> None:
+    pilotage("do", "fake-pilot", "ask", "--from", "here", "--loud", "--name", "<b>word</b>")
+    kept = json.loads((finished / "actions/ask.json").read_text())
+    assert kept["options"] == {"name": "<b>word</b>", "loud": True}
+    assert kept["result"]["said"][1] == {"word": "<b>word</b>", "time": 1}
+    code, out, err = pilotage("report", "here")
+    assert code == 0, err
+    html = Path(out.strip()).read_text()
+    assert 'id="action-ask"' in html
+    assert "&lt;b&gt;word&lt;/b&gt;" in html
+    assert "<b>word" not in html
+
+
+def test_json_prints_one_object(pilotage, finished: Path) -> None:
+    del finished
+    _, out, _ = pilotage("do", "fake-pilot", "ask", "--from", "here", "--json")
+    assert json.loads(out)["result"] == {"lr": 0.25, "run": "here", "said": []}
 
 
 def test_actions_are_listed_with_the_first_line_of_what_they_do(pilotage, finished: Path) -> None:

@@ -39,20 +39,41 @@ def keep(content: dict) -> None:
     Path("results/fake-pilot.json").write_text(json.dumps(content))
 
 
-def test_list_names_every_system_with_its_verdicts(pilotage):
+def test_list_gives_one_short_line_per_system_with_its_verdicts(pilotage):
     code, out, _ = pilotage("list")
     assert code == 0
-    assert "reasoning" in out
+    assert "reasoning" in out.splitlines()
+    assert max(map(len, out.splitlines())) <= 80
     (line,) = [line for line in out.splitlines() if line.startswith("fake-pilot")]
     assert "Learns nothing, quickly" in line
     assert line.endswith("not measured")
     keep(reproduction(faster="holds", safer="undecided", cheaper="holds"))
     _, out, _ = pilotage("list")
-    assert "primary: 1 holds; others: 1 holds, 1 undecided" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("fake-pilot")]
+    assert line.endswith("2 · 0 · 1")
 
 
-def test_list_of_an_unknown_family_names_the_nearest(pilotage):
-    code, _, err = pilotage("list", "--family", "reasonin")
+def test_list_folds_baselines_unless_asked(pilotage):
+    _, out, _ = pilotage("list", "reasoning")
+    assert not [line for line in out.splitlines() if line.startswith("grpo ")]
+    assert "grpo" in out
+    assert "robots" not in out
+    _, out, _ = pilotage("list", "reasoning", "--baselines")
+    (line,) = [line for line in out.splitlines() if line.startswith("grpo ")]
+    assert line.endswith("baseline")
+
+
+def test_list_as_json(pilotage):
+    keep(reproduction(faster="holds", safer="undecided"))
+    _, out, _ = pilotage("list", "--json")
+    entries = {entry["name"]: entry for entry in json.loads(out)}
+    assert entries["fake-pilot"]["verdicts"] == {"holds": 1, "undecided": 1}
+    assert entries["grpo"]["baseline"] is True
+
+
+@pytest.mark.parametrize("words", [("reasonin",), ("--family", "reasonin")])
+def test_list_of_an_unknown_family_names_the_nearest(pilotage, words):
+    code, _, err = pilotage("list", *words)
     assert code == 2
     assert "'reasoning'" in err
 
@@ -290,8 +311,7 @@ def test_doctor_names_the_line_that_installs_what_is_missing(monkeypatch):
     ]
 
 
-@pytest.mark.parametrize("command", ["list", "doctor"])
-def test_commands_without_names_refuse_names(pilotage, command):
-    code, _, err = pilotage(command, "grpo")
+def test_commands_without_names_refuse_names(pilotage):
+    code, _, err = pilotage("doctor", "grpo")
     assert code == 2
     assert "unexpected argument 'grpo'" in err

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from pilotage.runs import Progress
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_run_prints_the_result_and_where_it_is_kept(pilotage):
@@ -118,10 +124,40 @@ def test_dry_run_prints_steps_tokens_and_time_and_starts_nothing(pilotage):
     assert not Path("runs").exists()
 
 
-def test_quiet_keeps_notes_back(pilotage):
-    _, out, _ = pilotage("run", "fake-pilot", "--quiet")
+def test_quiet_keeps_notes_and_progress_back(pilotage, monkeypatch):
+    monkeypatch.setattr(Progress, "shown", True)
+    _, out, err = pilotage("run", "fake-pilot", "--quiet")
     assert "pilotage report" not in out
     assert "accuracy" in out
+    assert err == ""
+    with Progress(1, "work", stream=sys.stderr) as progress:
+        progress.advance(1)
+    assert Progress.shown is False
+
+
+def test_json_is_the_only_output_and_can_be_read(pilotage):
+    _, out, _ = pilotage("run", "fake-pilot", "--json", "--out", "here")
+    assert json.loads(out) == {"system": "fake-pilot", "seed": 0, "directory": "here", "accuracy": 0.501, "loss": 1.25}
+    _, out, _ = pilotage("run", "fake-pilot", "--json", "--dry-run")
+    assert json.loads(out)["tokens"] == 300
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [(("train", "fake-pilot"), "'run'"), (("run", "fake-pilot", "--learning-rate", "1"), "'--lr'")],
+)
+def test_words_of_other_libraries_lead_to_ours(pilotage, words, meant):
+    code, _, err = pilotage(*words)
+    assert code == 2
+    assert f"did you mean {meant}" in err
+
+
+def test_warnings_name_no_path_of_a_library():
+    script = "import warnings\nfrom pilotage.cli import main\nmain(['--version'])\nwarnings.warn('rows are missing')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={"PYTHONPATH": "src"}, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stderr == "warning: rows are missing\n"
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_svamp_and_math_are_read_whole(shared_data: Path) -> None:
     assert svamp[0].prompt.endswith("on each pack. How much do you have to pay to buy each pack?")
     mathematics = load_questions(shared_data / "math500" / "test.jsonl")
     assert len(mathematics) == 500
-    assert {item.level for item in mathematics} == {1, 2, 3, 4, 5}
+    assert {item.difficulty for item in mathematics} == {1, 2, 3, 4, 5}
     boxed = [last_boxed(item.solution) for item in mathematics]
     same = [b == item.answer for b, item in zip(boxed, mathematics, strict=True)]
     assert sum(same) >= 495
@@ -94,7 +94,7 @@ def test_svamp_and_math_are_read_whole(shared_data: Path) -> None:
 def test_formats_are_known_by_their_fields(write: Write, row: dict, prompt: str, answer: str) -> None:
     (item,) = load_questions(write([row]))
     assert (item.prompt, item.answer) == (prompt, answer)
-    assert item.level == (3 if "level" in row else 0)
+    assert item.difficulty == (3 if "level" in row else 0)
 
 
 def test_verl_rows_in_parquet_keep_their_messages(tmp_path: Path) -> None:
@@ -131,9 +131,9 @@ def test_a_name_that_is_no_file_and_no_data_set_is_refused() -> None:
 
 def test_fields_may_be_named_also_nested_ones(write: Write) -> None:
     path = write([{"q": "1+1?", "gold": {"value": 2}, "how": "count", "hard": 4}])
-    names = {"prompt": "q", "answer": "gold.value", "solution": "how", "level": "hard"}
+    names = {"prompt": "q", "answer": "gold.value", "solution": "how", "difficulty": "hard"}
     (item,) = load_questions(path, fields=names)
-    assert (item.prompt, item.answer, item.solution, item.level) == ("1+1?", "2", "count", 4)
+    assert (item.prompt, item.answer, item.solution, item.difficulty) == ("1+1?", "2", "count", 4)
 
 
 def test_arrays_byte_order_marks_blank_lines_and_strange_separators_are_read(write: Write) -> None:
@@ -222,7 +222,7 @@ def test_repeated_questions_are_merged_and_counted(write: Write) -> None:
 
 
 def questions(count: int) -> list[Item]:
-    return [Item(f"id{k}", f"What is {k}+1?", str(k + 1), level=k % 3) for k in range(count)]
+    return [Item(f"id{k}", f"What is {k}+1?", str(k + 1), difficulty=k % 3) for k in range(count)]
 
 
 def test_the_split_depends_on_the_question_alone() -> None:
@@ -252,7 +252,7 @@ def test_the_template_is_applied_and_kept_as_messages_with_braces_intact() -> No
     assert item.prompt.startswith("What is ")
     assert item.prompt.endswith("within \\boxed{}.")
     assert task.render_chat(item) == [{"role": "user", "content": item.prompt}]
-    assert (task.verifier, task.max_new(0), task.levels) == ("math", 512, (0, 1, 2))
+    assert (task.verifier, task.max_new(0), task.difficulties) == ("math", 512, (0, 1, 2))
     assert set(item.prompt + item.answer) <= set(task.vocabulary)
 
 
@@ -266,8 +266,8 @@ def test_a_file_of_its_own_is_held_out_and_never_trained_on() -> None:
 
 
 def test_levels_may_be_chosen() -> None:
-    task = QuestionTask(questions(90), levels=(2,))
-    assert {item.level for item in task.pool(20, "train")} == {2}
+    task = QuestionTask(questions(90), difficulties=(2,))
+    assert {item.difficulty for item in task.pool(20, "train")} == {2}
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_levels_may_be_chosen() -> None:
         (lambda: QuestionTask(questions(3), template="{q}"), "lacks '{question}'"),
         (lambda: QuestionTask(questions(3), held_out_share=1.0), "expected a share"),
         (lambda: QuestionTask(questions(3), max_new_tokens=0), "at least 1 token"),
-        (lambda: QuestionTask(questions(3), levels=(9,)), r"levels \[9\] .* have \[0, 1, 2\]"),
+        (lambda: QuestionTask(questions(3), difficulties=(9,)), r"difficulties \[9\] .* have \[0, 1, 2\]"),
         (lambda: QuestionTask(questions(3)).pool(1, "test"), "'train' or 'held_out'"),  # type: ignore[arg-type]
     ],
 )

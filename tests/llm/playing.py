@@ -29,7 +29,7 @@ class Playing:
     def identity(self) -> Mapping[str, Any]:
         return {"source": self.source, "name": self.name}
 
-    def most(self, request: ChatRequest) -> Usage:
+    def max_usage(self, request: ChatRequest) -> Usage:
         return Usage(len(request.messages[-1].content), request.max_tokens)
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:

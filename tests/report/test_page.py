@@ -81,7 +81,7 @@ def test_light_dark_phone_and_colour_blind_readers_are_served(html: str) -> None
 
 def test_a_single_run_makes_no_statement_about_the_method(comparison: Path) -> None:
     page = Page(write_report(comparison / "runs" / "gtpo-0").read_text())
-    assert "One seed: no statement about the method." in page.text
+    assert "One seed only: no conclusion about the method." in page.text
     assert "difference" not in page.ids
     assert "levels" in page.ids
     assert "Scripted stand-in" not in page.text

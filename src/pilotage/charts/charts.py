@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pilotage.charts.style import DASHES, INK, MUTED, PAPER, SERIES, STYLE, new_figure, set_titles, to_svg
-from pilotage.evaluation.verdicts import Interval
+from pilotage.core.intervals import Interval
 
 Unit = Literal["", "%", "$"]
 """How numbers are written: as they are, fractions as per cent, or amounts of dollars."""
@@ -273,12 +273,12 @@ def _whisker(axes: Axes, interval: Interval, at: float, series: int, *, vertical
 
 
 @mpl.rc_context(STYLE)
-def draw_units(axes: Axes, arms: Sequence[tuple[str, Sequence[float | None], Interval]]) -> None:
-    """Draw every unit of every arm, units joined across arms, and each arm's mean and interval beside them.
+def draw_seeds(axes: Axes, arms: Sequence[tuple[str, Sequence[float | None], Interval]]) -> None:
+    """Draw every seed of every arm, seeds joined across arms, and each arm's mean and interval beside them.
 
     Args:
         axes: where to draw.
-        arms: name, value of each unit (None: no number) and interval of each arm.
+        arms: name, value of each seed (None: no number) and interval of each arm.
     """
     table = np.array([[np.nan if v is None else v for v in values] for _, values, _ in arms], dtype=float)
     axes.plot(table, color=MUTED, alpha=0.25, linewidth=0.8, zorder=1)
@@ -286,8 +286,8 @@ def draw_units(axes: Axes, arms: Sequence[tuple[str, Sequence[float | None], Int
         values = table[place][np.isfinite(table[place])]
         style: Any = {"color": colour(place)}
         if len(values):
-            (units,) = axes.plot([place] * len(values), values, "o", markersize=5, alpha=0.4, zorder=2, **style)
-            set_titles(units, [f"{name}: {format_number(value)}" for value in values])
+            (seeds,) = axes.plot([place] * len(values), values, "o", markersize=5, alpha=0.4, zorder=2, **style)
+            set_titles(seeds, [f"{name}: {format_number(value)}" for value in values])
         if math.isfinite(interval.mean):
             _whisker(axes, interval, place + 0.14, place)
             (mean,) = axes.plot(place + 0.14, interval.mean, "D", markersize=6, zorder=4, **style)

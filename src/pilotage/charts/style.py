@@ -94,8 +94,8 @@ def to_svg(figure: Figure, label: str, kind: str = "chart") -> Markup:
     """
     figure.patch.set_visible(False)
     root = _svg(figure)
-    said = {"role": "img", "aria-label": label} if label else {"aria-hidden": "true"}
-    root.attrib = {"class": kind, "viewBox": root.attrib["viewBox"], "stroke-linejoin": "round", **said}
+    described = {"role": "img", "aria-label": label} if label else {"aria-hidden": "true"}
+    root.attrib = {"class": kind, "viewBox": root.attrib["viewBox"], "stroke-linejoin": "round", **described}
     return Markup(ElementTree.tostring(root, encoding="unicode").replace(f' xmlns="{_SVG}"', "", 1))
 
 

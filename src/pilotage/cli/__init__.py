@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 from pilotage import __version__
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
+    if not debug:
+        warnings.formatwarning = _plain_warning
     words = [word for word in words if word != "--debug"]
     try:
         code = _dispatch(words)
@@ -56,6 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         hint = "" if debug else " (--debug shows the traceback)"
         return _complain(f"{type(error).__name__}: {error}{hint}", FAILED, debug)
+
+
+def _plain_warning(message: Warning | str, *_: object, **__: object) -> str:
+    """Return a warning as one line, without the path of the library that gave it."""
+    return f"warning: {message}\n"
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 from pilotage.cli.arguments import Command, option_rows, split
 from pilotage.cli.console import Console
+from pilotage.core.atomic_io import write_json
 from pilotage.core.configuration import read_options
 from pilotage.core.docstrings import argument_docs
 from pilotage.core.errors import UsageError
@@ -19,6 +21,7 @@ from pilotage.core.registry import find_system
 from pilotage.core.system import System
 from pilotage.core.text import number
 from pilotage.experiments.launch import recorded
+from pilotage.report.actions import FOLDER, action_record, is_table
 
 ELSEWHERE = {"estimate_cost": "run NAME --dry-run", "play": "play RUN"}
 """Actions that have a command of their own, and that command."""
@@ -29,7 +32,9 @@ class DoOptions:
     """Options of `pilotage do`."""
 
     from_: Path | None = None
-    """The finished run on which the action works."""
+    """The finished run on which the action works; its folder keeps the result, and its report shows it."""
+    json: bool = False
+    """Print the result as one JSON object for programs."""
 
 
 def do(arguments: Sequence[str], console: Console) -> int:
@@ -54,7 +59,13 @@ def do(arguments: Sequence[str], console: Console) -> int:
     made_by, config, _ = recorded(run)
     if made_by.name != system.name:
         raise UsageError(f"{run} is a run of {made_by.name}, not of {system.name}: pilotage do {made_by.name} …")
-    show(action(config, run, **values), console)
+    result = action(config, run, **values)
+    record = action_record(name, values, result)
+    write_json(run / FOLDER / f"{name}.json", record)
+    if parsed.own.json:
+        console.line(json.dumps(record))
+    else:
+        show(result, console)
     return 0
 
 
@@ -120,23 +131,19 @@ def show(result: Any, console: Console) -> None:
     if result is None:
         return
     if not isinstance(result, Mapping):
-        result = {"": result} if _is_table(result) else result
+        result = {"": result} if is_table(result) else result
     if not isinstance(result, Mapping):
         console.line(number(result))
         return
-    console.pairs([(str(name), number(value)) for name, value in result.items() if not _is_table(value)])
+    console.pairs([(str(name), number(value)) for name, value in result.items() if not is_table(value)])
     for name, value in result.items():
-        if _is_table(value):
+        if is_table(value):
             if name:
                 console.heading(str(name))
             headers = list(dict.fromkeys(column for row in value for column in row))
             numeric = [i for i, h in enumerate(headers) if all(isinstance(r.get(h), (int, float)) for r in value)]
             rows = [[number(row[h]) if h in row else "" for h in headers] for row in value]
             console.table(headers, rows, numeric)
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(row, Mapping) for row in value)
 
 
 COMMAND = Command(

@@ -12,8 +12,9 @@ from pilotage.cli.arguments import Command, split
 from pilotage.cli.console import Console
 from pilotage.cli.run import cost_rows
 from pilotage.cli.show import describe_source
+from pilotage.core.configuration import configure
 from pilotage.core.errors import UsageError
-from pilotage.core.registry import configure, find_system
+from pilotage.core.registry import find_system
 from pilotage.core.system import System
 from pilotage.core.text import duration, number
 from pilotage.experiments.launch import estimate_cost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from typing import Any, Literal
 
 from pilotage.cli.arguments import Command, split
 from pilotage.cli.console import Console
+from pilotage.core.configuration import configure
 from pilotage.core.errors import UsageError
-from pilotage.core.registry import configure, find_system
+from pilotage.core.registry import find_system
 from pilotage.core.system import System
 from pilotage.core.text import duration, number
 from pilotage.experiments.launch import default_directory, estimate_cost, launch, recorded
@@ -32,18 +34,24 @@ class RunOptions:
     """Print the steps, tokens and time that the run would take, and stop."""
     quiet: bool = False
     """Print only the result, no progress and no notes."""
+    json: bool = False
+    """Print the result as one JSON object for programs, and nothing else on standard output."""
     track: Literal["tensorboard", "wandb", "mlflow"] | None = None
     """Also send metrics to this service (default: local files only)."""
 
 
 def run(arguments: Sequence[str], console: Console) -> int:
     """Run one system, or go on with a run that was interrupted."""
-    from pilotage.runs import read_lines, read_result
+    from pilotage.runs import Progress, read_lines, read_result
 
     parsed = split(arguments, RunOptions, "run")
     own: RunOptions = parsed.own
-    console.quiet = own.quiet
+    console.quiet = own.quiet or own.json
+    Progress.shown = not own.quiet
     system, config, seed = _plan(parsed.names, parsed.rest, own, seed_given=_given(arguments, "--seed"))
+    if own.dry_run and own.json:
+        console.line(json.dumps({"system": system.name, "seed": seed, **estimate_cost(system, config)}))
+        return 0
     if own.dry_run:
         console.pairs([("system", system.name), ("seed", str(seed)), *cost_rows(estimate_cost(system, config))])
         return 0
@@ -59,6 +67,9 @@ def run(arguments: Sequence[str], console: Console) -> int:
         command=shlex.join(["pilotage", "run", *arguments]),
         track=[own.track] if own.track else [],
     )
+    if own.json:
+        console.line(json.dumps({"system": system.name, "seed": seed, "directory": result.run, **result.metrics}))
+        return 0
     if finished:  # written only now: `launch` refuses a folder that holds another run
         console.line(f"nothing to do: {directory} holds this run, finished; name another folder to run it again")
     console.heading("result")

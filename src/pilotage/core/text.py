@@ -1,4 +1,4 @@
-"""Numbers and durations as text for people."""
+"""Numbers, durations and texts from outside, as text for people."""
 
 from __future__ import annotations
 
@@ -20,3 +20,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def printable(text: str) -> str:
+    """Return a text that UTF-8 can hold: halves of surrogate pairs are joined, and single ones become U+FFFD.
+
+    Texts from outside (a model's answer, a reply of a server, a file) go through it where they come in.
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

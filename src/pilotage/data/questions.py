@@ -43,7 +43,7 @@ def load_questions(
     and answer or a solution with `\boxed{}`), verl (prompt as messages, reward_model.ground_truth), or a field each of
     the usual names for prompt and answer.
 
-    fields: names of the fields for "prompt" and "answer", and optionally "solution" and "level"; a dot goes into
+    fields: names of the fields for "prompt" and "answer", and optionally "solution" and "difficulty"; a dot goes into
         nested ones.
     subset, split: of a data set.
     skip_bad: leave out rows whose question or answer cannot be extracted, with a warning, instead of refusing them.
@@ -95,10 +95,10 @@ def _reader(rows: Sequence[Row], fields: Mapping[str, str] | None) -> Callable[[
     """How to read a row, by the fields of the first one."""
     place, row = rows[0]
     if fields is not None:
-        unknown = set(fields) - {"prompt", "answer", "solution", "level"}
+        unknown = set(fields) - {"prompt", "answer", "solution", "difficulty"}
         if unknown or not {"prompt", "answer"} <= set(fields):
             raise UsageError(
-                f"fields={dict(fields)} was given; expected 'prompt' and 'answer', and perhaps 'solution', 'level'"
+                f"fields={dict(fields)} was given; expected 'prompt' and 'answer', and perhaps 'solution', 'difficulty'"
             )
         return _generic(dict(fields))
     if {"Body", "Question", "Answer"} <= row.keys():
@@ -146,7 +146,7 @@ def _mathematics(place: str, row: dict[str, Any]) -> Item:
         if not found:
             raise _BadRowError(f"field 'solution' has no \\boxed{{answer}}: {solution[-60:]!r}")
         answer = found
-    return _item(place, _text(row, "problem"), answer, solution, _level(row.get("level")))
+    return _item(place, _text(row, "problem"), answer, solution, _difficulty(row.get("level")))
 
 
 def _generic(fields: dict[str, str]) -> Callable[[str, dict[str, Any]], Item]:
@@ -154,13 +154,13 @@ def _generic(fields: dict[str, str]) -> Callable[[str, dict[str, Any]], Item]:
         prompt = _field(row, fields["prompt"])
         answer = _text(row, fields["answer"])
         solution = _text(row, fields["solution"]) if "solution" in fields else ""
-        level = _level(_field(row, fields["level"])) if "level" in fields else 0
+        difficulty = _difficulty(_field(row, fields["difficulty"])) if "difficulty" in fields else 0
         if not isinstance(prompt, list):
-            return _item(place, _text(row, fields["prompt"]), answer, solution, level)
+            return _item(place, _text(row, fields["prompt"]), answer, solution, difficulty)
         messages = [_message(message, fields["prompt"]) for message in prompt]
         if not messages:
             raise _BadRowError(f"field {fields['prompt']!r} has no messages")
-        return _item(place, "\n\n".join(m["content"] for m in messages), answer, solution, level, messages)
+        return _item(place, "\n\n".join(m["content"] for m in messages), answer, solution, difficulty, messages)
 
     return read
 
@@ -176,7 +176,7 @@ def _item(
     question: str,
     answer: str,
     solution: str = "",
-    level: int = 0,
+    difficulty: int = 0,
     messages: list[dict[str, str]] | None = None,
 ) -> Item:
     if not answer:
@@ -184,7 +184,7 @@ def _item(
     meta: dict[str, Any] = {"question": question, "place": place}
     if messages is not None:
         meta["messages"] = messages
-    return Item(_hash(question, answer), question, answer, solution, level, meta)
+    return Item(_hash(question, answer), question, answer, solution, difficulty, meta)
 
 
 def _field(row: Mapping[str, Any], name: str) -> Any:
@@ -213,8 +213,8 @@ def _text(row: Mapping[str, Any], name: str) -> str:
     return text
 
 
-def _level(value: Any) -> int:
-    """The number in a level such as 3 or "Level 3"; 0 where there is none."""
+def _difficulty(value: Any) -> int:
+    """Return the number in a difficulty such as 3 or "Level 3"; 0 where there is none."""
     digits = re.search(r"[0-9]{1,9}", str(value))
     return int(digits[0]) if digits else 0
 
@@ -244,7 +244,7 @@ class QuestionTask:
     items: from `load_questions`. held_out: further items that serve as the held-out split (a test file); None: a share
         of `held_out_share` of `items`, chosen by hash. A question in both is only held out, with a warning.
     template: what the model is asked, with `{question}`; rows that are chat messages stay as they are.
-    max_new_tokens: limit of an answer. name: for reports. levels: those to use; None: all.
+    max_new_tokens: limit of an answer. name: for reports. difficulties: those to use; None: all.
     verify: `(gold, text) -> score`, the check behind `score`; by default the last number, or the characters of the
         boxed answer. Rewards use `verifier` instead: mathematical equality in workers.
     Raises UsageError for no items, a template without `{question}`, or a share outside [0, 1).
@@ -262,7 +262,7 @@ class QuestionTask:
         template: str = TEMPLATE,
         max_new_tokens: int = 512,
         name: str = "questions",
-        levels: Sequence[int] | None = None,
+        difficulties: Sequence[int] | None = None,
         verify: Callable[[str, str], float] | None = None,
     ) -> None:
         if "{question}" not in template:
@@ -273,13 +273,13 @@ class QuestionTask:
                 "[0, 1) and at least 1 token"
             )
         self.name, self._template, self._max_new, self._verify = name, template, max_new_tokens, verify
-        there = sorted({item.level for item in items})
-        if levels is not None and not set(levels) <= set(there):
-            raise UsageError(f"levels {list(levels)} were asked for; the questions have {there}")
-        chosen = [item for item in items if levels is None or item.level in levels]
+        there = sorted({item.difficulty for item in items})
+        if difficulties is not None and not set(difficulties) <= set(there):
+            raise UsageError(f"difficulties {list(difficulties)} were asked for; the questions have {there}")
+        chosen = [item for item in items if difficulties is None or item.difficulty in difficulties]
         if not chosen:
             raise UsageError(f"task {name!r} has no questions")
-        self.levels: tuple[int, ...] = tuple(sorted({item.level for item in chosen}))
+        self.difficulties: tuple[int, ...] = tuple(sorted({item.difficulty for item in chosen}))
         if held_out is None:
             parts = [_hash("split", item.prompt) for item in chosen]
             apart = [int(part, 16) < held_out_share * 2**64 for part in parts]
@@ -326,9 +326,9 @@ class QuestionTask:
         """1.0 or 0.0: the quick check (see `verify`). Never raises by itself."""
         return plainly_equal(item.answer, text) if self._verify is None else self._verify(item.answer, text)
 
-    def max_new(self, level: int) -> int:
-        """Return the limit that was given, for every level."""
-        del level
+    def max_new(self, difficulty: int) -> int:
+        """Return the limit that was given, for every difficulty."""
+        del difficulty
         return self._max_new
 
     def render_chat(self, item: Item) -> list[dict[str, str]]:
@@ -340,7 +340,7 @@ class QuestionTask:
             return item
         prompt = self._template.replace("{question}", item.prompt)
         meta = {**item.meta, "messages": [{"role": "user", "content": prompt}]}
-        return Item(item.id, prompt, item.answer, item.solution, item.level, meta)
+        return Item(item.id, prompt, item.answer, item.solution, item.difficulty, meta)
 
 
 def plainly_equal(gold: str, text: str) -> float:

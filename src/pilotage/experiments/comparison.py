@@ -14,9 +14,10 @@ from typing import Any
 from pilotage.core.atomic_io import write_json
 from pilotage.core.claims import Criterion
 from pilotage.core.errors import UsageError
+from pilotage.core.intervals import Interval, t_interval
 from pilotage.core.references import load_reference
-from pilotage.evaluation.verdicts import Interval, judge, saturated, t_interval
-from pilotage.experiments.jobs import Job, JobResult, PlacedJob, Wiring, parse_command, place
+from pilotage.core.verdicts import judge, saturated
+from pilotage.experiments.jobs import Job, JobResult, ModuleNames, PlacedJob, parse_command, place
 from pilotage.experiments.pool import Display, JobEvent, cores, run_jobs, worker_count
 from pilotage.experiments.provenance import environment, now, sources
 
@@ -120,7 +121,7 @@ def compare(
     workers: int | None = None,
     out: Path | str | None = None,
     root: Path | None = None,
-    wiring: Wiring | None = None,
+    modules: ModuleNames | None = None,
     on_event: Callable[[JobEvent], None] | None = None,
 ) -> Comparison:
     """Train every arm with every seed and say which arm is better and how sure that is.
@@ -135,7 +136,7 @@ def compare(
         out: directory for `comparison.json` and `report.html`; by default one below `runs/` named by the arms and a
             hash of what is compared, so that the same comparison goes to the same place.
         root: where jobs are kept; `$PILOTAGE_HOME` by default. What is finished there is not run again.
-        wiring: where systems and runs come from (tests use their own).
+        modules: where systems and runs come from (tests use their own).
         on_event: called when a job is reused, starts or finishes; a line of progress by default.
 
     Returns:
@@ -145,11 +146,11 @@ def compare(
         UsageError: for arms, seeds or a metric that cannot work; before anything runs where that can be known.
         JobFailed: when a worker fails; the finished jobs stay.
     """
-    wiring = wiring or Wiring()
+    modules = modules or ModuleNames()
     against = _check(arms, seeds, against)
-    metric = metric or _common_metric(arms, wiring)
+    metric = metric or _common_metric(arms, modules)
     placed = {
-        (name, seed): place(Job(name, seed, command), wiring, root) for seed in seeds for name, command in arms.items()
+        (name, seed): place(Job(name, seed, command), modules, root) for seed in seeds for name, command in arms.items()
     }
     display = Display("compare")
     try:
@@ -174,7 +175,7 @@ def compare(
         seconds=round(sum(result.seconds for result in results.values()), 1),
         created=now(),
         directory=Path(out) if out else _default_directory(placed, metric),
-        environment=environment(wiring),
+        environment=environment(modules),
         made=sources(results.values()),
     )
     comparison.save()
@@ -182,9 +183,9 @@ def compare(
     return comparison
 
 
-def _common_metric(arms: Mapping[str, str], wiring: Wiring) -> str:
+def _common_metric(arms: Mapping[str, str], modules: ModuleNames) -> str:
     """Return the metric that the systems of all arms are compared by. Raises UsageError when they differ."""
-    metrics = {name: parse_command(command, wiring)[0].metric for name, command in arms.items()}
+    metrics = {name: parse_command(command, modules)[0].metric for name, command in arms.items()}
     if len(set(metrics.values())) > 1:
         each = ", ".join(f"{name} by {metric}" for name, metric in metrics.items())
         raise UsageError(f"the arms are judged by different numbers ({each}); name one of them with --metric")

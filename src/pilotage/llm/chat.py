@@ -176,7 +176,7 @@ class Provider(Protocol):
         """Return what decides the answer beside the request: model and address, never a key or a header."""
         ...
 
-    def most(self, request: ChatRequest) -> Usage:
+    def max_usage(self, request: ChatRequest) -> Usage:
         """Return an upper bound of the tokens of a request."""
         ...
 

@@ -42,7 +42,7 @@ class LocalModel:
             raise UsageError(f"other weights were loaded into the engine of {self.name}; make a new LocalModel of them")
         return {"source": self.source, "weights": self._weights, "template": self.policy.tokenizer.chat_template}
 
-    def most(self, request: ChatRequest) -> Usage:
+    def max_usage(self, request: ChatRequest) -> Usage:
         """Return the tokens of the prompt and the largest answer."""
         return Usage(len(self._prompt(request)), request.max_tokens)
 

@@ -77,7 +77,7 @@ class OpenAICompatible:
             "limit_parameter": self.limit_parameter,
         }
 
-    def most(self, request: ChatRequest) -> Usage:
+    def max_usage(self, request: ChatRequest) -> Usage:
         """Return an upper bound: a token holds at least one byte; the template adds at most `room`."""
         messages = with_schema_in_words(request)
         size = sum(len(message.content.encode()) for message in messages)
@@ -149,7 +149,7 @@ class OpenAICompatible:
             refusal = getattr(choice.message, "refusal", None)
             usage = said.usage
             counted = usage is not None
-            used = Usage(int(usage.prompt_tokens), int(usage.completion_tokens)) if counted else self.most(request)
+            used = Usage(int(usage.prompt_tokens), int(usage.completion_tokens)) if counted else self.max_usage(request)
             tokens = None if request.alternatives is None else tuple(self._tokens(choice.logprobs))
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             found = f"the answer is no chat completion ({type(error).__name__})"

@@ -38,7 +38,7 @@ class Scripted:
         """Return name and seed."""
         return {"source": self.source, "name": self.name, "seed": self.seed}
 
-    def most(self, request: ChatRequest) -> Usage:  # noqa: ARG002 - the protocol's
+    def max_usage(self, request: ChatRequest) -> Usage:  # noqa: ARG002 - the protocol's
         """Return no tokens."""
         return Usage()
 

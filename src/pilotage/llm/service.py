@@ -244,7 +244,7 @@ class Service:
             opening = getattr(self.provider, "open", None)
             if opening is not None:
                 opening()
-            most = Spent.of(self.provider.most(request), self.prices)
+            most = Spent.of(self.provider.max_usage(request), self.prices)
             reservation = await self._admit(key, most)
             took, kept = most, None
             limit = self.timeout if self.provider.source == "endpoint" else None

@@ -29,11 +29,11 @@ CREATE TABLE IF NOT EXISTS accounts (
     account TEXT PRIMARY KEY, calls INTEGER DEFAULT 0, prompt INTEGER DEFAULT 0, completion INTEGER DEFAULT 0,
     units INTEGER DEFAULT 0, interrupted INTEGER DEFAULT 0
 );
-CREATE TABLE IF NOT EXISTS flights (
+CREATE TABLE IF NOT EXISTS calls_in_flight (
     id INTEGER PRIMARY KEY, account TEXT NOT NULL, owner TEXT NOT NULL, key TEXT NOT NULL,
     calls INTEGER NOT NULL, prompt INTEGER NOT NULL, completion INTEGER NOT NULL, units INTEGER NOT NULL
 );
-CREATE INDEX IF NOT EXISTS flights_of ON flights (account);
+CREATE INDEX IF NOT EXISTS calls_of ON calls_in_flight (account);
 """
 _SUMS = "coalesce(sum(calls), 0), coalesce(sum(prompt), 0), coalesce(sum(completion), 0), coalesce(sum(units), 0)"
 FORMAT = 1
@@ -53,7 +53,7 @@ class Store:
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._owner = _name_of_process(os.getpid())
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
         self._file = sqlite3.connect(
             self.path or ":memory:", timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
         )
@@ -95,7 +95,8 @@ class Store:
                 return limit
             row = (account, self._owner, key, *dataclasses.astuple(most))
             done = self._file.execute(
-                "INSERT INTO flights (account, owner, key, calls, prompt, completion, units) VALUES (?,?,?,?,?,?,?)",
+                "INSERT INTO calls_in_flight (account, owner, key, calls, prompt, completion, units) "
+                "VALUES (?,?,?,?,?,?,?)",
                 row,
             )
             return int(done.lastrowid or 0)
@@ -112,7 +113,7 @@ class Store:
             kept: (key, request, answer) to keep; None: nothing.
         """
         with self._transaction():
-            self._file.execute("DELETE FROM flights WHERE id = ?", (reservation,))
+            self._file.execute("DELETE FROM calls_in_flight WHERE id = ?", (reservation,))
             self._charge(account, spent)
             if kept is not None:
                 key, request, answer = kept
@@ -125,11 +126,11 @@ class Store:
         Returns the number of calls, of which each may be paid for twice.
         """
         with self._transaction():
-            rows = self._file.execute("SELECT id, owner FROM flights WHERE account = ?", (account,)).fetchall()
-            dead = [flight for flight, owner in rows if not _alive(owner)]
-            for flight in dead:
+            rows = self._file.execute("SELECT id, owner FROM calls_in_flight WHERE account = ?", (account,)).fetchall()
+            dead = [call for call, owner in rows if not _alive(owner)]
+            for call in dead:
                 row = self._file.execute(
-                    "DELETE FROM flights WHERE id = ? RETURNING calls, prompt, completion, units", (flight,)
+                    "DELETE FROM calls_in_flight WHERE id = ? RETURNING calls, prompt, completion, units", (call,)
                 ).fetchone()
                 self._charge(account, Spent(*row))
             self._charge(account, Spent())
@@ -152,7 +153,7 @@ class Store:
         self._file.close()
 
     def _reserved(self, account: str) -> Spent:
-        return Spent(*self._row(f"SELECT {_SUMS} FROM flights WHERE account = ?", account))
+        return Spent(*self._row(f"SELECT {_SUMS} FROM calls_in_flight WHERE account = ?", account))
 
     def _charge(self, account: str, spent: Spent) -> None:
         self._file.execute("INSERT OR IGNORE INTO accounts (account) VALUES (?)", (account,))
@@ -164,7 +165,7 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._turn:
+        with self._lock:
             self._file.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -174,7 +175,7 @@ class Store:
             self._file.execute("COMMIT")
 
     def _row(self, query: str, *values: str) -> Any:
-        with self._turn:
+        with self._lock:
             return self._file.execute(query, values).fetchone()
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from pilotage.charts.charts import Line
-from pilotage.evaluation.verdicts import Interval, t_interval
+from pilotage.core.intervals import Interval, t_interval
 from pilotage.runs.reader import Points, RunRecord
 
 Axis = Literal["steps", "samples", "tokens", "seconds"]

@@ -20,10 +20,11 @@ from pilotage.charts.plots import comparison_plot
 from pilotage.charts.style import CSS
 from pilotage.core.atomic_io import write_atomically
 from pilotage.core.errors import UsageError
+from pilotage.core.intervals import Interval, t_interval
 from pilotage.core.references import load_reference
 from pilotage.core.registry import find_system
 from pilotage.core.text import duration
-from pilotage.evaluation.verdicts import Interval, t_interval
+from pilotage.report.actions import action_panels
 from pilotage.report.curves import SPENT, Axis, curve, final_interval, is_level, levels_of
 from pilotage.report.videos import frame_strips
 from pilotage.runs.reader import RunRecord, may_complete, read_examples, read_run
@@ -43,7 +44,7 @@ _VERDICT_MARKS = {"better": "▲", "worse": "▼", "undecided": "◇"}
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmRuns:
     """An arm of a report: its command and its runs, one per seed."""
 
     name: str
@@ -53,12 +54,12 @@ class Arm:
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a report shows. A single run is one arm without differences."""
+    """The content of a report. A single run is one arm without differences."""
 
     title: str
     kind: str
     metric: str
-    arms: tuple[Arm, ...]
+    arms: tuple[ArmRuns, ...]
     facts: tuple[tuple[str, str], ...]
     higher_is_better: bool = True
     against: str = ""
@@ -84,7 +85,7 @@ def write_run_report(directory: Path, out: Path | None = None) -> Path:
         title=str(run.about.get("system", "run")),
         kind="run",
         metric=metric,
-        arms=(Arm(str(run.about.get("system", "run")), command, (run,)),),
+        arms=(ArmRuns(str(run.about.get("system", "run")), command, (run,)),),
         facts=tuple(facts),
         where=run.about,
     )
@@ -106,7 +107,7 @@ def read_comparison(directory: Path) -> ReportData:
         raise UsageError(f"{directory} holds no comparison (there is no comparison.json)")
     stored = json.loads(path.read_text())
     arms = tuple(
-        Arm(arm["name"], arm["command"], tuple(read_run(directory / run) for run in arm["runs"]))
+        ArmRuns(arm["name"], arm["command"], tuple(read_run(directory / run) for run in arm["runs"]))
         for arm in stored["arms"]
     )
     against = stored["differences"][0]["against"]
@@ -152,7 +153,7 @@ def render(data: ReportData) -> str:
         more_charts=[chart for name in further if (chart := _chart(data, name, "steps", "steps", runs))],
         levels=_levels(data, levels, percent),
         table=_table(data, levels, runs),
-        panels=run_panels(runs[0]) if data.kind == "run" else (),
+        panels=(*run_panels(runs[0]), *action_panels(runs[0].directory)) if data.kind == "run" else (),
         videos=[(arm.name, frame_strips(arm.runs[0].directory), arm.runs[0].seed) for arm in data.arms],
         examples=[
             (arm.name, read_examples(arm.runs[0].directory), arm.runs[0].seed)
@@ -207,7 +208,7 @@ def _headline(data: ReportData, percent: bool) -> str:
     _, values = run.points(data.metric)
     start = f", from {_value(float(values[0]), percent)} at the start" if len(values) > 1 else ""
     done = "" if run.result else " so far (the run has not finished)"
-    return f"{data.metric} is {_value(final, percent)}{start}{done}. One seed: no statement about the method."
+    return f"{data.metric} is {_value(final, percent)}{start}{done}. One seed only: no conclusion about the method."
 
 
 def run_panels(run: RunRecord) -> Sequence[Panel]:
@@ -282,7 +283,7 @@ def _chart(
 
 
 def _other_metrics(data: ReportData, runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
-    """Names of the metrics that are shown at once, and those that are folded away."""
+    """Return the names of the metrics that are shown at once, and of those that are folded away."""
     names = dict.fromkeys(name for run in runs for name in run.names)
     rest = [n for n in names if n not in (data.metric, "reward/mean", *SPENT.values()) and not is_level(n)]
     prominent = [n for start in _PROMINENT for n in rest if n.startswith(start)]

@@ -27,11 +27,11 @@ class HeldOut:
     texts: list[list[str]] = field(default_factory=list)
 
     def metrics(self, prefix: str = "held_out") -> dict[str, float]:
-        """Accuracy is the mean over levels, so that a level with more items does not weigh more."""
-        levels = np.array([item.level for item in self.items])
-        by_level = {int(level): float(np.nanmean(self.right[levels == level])) for level in np.unique(levels)}
-        out = {f"{prefix}/accuracy": float(np.mean(list(by_level.values())))}
-        out |= {f"{prefix}/accuracy/level_{level}": value for level, value in by_level.items()}
+        """Return the metrics; accuracy is the mean over difficulties, however many items each has."""
+        given = np.array([item.difficulty for item in self.items])
+        by_difficulty = {int(one): float(np.nanmean(self.right[given == one])) for one in np.unique(given)}
+        out = {f"{prefix}/accuracy": float(np.mean(list(by_difficulty.values())))}
+        out |= {f"{prefix}/accuracy/level_{one}": value for one, value in by_difficulty.items()}
         out[f"{prefix}/well_formed"] = float(self.well_formed.mean())
         out[f"{prefix}/length"] = self.length
         if np.isfinite(self.entropy):
@@ -58,7 +58,7 @@ def held_out(
     means). An answer that was cut at the token limit counts as it is scored.
     """
     requests = [
-        Request(ids=encode(item), max_tokens=max_new(item.level), n=samples, seed=seed(i))
+        Request(ids=encode(item), max_tokens=max_new(item.difficulty), n=samples, seed=seed(i))
         for i, item in enumerate(items)
     ]
     groups = engine.generate(requests, sampling)

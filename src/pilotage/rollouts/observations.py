@@ -60,7 +60,7 @@ def _float_copy(array: np.ndarray) -> np.ndarray:
     return np.array(array, dtype=np.float32).reshape(-1)
 
 
-class Window:
+class ObservationWindow:
     """The last `length` observations of one episode; before there are so many, the first is repeated."""
 
     def __init__(self, length: int, first: Mapping[str, np.ndarray]) -> None:
@@ -78,7 +78,7 @@ class Window:
         }
 
 
-def batched(windows: Sequence[Window]) -> dict[str, Tensor]:
+def batched(windows: Sequence[ObservationWindow]) -> dict[str, Tensor]:
     """Return the windows of several episodes as tensors: [rows, length, ...], the goal [rows, G]."""
     stacks = [window.stacked() for window in windows]
     return {name: torch.from_numpy(np.stack([stack[name] for stack in stacks])) for name in stacks[0]}

@@ -39,7 +39,8 @@ class Run:
     """A run's directory, locked for this process. Made by `Run.create` or `Run.open`; use it as `with run:`.
 
     The trainer asks it for named random numbers (`generator`, `numpy_generator`, `seed_for`), tells it what happens
-    (`log`, `clock`, `rollout`, `event`), and every so often calls `save`. When it starts it calls `restore` once.
+    (`log`, `log_timing`, `log_rollout`, `log_event`), and every so often calls `save`. It begins with one
+    call of `restore`.
     """
 
     def __init__(self, directory: Path, manifest: Manifest, lock: Lock, *, begun: bool) -> None:
@@ -103,8 +104,10 @@ class Run:
 
     @classmethod
     def open(cls, directory: Path | str, *, threads: int | None = None) -> Run:
-        """Open an existing run. Raises UsageError when there is none, when it is in use, and, unless it is finished,
-        when this process would not compute the same bits (see `create`).
+        """Open an existing run.
+
+        Raises UsageError when there is none, when it is in use, and, unless it is finished, when this process would
+        not compute the same bits (see `create`).
         """
         directory = Path(directory)
         manifest = Manifest.read(directory)
@@ -213,8 +216,9 @@ class Run:
         self._trackers.log(step, finite, self._resumed_at)
 
     def log_timing(self, step: int, readings: Mapping[str, float]) -> None:
-        """Write a line of clock readings (seconds, rates) to timing.jsonl, which no comparison of runs looks
-        at; on disk after the next `log`.
+        """Write a line of clock readings (seconds, rates) to timing.jsonl, on disk after the next `log`.
+
+        Two runs are compared without this file.
         """
         self._refuse_before_restore()
         self._records.add("timing", {"step": step, **numbers(readings)})
@@ -225,8 +229,10 @@ class Run:
         self._records.add("rollouts", {"step": step, **record})
 
     def log_event(self, step: int | None, kind: str, text: str) -> None:
-        """Write a warning or alarm to events.jsonl. With step None it is about the process (it was resumed, a
-        checkpoint was broken) and stays when the run goes back to a checkpoint.
+        """Write a warning or alarm to events.jsonl.
+
+        With step None it is about the process (it was resumed, a checkpoint was broken) and stays when the run goes
+        back to a checkpoint.
         """
         self._records.event(step, kind, text)
 
@@ -237,8 +243,10 @@ class Run:
     def check_finite(
         self, step: int, name: str, value: float | torch.Tensor, batch: Mapping[str, torch.Tensor] | None = None
     ) -> None:
-        """Raise NonFinite when `value` (a number or tensor) holds NaN or infinity, after keeping `batch` in
-        `failed-batch/` as safetensors. Call it before the optimiser's step: the last good checkpoint stays.
+        """Raise NonFinite when `value` (a number or tensor) holds NaN or infinity.
+
+        Before that, `batch` is kept in `failed-batch/` as safetensors. Call it before the optimiser's step: the last
+        good checkpoint stays.
         """
         import torch
 

@@ -113,7 +113,7 @@ def check_device(device: str) -> str:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if not count:
             raise UsageError(
-                f"device {device!r}: torch {torch.__version__} finds no GPU here; give --device cpu, or mend the "
+                f"device {device!r}: torch {torch.__version__} finds no GPU here; give --device cpu, or repair the "
                 "driver or the installation of torch (`pilotage doctor` shows both)"
             )
         if (asked.index or 0) >= count:
@@ -122,8 +122,7 @@ def check_device(device: str) -> str:
 
 
 def resolve_precision(requested: str, device: str = "cpu") -> str:
-    """Return the precision to compute matrix products in: "auto" becomes bfloat16 where the device multiplies it
-    natively.
+    """Return the precision of matrix products: "auto" becomes bfloat16 on a device that multiplies it natively.
 
     On a CPU that is AMX, on a GPU what torch reports. Raises UsageError for an unknown name.
     """
@@ -139,8 +138,7 @@ def resolve_precision(requested: str, device: str = "cpu") -> str:
 
 
 def numerics(precision: str, threads: int | None = None, device: str = "cpu") -> dict[str, Any]:
-    """Return what the last bits of a result depend on: precision, number of threads, processor, and the kernels that
-    torch chose.
+    """Return what the last bits of a result depend on: precision, threads, processor, and the kernels of torch.
 
     Two processes whose numerics differ do not compute the same bits.
     """

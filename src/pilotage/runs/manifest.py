@@ -100,7 +100,7 @@ class Manifest:
         for key in stored:
             if key not in known:
                 raise UsageError(f"{path} has the unknown key {key!r}{nearest(key, known)}")
-        # Runs made before there were stand-ins had none.
+        # Older runs lack this key.
         if missing := sorted(known - set(stored) - {"scripted_components"}):
             raise UsageError(f"{path} lacks {', '.join(missing)}; restore it from a copy")
         return cls(**stored)

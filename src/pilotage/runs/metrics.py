@@ -58,7 +58,7 @@ class Lines:
         return tail
 
     def close(self) -> None:
-        """Write what is pending and close."""
+        """Write pending records and close the files."""
         self.flush()
         os.close(self._descriptor)
 
@@ -110,7 +110,7 @@ class Records:
         return sorted(self._logged - set(self._described))
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> dict[str, float]:
-        """Write a line of metrics, and what else waits. Returns the finite numbers; the others become an event."""
+        """Write a line of metrics and all pending records. Returns the finite numbers; the others become an event."""
         values = numbers(metrics)
         self.add("metrics", {"step": step, **values})
         self._logged.update(values)
@@ -151,13 +151,13 @@ class Records:
                         self.event(None, record["kind"], record["text"])
 
     def close(self) -> None:
-        """Write what is pending and close."""
+        """Write pending records and close the files."""
         for file in self._files.values():
             file.close()
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """Return numbers of Python from numbers, numpy scalars and tensors of one element. Raises UsageError for others."""
+    """Return metrics as numbers of Python, numpy scalars and one-element tensors too. Raises UsageError for others."""
     found: dict[str, float] = {}
     for name, value in values.items():
         number = value.item() if hasattr(value, "item") else value

@@ -22,6 +22,9 @@ class Progress:
     Use it as `with Progress(...) as progress:` and call `progress.advance(step, reward=0.4)`.
     """
 
+    shown = True
+    """Whether this process shows any progress; the command line's `--quiet` turns it off."""
+
     def __init__(
         self,
         total: int,
@@ -39,17 +42,17 @@ class Progress:
         self.unit = unit
         self._start = self._step = start
         self._every = every
-        self._quiet = quiet
+        self._quiet = quiet or not Progress.shown
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
-        self._begun = self._said = clock()
-        self._said_step: int | None = None
+        self._begun = self._printed = clock()
+        self._printed_step: int | None = None
         self._tenth = self._tenths(start)
         self._shown = ""
         self._live: rich.progress.Progress | None = None
 
     def __enter__(self) -> Self:
-        self._begun = self._said = self._clock()
+        self._begun = self._printed = self._clock()
         if not self._quiet and self._stream.isatty():
             self._live = self._rich()
             self._live.start()
@@ -62,8 +65,8 @@ class Progress:
             self._draw()
             self._live.stop()
             self._live = None
-        elif self._said_step != self._step:
-            self._say()
+        elif self._printed_step != self._step:
+            self._print()
 
     def advance(self, step: int, **shown: float | str) -> None:
         """Show that `step` steps are done, with a few numbers."""
@@ -73,9 +76,9 @@ class Progress:
             self._draw()
             return
         now, tenth = self._clock(), self._tenths(step)
-        if now - self._said >= self._every or tenth > self._tenth:
-            self._said, self._tenth = now, tenth
-            self._say()
+        if now - self._printed >= self._every or tenth > self._tenth:
+            self._printed, self._tenth = now, tenth
+            self._print()
 
     @property
     def rate(self) -> float:
@@ -104,8 +107,8 @@ class Progress:
     def _tenths(self, step: int) -> int:
         return 10 * step // self.total if self.total else 10
 
-    def _say(self) -> None:
-        self._said_step = self._step
+    def _print(self) -> None:
+        self._printed_step = self._step
         if not self._quiet:
             print(self.line, file=self._stream, flush=True)
 

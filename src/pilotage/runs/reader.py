@@ -21,10 +21,10 @@ Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Example:
-    """An answer of the policy, as it was; the report escapes it."""
+    """An answer of the policy, letter by letter; the report escapes it."""
 
     step: int
-    level: str
+    difficulty: str
     prompt: str
     completion: str
     reward: float
@@ -46,17 +46,17 @@ class RunRecord:
 
     @property
     def seed(self) -> int:
-        """Seed of the run."""
+        """Return the seed of the run."""
         return int(self.about.get("seed", 0))
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """Configuration of the run: option to value."""
+        """Return the configuration of the run: option to value."""
         return self.about.get("config", {})
 
     @property
     def scripted_components(self) -> tuple[str, ...]:
-        """Descriptions of what was scripted in place of a model or a service; empty when nothing was."""
+        """Return what was scripted in place of a model or a service, in words; empty when nothing was."""
         named = self.about.get("scripted_components") or []
         return (named,) if isinstance(named, str) else tuple(named)
 
@@ -67,7 +67,7 @@ class RunRecord:
 
     @property
     def failures(self) -> dict[str, int]:
-        """Return the number of answers that could not be judged and were left out, by reason."""
+        """Return the number of answers that could not be scored and were left out, by reason."""
         counts: dict[str, int] = {}
         for line in self.metrics:
             for name, value in line.items():
@@ -120,19 +120,20 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def read_examples(directory: Path, *, per_kind: int = 1) -> list[Example]:
-    """Return the latest `per_kind` right and wrong answers of every level, by level, right ones first."""
+    """Return the latest `per_kind` right and wrong answers of every difficulty, by difficulty, right ones first."""
     latest: dict[tuple[str, bool], list[Example]] = {}
     for line in read_log(directory / "rollouts.jsonl"):
         if line.get("reward") is None or "completion" not in line:
             continue
         reward = float(line["reward"])
         right = bool(line.get("right", reward > 0.5))
-        level = str(line.get("level", ""))
-        example = Example(int(line["step"]), level, str(line.get("prompt", "")), str(line["completion"]), reward, right)
-        kept = latest.setdefault((level, right), [])
+        difficulty = str(line.get("difficulty", ""))
+        prompt, completion = str(line.get("prompt", "")), str(line["completion"])
+        example = Example(int(line["step"]), difficulty, prompt, completion, reward, right)
+        kept = latest.setdefault((difficulty, right), [])
         kept.append(example)
         del kept[:-per_kind]
-    order = sorted(latest, key=lambda key: (_level_number(key[0]), key[0], not key[1]))
+    order = sorted(latest, key=lambda key: (_difficulty_number(key[0]), key[0], not key[1]))
     return [example for key in order for example in reversed(latest[key])]
 
 
@@ -146,5 +147,5 @@ def _glossary(stored: Mapping[str, Any]) -> dict[str, str]:
     return {name: text if isinstance(text, str) else str(text.get("meaning", "")) for name, text in stored.items()}
 
 
-def _level_number(level: str) -> float:
-    return float(level) if level.replace(".", "", 1).isdigit() else float("inf")
+def _difficulty_number(difficulty: str) -> float:
+    return float(difficulty) if difficulty.replace(".", "", 1).isdigit() else float("inf")

@@ -18,16 +18,16 @@ TEXT_TASKS: dict[str, type[TextTask]] = {task.name: task for task in (Add, Chain
 """The tasks that need no extra, by name."""
 
 
-def text_task(name: str, levels: Sequence[int] | None = None) -> TextTask:
-    """Return the task called `name` at the given levels (None: the task's default).
+def text_task(name: str, difficulties: Sequence[int] | None = None) -> TextTask:
+    """Return the task called `name` at the given difficulties (None: the task's default).
 
     name: one of TEXT_TASKS, or `reasoning-gym:GENERATOR`.
-    Raises UsageError for an unknown name, with the nearest ones, or for a level that the task does not have.
+    Raises UsageError for an unknown name, with the nearest ones, or for a difficulty that the task does not have.
     """
     if name.startswith(PREFIX):
-        return RGTask(name.removeprefix(PREFIX), levels)
+        return RGTask(name.removeprefix(PREFIX), difficulties)
     if name in TEXT_TASKS:
-        return TEXT_TASKS[name](levels)
+        return TEXT_TASKS[name](difficulties)
     raise UsageError(
         f"there is no text task {name!r}{nearest(name, TEXT_TASKS)}; there are {', '.join(TEXT_TASKS)}, and "
         f"{PREFIX}GENERATOR for those of "

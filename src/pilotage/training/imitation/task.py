@@ -23,7 +23,7 @@ from pilotage.policies.control.policy import ActionPolicy
 from pilotage.rollouts.control import evaluate, starts_of
 from pilotage.rollouts.episodes import Evaluation
 from pilotage.rollouts.observations import policy_view
-from pilotage.rollouts.vector_envs import Start
+from pilotage.rollouts.vector_envs import EpisodeStart
 from pilotage.training.imitation.config import ImitationConfig
 from pilotage.types import ControlPolicy
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import gymnasium
 
 
-class World:
-    """Where policies act, and from which starts they are judged."""
+class ControlTask:
+    """Where policies act, and from which starts they are evaluated."""
 
     def __init__(self, config: ImitationConfig) -> None:
         self.config = config
@@ -96,7 +96,7 @@ class World:
                 f"[{demonstrations.action_size}]: give --env the one it was recorded in, or none"
             )
 
-    def starts(self) -> Sequence[Start]:
+    def starts(self) -> Sequence[EpisodeStart]:
         """Return the declared starts."""
         return starts_of(self.config.evaluation_episodes, self.config.evaluation_seed)
 
@@ -165,7 +165,7 @@ class _Acting:
         return shown
 
 
-def judged(happened: Evaluation) -> dict[str, float]:
+def goal_metrics(happened: Evaluation) -> dict[str, float]:
     """Return where the world tells what was asked for from what was done: mean result and reward, and their ratio."""
     if not any("result/best" in episode.measures for episode in happened.episodes):
         return {}
@@ -175,11 +175,11 @@ def judged(happened: Evaluation) -> dict[str, float]:
     return {"evaluation/result": result, "evaluation/reward": reward, **ratio}
 
 
-def world_of(config: ImitationConfig) -> World | None:
+def control_task(config: ImitationConfig) -> ControlTask | None:
     """Return the world that a configuration names; None for "none". Raises UsageError where it cannot be made."""
     if config.env == "none":
         return None
-    world = World(config)
+    world = ControlTask(config)
     world.facts  # noqa: B018  makes one, which refuses what cannot be made
     return world
 

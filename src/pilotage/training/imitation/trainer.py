@@ -27,7 +27,7 @@ from pilotage.runs import check_device, resolve_precision
 from pilotage.training.imitation.builder import Builder, Sizes
 from pilotage.training.imitation.config import ImitationConfig
 from pilotage.training.imitation.metrics import METRICS
-from pilotage.training.imitation.task import World, expert_demonstrations, judged, world_of
+from pilotage.training.imitation.task import ControlTask, control_task, expert_demonstrations, goal_metrics
 from pilotage.training.loop import Hooks, train_loop
 from pilotage.training.running_means import RunningMeans
 from pilotage.training.schedules import check_schedule, schedule
@@ -46,7 +46,7 @@ class ImitationTrainer(Hooks):
         self.precision = resolve_precision(config.precision, config.device)
         if self.precision not in ("float32", "bfloat16"):
             raise UsageError(f"precision={config.precision!r}: policies are trained in float32, bfloat16 or auto")
-        self.world: World | None = world_of(config)
+        self.world: ControlTask | None = control_task(config)
         demonstrations = demonstrations_of(config, run)
         if self.world is not None and config.data is not None:
             self.world.expect_fitting(demonstrations, self.cameras)
@@ -181,7 +181,7 @@ class ImitationTrainer(Hooks):
                 self.head.pop_metrics()  # what the validation did is not the world's
                 began = time.perf_counter()
                 happened = self.world.evaluate(policy, videos)
-                metrics |= happened.metrics() | judged(happened)
+                metrics |= happened.metrics() | goal_metrics(happened)
                 metrics["evaluation/calls"] = sum(policy.calls.values()) / max(1, policy.decisions)
                 metrics["evaluation/decisions"] = policy.decisions / sum(e.steps for e in happened.episodes)
                 self.run.log_timing(step, {"evaluation": time.perf_counter() - began})

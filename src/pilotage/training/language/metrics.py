@@ -67,7 +67,7 @@ def rollout_record(rollouts: Rollouts, row: int, item: Item, text: str) -> dict[
     advantage = rollouts.column("advantage")[row][mask]
     record: dict[str, Any] = {
         "item": item.id,
-        "level": item.level,
+        "difficulty": item.difficulty,
         "prompt": item.prompt,
         "gold": item.answer,
         "completion": text,

@@ -76,7 +76,7 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
     settings = Pretraining(
         size=size,
         task=config.task,
-        levels=tuple(task.levels),
+        difficulties=tuple(task.difficulties),
         accuracy=config.pretrain_to_accuracy,
         seed=config.pretrain_seed,
     )

@@ -30,9 +30,9 @@ class Pretraining:
 
     size: str
     task: str
-    levels: tuple[int, ...]
+    difficulties: tuple[int, ...]
     accuracy: float
-    """Held-out accuracy, mean over levels, at which to stop."""
+    """Held-out accuracy, mean over difficulties, at which to stop."""
     seed: int
     lr: float = 1e-3
     weight_decay: float = 0.01
@@ -79,8 +79,8 @@ def pretraining_sources(task: Task) -> str:
 
 def make_base(directory: Path, config: Mapping[str, Any]) -> None:
     """Write a pretrained embedded policy into `directory`, and its accuracy into `pretraining.json`."""
-    settings = Pretraining(**{**config, "levels": tuple(config["levels"])})
-    done = pretrain(settings, text_task(settings.task, settings.levels), directory)
+    settings = Pretraining(**{**config, "difficulties": tuple(config["difficulties"])})
+    done = pretrain(settings, text_task(settings.task, settings.difficulties), directory)
     (directory / "pretraining.json").write_text(json.dumps(done, indent=2))
 
 
@@ -89,11 +89,11 @@ def pretrain(settings: Pretraining, task: Any, folder: Path) -> dict[str, float]
 
     Args:
         settings: how it is trained, and to what accuracy.
-        task: a `Task` with `vocabulary` and `weights`, the share of training items by level.
+        task: a `Task` with `vocabulary` and `weights`, the share of training items by difficulty.
         folder: where the policy is written.
 
     Returns:
-        Steps, seconds, and held-out accuracy, mean and by level.
+        Steps, seconds, and held-out accuracy, mean and by difficulty.
 
     Raises:
         PretrainingError: when `settings.most_steps` do not suffice.
@@ -105,14 +105,19 @@ def pretrain(settings: Pretraining, task: Any, folder: Path) -> dict[str, float]
     )
     generator = np.random.default_rng([settings.seed, 17])
     pool = task.pool(settings.items, "train", settings.seed)
-    by_level = {level: [item for item in pool if item.level == level] for level in task.levels}
-    weights = np.array([task.weights[level] for level in task.levels])
-    checks = task.pool(64 * len(task.levels), "held_out", settings.seed + 1)
+    by_difficulty = {
+        difficulty: [item for item in pool if item.difficulty == difficulty] for difficulty in task.difficulties
+    }
+    weights = np.array([task.weights[difficulty] for difficulty in task.difficulties])
+    checks = task.pool(64 * len(task.difficulties), "held_out", settings.seed + 1)
     accuracy: dict[str, float] = {}
     with Progress(settings.most_steps, f"pretraining {settings.size} on {settings.task}") as progress:
         for step in range(1, settings.most_steps + 1):
-            chosen = generator.choice(len(task.levels), size=settings.batch, p=weights / weights.sum())
-            items = [by_level[task.levels[i]][generator.integers(len(by_level[task.levels[i]]))] for i in chosen]
+            chosen = generator.choice(len(task.difficulties), size=settings.batch, p=weights / weights.sum())
+            items = [
+                by_difficulty[task.difficulties[i]][generator.integers(len(by_difficulty[task.difficulties[i]]))]
+                for i in chosen
+            ]
             loss = _supervised_step(policy, optimiser, items)
             if step % settings.check_every == 0:
                 accuracy = measure(policy, task, checks, seed=step)
@@ -123,7 +128,7 @@ def pretrain(settings: Pretraining, task: Any, folder: Path) -> dict[str, float]
     raise PretrainingError(
         f"the policy {settings.size} on {settings.task} reached {accuracy.get('held_out/accuracy', 0.0):.2f} after "
         f"{settings.most_steps} steps, not {settings.accuracy}: ask for less (--pretrain-to-accuracy), easier "
-        f"levels, a larger model"
+        f"difficulties, a larger model"
     )
 
 

@@ -26,7 +26,7 @@ def make_task(config: TextConfig) -> Any:
         template=config.template or TEMPLATE,
         max_new_tokens=config.max_tokens or 512,
         name=config.data,
-        levels=config.difficulties or None,
+        difficulties=config.difficulties or None,
     )
 
 

@@ -44,7 +44,7 @@ class TextTrainer:
         self.pieces = make_piece_set(config)
         self.task = make_task(config)
         self.items = self.task.pool(config.num_train_prompts, "train", 0)
-        self.tests = self.task.pool(config.evaluation_prompts * len(self.task.levels), "held_out", 0)
+        self.tests = self.task.pool(config.evaluation_prompts * len(self.task.difficulties), "held_out", 0)
         self.policy = text_models.make_policy(config, self.task, run)
         self.model = self.policy.model
         self.likelihood = text_models.make_likelihood(config, self.model)
@@ -146,7 +146,9 @@ class TextTrainer:
             pad_id=self.policy.pad_id,
         )
         self.counts["tokens"] += int(rollouts.mask.sum())
-        rollouts.columns["level"] = torch.tensor([item.level for item in items]).repeat_interleave(config.group_size)
+        rollouts.columns["difficulty"] = torch.tensor([item.difficulty for item in items]).repeat_interleave(
+            config.group_size
+        )
         if self.pieces.asks_for("greedy_reward"):
             rollouts.columns["greedy_reward"] = self.greedy_reward(items).repeat_interleave(config.group_size)
         return rollouts
@@ -293,7 +295,7 @@ class TextTrainer:
             encode=self.prompt,
             decode=self.policy.decode,
             judge=self.right,
-            max_new=lambda level: self.config.max_tokens or self.task.max_new(level),
+            max_new=lambda difficulty: self.config.max_tokens or self.task.max_new(difficulty),
             samples=self.config.evaluation_samples,
             sampling=self.sampling,
             seed=lambda index: self.run.seed_for("held_out", step, index),
@@ -335,7 +337,7 @@ class TextTrainer:
 
     def max_tokens(self, item: Item) -> int:
         """Return the largest number of tokens of an answer to an item."""
-        return self.config.max_tokens or self.task.max_new(item.level)
+        return self.config.max_tokens or self.task.max_new(item.difficulty)
 
     def text(self, ids: Tensor, mask: Tensor) -> str:
         """Return the text of sampled tokens."""

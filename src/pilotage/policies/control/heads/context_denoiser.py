@@ -18,7 +18,7 @@ from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.heads.denoiser import Denoiser
 from pilotage.policies.control.heads.head import PartMaker
 from pilotage.policies.control.sampling.guidance import holding
-from pilotage.policies.control.sampling.sampling import Guide, Start
+from pilotage.policies.control.sampling.sampling import Guide, InitialSample
 
 
 class ContextDenoiser(Denoiser):
@@ -88,7 +88,11 @@ class ContextDenoiser(Denoiser):
         return weighted_rows(error, self.path.weight(level, self.predicts))
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""
         chunk = super().sample(condition, generator, start, guide)

@@ -19,11 +19,12 @@ class EpidemicConfig(ServiceOptions):
     """A city of agents in an epidemic, its behaviour, and the series it is calibrated to"""
 
     series: Path | None = None
-    """Daily or weekly counts by borough, in the format of nychealth/coronavirus-data, such as its data-by-day.csv; nyc:
-    the file in $PILOTAGE_HOME/nyc-covid; none: an invented city whose series is simulated with planted values, which
-    the result then compares with the recovered ones."""
+    """Daily or weekly cases of any city, a table with the columns date, place, cases, or New York City's
+    data-by-day.csv as it is published; nyc: the file in $PILOTAGE_HOME/nyc-covid; none: an invented city whose series
+    is simulated with planted values, which the result then compares with the recovered ones."""
     populations: Path | None = None
-    """Table of people by borough and age group of the series; none: those of New York City, built in."""
+    """Table of the people of the series, with the columns place, age_group (0-17, 65+), people; none: those of New York
+    City, built in."""
     start_week: str = "2020-09-05"
     """Last day of the first week of the series that is used."""
     end_week: str = "2021-03-27"

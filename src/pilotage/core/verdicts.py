@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from pilotage.core.claims import Criterion, Verdict
+from pilotage.core.intervals import Interval, t_interval
 
 LEAST_UNITS = 5
 SATURATED_HIGH, SATURATED_LOW = 0.97, 0.03
@@ -56,15 +57,6 @@ class Judgement:
     """The opposite of the claim was shown: the whole interval lies on the other side of zero."""
 
 
-@dataclass(frozen=True)
-class Interval:
-    """Mean with the lower and the upper end of its confidence interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
 def confidence(looks: int) -> float:
     """Return the two-sided confidence of each interval for one or two looks at the data.
 
@@ -74,25 +66,6 @@ def confidence(looks: int) -> float:
     if looks not in (1, 2):
         raise ValueError(f"looks is {looks}; one look, or two when a doubling of the units was declared")
     return 0.95 if looks == 1 else 0.975
-
-
-def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Return mean ± t(level, n−1)·s/√n of `values` [unit]; low and high are NaN with fewer than two units."""
-    sample = np.asarray(values, dtype=float)
-    if sample.ndim != 1:
-        raise ValueError(f"t_interval takes one number per unit, given an array of shape {sample.shape}")
-    if len(sample) < 2:
-        return Interval(float(sample[0]) if len(sample) else math.nan, math.nan, math.nan)
-    mean = float(sample.mean())
-    # Identical units have exactly no spread; the rounding of their mean must not invent one.
-    spread = 0.0 if np.all(sample == sample[0]) else float(sample.std(ddof=1))
-    half = _t_quantile(level, len(sample)) * spread / math.sqrt(len(sample))
-    return Interval(mean, mean - half, mean + half)
-
-
-@cache
-def _t_quantile(level: float, units: int) -> float:
-    return float(stats.t.ppf((1 + level) / 2, units - 1))
 
 
 def clopper_pearson(events: int, trials: int, level: float = 0.95) -> Interval:
