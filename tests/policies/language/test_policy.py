@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 import torch
-from tests.engines.models import CONFIGURATIONS, disturb, largest_gap, prompts, random_model
+from tests.engines.models import CONFIGURATIONS, disturb, prompts, random_model
+from tests.policies.language.policies import VOCABULARY, small_policy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from pilotage.core.errors import UsageError
-from pilotage.engines import build_engine
-from pilotage.engines.decoder import DecoderEngine
+from pilotage.policies.language.adapters import named_weights
 from pilotage.policies.language.embedded import SIZES, character_tokenizer, tiny_policy
-from pilotage.policies.language.policy import LanguagePolicy, named_weights, remove_dropout, with_adapter
-from pilotage.types import Request, Sampling
-
-VOCABULARY = "0123456789+-= ?abcdefghijklmnopqrstuv"
-"""As many characters as the random models have tokens, less the four special ones."""
-
-
-def small_policy(kind: str = "llama") -> LanguagePolicy:
-    return LanguagePolicy(random_model(kind), character_tokenizer(VOCABULARY), "small")
-
-
-def frozen_hash(model) -> str:
-    digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        if "lora_" not in name:
-            digest.update(parameter.detach().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+from pilotage.policies.language.policy import LanguagePolicy, remove_dropout
 
 
 @pytest.mark.parametrize("kind", ["llama", "llama-tied-grouped", "qwen3"])
@@ -148,95 +130,3 @@ def test_dropout_is_removed_so_that_training_mode_changes_nothing(kind):
     assert remove_dropout(model)
     assert torch.equal(model.train()(ids).logits, model.eval()(ids).logits)
     assert remove_dropout(model) == []
-
-
-# ---- adapters --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def adapted(tmp_path) -> LanguagePolicy:
-    small_policy("qwen2").save_pretrained(tmp_path / "plain")
-    return LanguagePolicy.from_pretrained(str(tmp_path / "plain"), adapter="lora:2")
-
-
-def test_a_new_adapter_changes_nothing_and_alone_is_trained(adapted, tmp_path):
-    plain = LanguagePolicy.from_pretrained(str(tmp_path / "plain"))
-    ids = torch.tensor(prompts(9))
-    assert torch.equal(adapted.model(ids).logits, plain.model(ids).logits)
-    trained = {name for name, parameter in adapted.model.named_parameters() if parameter.requires_grad}
-    assert trained == {name for name, _ in adapted.model.named_parameters() if "lora_" in name}
-    # Four projections of attention and three of the feed-forward network, two factors, two layers.
-    assert len(trained) == 7 * 2 * 2
-    again = LanguagePolicy.from_pretrained(str(tmp_path / "plain"), adapter="lora:2").model.state_dict()
-    assert all(torch.equal(weight, again[name]) for name, weight in adapted.model.state_dict().items())
-
-
-def test_ranks_that_are_none_are_refused():
-    for adapter in ("lora:", "lora:0", "lora:many"):
-        with pytest.raises(UsageError, match="lora:RANK with RANK 1 or more"):
-            with_adapter(random_model(), adapter)
-
-
-def test_an_adapter_is_saved_merged_and_opens_from_its_own_folder(adapted, tmp_path):
-    disturb(adapted.model, 0.3)
-    ids = torch.tensor(prompts(9))
-    expected = adapted.model(ids).logits
-    adapted.save_pretrained(tmp_path / "merged")
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
-    torch.testing.assert_close(merged(ids).logits, expected, atol=1e-4, rtol=1e-4)
-    adapted.model.save_pretrained(tmp_path / "adapter")
-    again = LanguagePolicy.from_pretrained(str(tmp_path / "plain"), adapter=str(tmp_path / "adapter"))
-    torch.testing.assert_close(again.model(ids).logits, expected)
-    assert any(parameter.requires_grad for parameter in again.model.parameters())
-    with pytest.raises(UsageError, match=r"no adapter_model\.safetensors"):
-        LanguagePolicy.from_pretrained(str(tmp_path / "plain"), adapter=str(tmp_path / "plain"))
-
-
-@pytest.mark.parametrize("options", [{"use_dora": True}, {"lora_bias": True}, {"modules_to_save": ["lm_head"]}])
-def test_adapters_that_are_more_than_a_product_are_refused(options):
-    from peft import LoraConfig, get_peft_model
-
-    model = get_peft_model(random_model(), LoraConfig(r=2, target_modules=["q_proj"], **options))
-    with pytest.raises(UsageError, match=r"plain LoRA|modules_to_save"):
-        dict(named_weights(model))
-
-
-def test_an_adapter_merged_in_place_is_refused(adapted):
-    adapted.model.merge_adapter()
-    with pytest.raises(UsageError, match="unmerge_adapter"):
-        dict(named_weights(adapted.model))
-
-
-def check_syncs(adapted: LanguagePolicy, count: int) -> None:
-    """Frozen weights stay as they are, and what is handed over last is right (S6)."""
-    before = frozen_hash(adapted.model)
-    engine = build_engine("decoder", adapted.model, None, weights=named_weights(adapted.model))
-    for version in range(1, count + 1):
-        disturb(adapted.model, 0.02, seed=version)
-        engine.load(version, named_weights(adapted.model))
-    assert frozen_hash(adapted.model) == before
-    (ids,) = prompts(6)
-    answers = engine.generate([Request(ids, 8, n=2)], Sampling(ignore_eos=True))[0]
-    assert largest_gap(adapted.model, ids, answers) < 2e-5
-    assert answers[0].version == count
-
-
-def test_frozen_weights_are_untouched_by_fifty_syncs(adapted):
-    check_syncs(adapted, 50)
-
-
-@pytest.mark.slow
-def test_frozen_weights_are_untouched_by_a_thousand_syncs(adapted):
-    check_syncs(adapted, 1000)
-
-
-def test_a_disabled_adapter_is_not_sampled_from(adapted):
-    disturb(adapted.model, 0.3)
-    engine, (ids,) = DecoderEngine(adapted.model, weights=named_weights(adapted.model)), prompts(6)
-    assert largest_gap(adapted.model, ids, engine.generate([Request(ids, 8)], Sampling())[0]) < 1e-5
-    with adapted.model.disable_adapter():
-        stale = engine.generate([Request(ids, 8, n=4)], Sampling(ignore_eos=True))[0]
-        assert largest_gap(adapted.model, ids, stale) > 0.05
-        engine.load(1, named_weights(adapted.model))
-        fresh = engine.generate([Request(ids, 8, n=4)], Sampling(ignore_eos=True))[0]
-        assert largest_gap(adapted.model, ids, fresh) < 1e-5
