@@ -225,7 +225,7 @@ def batch(seed=0):
 
 @pytest.mark.parametrize("form", ["paper", "repository", "seeking"])
 def test_a_resumed_advantage_goes_on_where_it_was(form):
-    first, second, fresh = (MeanValueAtRisk(form=form, quantiles="track") for _ in range(3))
+    first, second = (MeanValueAtRisk(form=form, quantiles="track") for _ in range(2))
     for seed in range(3):
         reward, group, bundle = batch(seed)
         first(reward, group, bundle)

@@ -189,6 +189,7 @@ def declare(
     needs_group: bool = False,
     single_update: bool = False,
     alarms: tuple[Callable[..., Any], ...] = (),
+    **facts: Any,
 ) -> Callable[[P], P]:
     """Return a decorator that notes at a piece what the trainer must know of it before anything runs.
 
@@ -200,6 +201,7 @@ def declare(
             batch.
         alarms: each `alarm(step: pilotage.types.FinishedStep)` is asked after every step with a batch; it returns an
             event (kind, text), which is logged once, or None, or raises RunError to end the run.
+        facts: what pieces of one slot alone declare, such as the `path` that a denoising sampler walks.
     """
 
     def note(piece: P) -> P:
@@ -209,6 +211,7 @@ def declare(
             ("needs_group", needs_group),
             ("single_update", single_update),
             ("alarms", alarms),
+            *facts.items(),
         ):
             setattr(piece, name, value)
         return piece

@@ -9,7 +9,7 @@ import numpy as np
 
 from pilotage.core.claims import Claim
 from pilotage.core.errors import UsageError
-from pilotage.evaluation.verdicts import Gate, Judgement, judge, saturated
+from pilotage.core.verdicts import Gate, Judgement, judge, saturated
 
 Values = Mapping[str, Sequence[float | None]]
 """Arm to one number per seed."""

@@ -16,7 +16,7 @@ from pilotage.core.claims import Criterion
 from pilotage.core.errors import UsageError
 from pilotage.core.intervals import Interval, t_interval
 from pilotage.core.references import load_reference
-from pilotage.evaluation.verdicts import judge, saturated
+from pilotage.core.verdicts import judge, saturated
 from pilotage.experiments.jobs import Job, JobResult, ModuleNames, PlacedJob, parse_command, place
 from pilotage.experiments.pool import Display, JobEvent, cores, run_jobs, worker_count
 from pilotage.experiments.provenance import environment, now, sources

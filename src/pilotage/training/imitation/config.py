@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pilotage.training.options import OptimiserOptions
 
@@ -11,6 +13,8 @@ from pilotage.training.options import OptimiserOptions
 class Imitation:
     """What makes a method: one choice for each part."""
 
+    slots: ClassVar[Mapping[str, str]] = {"sampler": "denoising_sampler"}
+    """Slots of the options that are not called as theirs."""
     encoder: str = "flatten"
     """From observations to a condition: flatten, mlp, recurrent, image, causal."""
     network: str = "residual_mlp"

@@ -13,7 +13,7 @@ from pilotage.networks.action_transformer import ActionTransformer
 from pilotage.networks.chunk_network import ChunkNetwork
 from pilotage.networks.residual_mlp import ResidualMLP
 from pilotage.policies.control.condition import Condition
-from pilotage.policies.control.heads.energy import ENERGY_LOSSES
+from pilotage.policies.control.heads.energy import energy_loss
 from pilotage.policies.control.heads.energy_descent import Descent, energy_step, settle
 from pilotage.policies.control.heads.energy_optimisation import EnergyOptimisation, check_double_backward
 from pilotage.policies.control.heads.energy_training import ThroughDescent, through_descent
@@ -285,7 +285,7 @@ def test_the_losses_switches_do_what_they_say():
     assert loss(start="noised").mean() < loss().mean()
     assert loss(smooth=True).mean() < loss().mean()
     assert loss(noise_first=0.5).mean() > loss().mean()
-    assert ENERGY_LOSSES["through_descent"] is through_descent
+    assert energy_loss("through_descent") is through_descent
 
 
 def test_not_detaching_lets_later_steps_teach_earlier_ones():

@@ -12,7 +12,7 @@ from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.encoders import RecurrentEncoder
 from pilotage.policies.control.heads.denoiser import Denoiser, flow
 from pilotage.policies.control.heads.direct import BinsWithOffsets, LatentVariable, Mixture, Regression
-from pilotage.policies.control.heads.energy import ENERGY_LOSSES, ContrastiveEnergy, EnergyByDescent
+from pilotage.policies.control.heads.energy import ContrastiveEnergy, EnergyByDescent
 from pilotage.policies.control.sampling.sampling import InitialSample
 
 
@@ -186,7 +186,7 @@ def test_sampler_and_steps_are_chosen_without_retraining():
     ],
 )
 def test_heads_that_cannot_work_are_refused(make):
-    with pytest.raises(UsageError, match=r"choose|make its network|give one|fit\("):
+    with pytest.raises(UsageError, match=r"no energy_loss piece|choose|make its network|give one|fit\("):
         make()
 
 
@@ -272,14 +272,14 @@ def test_descent_starts_from_a_given_chunk_and_leaves_no_graph():
     assert not end.requires_grad
 
 
-def test_another_loss_of_an_energy_can_be_passed_in():
-    ENERGY_LOSSES["bowl"] = lambda energy, chunk, *_: energy(chunk)
-    try:
-        head = EnergyByDescent(small_mlp(takes_level=False), training_loss="bowl")
-        chunk, mask = two_modes(3, 0)
-        assert torch.equal(head.loss(chunk, unknown(3), generator(), mask), head.energy(chunk, unknown(3)))
-    finally:
-        del ENERGY_LOSSES["bowl"]
+def bowl(energy, chunk, *_):
+    return energy(chunk)
+
+
+def test_another_loss_of_an_energy_is_a_function_of_ones_own():
+    head = EnergyByDescent(small_mlp(takes_level=False), training_loss=f"{__name__}:bowl")
+    chunk, mask = two_modes(3, 0)
+    assert torch.equal(head.loss(chunk, unknown(3), generator(), mask), head.energy(chunk, unknown(3)))
 
 
 def test_equilibrium_matching_reaches_every_parameter_by_the_second_derivative():

@@ -17,7 +17,7 @@ from pilotage.objectives.levels import SCHEDULES
 from pilotage.objectives.noise_paths import Karras, Linear, NoisePath, Predicts, VariancePreserving, rowwise
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.heads.head import Head, PartMaker
-from pilotage.policies.control.sampling.samplers import sampler_for
+from pilotage.policies.control.sampling.samplers import sampler_for, takes_path
 from pilotage.policies.control.sampling.sampling import Denoise, Guide, InitialSample
 
 
@@ -50,7 +50,7 @@ class Denoiser(Head):
         self.path, self.predicts = path, predicts
         self.sampler, self.steps, self.schedule, self.levels, self.options = sampler, steps, schedule, levels, options
         self.sigma_min = sigma_min
-        sampler_for(sampler, path)
+        sampler_for(sampler, path, options)
         path.weight(torch.zeros(1), predicts)  # refuses what the path does not know
         if not network.takes_level:
             raise UsageError("a denoiser must be told the noise level; make its network with takes_level=True")
@@ -108,9 +108,9 @@ class Denoiser(Head):
         denoise = self.denoiser(condition)
         other = None if start is None else start.sampler
         sampler = sampler_for(other or self.sampler, self.path)
-        path = {"path": self.path} if sampler.takes_path else {}
+        path = {"path": self.path} if takes_path(sampler) else {}
         guided = denoise if guide is None else guide(denoise)
-        return sampler.function(guided, levels, x, generator, **path, **({} if other else self.options or {}))
+        return sampler(guided, levels, x, generator, **path, **({} if other else self.options or {}))
 
     def denoiser(self, condition: Condition) -> Denoise:
         """Return the denoiser under a condition."""

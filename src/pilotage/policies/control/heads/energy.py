@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pilotage.core.errors import UsageError
-from pilotage.core.pieces import fill
+from pilotage.core.pieces import fill, load_piece
 from pilotage.networks.chunk_network import ChunkNetwork
 from pilotage.objectives.denoising import chunk_error, fill_padding, needed_mask
 from pilotage.objectives.draws import Generators, normal, uniform
@@ -24,7 +24,16 @@ from pilotage.policies.control.sampling.descent import Energy, derivative_free, 
 from pilotage.policies.control.sampling.sampling import Guide, InitialSample
 
 EnergyLoss = Callable[[Energy, Tensor, Tensor, Generators], Tensor]
-"""(energy, chunk [B, T, A] with its padding filled, mask [B, T], generator) -> loss per row [B]."""
+"""(energy, chunk [B, T, A] with its padding filled, mask [B, T], generator) -> loss per row [B]: a piece of the slot
+`energy_loss`."""
+
+
+def energy_loss(name: str) -> EnergyLoss:
+    """Return the loss of an energy called `name`, or the user's own ("module:function").
+
+    Raises UsageError, with the names there are, for another.
+    """
+    return load_piece("energy_loss", name)
 
 
 class EnergyHead(Head):
@@ -120,7 +129,8 @@ class ContrastiveEnergy(EnergyHead):
 class EnergyByDescent(EnergyHead):
     """Sampled by descent on the energy from noise, with an early stop per row; trained by a loss that is passed in.
 
-    `training_loss` names one of ENERGY_LOSSES. `noise` is the standard deviation added at each step (Langevin).
+    `training_loss` names a piece of the slot `energy_loss`. `noise` is the standard deviation added at each step
+    (Langevin).
     """
 
     def __init__(
@@ -136,8 +146,7 @@ class EnergyByDescent(EnergyHead):
         least_slope: float = 0.0,
     ) -> None:
         super().__init__(network)
-        if training_loss not in ENERGY_LOSSES:
-            raise UsageError(f"training_loss={training_loss!r} is not known; choose of {', '.join(ENERGY_LOSSES)}")
+        energy_loss(training_loss)  # refuses an unknown one
         if not isinstance(noise, int | float) and len(noise) != steps:
             raise UsageError(f"{len(noise)} noise levels for {steps} steps; give one, or one per step")
         self.training_loss, self.step_size, self.steps, self.noise = training_loss, step_size, steps, noise
@@ -146,7 +155,7 @@ class EnergyByDescent(EnergyHead):
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         """Return the loss of each window, [batch]."""
         clean, mask = fill_padding(chunk, mask), needed_mask(mask, chunk)
-        return ENERGY_LOSSES[self.training_loss](self._energy_of(condition), clean, mask, generator)
+        return energy_loss(self.training_loss)(self._energy_of(condition), clean, mask, generator)
 
     def sample(
         self,
@@ -177,7 +186,3 @@ def equilibrium_matching(energy: Energy, chunk: Tensor, mask: Tensor, generator:
     with torch.enable_grad():
         (slope,) = torch.autograd.grad(energy(mixed).sum(), mixed, create_graph=True)
     return chunk_error(slope, equilibrium_gradient(chunk, noise, share), mask)
-
-
-ENERGY_LOSSES: dict[str, EnergyLoss] = {"equilibrium_matching": equilibrium_matching}
-"""Others join by `ENERGY_LOSSES["mine"] = function`."""

@@ -16,7 +16,7 @@ from pilotage.objectives.draws import Generators, normal
 from pilotage.objectives.energy_steps import falling_noise
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.execution.pass_counts import PassCount
-from pilotage.policies.control.heads.energy import ENERGY_LOSSES, EnergyHead
+from pilotage.policies.control.heads.energy import EnergyHead, energy_loss
 from pilotage.policies.control.heads.energy_descent import Descent, Settled, settle
 from pilotage.policies.control.heads.energy_training import ThroughDescent
 from pilotage.policies.control.heads.head import Head, PartMaker
@@ -55,7 +55,7 @@ class EnergyDecisions(NamedTuple):
 
 
 class EnergyOptimisation(EnergyHead):
-    """An energy that acts by `settle`, trained by the loss of ENERGY_LOSSES that `training_loss` names.
+    """An energy that acts by `settle`, trained by the piece of the slot `energy_loss` that `training_loss` names.
 
     Options of the descent are those of `Descent`; those of training through it (`least_steps` to `smooth`) are those of
     `ThroughDescent`, used by losses that take a descent. `learn_step`: whether α is a parameter.
@@ -106,8 +106,7 @@ class EnergyOptimisation(EnergyHead):
         zero_output: bool = True,
     ) -> None:
         super().__init__(network)
-        if training_loss not in ENERGY_LOSSES:
-            raise UsageError(f"training_loss={training_loss!r} is not known; choose of {', '.join(ENERGY_LOSSES)}")
+        energy_loss(training_loss)  # refuses an unknown one
         if steps < 1 or candidates < 1:
             raise UsageError(f"steps={steps} and candidates={candidates} must be at least 1")
         given = {name: value for name, value in locals().items() if name not in ("self", "network", "__class__")}
@@ -144,7 +143,7 @@ class EnergyOptimisation(EnergyHead):
                 f"demonstrated actions reach {farthest:.3g}; an energy is trained on chunks within [-1, 1]: use "
                 "action_scaling=min_max"
             )
-        energy, function = self._energy_of(condition), ENERGY_LOSSES[self.training_loss]
+        energy, function = self._energy_of(condition), energy_loss(self.training_loss)
         if not self._checked:
             check_double_backward(self._energy_of(condition.map(lambda part: part[:1])), clean[:1])
             self.count.pop()

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from pilotage.core.claims import Criterion, Verdict
 from pilotage.core.errors import UsageError
 from pilotage.core.intervals import Interval, t_interval
-from pilotage.evaluation.verdicts import judge
+from pilotage.core.verdicts import judge
 
 
 @dataclass(frozen=True)

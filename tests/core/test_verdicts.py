@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from pilotage.core.claims import Criterion
-from pilotage.evaluation.verdicts import (
+from pilotage.core.verdicts import (
     Gate,
     clopper_pearson,
     concordance_p,
