@@ -226,7 +226,8 @@ def config_from_dict(system: Any, data: Mapping[str, Any]) -> Any:
 def differing_fields(config: Any, defaults: Any) -> list[str]:
     """Return the fields in which two configurations of one class differ as JSON."""
     values, others = config_to_dict(config), config_to_dict(defaults)
-    return [name for name in field_types(type(config)) if values[name] != others[name]]
+    config_type: Any = type(config)
+    return [name for name in field_types(config_type) if values[name] != others[name]]
 
 
 def config_to_options(config: Any, defaults: Any) -> list[str]:

@@ -77,7 +77,8 @@ def launch(
 def run_record(config: Any) -> dict[str, Any]:
     """Return `config` as a run keeps it: its dictionary with absolute paths, and `functions`.
 
-    These are the sources of every user function in it. A function of a session whose source cannot be found has a sentence under `not_kept` instead.
+    `functions` holds the source of every user function in it; a function of a session whose source cannot be found has
+    a sentence under `not_kept` instead.
     """
     record = config_to_dict(with_absolute_paths(config))
     functions = [_kept(name) for name in sorted(user_functions(config))]
