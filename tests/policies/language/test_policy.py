@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from pilotage.core.errors import UsageError
-from pilotage.policies.language.adapters import named_weights
+from pilotage.policies.language.adapters import named_weights, with_adapter
 from pilotage.policies.language.embedded import SIZES, character_tokenizer, tiny_policy
+from pilotage.policies.language.hub import hub_failure
 from pilotage.policies.language.policy import LanguagePolicy, remove_dropout
 
 
@@ -82,6 +83,30 @@ def test_a_conversation_goes_through_the_chat_template():
     assert ids == [*policy.encode("u1+2"), policy.tokenizer.eos_token_id, *policy.encode("a=")]
 
 
+ALTERNATING = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Roles must alternate') }}{% endif %}{{ m.content }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("roles", "template", "message"),
+    [
+        (("system", "user"), ALTERNATING, "system, user: System role not supported.*in front of the user's"),
+        (("user", "user"), ALTERNATING, "user, user: Roles must alternate; make user and assistant take turns"),
+        (("user",), "{{ messages[0].parts[0] }}", "of user: .*--no-chat"),
+        (("user",), "{% if %}", "of user: .*--no-chat"),
+        ((), "{{ messages[0].content }}", "of no messages: "),
+    ],
+)
+def test_what_a_chat_template_refuses_is_a_sentence_with_a_remedy(roles, template, message):
+    policy = small_policy()
+    policy.tokenizer.chat_template = template
+    with pytest.raises(UsageError, match=message):
+        policy.encode_chat([{"role": role, "content": "1"} for role in roles])
+
+
 def test_folders_that_cannot_be_opened_say_why(tmp_path):
     with pytest.raises(UsageError, match="there is no folder"):
         LanguagePolicy.from_pretrained(str(tmp_path / "absent"))
@@ -108,8 +133,59 @@ def test_folders_that_cannot_be_opened_say_why(tmp_path):
 
 
 def test_a_name_that_is_no_model_is_refused():
-    with pytest.raises(UsageError, match="no tokenizer could be opened for nobody/nothing"):
+    with pytest.raises(UsageError, match="nobody/nothing is no folder and is not in the cache.*HF_HUB_OFFLINE is set"):
         LanguagePolicy.from_pretrained("nobody/nothing")
+    with pytest.raises(UsageError, match="adapter nobody/nothing is no folder.*HF_HUB_OFFLINE is set"):
+        with_adapter(random_model(), "nobody/nothing")
+
+
+def test_without_a_network_one_connection_is_tried_to_the_hub_or_to_its_proxy(monkeypatch):
+    tried: list[tuple[str, int]] = []
+
+    def connect(address, timeout):
+        tried.append(address)
+        raise TimeoutError(f"timed out after {timeout:.0f} s")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.create_connection", connect)
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match=r"no connection to huggingface\.co \(timed out after 3 s\); give the folder"):
+        LanguagePolicy.from_pretrained("nobody/nothing")
+    assert tried == [("huggingface.co", 443)]
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    assert "timed out" in hub_failure()
+    assert tried[1:] == [("proxy.example", 3128)]
+
+
+# ---- files that cannot be trusted ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ('{"weight_map": {"lm_head.weight": "pytorch_model.bin"}}', r"names pytorch_model\.bin.*save_pretrained"),
+        ('{"weight_map": {"lm_head.weight": "../other/model.safetensors"}}', "not beside it"),
+        ('{"weight_map": 3}', "no index of weights"),
+        ("[]", "no index of weights"),
+        ("{", "no index of weights"),
+    ],
+)
+def test_an_index_of_weights_names_safetensors_of_its_folder_alone(index, message, tmp_path, monkeypatch):
+    small_policy().save_pretrained(tmp_path)
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
+    with pytest.raises(UsageError, match=message):
+        LanguagePolicy.from_pretrained(str(tmp_path))
+
+
+def test_a_tokenizer_with_ids_beyond_the_embedding_is_refused(tmp_path):
+    policy = small_policy()
+    policy.tokenizer.add_tokens(["<beyond>"])
+    policy.save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=r"ids up to 41 \('<beyond>'\).*0 to 40.*resize_token_embeddings"):
+        LanguagePolicy.from_pretrained(str(tmp_path))
 
 
 def test_bfloat16_weights_on_demand(tmp_path):

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from pilotage.core.errors import UsageError
+from pilotage.policies.language.hub import hub_failure
 
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 WRAPPERS = (".base_layer.", ".original_module.")
 """Within the name of a frozen weight: between the name of its layer and the weight's own."""
 
@@ -34,6 +36,7 @@ def with_adapter(model: Any, adapter: str) -> Any:
             whole number above 0.
     """
     try:
+        from huggingface_hub import snapshot_download
         from peft import LoraConfig, PeftModel, get_peft_model
     except ImportError as error:
         raise UsageError("adapters need the extra peft: pip install 'pilotage[peft]'") from error
@@ -54,14 +57,24 @@ def with_adapter(model: Any, adapter: str) -> Any:
                     "folder of an adapter made for it, or train without one"
                 ) from error
     folder = Path(adapter).expanduser()
-    if folder.exists() and not (folder / "adapter_model.safetensors").is_file():
+    offline = "" if folder.exists() else hub_failure()
+    if not folder.exists():
+        try:
+            folder = Path(
+                snapshot_download(adapter, allow_patterns=list(ADAPTER_FILES), local_files_only=bool(offline))
+            )
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"the adapter {adapter} is no folder, and could not be downloaded ({offline or first_line(error)}); "
+                "give the folder that PEFT's save_pretrained writes"
+            ) from error
+    absent = [name for name in ADAPTER_FILES if not (folder / name).is_file()]
+    if absent:
         raise UsageError(
-            f"{folder} has no adapter_model.safetensors; expected the folder that PEFT's save_pretrained writes"
+            f"{folder} has no {' and no '.join(absent)}; expected the folder that PEFT's save_pretrained writes"
         )
     try:
-        opened = PeftModel.from_pretrained(
-            model, str(folder) if folder.exists() else adapter, is_trainable=True, use_safetensors=True
-        )
+        opened = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
         raise UsageError(
             f"the adapter {adapter} does not fit the model ({first_line(error)}); expected adapter_config.json of a "

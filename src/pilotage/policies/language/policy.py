@@ -15,8 +15,11 @@ from pilotage.core.errors import UsageError
 from pilotage.engines.hugging_face import empty_model, load_weights
 from pilotage.engines.stopping import context_length, end_ids
 from pilotage.policies.language.adapters import first_line, is_adapted, named_weights, with_adapter
+from pilotage.policies.language.hub import INDEX, check_folder, check_index, hub_failure
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+QUIET = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+"""Options under which a file that a model does not have is None."""
 DROPOUT_FIELDS = (
     "attention_dropout",
     "attn_pdrop",
@@ -93,14 +96,24 @@ class LanguagePolicy:
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Return token ids of a conversation `[{"role": ..., "content": ...}]`, up to where the answer begins.
 
-        Raises UsageError when the tokenizer has no chat template.
+        Raises UsageError when the tokenizer has no chat template, or the template refuses the conversation.
         """
         if not getattr(self.tokenizer, "chat_template", None):
             raise UsageError(
                 f"the tokenizer of {self.name} has no chat template; give the prompt as plain text, "
                 "or a model whose tokenizer_config.json holds a chat_template"
             )
-        rendered = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        try:
+            rendered = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        except Exception as error:  # templates are programs of the model's authors and raise what they like
+            roles = [str(message.get("role")) for message in messages]
+            remedy = "make user and assistant take turns, the user first"
+            if "system" in roles:
+                remedy = f"write the system text in front of the user's, {remedy}"
+            raise UsageError(
+                f"the chat template of {self.name} refuses a conversation of {', '.join(roles) or 'no messages'}: "
+                f"{first_line(error)}; {remedy}, or give prompts as plain text (--no-chat)"
+            ) from error
         return [int(token) for token in self.tokenizer(rendered, add_special_tokens=False)["input_ids"]]
 
     @classmethod
@@ -119,34 +132,48 @@ class LanguagePolicy:
             UsageError: the folder lacks a configuration, a tokenizer or safetensors, or the id cannot be opened.
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import cached_file
 
         if dtype not in DTYPES:
             raise UsageError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
-        folder = Path(model).expanduser()
+        folder, offline = Path(model).expanduser(), ""
         if folder.exists():
-            _check_folder(folder)
+            check_folder(folder)
             model = str(folder)
         elif model.startswith((".", "/", "~")):
             raise UsageError(
                 f"there is no folder {model}; give a model folder or a Hugging Face id such as Qwen/Qwen2.5-0.5B"
             )
+        else:
+            offline = hub_failure()
+        options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": bool(offline)}
         try:
-            tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(model, **options)
         except (OSError, ValueError, KeyError) as error:
+            if offline:
+                raise UsageError(
+                    f"{model} is no folder and is not in the cache of downloaded models, and {offline}; give the "
+                    "folder of a model, or start again where there is a network"
+                ) from error
             raise UsageError(
                 f"no tokenizer could be opened for {model} ({first_line(error)}); the folder needs tokenizer.json or "
                 "the files of its tokenizer class, and code from the hub is never run"
             ) from error
         try:
+            if not folder.exists() and (index := cached_file(model, INDEX, **options, **QUIET)) is not None:
+                check_index(Path(index))
             with without_progress_bars():
                 opened: Any = AutoModelForCausalLM.from_pretrained(
-                    model, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False
+                    model, dtype=DTYPES[dtype], use_safetensors=True, **options
                 )
         except (OSError, ValueError, KeyError) as error:
+            if isinstance(error, UsageError):
+                raise
             raise UsageError(
                 f"{model} could not be opened as a causal language model ({first_line(error)}); expected config.json "
                 "of an architecture that transformers knows and weights as .safetensors"
             ) from error
+        _check_tokenizer(tokenizer, opened, model)
         if adapter is not None:
             opened = with_adapter(opened, adapter)
         remove_dropout(opened)
@@ -162,23 +189,15 @@ class LanguagePolicy:
             self.tokenizer.save_pretrained(target)
 
 
-def _check_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise UsageError(f"{folder} has no config.json; expected the folder of a Hugging Face model")
-    if not any(folder.glob("*.safetensors")):
-        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt"})
-        if pickled:
-            raise UsageError(
-                f"{folder} has only pickled weights ({', '.join(pickled)}), and pickles can run code, so they are not "
-                "opened. Give a folder with .safetensors, which most authors publish too; if you trust the file, "
-                "transformers writes one: from_pretrained(FOLDER), then save_pretrained(OTHER)"
-            )
-        raise UsageError(f"{folder} has no weights; expected one or more .safetensors files beside config.json")
-    tokenizer_files = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
-    if not any((folder / name).is_file() for name in tokenizer_files):
+def _check_tokenizer(tokenizer: Any, model: Any, name: str) -> None:
+    """Raise UsageError when the tokenizer has ids for which the model has no embedding."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    token, largest = max(tokenizer.get_vocab().items(), key=lambda entry: entry[1], default=("", -1))
+    if largest >= rows:
         raise UsageError(
-            f"{folder} has no tokenizer; expected one of {', '.join(tokenizer_files)}. "
-            "Copy the tokenizer files of the model that this one was made from into the folder"
+            f"the tokenizer of {name} has ids up to {largest} ({token!r}), the model embeddings of 0 to {rows - 1}; "
+            "give the tokenizer files that the model was trained with, or enlarge the model with "
+            "resize_token_embeddings and save it again"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -111,6 +112,23 @@ def prompt_ids(policy: LanguagePolicy, config: TextConfig, item: Item) -> list[i
         messages = messages or [{"role": "user", "content": item.prompt}]
         return policy.encode_chat(messages)
     return policy.encode(item.prompt)
+
+
+def check_prompts(policy: LanguagePolicy, config: TextConfig, items: Iterable[Item]) -> None:
+    """Put one prompt of each order of roles through the chat template before anything is trained.
+
+    Raises UsageError, which names the row, where the template refuses a conversation.
+    """
+    tried: set[tuple[str, ...] | None] = set()
+    for item in items:
+        messages = item.meta.get("messages")
+        roles = None if messages is None else tuple(str(message.get("role")) for message in messages)
+        if roles not in tried:
+            tried.add(roles)
+            try:
+                prompt_ids(policy, config, item)
+            except UsageError as error:
+                raise UsageError(f"{item.meta.get('place', item.id)}: {error}") from error
 
 
 def training_sampling(config: TextConfig) -> Sampling:

@@ -46,6 +46,7 @@ class TextTrainer:
         self.items = self.task.pool(config.num_train_prompts, "train", 0)
         self.tests = self.task.pool(config.evaluation_prompts * len(self.task.difficulties), "held_out", 0)
         self.policy = text_models.make_policy(config, self.task, run)
+        text_models.check_prompts(self.policy, config, [*self.items, *self.tests])
         self.model = self.policy.model
         self.likelihood = text_models.make_likelihood(config, self.model)
         self.engine = text_models.make_engine(config, self.policy)
