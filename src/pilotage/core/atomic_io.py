@@ -213,7 +213,7 @@ class Lock:
 
     def owner(self) -> str:
         """Return who holds the lock, in words: "process 4711"."""
-        text = self.path.read_text(errors="replace").strip() if self.path.exists() else ""
+        text = self.path.read_text(encoding="utf-8", errors="replace").strip() if self.path.exists() else ""
         return f"process {text}" if text else "another process"
 
     def release(self) -> None:

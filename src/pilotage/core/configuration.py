@@ -17,7 +17,7 @@ from typing import Any, Literal, Union
 from pilotage.core.docstrings import field_docs
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
-from pilotage.core.references import function_name, is_reference, load_function
+from pilotage.core.references import NamesCode, function_name, is_reference, load_function
 
 FORMAT = 1
 """Format number of the dictionary that `config_to_dict` writes."""
@@ -34,6 +34,19 @@ def field_types(config_type: Any) -> Mapping[str, Any]:
     """Return the resolved annotation of every field of a dataclass, in the order of the fields."""
     hints = typing.get_type_hints(config_type)
     return {f.name: hints[f.name] for f in dataclasses.fields(config_type)}
+
+
+def code_fields(config_type: Any) -> frozenset[str]:
+    """Return the fields of a dataclass that may name code: pieces and functions. Text of other fields is only text."""
+    hints = typing.get_type_hints(config_type, include_extras=True)
+    return frozenset(f.name for f in dataclasses.fields(config_type) if _may_name_code(hints[f.name]))
+
+
+def _may_name_code(kind: Any) -> bool:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Callable or origin is Callable:
+        return True
+    return any(isinstance(part, NamesCode) or _may_name_code(part) for part in arguments)
 
 
 @cache
@@ -208,6 +221,37 @@ def config_from_dict(system: Any, data: Mapping[str, Any]) -> Any:
             raise _unknown(config_type, name, label, spelled=name)
         values[name] = _from_python(config_type, name, value)
     return _replace(defaults, values)
+
+
+def differing_fields(config: Any, defaults: Any) -> list[str]:
+    """Return the fields in which two configurations of one class differ as JSON."""
+    values, others = config_to_dict(config), config_to_dict(defaults)
+    config_type: Any = type(config)
+    return [name for name in field_types(config_type) if values[name] != others[name]]
+
+
+def config_to_options(config: Any, defaults: Any) -> list[str]:
+    """Return the words of a command line that turn `defaults` into `config`.
+
+    Raises UsageError for a value that no option can be given.
+    """
+    words: list[str] = []
+    for name in differing_fields(config, defaults):
+        value, key = getattr(config, name), option(name)
+        if isinstance(value, bool):
+            words.append(key if value else f"--no-{key[2:]}")
+            continue
+        text = _as_option(name, value)
+        words += [f"{key}={text}"] if not text or text.startswith("--") else [key, text]
+        if _to_json(name, _from_text(type(config), name, text)) != _to_json(name, value):
+            raise UsageError(f"{key}: {value!r} cannot be written on a command line, which compare needs")
+    return words
+
+
+def _as_option(name: str, value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return ",".join(_as_option(name, part) for part in value)
+    return "none" if value is None else str(_to_json(name, value))
 
 
 # ---- one value -------------------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def read_comparison(directory: Path) -> ReportData:
     path = directory / "comparison.json"
     if not path.is_file():
         raise UsageError(f"{directory} holds no comparison (there is no comparison.json)")
-    stored = json.loads(path.read_text())
+    stored = json.loads(path.read_text(encoding="utf-8"))
     arms = tuple(
         ArmRuns(arm["name"], arm["command"], tuple(read_run(directory / run) for run in arm["runs"]))
         for arm in stored["arms"]

@@ -428,7 +428,7 @@ class Run:
         entry = {"format": RESULT_FORMAT, "metrics": to_json(numbers(result), "result")}
         path = self.directory / "result.json"
         self._records.sync()
-        if path.exists() and json.loads(path.read_text()) != entry:
+        if path.exists() and json.loads(path.read_text(encoding="utf-8")) != entry:
             raise RunError(f"{path} holds another result; a run finishes once, so begin a new one")
         write_atomically(path, json.dumps(entry, indent=2).encode() + b"\n")
 

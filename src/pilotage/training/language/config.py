@@ -40,8 +40,9 @@ class Method:
 class TextConfig(Method, OptimiserOptions):
     """What a method is trained on, with, and for how long."""
 
-    task: str = "add"
-    """Verifiable text task (add, chain10, countdown, sort, maze, reasoning-gym:NAME); ignored when data is given."""
+    task: PieceChoice = "add"
+    """Verifiable text task (add, chain10, countdown, sort, maze, reasoning-gym:NAME), or a class of your own
+    (my.py:MyTask); ignored when data is given."""
     difficulties: tuple[int, ...] = ()
     """Difficulty levels of the task; empty: all of them."""
     num_train_prompts: int = 2000

@@ -68,7 +68,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     """Return the content of a curves file; None where there is none. Raises UsageError for another format."""
     if not path.is_file():
         return None
-    found: dict[str, Any] = json.loads(path.read_text())
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if found.get("format") != FORMAT:
         raise UsageError(f"{path} has format {found.get('format')!r}; this version of pilotage reads {FORMAT}")
     return found
