@@ -23,7 +23,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> str:
     metrics = [{"step": step, **dict(zip(names, row, strict=True))} for step, row in enumerate(values, start=1)]
     events = [{"step": row["step"], "kind": "unread answer", "text": f"event {row['step']}"} for row in metrics]
     rollouts = [
-        {"step": row["step"], "prompt": "p", "completion": "c" * 900, "reward": 1.0, "level": row["step"] % 500}
+        {"step": row["step"], "prompt": "p", "completion": "c" * 900, "reward": 1.0, "difficulty": row["step"] % 500}
         for row in metrics
     ]
     rollouts[-1]["completion"] = "begin" + "x" * 100_000 + "end"

@@ -67,7 +67,7 @@ def test_the_answer_comes_first_and_the_machine_last(tmp_path: Path) -> None:
 def test_broken_characters_in_what_a_run_wrote_do_not_break_its_report(tmp_path: Path) -> None:
     write_run(tmp_path / "r", "grpo", 0.05, 0, scripted_components=["half \ud83d and \x1b[31m"])
     with (tmp_path / "r" / "rollouts.jsonl").open("a") as file:
-        file.write('{"step": 1, "prompt": "\\ud800", "completion": "a \\udc00", "reward": 1.0, "level": 9}\n')
+        file.write('{"step": 1, "prompt": "\\ud800", "completion": "a \\udc00", "reward": 1.0, "difficulty": 9}\n')
     with (tmp_path / "r" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 500, "odd\\ud800\\u0007": 1.0}\n{"step": 501, "odd\\ud800\\u0007": 2.0}\n')
     assert "half \ufffd and" in report(tmp_path / "r")
