@@ -33,9 +33,13 @@ def field_types(config_type: Any) -> Mapping[str, Any]:
     return {f.name: hints[f.name] for f in dataclasses.fields(config_type)}
 
 
-@cache
 def code_fields(config_type: Any) -> frozenset[str]:
     """Return the fields of a dataclass that may name code: pieces and functions. Text of other fields is only text."""
+    return _code_fields(config_type)
+
+
+@cache
+def _code_fields(config_type: Any) -> frozenset[str]:
     hints = typing.get_type_hints(config_type, include_extras=True)
     return frozenset(f.name for f in dataclasses.fields(config_type) if _may_name_code(hints[f.name]))
 
