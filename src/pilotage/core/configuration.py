@@ -195,7 +195,7 @@ def config_from_dict(system: Any, data: Mapping[str, Any]) -> Any:
 def differing_fields(config: Any, defaults: Any) -> list[str]:
     """Return the fields in which two configurations of one class differ as JSON."""
     values, others = config_to_dict(config), config_to_dict(defaults)
-    return [name for name in field_types(type(config)) if values[name] != others[name]]
+    return [name for name in values if name != "format" and values[name] != others[name]]
 
 
 def config_to_options(config: Any, defaults: Any) -> list[str]:
