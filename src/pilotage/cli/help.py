@@ -11,7 +11,7 @@ from pilotage.cli.arguments import Command, explain, option_rows, split
 from pilotage.cli.console import Console
 from pilotage.core.configuration import code_fields, configure, field_types, option
 from pilotage.core.docstrings import argument_docs
-from pilotage.core.pieces import is_piece_choice, load_piece, parse_pieces, piece_options
+from pilotage.core.pieces import is_piece_choice, load_piece, parse_pieces, piece_options, references_in
 from pilotage.core.registry import find_pieces, find_system
 from pilotage.core.system import System
 
@@ -84,7 +84,8 @@ def _chosen_pieces(config: Any) -> Iterator[tuple[str, str, str, Any, Any]]:
             yield written, slot, getattr(choice, "__name__", type(choice).__name__), choice, {}
         elif choice != "none" and known and field in code_fields(config.__class__):
             for term in parse_pieces(choice):
-                if is_piece_choice(kind) or term.reference in known or ":" in term.reference:
+                simple = is_piece_choice(kind) and ":" not in term.reference
+                if simple or term.reference in known or references_in(term.reference):
                     yield written, slot, term.reference, load_piece(slot, term.reference), term.options
 
 

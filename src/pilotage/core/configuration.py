@@ -22,6 +22,9 @@ from pilotage.core.references import NamesCode, function_name, is_reference, loa
 FORMAT = 1
 """Format number of the dictionary that `config_to_dict` writes."""
 
+INPUT_FILE, OUTPUT_FILE = "input file", "output file"
+"""Markers of fields that may name a file or folder which a run reads or writes, as in `Annotated[str, INPUT_FILE]`."""
+
 _NOT_FINITE = ("inf", "-inf", "nan")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -49,6 +52,39 @@ def _may_name_code(kind: Any) -> bool:
     if kind is Callable or origin is Callable:
         return True
     return any(isinstance(part, NamesCode) or _may_name_code(part) for part in arguments)
+
+
+@cache
+def _marked(config_type: Any, marker: str) -> tuple[str, ...]:
+    hints = typing.get_type_hints(config_type, include_extras=True)
+    return tuple(name for name in field_types(config_type) if marker in getattr(hints[name], "__metadata__", ()))
+
+
+def input_files(config: Any) -> dict[str, Path]:
+    """Return the files and folders that a configuration names for reading, absolute, by field.
+
+    Names of what is no file here, such as a data set's, are left out.
+    """
+    config_type: Any = type(config)
+    values = {name: getattr(config, name) for name in _marked(config_type, INPUT_FILE)}
+    return {name: Path(value).expanduser().absolute() for name, value in values.items() if _names_a_file(value)}
+
+
+def with_absolute_paths(config: Any) -> Any:
+    """Return the configuration with absolute paths, so that it means the same files from every folder."""
+    config_type: Any = type(config)
+    paths = input_files(config)
+    for name in _marked(config_type, OUTPUT_FILE):
+        if getattr(config, name):
+            paths[name] = Path(getattr(config, name)).expanduser().absolute()
+    return dataclasses.replace(config, **{name: type(getattr(config, name))(path) for name, path in paths.items()})
+
+
+def _names_a_file(value: Any) -> bool:
+    try:
+        return bool(value) and Path(value).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long for a name, a null character, no such user
+        return False
 
 
 def option(field: str) -> str:

@@ -7,7 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.configuration import code_fields, config_from_dict, config_to_dict
+from pilotage.core.configuration import (
+    code_fields,
+    config_from_dict,
+    config_to_dict,
+    input_files,
+    with_absolute_paths,
+)
 from pilotage.core.errors import UsageError
 from pilotage.core.pieces import user_functions
 from pilotage.core.references import function_source, is_of_session, load_function, refuse_while_loading
@@ -28,11 +34,13 @@ def launch(
     command: str = "",
     track: Sequence[str] = (),
     callback: Callable[..., Mapping[str, float]] | None = None,
+    overwrite: bool = False,
 ) -> Result:
     """Run `system` with `config` in `directory` (a default one when None), or go on with what was interrupted there.
 
     track: trackers by name, beside the local files. callback: given to the system's run as `callback`, for those that
-    take one. Raises UsageError when the directory holds something else.
+    take one. overwrite: whether a run that lies in the directory is removed first. Raises UsageError when the
+    directory holds something else.
     """
     refuse_while_loading(system.name)
     from pilotage.runs import Run
@@ -48,6 +56,8 @@ def launch(
         command=command,
         precision=getattr(config, "precision", "float32"),
         device=getattr(config, "device", "cpu"),
+        inputs=input_files(config),
+        overwrite=overwrite,
     )
     with run:
         if run.finished:
@@ -65,11 +75,12 @@ def launch(
 
 
 def run_record(config: Any) -> dict[str, Any]:
-    """Return `config` as a run keeps it: its dictionary, and under `functions` the source of every user function in it.
+    """Return `config` as a run keeps it: its dictionary with absolute paths, and `functions`.
 
-    A function of a session whose source cannot be found has a sentence under `not_kept` instead.
+    `functions` holds the source of every user function in it; a function of a session whose source cannot be found has
+    a sentence under `not_kept` instead.
     """
-    record = config_to_dict(config)
+    record = config_to_dict(with_absolute_paths(config))
     functions = [_kept(name) for name in sorted(user_functions(config))]
     return {**record, "functions": functions} if functions else record
 
@@ -112,9 +123,11 @@ def _replaced(value: Any, name: str, new: str) -> Any:
 def default_directory(system: System, config: Any, seed: int, below: Path = RUNS) -> tuple[Path, bool]:
     """Return the folder for a run and whether an interrupted one of the same configuration goes on there.
 
-    It is `runs/NAME-TASK-SEED-K`: the first K whose folder is free or holds an unfinished run of just this.
+    It is `runs/NAME-TASK-SEED-K`, with data of one's own `runs/NAME-FILE-SEED-K`: the first K whose folder is free or
+    holds an unfinished run of just this.
     """
-    task = getattr(config, "task", None)
+    data = input_files(config).get("data")
+    task = data.stem if data is not None else getattr(config, "task", None)
     stem = "-".join([system.name, *([_slug(task)] if task else []), str(seed)])
     k = 1
     while (folder := below / f"{stem}-{k}").exists():

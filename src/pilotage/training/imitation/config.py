@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pilotage.core.configuration import INPUT_FILE
 from pilotage.core.references import PieceName
 from pilotage.training.options import OptimiserOptions
 
@@ -56,7 +57,7 @@ class ImitationConfig(Imitation, OptimiserOptions):
     env: PieceName = "pillar"
     """Where the policy acts: pillar, ring, lattice, block-push, push-t, pick-place, or an id registered with Gymnasium;
     none: nowhere, the data is all there is."""
-    data: str | None = None
+    data: Annotated[str | None, INPUT_FILE] = None
     """Demonstrations: pusht, a file or folder (npz, zarr, robomimic, D4RL, Minari, LeRobot), a Minari id; without, the
     world's scripted expert demonstrates."""
     state_keys: str = ""
