@@ -112,6 +112,11 @@ class TextConfig(Method, OptimiserOptions):
     precision: str = "float32"
     """Number format of the weights: float32, or bfloat16 where it pays."""
 
+    @property
+    def samples_per_step(self) -> int:
+        """Return the number of answers per step, further rounds to refill a batch left out."""
+        return self.prompts_per_step * self.group_size
+
 
 RUN = "pilotage.training.language.trainer:train"
 ACTIONS = {"estimate_cost": "pilotage.training.language.cost:estimate_cost"}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pilotage.core.references import function_name
-from pilotage.core.system import Result
+from pilotage.core.system import Result, gives
 from pilotage.policies.language.adapters import named_weights
 from pilotage.rewards import Rewards, build_rewards, score_answers
 from pilotage.rollouts.groups import sample_groups
@@ -403,6 +403,7 @@ class _Training(Hooks):
         return dict(self.callback(self.trainer, step)) if self.callback else {}
 
 
+@gives(*[name for name in METRICS if name.startswith("held_out/")], "samples/total", "tokens/total")
 def train(config: TextConfig, run: Any, callback: Callback | None = None) -> Result:
     """Train a language policy; resume from the run's newest checkpoint when there is one.
 
