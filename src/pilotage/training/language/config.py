@@ -49,14 +49,16 @@ class TextConfig(Method, OptimiserOptions):
     fields: str = ""
     """Field names in data, such as prompt=question,answer=target; empty: recognised."""
     reward: PieceChoice = "exact"
-    """How answers are judged, a sum such as exact+0.5*format; module:function or file.py:function for your own. exact:
-    the task's own check, mathematical equality for data."""
+    """How answers are scored, a sum such as exact+0.5*format; module:function or file.py:function for your own. exact:
+    the task's own check, mathematical equality for data. A function takes (text, item), or what it needs by name
+    (completion, prompt, answer and columns of your data), or lists as in trl (prompts, completions, **columns); it
+    returns a number, or None for no opinion."""
     reward_workers: int = 1
     """Processes in which slow or user-written rewards run."""
     reward_seconds: float = 5.0
-    """Limit of one judgement, in seconds; past it the worker is killed and the answer is left out."""
+    """Limit of one score, in seconds; past it the worker is killed and the answer is left out."""
     failure_limit: float = 0.5
-    """Share of judgements in a step that may fail before the run stops."""
+    """Share of scores in a step that may fail before the run stops."""
     model: str = "embedded:0.4M"
     """Policy: embedded:0.4M, embedded:1M, embedded:1.6M, or a Hugging Face name or folder."""
     adapter: str | None = None
