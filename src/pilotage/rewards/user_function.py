@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotage.core.errors import UsageError
-from pilotage.core.references import load_function
+from pilotage.core.references import dump_functions, load_function, load_functions
 from pilotage.types import Item
 
 SIGNATURES = (
@@ -44,11 +44,14 @@ class UserFunction:
         """
         self.reference, self._options = reference, dict(options or {})
         self._columns = None if columns is None else tuple(columns)
+        self._sent = dump_functions([reference])
         self._function: Callable[..., Any] | None = None
         self._call: _Call | None = None
 
     def prepare(self) -> None:
         """Load the function. Raises UsageError when there is none, or when it takes other arguments."""
+        if self._sent:
+            load_functions(self._sent)
         file = self.reference.rpartition(":")[0]
         if file.endswith(".py"):
             sys.path.insert(0, str(Path(file).resolve().parent))
@@ -68,6 +71,8 @@ class UserFunction:
     @property
     def identity(self) -> str:
         """The hash of the file, so that recorded scores of an older version are not used again."""
+        if self._sent:
+            return self.reference  # the name of a session's function ends in a digest of what it does
         function = inspect.unwrap(load_function(self.reference))
         path = inspect.getsourcefile(function) if inspect.isfunction(function) or inspect.isclass(function) else None
         code = Path(path).read_bytes() if path and Path(path).is_file() else b""
