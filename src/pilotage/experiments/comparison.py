@@ -264,7 +264,8 @@ def compare(
 
 def _common_metric(arms: Mapping[str, str], modules: ModuleNames) -> str:
     """Return the metric that the systems of all arms are compared by. Raises UsageError when they differ."""
-    metrics = {name: parse_command(command, modules)[0].metric for name, command in arms.items()}
+    parsed = {name: parse_command(command, modules) for name, command in arms.items()}
+    metrics = {name: system.metric_for(config) for name, (system, config, *_) in parsed.items()}
     if len(set(metrics.values())) > 1:
         each = ", ".join(f"{name} by {metric}" for name, metric in metrics.items())
         raise UsageError(f"the arms are judged by different numbers ({each}); name one of them with --metric")

@@ -114,6 +114,15 @@ class TextConfig(Method, OptimiserOptions):
     precision: str = "float32"
     """Number format of the weights: float32, or bfloat16 where it pays."""
 
+    @property
+    def compared_by(self) -> str:
+        """Return the metric by which runs are compared: the reward itself when it is the user's own; else empty."""
+        if callable(self.reward):
+            return "held_out/reward"
+        from pilotage.rewards import is_own  # it loads numpy, which listing systems need not
+
+        return "held_out/reward" if is_own(self.reward) else ""
+
 
 RUN = "pilotage.training.language.trainer:train"
 ACTIONS = {"estimate_cost": "pilotage.training.language.cost:estimate_cost"}
