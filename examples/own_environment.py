@@ -1,16 +1,16 @@
 """An environment of one's own: a Gymnasium class, a script that demonstrates in it, and a policy that learns from that.
 
-    python examples/own_environment.py
-    pilotage run bc-mlp --env examples/own_environment.py:Reach --data reach.npz
+python examples/own_environment.py
+pilotage run bc-mlp --env examples/own_environment.py:Reach --data reach.npz
 """
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from pilotage.data.formats.npz import write_npz
 
 import pilotage
 from pilotage.data.demonstrations import Demonstrations
-from pilotage.data.formats.npz import write_npz
 from pilotage.environments.control.experts import collect
 
 

@@ -185,7 +185,7 @@ def measure(policy: LanguagePolicy, task: Task, items: Sequence[Item], seed: int
         items,
         encode=lambda item: policy.encode(item.prompt),
         decode=policy.decode,
-        judge=lambda texts, of: [task.score(item, text) for item, text in zip(of, texts, strict=True)],
+        check=lambda texts, of: [task.score(item, text) for item, text in zip(of, texts, strict=True)],
         max_new=task.max_new,
         samples=1,
         sampling=Sampling(),
