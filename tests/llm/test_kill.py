@@ -106,9 +106,7 @@ def test_the_next_start_reports_nothing_twice(tmp_path: Path) -> None:
                 assert service.counters().spent_completion_tokens == 150
 
 
-def test_calls_of_another_host_are_abandoned_after_an_hour(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_calls_of_another_host_are_abandoned_after_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where a container was killed and begins again under another host name."""
     store = Store(tmp_path / "a.sqlite")
     for _ in range(2):
