@@ -11,16 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilotage.core.errors import UsageError
-from pilotage.environments.text import TEXT_TASKS, RGTask, split_of, text_task
+from pilotage.core.pieces import load_piece
+from pilotage.core.registry import find_pieces
+from pilotage.environments.text import RGTask, split_of, text_task
 from pilotage.types import Item
 
-NAMES = sorted(TEXT_TASKS)
+NAMES = sorted(find_pieces("task"))
 ITEMS = {name: text_task(name).pool(24, "train") for name in NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gold_completions_are_right_well_formed_short_enough_and_within_the_vocabulary(name: str) -> None:
-    task = text_task(name, TEXT_TASKS[name].known_difficulties)
+    task = text_task(name, load_piece("task", name).known_difficulties)
     assert len(set(task.vocabulary)) == len(task.vocabulary) <= 64
     for item in task.pool(60 * len(task.difficulties), "train"):
         assert task.score(item, item.solution) == 1.0
@@ -61,7 +63,7 @@ def test_gold_completions_are_those_of_the_published_examples(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pools_have_no_duplicates_are_balanced_and_splits_are_disjoint_for_every_seed(name: str) -> None:
-    difficulties = TEXT_TASKS[name].default_difficulties[-2:]
+    difficulties = load_piece("task", name).default_difficulties[-2:]
     task = text_task(name, difficulties)
     train = [item for seed in (0, 1) for item in task.pool(150, "train", seed)]
     held_out = [item for seed in (0, 2) for item in task.pool(150, "held_out", seed)]
@@ -217,7 +219,7 @@ def test_warm_up_weights_fall_with_difficulty_and_sum_to_one() -> None:
     ("call", "message"),
     [
         (lambda: text_task("countdwon"), "did you mean .countdown"),
-        (lambda: text_task("zzz"), "there are add, chain10"),
+        (lambda: text_task("zzz"), "there are add, chain10, countdown, maze, sort"),
         (lambda: text_task("add", (9,)), r"difficulties \[9\]; it has \[1, 2"),
         (lambda: text_task("add", ()), "name at least one"),
         (lambda: text_task("add", (1, 1)), "none twice"),
@@ -234,6 +236,57 @@ def test_wrong_names_and_values_are_refused_with_what_to_do(call, message: str) 
         pytest.importorskip("reasoning_gym")
     with pytest.raises(UsageError, match=message):
         call()
+
+
+OWN = """
+import random
+from pilotage.environments.text import TextTask
+
+class Echo(TextTask):
+    "Copies a digit."
+    name, known_difficulties, default_difficulties = "echo", (1, 2), (1,)
+    vocabulary, instruction, step_pattern = "0123456789>#", "Copy.", None
+
+    def __init__(self, difficulties=None, *, shift=0):
+        super().__init__(difficulties)
+        self.shift = shift
+
+    def make(self, difficulty, rng):
+        drawn = rng.randrange(1000)
+        return self._item(difficulty, f"{drawn}>", "", str(drawn + self.shift))
+
+    def longest(self, difficulty):
+        return 5
+
+class Fixed:
+    "Has no difficulties to choose from."
+    name, difficulties, max_new = "fixed", (0,), staticmethod(lambda difficulty: 3)
+    def pool(self, count, split, seed=0): return []
+    def score(self, item, text): return 0.0
+
+def nothing():
+    return 3
+"""
+
+
+def test_a_task_of_ones_own_is_named_by_its_file_or_given_as_a_class(tmp_path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    task = text_task(f"{path}:Echo:shift=2", (1, 2))
+    assert (task.name, task.difficulties) == ("echo", (1, 2))
+    (item,) = task.pool(1, "train")
+    assert int(item.answer) == int(item.prompt[:-1]) + 2
+    assert text_task(type(task)).difficulties == (1,)
+    assert text_task(f"{path}:Fixed").difficulties == (0,)
+    for choice, difficulties, message in (
+        ("Fixed", (1,), r"no difficulties to choose from; \[1\] were given"),
+        ("Echo:shfit=2", None, "did you mean 'shift'"),
+        ("Echo:difficulties=2", None, "has no option 'difficulties'"),
+        ("nothing", None, "makes a int without name, difficulties"),
+        ("Ehco", None, "did you mean 'Echo'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            text_task(f"{path}:{choice}", difficulties)
 
 
 # ---- reasoning-gym ---------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pilotage.core.errors import UsageError
+from pilotage.core.references import function_name
 from pilotage.engines import build_engine
 from pilotage.policies.language import scoring
 from pilotage.policies.language.adapters import named_weights, with_adapter
@@ -76,7 +77,7 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
         return policy
     settings = Pretraining(
         size=size,
-        task=config.task,
+        task=config.task if isinstance(config.task, str) else function_name(config.task),
         difficulties=tuple(task.difficulties),
         accuracy=config.pretrain_to_accuracy,
         seed=config.pretrain_seed,
