@@ -213,6 +213,61 @@ def test_a_system_is_added_by_an_installed_package(tmp_path: Path) -> None:
     assert use(tmp_path, script=task, search=site) in ("0\n", "1\n")
 
 
+PARTS = """
+from pilotage.core.pieces import declare
+from pilotage.data.demonstrations import Demonstrations
+from pilotage.data.formats.numpy_archive import read_npz
+from pilotage.objectives.noise_paths import VariancePreserving
+
+
+@declare(recognises=lambda path: path.suffix == ".steady")
+def read_steady(path):
+    return read_npz(path)
+
+
+@declare(path=VariancePreserving)
+def keep(denoise, levels, x, generator, *, factor=1.0):
+    return factor * x
+
+
+def height(energy, chunk, mask, generator):
+    return energy(chunk)
+"""
+PARTS_ENTRY_POINTS = """
+[pilotage.pieces]
+reader.steady = my_parts:read_steady
+denoising_sampler.keep = my_parts:keep
+energy_loss.height = my_parts:height
+"""
+LEARN_WITH_PARTS = """
+import numpy as np
+from pilotage.cli import main
+
+with open("set.steady", "wb") as file:
+    np.savez(file, action=np.eye(8, 2, dtype="f4"), state=np.eye(8, 3, dtype="f4"), episode_ends=[8])
+common = "--env none --validation 0 --steps 1 --batch 4 --network residual_mlp:width=8,depth=1"
+for line in (
+    "run diffusion-mlp --data set.steady --sampler keep:factor=2 --out a",
+    "run ebt-policy --data steady:set.steady --head descent:training_loss=height --out b",
+):
+    assert main([*line.split(), *common.split()]) == 0, line
+assert main(["run", "diffusion-mlp", "--sampler", "keep:factor=2", "--help"]) == 0
+assert main(["run", "diffusion-mlp", "--data", "steedy:set.steady", "--env", "none", "--out", "c"]) == 2
+"""
+
+
+def test_a_reader_a_sampler_and_a_loss_of_energies_are_added_by_an_installed_package(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    metadata = site / "my_parts-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (site / "my_parts.py").write_text(PARTS)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-parts\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(PARTS_ENTRY_POINTS)
+    output = use(tmp_path, script=LEARN_WITH_PARTS, search=site)
+    assert "options of the denoising_sampler piece keep, written --sampler keep:option=value" in output
+    assert all((tmp_path / run / "policy").is_dir() for run in "ab")
+
+
 def test_a_new_head_acts_in_a_new_environment(tmp_path: Path) -> None:
     pytest.importorskip("gymnasium", reason="control environments need pilotage[robots]")
     family = tmp_path / "systems" / "demos"

@@ -67,7 +67,7 @@ def test_arms_are_compared_pair_by_pair(modules: ModuleNames, tmp_path: Path) ->
     assert stored["workers"] <= stored["cores"]
     assert stored["hardware"] == {"processor": "Test Processor", "cores": 2}
     assert comparison.report.read_text().count(difference.sentence) == 1
-    assert [row["verdict"] for row in comparison.table] == ["", "better"]
+    assert [row["verdict"] for row in comparison.rows] == ["", "better"]
 
     events: list[JobEvent] = []
     again = compare(

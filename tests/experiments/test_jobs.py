@@ -12,6 +12,7 @@ from pilotage.experiments import Job, ModuleNames
 from pilotage.experiments.inputs import inputs_hash
 from pilotage.experiments.jobs import function_reference, place
 from pilotage.experiments.worker import finish_job
+from pilotage.training.language.config import TextConfig
 
 
 def key(modules: ModuleNames, root: Path, **job: object) -> str:
@@ -99,14 +100,19 @@ def test_the_content_of_named_files_is_part_of_a_key(
     (tmp_path / "some_package").mkdir()
     for name in ("some_package/__init__.py", "some_package/pieces.py", "mine.py", "add/data.json"):
         (tmp_path / name).write_text("")
-    named = ["0.5*zscore+0.5*mine.py:advantage", "some_package.pieces:f", str(tmp_path / "add"), "add/data.json"]
-    assert not inputs_hash({"task": "add", "advantage": "zscore", "piece": "pilotage.objectives.advantages:zscore"})
-    before = [inputs_hash({"value": name}) for name in named]
+    named = [
+        TextConfig(advantage="0.5*zscore+0.5*mine.py:advantage"),
+        TextConfig(advantage="some_package.pieces:f"),
+        TextConfig(data=str(tmp_path / "add")),
+        TextConfig(data="add/data.json"),
+    ]
+    assert not inputs_hash(TextConfig(advantage="pilotage.objectives.advantages:zscore"))
+    assert not inputs_hash(TextConfig(template="write it like mine.py:advantage"))
+    before = [inputs_hash(config) for config in named]
     assert all(before)
     for name in ("some_package/pieces.py", "mine.py", "add/data.json"):
         (tmp_path / name).write_text("a = 1")
-    assert not set(before) & {inputs_hash({"value": name}) for name in named}
-    assert inputs_hash({"nested": {"list": [named[3]]}}) == inputs_hash({"other": named[3]})
+    assert not set(before) & {inputs_hash(config) for config in named}
     before_key = key(modules, tmp_path, command="bandit --text add/data.json")
     (tmp_path / "add/data.json").write_text("a = 2")
     assert key(modules, tmp_path, command="bandit --text add/data.json") != before_key

@@ -104,7 +104,7 @@ def test_the_record_of_a_mixture_keeps_every_source(fake):
 
 
 def test_a_function_without_source_is_refused():
-    with pytest.raises(UsageError, match="put it into a file"):
+    with pytest.raises(UsageError, match="put the function into a file"):
         function_source(len)
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import os
+import re
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import IO, cast
 
 from pilotage import __version__
-from pilotage.cli.console import Console
+from pilotage.cli.console import Console, Screen, open_closed_streams
+from pilotage.core.atomic_io import disk_errors
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 
@@ -30,6 +34,11 @@ COMMANDS = {
 MODULES = {"list": "listing", "do": "actions"}
 """Commands whose module has another name: as attributes of this package, theirs would hide a builtin or a keyword."""
 
+_OUT_OF_MEMORY = re.compile("out of memory|(can't|not enough|cannot) allocate memory", re.IGNORECASE)
+_NO_MEMORY = (
+    "there is not enough memory; what was saved is untouched. Give the process more (`ulimit -v`), or take smaller "
+    "batches or a smaller model"
+)
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -44,19 +53,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not debug:
         warnings.formatwarning = _plain_warning
     words = [word for word in words if word != "--debug"]
-    try:
-        code = _dispatch(words)
-        sys.stdout.flush()
+    open_closed_streams()
+    screen, errors = Screen(sys.stdout), Screen(sys.stderr)
+    with redirect_stdout(cast("IO[str]", screen)), redirect_stderr(cast("IO[str]", errors)):
+        code = _run(words, debug)
+        screen.flush()
+        if code == DONE and screen.error is not None and not isinstance(screen.error, BrokenPipeError):
+            return _complain(f"the output could not be written ({screen.error.strerror})", FAILED, debug)
         return code
+
+
+def _run(words: list[str], debug: bool) -> int:
+    """Run one command and return its exit code; errors become one sentence."""
+    try:
+        with disk_errors(Path()):
+            return _dispatch(words)
     except UsageError as error:
         return _complain(str(error), MISUSED, debug)
     except KeyboardInterrupt:
         return _complain("interrupted; the same command goes on where it stopped", INTERRUPTED, debug)
-    except BrokenPipeError:
-        # The reader of the output (head, less) has closed it. Python must not flush into the closed pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+    except MemoryError:
+        return _complain(_NO_MEMORY, FAILED, debug)
     except Exception as error:
+        if isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)):
+            return _complain(_NO_MEMORY, FAILED, debug)
         hint = "" if debug else " (--debug shows the traceback)"
         return _complain(f"{type(error).__name__}: {error}{hint}", FAILED, debug)
 

@@ -57,7 +57,7 @@ def compare(words: Sequence[str], console: Console) -> int:
         **{name: value for name, value in given.items() if value is not None},
     )
     console.heading("result")
-    show_table(comparison.table, console)
+    show_table(comparison.rows, console)
     for sentence in comparison.sentences:
         console.line(sentence)
     for source in comparison.made:

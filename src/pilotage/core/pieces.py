@@ -9,6 +9,8 @@ returns a dictionary writes its entries as columns.
 
 from __future__ import annotations
 
+import copy
+import functools
 import importlib.util
 import inspect
 import re
@@ -16,9 +18,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pilotage.core.configuration import code_fields
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
-from pilotage.core.references import load_function
+from pilotage.core.references import function_name, is_of_session, load_function
 from pilotage.core.registry import all_pieces, find_pieces
 
 P = TypeVar("P")
@@ -122,10 +125,25 @@ def references_in(text: str) -> list[str]:
     return [reference for reference in references if _is_importable(reference.partition(":")[::2])]
 
 
+def user_functions(config: Any) -> list[str]:
+    """Return the references of the functions that a configuration names, in the fields whose type allows code."""
+    found: dict[str, None] = {}
+    for name in sorted(code_fields(type(config))):
+        value = getattr(config, name)
+        for part in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(part, str):
+                found |= dict.fromkeys(references_in(part))
+            elif callable(part):
+                found[function_name(part)] = None
+    return list(found)
+
+
 def _is_importable(parts: tuple[str, str]) -> bool:
     place, function = parts
-    if not function or place.endswith(".py"):
+    if not function or place.endswith(".py") or is_of_session(":".join(parts)):
         return bool(function)
+    if place == "__main__":
+        return False
     return all(p.isidentifier() for p in place.split(".")) and bool(importlib.util.find_spec(place.split(".")[0]))
 
 
@@ -326,17 +344,20 @@ def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
     target: Callable[..., Any]
     options: dict[str, Any] = {}
     if not isinstance(term, Term):
-        target, name, weight = term, getattr(term, "__name__", type(term).__name__), 1.0
+        target, name, weight = term, getattr(_inner(term), "__name__", type(term).__name__), 1.0
         _check_options(slot, name, target, options)
     else:
         target, name, weight = load_term(slot, term), term.reference, term.weight
         options |= term.options
     stateful: Any = None
-    if inspect.isclass(target):
+    if inspect.isclass(_inner(target)):
         stateful = target(**options)
         target, options = stateful, {}
+    elif not inspect.isroutine(target) and not isinstance(target, functools.partial):
+        # An object: every run begins with it as it was given.
+        target = stateful = copy.deepcopy(target)
     needs, accepts, _ = _positional(target)
-    carrier = stateful if stateful is not None else target
+    carrier = stateful if stateful is not None else _inner(target)
     return Piece(
         slot=slot,
         name=name,
@@ -352,6 +373,13 @@ def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
         options=options,
         stateful=stateful if hasattr(stateful, "state_dict") or hasattr(stateful, "update") else None,
     )
+
+
+def _inner(target: Callable[..., Any]) -> Any:
+    """Return the function or class of which a piece is a partial; a piece that is none as it is."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    return target
 
 
 def _constructor_options(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -5,11 +5,18 @@ A system's `__init__.py` defines `SYSTEM = System(card, config, run, …)` (`bas
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from pilotage.core.references import Reference, load_reference
+from pilotage.core.configuration import config_to_options, configure, differing_fields
+from pilotage.core.references import Reference, load_function, load_reference
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
 
 Repeatability = Literal["exact", "exact given the journal", "statistical"]
 """exact: killed and resumed equals undisturbed, bit for bit, on the CPU. exact given the journal: the same once the
@@ -55,6 +62,30 @@ class Result:
     run: str
     metrics: Mapping[str, float]
 
+    @property
+    def table(self) -> pandas.DataFrame:
+        """Return the metrics as a pandas DataFrame, one a row."""
+        return load_function(f"{_FRAMES}:run_table")(self.metrics)
+
+    def curves(self) -> pandas.DataFrame:
+        """Return what the run logged as a pandas DataFrame: a row per step, a column per metric."""
+        return load_function(f"{_FRAMES}:run_curves")(self.run)
+
+    def plot(self, *metrics: str) -> Figure:
+        """Return a matplotlib figure with the curve of each of `metrics`; of the first four when none is named."""
+        return load_function(f"{_FRAMES}:run_plot")(self.run, metrics)
+
+    def policy(self) -> Any:
+        """Return the trained policy, ready to use."""
+        return load_function("pilotage.experiments.launch:load_policy")(Path(self.run))
+
+    def _repr_html_(self) -> str:
+        html: str = load_function(f"{_FRAMES}:run_html")(self.run, self.metrics)
+        return html
+
+
+_FRAMES = "pilotage.report.frames"
+
 
 @dataclass(frozen=True)
 class System:
@@ -94,3 +125,35 @@ class System:
     def load_action(self, name: str) -> Callable[..., Any]:
         """Import and return the action called `name`. Raises KeyError for a name that is none."""
         return load_reference(self.actions[name])
+
+
+@dataclass(frozen=True, repr=False)
+class Configuration:
+    """A system with the values of its options, ready for `pilotage.run` and `pilotage.compare`."""
+
+    system: System
+    values: Any
+    """An instance of the system's configuration class, frozen; its fields are the options."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the system."""
+        return self.system.name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the options that differ from the system's defaults, by field."""
+        return {field: getattr(self.values, field) for field in differing_fields(self.values, self.system.config)}
+
+    @property
+    def command(self) -> str:
+        """Return the command line, without the program's name, that gives this configuration in this session."""
+        return shlex.join([self.name, *config_to_options(self.values, self.system.config)])
+
+    def replace(self, **options: Any) -> Configuration:
+        """Return a copy with other values of `options`. Raises UsageError as `pilotage.config` does."""
+        return Configuration(self.system, configure(self.values, **options))
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f"pilotage.config({self.name!r}{options})"

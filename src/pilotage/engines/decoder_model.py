@@ -167,8 +167,8 @@ class FusedModel:
         self.embedding = named["model.embed_tokens.weight"].detach().float().clone()
         self.device = self.embedding.device
         self.layers = [self._layer(named, f"model.layers.{i}.") for i in range(config.num_hidden_layers)]
-        head = named.get("lm_head.weight") if not config.tie_word_embeddings else self.embedding
-        assert head is not None
+        # A head that is tied in the configuration is handed over where an adapter tells it apart from the embedding.
+        head = named.get("lm_head.weight", self.embedding)
         self.head = self._product([(head, None)], norm=named["model.norm.weight"])
         frequencies, self.rotary_scale = rotary_frequencies(config, self.head_size)
         self.frequencies = frequencies.to(self.device, torch.float32)

@@ -97,3 +97,8 @@ def entropy_of(log_probability: Tensor) -> Tensor:
     """Return the entropy [rows] in nats; tokens that are cut (-inf) add nothing."""
     probability = log_probability.exp()
     return -(probability * log_probability.clamp(min=-1e30)).sum(-1)
+
+
+def agreement(dtype: torch.dtype) -> float:
+    """Return the mean difference of two log-probabilities, in nats a token, up to which they are the same number."""
+    return 1e-3 if dtype in (torch.float32, torch.float64) else 0.05

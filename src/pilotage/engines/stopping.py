@@ -25,6 +25,12 @@ def end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def context_length(config: Any) -> int:
+    """Return the largest number of positions of prompt and answer together, of a model with this configuration."""
+    text = config.get_text_config()
+    return int(getattr(text, "max_position_embeddings", None) or getattr(text, "context_length", None) or 2**31)
+
+
 def check_request(request: Request, context: int, bos_id: int | None, prefix: int = 0) -> tuple[list[int], int]:
     """Return the prompt's ids and the number of tokens that the answer may have.
 

@@ -5,6 +5,7 @@ vLLM is imported when an engine is made. Its noise is its own: the same seeds gi
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from pilotage.core.errors import UsageError
 from pilotage.engines.noise import check_distribution, sample_seed
-from pilotage.engines.stopping import check_request, end_ids
+from pilotage.engines.stopping import check_request, context_length, end_ids
 from pilotage.types import Completion, Meter, Request, Sampling
 
 WEIGHTS = "model.safetensors"
@@ -63,15 +64,18 @@ class VllmEngine:
         self.tokenizer = tokenizer
         self.eos_ids = end_ids(model, tokenizer)
         self.bos_id = getattr(tokenizer, "bos_token_id", None)
-        self.context = int(model.config.max_position_embeddings)
+        self.context = context_length(model.config)
         self.meter = Meter()
         self.version = 0
         plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._names = {name.replace(".base_layer", "") for name, _ in plain.named_parameters() if ".lora_" not in name}
+        self._names: set[str] | None = None
         self._dtype = next(iter(plain.parameters())).dtype
         self._folder = tempfile.TemporaryDirectory(prefix="pilotage-vllm-")
         self._write(plain.named_parameters() if weights is None else weights)
-        plain.config.save_pretrained(self._folder.name)
+        config = copy.deepcopy(plain.config)
+        if "lm_head.weight" in (self._names or ()):
+            config.tie_word_embeddings = False
+        config.save_pretrained(self._folder.name)
         if tokenizer is not None:
             tokenizer.save_pretrained(self._folder.name)
         settings = {
@@ -92,6 +96,8 @@ class VllmEngine:
         from safetensors.torch import save_file
 
         tensors = {name: tensor.detach().to("cpu", self._dtype).contiguous() for name, tensor in named_tensors}
+        if self._names is None:
+            self._names = set(tensors)
         if wrong := self._names ^ set(tensors):
             raise UsageError(
                 f"{len(wrong)} weights are missing or unknown, such as {min(wrong)}; hand over all of the model's "

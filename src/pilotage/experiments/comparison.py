@@ -9,19 +9,27 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilotage.core.atomic_io import write_json
 from pilotage.core.claims import Criterion
+from pilotage.core.configuration import config_to_options, configure
 from pilotage.core.errors import UsageError
 from pilotage.core.intervals import Interval, t_interval
-from pilotage.core.references import load_reference
+from pilotage.core.references import load_function
+from pilotage.core.registry import find_system
+from pilotage.core.system import Configuration
 from pilotage.core.verdicts import judge, saturated
 from pilotage.experiments.jobs import Job, JobResult, ModuleNames, PlacedJob, parse_command, place
 from pilotage.experiments.pool import Display, JobEvent, cores, run_jobs, worker_count
 from pilotage.experiments.provenance import environment, now, sources
 
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
 FORMAT = 1
+_FRAMES = "pilotage.report.frames"
 _RATES = ("accuracy", "rate", "success")
 
 
@@ -78,7 +86,46 @@ class Comparison:
         return self.directory / "report.html"
 
     @property
-    def table(self) -> list[dict[str, Any]]:
+    def metrics(self) -> dict[str, float | None]:
+        """Return the mean of the metric by arm."""
+        return {arm.name: arm.mean for arm in self.arms}
+
+    @property
+    def table(self) -> pandas.DataFrame:
+        """Return `rows` as a pandas DataFrame, one arm a row."""
+        return load_function(f"{_FRAMES}:frame")(self.rows, "arm")
+
+    def curves(self) -> pandas.DataFrame:
+        """Return what all runs logged as a pandas DataFrame: arm, seed, step and a column per metric."""
+        return load_function(f"{_FRAMES}:comparison_curves")(self._runs, self.seeds)
+
+    def plot(self) -> Figure:
+        """Return a matplotlib figure: the curves of the arms, and the differences with their intervals."""
+        differences = [
+            (d.of, [value for value in d.values if value is not None], Interval(*map(_or_nan, (d.mean, *d.interval))))
+            for d in self.differences
+        ]
+        return load_function(f"{_FRAMES}:comparison_plot")(self._runs, differences, self.metric)
+
+    def policy(self, arm: str, seed: int | None = None) -> Any:
+        """Return the trained policy of an arm; of its first seed by default. Raises UsageError for an unknown one."""
+        seed = self.seeds[0] if seed is None else seed
+        if arm not in self._runs or seed not in self.seeds:
+            raise UsageError(
+                f"there is no run of arm {arm!r} with seed {seed}; there are {', '.join(self._runs)} with {self.seeds}"
+            )
+        return load_function("pilotage.experiments.launch:load_policy")(Path(self._runs[arm][self.seeds.index(seed)]))
+
+    @property
+    def _runs(self) -> dict[str, Sequence[str]]:
+        return {arm.name: arm.runs for arm in self.arms}
+
+    def _repr_html_(self) -> str:
+        html: str = load_function(f"{_FRAMES}:comparison_html")(self.rows, self.sentences, f"report: {self.report}")
+        return html
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
         """Return rows by arm: the mean of the metric with its interval, the difference with its own, the verdict."""
         found = {difference.of: difference for difference in self.differences}
         rows = []
@@ -109,6 +156,38 @@ class Comparison:
         path = self.directory / "comparison.json"
         write_json(path, document)
         return path
+
+
+def arm_commands(
+    arms: Mapping[str, str | Configuration] | Sequence[str | Configuration], options: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return the command line of every arm by name, with `options` of all arms, which an arm's own options override.
+
+    Raises UsageError for two arms of one name, for words that are no command, and for options that an arm has not.
+    """
+    named = list(arms.items()) if isinstance(arms, Mapping) else [(_arm_name(arm), arm) for arm in arms]
+    commands: dict[str, str] = {}
+    for name, arm in named:
+        if name in commands:
+            raise UsageError(
+                f"the arm {name!r} is given twice; arms have to differ, or to be named: {{'a': …, 'b': …}}"
+            )
+        words = shlex.split(arm if isinstance(arm, str) else arm.command)
+        if not words:
+            raise UsageError('an arm is empty; expected a system and its options, such as "grpo --lr 1e-4"')
+        shared: list[str] = []
+        if options:
+            system = find_system(words[0])
+            try:
+                shared = config_to_options(configure(system, **options), system.config)
+            except UsageError as error:
+                raise UsageError(f"arm {name!r}: {error}") from error
+        commands[name] = shlex.join([words[0], *shared, *words[1:]])
+    return commands
+
+
+def _arm_name(arm: str | Configuration) -> str:
+    return arm if isinstance(arm, str) else arm.command
 
 
 def compare(
@@ -179,7 +258,7 @@ def compare(
         made=sources(results.values()),
     )
     comparison.save()
-    load_reference("pilotage.report:write_report")(comparison.directory)
+    load_function("pilotage.report:write_report")(comparison.directory)
     return comparison
 
 
@@ -248,6 +327,10 @@ def paired(
         reason=judgement.reason,
         sentence=_sentence(of, against, verdict, interval, judgement.reason, len(whole), metric),
     )
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def finite(value: float) -> float | None:

@@ -14,6 +14,8 @@ from typing import Any
 from pilotage.core.configuration import config_to_dict, configure
 from pilotage.core.errors import UsageError
 from pilotage.core.paths import home
+from pilotage.core.pieces import user_functions
+from pilotage.core.references import dump_functions
 from pilotage.core.serialisation import digest
 from pilotage.core.system import System
 from pilotage.experiments.inputs import inputs_hash
@@ -74,6 +76,8 @@ class PlacedJob:
     modules: ModuleNames
     known: JobResult | None = field(default=None, compare=False)
     """The result, where it stands in `results/` and the job need not run again."""
+    functions: bytes = field(default=b"", repr=False, compare=False)
+    """Functions of this session that the command names, for the process of the job; never written to a file."""
 
     @property
     def key(self) -> str:
@@ -143,10 +147,11 @@ def place(job: Job, modules: ModuleNames, root: Path | None = None) -> PlacedJob
         "arm": job.arm if job.measure else "",
         "callback": job.callback,
         "quick": job.quick and bool(job.measure),
-        "inputs": inputs_hash(values),
+        "inputs": inputs_hash(config),
     }
     identity |= {name: value for name, value in further.items() if value}
-    return PlacedJob(job, identity, (root or home()) / "jobs" / digest(identity)[:24], modules)
+    directory = (root or home()) / "jobs" / digest(identity)[:24]
+    return PlacedJob(job, identity, directory, modules, functions=dump_functions(user_functions(config)))
 
 
 def read_result(directory: Path) -> JobResult | None:

@@ -19,6 +19,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import Literal
 
 from pilotage.core.errors import UsageError
+from pilotage.core.references import load_functions
 from pilotage.experiments.jobs import JobResult, ModuleNames, PlacedJob, parse_command
 from pilotage.runs.progress import Progress
 
@@ -194,6 +195,7 @@ def _work(placed: PlacedJob, environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
     worker = importlib.import_module("pilotage.experiments.worker")
     try:
+        load_functions(placed.functions)
         worker.finish_job(placed)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)

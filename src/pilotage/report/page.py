@@ -23,7 +23,7 @@ from pilotage.core.errors import UsageError
 from pilotage.core.intervals import Interval, t_interval
 from pilotage.core.references import load_reference
 from pilotage.core.registry import find_system
-from pilotage.core.text import duration
+from pilotage.core.text import duration, printable
 from pilotage.report.actions import action_panels
 from pilotage.report.curves import SPENT, Axis, curve, final_interval, is_level, levels_of
 from pilotage.report.videos import frame_strips
@@ -193,7 +193,7 @@ def _template() -> jinja2.Template:
 
 def _write(html: str, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, html.encode())
+    write_atomically(path, printable(html).encode())
     return path
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pilotage.core.errors import UsageError
+from pilotage.core.references import dump_functions, load_function, load_functions
 from pilotage.rewards.workers import WorkerPool
 from pilotage.types import Failed, Item, Score
 
@@ -207,10 +208,15 @@ class UserFunction:
 
     def __init__(self, reference: str) -> None:
         self.reference = reference
+        self._sent = dump_functions([reference])
         self._function: Callable[[str, Item], float | None] | None = None
 
     def prepare(self) -> None:
-        """Prepare what the batch needs."""
+        """Load the function. Raises UsageError when there is none."""
+        if self._sent:
+            load_functions(self._sent)
+            self._function = load_function(self.reference)
+            return
         where, _, name = self.reference.rpartition(":")
         module = _load(Path(where)) if where.endswith(".py") else importlib.import_module(where)
         function = getattr(module, name, None)
@@ -226,7 +232,9 @@ class UserFunction:
 
     def identity(self) -> str:
         """Return the hash of the file, so that recorded verdicts of an older version are not replayed."""
-        where = self.reference.rpartition(":")[0]
+        where, _, name = self.reference.rpartition(":")
+        if where == "session" and self._sent:
+            return name  # it ends in a digest of what the function does
         if where.endswith(".py"):
             path: Path | None = Path(where)
             if not Path(where).is_file():

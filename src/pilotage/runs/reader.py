@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pilotage.core.atomic_io import read_file
 from pilotage.core.errors import UsageError
 from pilotage.core.serialisation import from_json
 from pilotage.runs.metrics import read_lines
@@ -99,18 +100,18 @@ class RunRecord:
 def read_run(directory: Path) -> RunRecord:
     """Read a run. Raises UsageError when the directory holds none, RunError for a broken file."""
     path = directory / "run.json"
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"{directory} holds no run (there is no run.json); give a run's or a comparison's directory")
     glossary = directory / "metrics.json"
     result = directory / "result.json"
     return RunRecord(
         directory=directory,
-        about=json.loads(path.read_text()),
+        about=json.loads(read_file(path)),
         metrics=tuple(read_log(directory / "metrics.jsonl")),
         timing=tuple(read_log(directory / "timing.jsonl")),
         events=tuple(read_log(directory / "events.jsonl")),
-        glossary=_glossary(json.loads(glossary.read_text())) if glossary.exists() else {},
-        result=from_json(json.loads(result.read_text()).get("metrics", {})) if result.exists() else {},
+        glossary=_glossary(json.loads(read_file(glossary))) if glossary.exists() else {},
+        result=from_json(json.loads(read_file(result)).get("metrics", {})) if result.exists() else {},
     )
 
 

@@ -119,3 +119,20 @@ def test_the_cost_estimate_counts_answers_and_tokens():
     assert cost["answers"] == 28
     assert cost["tokens"] == 140
     assert cost["seconds"] > 0
+
+
+def test_a_conversation_that_the_template_refuses_is_named_before_the_first_step(tmp_path):
+    model = write_model(tmp_path / "model")
+    template = model / "chat_template.jinja"
+    assert template.is_file()
+    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    template.write_text(refusal + template.read_text())
+    data = tmp_path / "chats.jsonl"
+    user = [{"role": "user", "content": "{i} + 2?"}]
+    rows = [[{"role": "system", "content": "Brief."}, *user] if i == 30 else user for i in range(40)]
+    texts = (json.dumps({"prompt": row, "reward_model": {"ground_truth": str(i)}}) for i, row in enumerate(rows))
+    data.write_text("\n".join(text.replace("{i}", str(i)) for i, text in enumerate(texts)))
+    with pytest.raises(UsageError, match=r"chats\.jsonl.*31.*system, user: System role not supported.*--no-chat"):
+        run_in(tmp_path / "run", settings(model, data, num_train_prompts=2000))
+    assert not (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert run_in(tmp_path / "plain", settings(model, data, chat=False, steps=1))

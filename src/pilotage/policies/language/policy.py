@@ -12,9 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from pilotage.core.errors import UsageError
-from pilotage.engines.stopping import end_ids
+from pilotage.engines.hugging_face import empty_model, load_weights
+from pilotage.engines.stopping import context_length, end_ids
+from pilotage.policies.language.adapters import first_line, is_adapted, named_weights, with_adapter
+from pilotage.policies.language.hub import INDEX, check_folder, check_index, hub_failure
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+QUIET = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+"""Options under which a file that a model does not have is None."""
 DROPOUT_FIELDS = (
     "attention_dropout",
     "attn_pdrop",
@@ -60,7 +65,7 @@ class LanguagePolicy:
     @property
     def context(self) -> int:
         """Return the largest number of positions of prompt and answer together."""
-        return int(getattr(self.model.config, "max_position_embeddings", None) or 2**31)
+        return context_length(self.model.config)
 
     @property
     def parameter_count(self) -> int:
@@ -91,14 +96,24 @@ class LanguagePolicy:
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Return token ids of a conversation `[{"role": ..., "content": ...}]`, up to where the answer begins.
 
-        Raises UsageError when the tokenizer has no chat template.
+        Raises UsageError when the tokenizer has no chat template, or the template refuses the conversation.
         """
         if not getattr(self.tokenizer, "chat_template", None):
             raise UsageError(
                 f"the tokenizer of {self.name} has no chat template; give the prompt as plain text, "
                 "or a model whose tokenizer_config.json holds a chat_template"
             )
-        rendered = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        try:
+            rendered = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        except Exception as error:  # templates are programs of the model's authors and raise what they like
+            roles = [str(message.get("role")) for message in messages]
+            remedy = "make user and assistant take turns, the user first"
+            if "system" in roles:
+                remedy = f"write the system text in front of the user's, {remedy}"
+            raise UsageError(
+                f"the chat template of {self.name} refuses a conversation of {', '.join(roles) or 'no messages'}: "
+                f"{first_line(error)}; {remedy}, or give prompts as plain text (--no-chat)"
+            ) from error
         return [int(token) for token in self.tokenizer(rendered, add_special_tokens=False)["input_ids"]]
 
     @classmethod
@@ -117,34 +132,48 @@ class LanguagePolicy:
             UsageError: the folder lacks a configuration, a tokenizer or safetensors, or the id cannot be opened.
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import cached_file
 
         if dtype not in DTYPES:
             raise UsageError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
-        folder = Path(model).expanduser()
+        folder, offline = Path(model).expanduser(), ""
         if folder.exists():
-            _check_folder(folder)
+            check_folder(folder)
             model = str(folder)
         elif model.startswith((".", "/", "~")):
             raise UsageError(
                 f"there is no folder {model}; give a model folder or a Hugging Face id such as Qwen/Qwen2.5-0.5B"
             )
+        else:
+            offline = hub_failure()
+        options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": bool(offline)}
         try:
-            tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(model, **options)
         except (OSError, ValueError, KeyError) as error:
+            if offline:
+                raise UsageError(
+                    f"{model} is no folder and is not in the cache of downloaded models, and {offline}; give the "
+                    "folder of a model, or start again where there is a network"
+                ) from error
             raise UsageError(
-                f"no tokenizer could be opened for {model} ({_first_line(error)}); the folder needs tokenizer.json or "
+                f"no tokenizer could be opened for {model} ({first_line(error)}); the folder needs tokenizer.json or "
                 "the files of its tokenizer class, and code from the hub is never run"
             ) from error
         try:
+            if not folder.exists() and (index := cached_file(model, INDEX, **options, **QUIET)) is not None:
+                check_index(Path(index))
             with without_progress_bars():
                 opened: Any = AutoModelForCausalLM.from_pretrained(
-                    model, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False
+                    model, dtype=DTYPES[dtype], use_safetensors=True, **options
                 )
         except (OSError, ValueError, KeyError) as error:
+            if isinstance(error, UsageError):
+                raise
             raise UsageError(
-                f"{model} could not be opened as a causal language model ({_first_line(error)}); expected config.json "
+                f"{model} could not be opened as a causal language model ({first_line(error)}); expected config.json "
                 "of an architecture that transformers knows and weights as .safetensors"
             ) from error
+        _check_tokenizer(tokenizer, opened, model)
         if adapter is not None:
             opened = with_adapter(opened, adapter)
         remove_dropout(opened)
@@ -154,76 +183,22 @@ class LanguagePolicy:
         """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` open; adapters are merged into a copy."""
         target, model = Path(folder), self.model
         if is_adapted(model):
-            plain = empty_model(model.config, model.dtype)
-            own = dict(plain.named_parameters(remove_duplicate=False))
-            with torch.no_grad():
-                for name, weight in named_weights(model):
-                    own[name].copy_(weight)
-            plain.generation_config = model.generation_config
-            model = plain
+            model = merged_model(model)
         with without_progress_bars():
             model.save_pretrained(target)
             self.tokenizer.save_pretrained(target)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _check_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise UsageError(f"{folder} has no config.json; expected the folder of a Hugging Face model")
-    if not any(folder.glob("*.safetensors")):
-        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt"})
-        if pickled:
-            raise UsageError(
-                f"{folder} has only pickled weights ({', '.join(pickled)}), and pickles can run code, so they are not "
-                "opened. Give a folder with .safetensors, which most authors publish too; if you trust the file, "
-                "transformers writes one: from_pretrained(FOLDER), then save_pretrained(OTHER)"
-            )
-        raise UsageError(f"{folder} has no weights; expected one or more .safetensors files beside config.json")
-    tokenizer_files = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
-    if not any((folder / name).is_file() for name in tokenizer_files):
+def _check_tokenizer(tokenizer: Any, model: Any, name: str) -> None:
+    """Raise UsageError when the tokenizer has ids for which the model has no embedding."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    token, largest = max(tokenizer.get_vocab().items(), key=lambda entry: entry[1], default=("", -1))
+    if largest >= rows:
         raise UsageError(
-            f"{folder} has no tokenizer; expected one of {', '.join(tokenizer_files)}. "
-            "Copy the tokenizer files of the model that this one was made from into the folder"
+            f"the tokenizer of {name} has ids up to {largest} ({token!r}), the model embeddings of 0 to {rows - 1}; "
+            "give the tokenizer files that the model was trained with, or enlarge the model with "
+            "resize_token_embeddings and save it again"
         )
-
-
-def with_adapter(model: Any, adapter: str) -> Any:
-    """Return the model, frozen, with a trainable PEFT adapter.
-
-    Args:
-        model: a Hugging Face causal LM; it is changed.
-        adapter: id or folder of an adapter, or "lora:RANK" for a new LoRA of α = 2·RANK on every linear layer but the
-            language head. A new one changes nothing until it is trained, and its weights depend on RANK alone.
-
-    Raises:
-        UsageError: peft is not installed, the adapter is absent or does not fit, or RANK is no whole number above 0.
-    """
-    try:
-        from peft import LoraConfig, PeftModel, get_peft_model
-    except ImportError as error:
-        raise UsageError("adapters need the extra peft: pip install 'pilotage[peft]'") from error
-    kind, _, rank = adapter.partition(":")
-    if kind == "lora":
-        if not rank.isdecimal() or int(rank) < 1:
-            raise UsageError(f"a new adapter is written lora:RANK with RANK 1 or more, such as lora:8; not {adapter!r}")
-        settings = LoraConfig(
-            r=int(rank), lora_alpha=2 * int(rank), lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
-        )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return get_peft_model(model, settings)
-    folder = Path(adapter).expanduser()
-    if folder.exists() and not (folder / "adapter_model.safetensors").is_file():
-        raise UsageError(
-            f"{folder} has no adapter_model.safetensors; expected the folder that PEFT's save_pretrained writes"
-        )
-    try:
-        return PeftModel.from_pretrained(model, str(folder) if folder.exists() else adapter, is_trainable=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(f"the adapter {adapter} does not fit the model ({_first_line(error)})") from error
 
 
 @contextmanager
@@ -263,63 +238,10 @@ def remove_dropout(model: nn.Module) -> list[str]:
     return changed
 
 
-def is_adapted(model: Any) -> bool:
-    """Return whether the model carries PEFT adapters."""
-    return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
-
-
-def named_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the weights under their plain Hugging Face names, without gradient: what an engine's `load` takes.
-
-    Adapters are merged into float32 copies; the frozen weights are only read, so they cannot drift.
-    Raises UsageError for an adapter whose effect is not W + BA on linear layers, or one already merged in place.
-    """
-    if not is_adapted(model):
-        for name, parameter in model.named_parameters():
-            yield name, parameter.detach()
-        return
+def merged_model(model: Any) -> Any:
+    """Return a plain model with the weights of an adapted one; the adapted one is only read."""
     base = model.get_base_model()
-    merged = {}
-    for name, module in base.named_modules():
-        if hasattr(module, "base_layer"):
-            merged[name] = _merged_weight(name, module)
-        elif hasattr(module, "modules_to_save"):
-            raise UsageError(f"the adapter trains a whole copy of {name} (modules_to_save); make one without it")
-    for name, parameter in base.named_parameters():
-        if ".base_layer." in name:
-            owner, leaf = name.split(".base_layer.")
-            yield f"{owner}.{leaf}", merged[owner] if leaf == "weight" else parameter.detach()
-        elif ".lora_" not in name:
-            yield name, parameter.detach()
-
-
-def _merged_weight(name: str, module: Any) -> Tensor:
-    """float32 W + ΣBA of the active adapters of one layer."""
-    if not hasattr(module, "get_delta_weight") or not isinstance(module.base_layer, nn.Linear):
-        raise UsageError(
-            f"the adapter at {name} is a {type(module).__name__}; only LoRA on linear layers can be merged for "
-            "sampling: choose such an adapter, or train without one"
-        )
-    if module.merged:
-        raise UsageError(f"the adapter at {name} is merged into its frozen weights; call unmerge_adapter() first")
-    weight = module.base_layer.weight.detach().float()
-    for active in () if module.disable_adapters else module.active_adapters:
-        if active not in module.lora_A:
-            continue
-        if active in module.lora_magnitude_vector or module.lora_B[active].bias is not None:
-            raise UsageError(
-                f"the adapter {active} at {name} has magnitudes (DoRA) or biases of its own; only plain LoRA can be "
-                "merged for sampling: make one with use_dora=False and lora_bias=False"
-            )
-        weight = weight + module.get_delta_weight(active).detach().float()
-    return weight
-
-
-def empty_model(config: Any, dtype: torch.dtype) -> Any:
-    """Return a model of this configuration whose weights are about to be overwritten; the global generator is
-    untouched.
-    """
-    from transformers import AutoModelForCausalLM
-
-    with torch.random.fork_rng(devices=[]):
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+    plain = empty_model(base.config, base.dtype)
+    load_weights(plain, named_weights(model))
+    plain.generation_config = base.generation_config
+    return plain

@@ -7,6 +7,7 @@ looks right, so no mask is needed, the fast attention kernel runs, and what stan
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
+from pilotage.engines.noise import agreement
 from pilotage.types import Rollouts, Sampling
 
 SHARE_FROM = 48
@@ -253,7 +255,7 @@ def hidden_states(body: Any, batch: MicroBatch) -> Tensor:
 
 def _logprobs_shared(model: Any, batch: MicroBatch, temperature: float, entropy: bool) -> tuple[Tensor, Tensor | None]:
     """Compute the prompt of a group once and repeat its keys and values for the answers, with gradient."""
-    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicCache
 
     assert batch.owner is not None
     device = batch.ids.device
@@ -303,6 +305,50 @@ def _inner(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+_SHARES: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+"""Models that were tried, and whether they can share prompts."""
+
+
+@torch.no_grad()
+def can_share_prompts(model: Any) -> bool:
+    """Return whether prompts may be computed once for all their answers; each model is tried once, on two short ones.
+
+    That takes a cache of keys and values, which can be repeated. Recurrent and hybrid models keep states instead, and
+    each of their answers is computed with its prompt.
+    """
+    if model not in _SHARES:
+        _SHARES[model] = _share_alike(model)
+    return _SHARES[model]
+
+
+def _share_alike(model: Any) -> bool:
+    """Return whether log-probabilities of short texts are the same with shared prompts as without."""
+    device = next(iter(model.parameters())).device
+    vocabulary = _inner(model).config.get_text_config().vocab_size
+    texts = torch.tensor([[5, 3, 6, 4, 5, 3, 4, 6]]) % vocabulary
+    prompt = texts[:, :5].repeat(4, 1)
+    mask = torch.ones_like(prompt, dtype=torch.bool)
+    mask[2:, :2] = False
+    ids = torch.stack([texts[0, :3], texts[0, 3:6]]).repeat(2, 1)
+    rows = torch.arange(4)
+    texts_of = Rollouts(
+        prompt_ids=prompt.to(device),
+        prompt_mask=mask.to(device),
+        ids=ids.to(device),
+        mask=torch.ones_like(ids, dtype=torch.bool, device=device),
+        group=rows // 2,
+        item=rows // 2,
+        stop=torch.zeros_like(rows),
+        logp_sampled=torch.zeros(ids.shape),
+    )
+    alone = score(model, texts_of, share_prompt=False).logp
+    try:
+        shared = score(model, texts_of, share_prompt=True).logp
+    except Exception:  # what a foreign forward pass raises when it is given another kind of cache
+        return False
+    return not sampler_gap(shared, alone, torch.ones_like(alone, dtype=torch.bool)).alarming(agreement(model.dtype))
+
+
 def _token_logprobs(logits: Tensor, targets: Tensor, temperature: float, entropy: bool) -> tuple[Tensor, Tensor | None]:
     scaled = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
     if temperature != 1:
@@ -332,7 +378,7 @@ def score(
         temperature: of the sampling, above 0.
         entropy: whether the entropy is wanted, too.
         tokens_per_batch: positions of a micro-batch.
-        share_prompt: as in `microbatches`.
+        share_prompt: as in `microbatches`; by default only for models that can.
 
     Returns:
         Columns of n rows in the order of `rows`.
@@ -341,6 +387,8 @@ def score(
     part = rollouts if rows is None else rollouts.select(chosen)
     logp = torch.zeros(part.ids.shape, device=part.ids.device)
     nats = torch.zeros_like(logp) if entropy else None
+    if share_prompt is None and not can_share_prompts(model):
+        share_prompt = False
     for batch in microbatches(part, tokens_per_batch=tokens_per_batch, share_prompt=share_prompt):
         values, uncertainty = logprobs(model, batch, temperature=temperature, entropy=entropy)
         mask = part.mask[batch.rows, : batch.width]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pilotage.core.configuration import INPUT_FILE
 from pilotage.core.pieces import PieceChoice
 from pilotage.training.options import OptimiserOptions
 
@@ -45,7 +47,7 @@ class TextConfig(Method, OptimiserOptions):
     """Difficulty levels of the task; empty: all of them."""
     num_train_prompts: int = 2000
     """Number of different training prompts."""
-    data: str | None = None
+    data: Annotated[str | None, INPUT_FILE] = None
     """Questions of your own: JSON Lines, JSON, Parquet or a Hugging Face data set (GSM8K, SVAMP or MATH format)."""
     fields: str = ""
     """Field names in data, such as prompt=question,answer=target; empty: recognised."""
@@ -58,9 +60,9 @@ class TextConfig(Method, OptimiserOptions):
     """Limit of one judgement, in seconds; past it the worker is killed and the answer is left out."""
     failure_limit: float = 0.5
     """Share of judgements in a step that may fail before the run stops."""
-    model: str = "embedded:0.4M"
+    model: Annotated[str, INPUT_FILE] = "embedded:0.4M"
     """Policy: embedded:0.4M, embedded:1M, embedded:1.6M, or a Hugging Face name or folder."""
-    adapter: str | None = None
+    adapter: Annotated[str | None, INPUT_FILE] = None
     """PEFT adapter folder, or lora:RANK for a new one."""
     pretrain_to_accuracy: float = 0.3
     """Held-out accuracy (mean over levels) until which an embedded policy is first trained by supervised learning."""
@@ -72,7 +74,7 @@ class TextConfig(Method, OptimiserOptions):
     """Whether a model that has a chat template gets its prompts through it."""
     template: str = ""
     """Text around a question of data, such as "{question} Think first."; empty: a request for a boxed answer."""
-    test_data: str | None = None
+    test_data: Annotated[str | None, INPUT_FILE] = None
     """Held-out questions; without them a tenth of data, chosen by hash."""
     prompts_per_step: int = 24
     """Prompts per batch."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pilotage.core.references import function_name
 from pilotage.core.system import Result
-from pilotage.policies.language.policy import named_weights
+from pilotage.policies.language.adapters import named_weights
 from pilotage.rewards import Rewards, build_rewards, score_answers
 from pilotage.rollouts.groups import sample_groups
 from pilotage.rollouts.held_out import HeldOut, held_out
@@ -46,8 +46,9 @@ class TextTrainer:
         self.items = self.task.pool(config.num_train_prompts, "train", 0)
         self.tests = self.task.pool(config.evaluation_prompts * len(self.task.difficulties), "held_out", 0)
         self.policy = text_models.make_policy(config, self.task, run)
+        text_models.check_prompts(self.policy, config, [*self.items, *self.tests])
         self.model = self.policy.model
-        self.likelihood = text_models.Autoregressive(config.temperature, config.tokens_per_batch)
+        self.likelihood = text_models.make_likelihood(config, self.model)
         self.engine = text_models.make_engine(config, self.policy)
         self.sampling = text_models.training_sampling(config)
         self.optimiser = text_models.optimiser_for(self.model, config)
