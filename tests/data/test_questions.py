@@ -464,6 +464,14 @@ def test_a_file_of_its_own_is_held_out_and_never_trained_on() -> None:
         assert {item.id for item in task.pool(5, "held_out")} == {f"id{k}" for k in range(5)}
 
 
+def test_a_small_set_has_something_held_out() -> None:
+    for count in (2, 3, 5):
+        task = QuestionTask(questions(count))
+        assert len(task.pool(1, "held_out")) == 1
+    with pytest.warns(UserWarning, match="0 held_out"):
+        assert QuestionTask(questions(5), held_out_share=0).pool(1, "held_out") == []
+
+
 def test_levels_may_be_chosen() -> None:
     task = QuestionTask(questions(90), difficulties=(2,))
     assert {item.difficulty for item in task.pool(20, "train")} == {2}

@@ -587,6 +587,8 @@ class QuestionTask:
         if held_out is None:
             limit = held_out_share * 2**64
             apart = np.array([int(prompt) < limit for prompt in index.prompts[chosen]])
+            if held_out_share and len(chosen) > 1 and not apart.any():
+                apart[index.prompts[chosen].argmin()] = True  # a small set has something held out, too
             test = (items, index, chosen[apart])
         else:
             other = Index.of(held_out)

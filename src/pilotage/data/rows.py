@@ -335,7 +335,9 @@ class _Table:
         except ImportError as error:
             raise _missing("parquet files") from error
         try:
-            self._table = read_table(pa.BufferReader(content) if isinstance(content, bytes) else content)
+            self._table = read_table(
+                pa.BufferReader(content) if isinstance(content, bytes) else content, use_threads=False, pre_buffer=False
+            )
         except (pa.ArrowException, OSError) as error:
             raise UsageError(f"{path} cannot be read as parquet: {error}") from error
 
