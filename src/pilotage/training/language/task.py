@@ -42,7 +42,7 @@ def make_task(config: TextConfig) -> Any:
     )
     if not task.pool(1, "held_out"):
         raise UsageError(
-            f"{config.data} has no questions to hold out; give at least two, or a file of them (test_data)"
+            f"{config.data} has no questions to hold out; give two or more, or a file of them (test_data)"
         )
     return task
 
