@@ -77,7 +77,7 @@ def test_mathematical_equality_judges_data_by_default(model_folder, tmp_path):
     data.write_text("\n".join(json.dumps(row) for row in rows))
     metrics = run_in(tmp_path / "run", settings(model_folder, data, reward="exact"))
     assert 0 <= metrics[-1]["held_out/accuracy"] <= 1
-    assert (tmp_path / "run" / "journals" / "verdicts.jsonl").exists()
+    assert (tmp_path / "run" / "journals" / "scores.jsonl").exists()
 
 
 def test_fields_can_be_named(model_folder, tmp_path):

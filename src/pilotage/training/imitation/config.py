@@ -116,6 +116,11 @@ class ImitationConfig(Imitation, OptimiserOptions):
     expert_env: PieceName = ""
     """Environment whose expert demonstrates, such as lattice-play for lattice-goals; empty: `env` itself."""
 
+    @property
+    def samples_per_step(self) -> int:
+        """Return the number of windows per step."""
+        return self.batch
+
 
 RUN = "pilotage.training.imitation.trainer:train"
 ACTIONS = {
