@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from pilotage.cli.arguments import Command, split
 from pilotage.cli.console import Console, fit
