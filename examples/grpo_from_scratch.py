@@ -18,7 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from pilotage.objectives import clip, clipped, group_zscore, k3, seq_mean_token_mean, weighted_sum
 
 parser = argparse.ArgumentParser(description="GRPO in one file.")
-parser.add_argument("--model", default="", help="name or folder of a causal language model (default: a tiny random one)")
+parser.add_argument(
+    "--model", default="", help="name or folder of a causal language model (default: a tiny random one)"
+)
 parser.add_argument("--steps", type=int, default=60, help="batches of roll-outs")
 parser.add_argument("--prompts", type=int, default=8, help="prompts per step")
 parser.add_argument("--group-size", type=int, default=8, help="answers per prompt (G)")
@@ -41,7 +43,11 @@ else:
     tiny = Tokenizer(models.WordLevel({letter: place for place, letter in enumerate(letters)}, unk_token="<pad>"))
     tiny.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=tiny, pad_token="<pad>", eos_token="<end>", padding_side="left", clean_up_tokenization_spaces=False
+        tokenizer_object=tiny,
+        pad_token="<pad>",
+        eos_token="<end>",
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
     )
     shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=len(letters), eos_token_id=1, pad_token_id=0, **shape))
@@ -118,7 +124,9 @@ for step in range(options.steps):
     seen = torch.cat([batch["attention_mask"].bool(), mask], dim=-1)
 
     # Score, and compare each answer with the others to its question.
-    texts = tokenizer.batch_decode([row[kept] for row, kept in zip(answers, mask, strict=True)], skip_special_tokens=True)
+    texts = tokenizer.batch_decode(
+        [row[kept] for row, kept in zip(answers, mask, strict=True)], skip_special_tokens=True
+    )
     reward = torch.tensor([reward_of(text, right) for text, (_, right) in zip(texts, asked, strict=True)])
     advantage = group_zscore(reward, group)
 

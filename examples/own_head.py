@@ -1,7 +1,7 @@
 """A head of one's own: how a policy's network is trained to answer with a chunk of actions.
 
-    python examples/own_head.py
-    pilotage run bc-mlp --head examples/own_head.py:LogCosh:scale=0.3
+python examples/own_head.py
+pilotage run bc-mlp --head examples/own_head.py:LogCosh:scale=0.3
 """
 
 import torch

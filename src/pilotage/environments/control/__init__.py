@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
-from pilotage.core.references import load_function
+from pilotage.core.references import is_of_session, load_file, load_function, look_in_current_folder
 from pilotage.core.registry import find_pieces
 from pilotage.environments.control.experts import Expert, collect, episode_seed
 
@@ -26,7 +26,8 @@ def control_env(name: str, **options: Any) -> gymnasium.Env:
     """Return the environment called `name`, made with `options`.
 
     Args:
-        name: a piece of the slot `env`, or an id that Gymnasium has registered ("Pendulum-v1").
+        name: a piece of the slot `env`, an id that Gymnasium has registered ("Pendulum-v1"), "module:id" for one that a
+            module registers, or "file.py:Class" and "file.py:id" for one of a file.
         options: arguments of its class, ahead of those that its name stands for.
 
     Raises:
@@ -40,6 +41,16 @@ def control_env(name: str, **options: Any) -> gymnasium.Env:
             return made
     with _Packages():
         import gymnasium
+    place, _, identifier = name.rpartition(":")
+    if is_of_session(name) or place.endswith(".py"):
+        # A class of a session or a file; otherwise an id that the file registers when it is executed.
+        if is_of_session(name) or hasattr(load_file(place), identifier):
+            own: gymnasium.Env = load_function(name)(**options)
+            return own
+        if identifier not in gymnasium.registry:
+            raise UsageError(f"{place} neither defines nor registers an environment {identifier!r}")
+        return gymnasium.make(identifier, **options)
+    look_in_current_folder()
     if name in gymnasium.registry or ":" in name:
         return gymnasium.make(name, **options)
     raise UsageError(
