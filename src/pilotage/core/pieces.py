@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from pilotage.core.configuration import code_fields
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
-from pilotage.core.references import function_name, is_of_session, load_function
+from pilotage.core.references import function_name, is_of_session, load_function, look_in_current_folder
 from pilotage.core.registry import all_pieces, find_pieces
 
 P = TypeVar("P")
@@ -148,6 +148,7 @@ def _is_importable(parts: tuple[str, str]) -> bool:
         return bool(function)
     if place == "__main__":
         return False
+    look_in_current_folder()
     return all(p.isidentifier() for p in place.split(".")) and bool(importlib.util.find_spec(place.split(".")[0]))
 
 
