@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pilotage.core.configuration import config_to_options, configure, differing_fields
 from pilotage.core.references import Reference, load_function, load_reference
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
+F = TypeVar("F", bound=Callable[..., Any])
 Repeatability = Literal["exact", "exact given the journal", "statistical"]
 """exact: killed and resumed equals undisturbed, bit for bit, on the CPU. exact given the journal: the same once the
 recorded answers of services and timed-out verifiers are replayed. statistical: nothing lost, nothing twice."""
@@ -85,6 +86,19 @@ class Result:
 
 
 _FRAMES = "pilotage.report.frames"
+
+
+def gives(*names: str) -> Callable[[F], F]:
+    """Return a decorator that notes at the run of a system which numbers its result has.
+
+    A comparison by another number is then refused before anything runs. `*` in a name stands for any part.
+    """
+
+    def note(run: F) -> F:
+        run.result_names = names  # type: ignore[attr-defined]
+        return run
+
+    return note
 
 
 @dataclass(frozen=True)

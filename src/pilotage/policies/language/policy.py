@@ -35,7 +35,7 @@ DROPOUT_FIELDS = (
 """Names under which configurations keep a dropout rate."""
 
 
-@dataclass
+@dataclass(repr=False)
 class LanguagePolicy:
     """A causal LM and its tokenizer. `name` is the name or folder that the user gave; a run's records keep it."""
 
@@ -45,6 +45,16 @@ class LanguagePolicy:
 
     opened_by: ClassVar[str] = "transformers.AutoModelForCausalLM.from_pretrained"
     """What opens a saved folder."""
+
+    def __repr__(self) -> str:
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        kind = f"{type(self.model).__name__} with {parameters:,} parameters"
+        context = f", up to {self.context:,} positions" if self.context < 2**31 else ""
+        return (
+            f"Language policy {self.name}\n"
+            f"{kind}, {len(self.tokenizer):,} tokens{context}\n"
+            "use: .model and .tokenizer, or pilotage export RUN FOLDER and transformers"
+        )
 
     @property
     def eos_ids(self) -> tuple[int, ...]:

@@ -48,9 +48,17 @@ class TextConfig(Method, OptimiserOptions):
     num_train_prompts: int = 2000
     """Number of different training prompts."""
     data: Annotated[str | None, INPUT_FILE] = None
-    """Questions of your own: JSON Lines, JSON, Parquet or a Hugging Face data set (GSM8K, SVAMP or MATH format)."""
+    """Questions of your own: JSON Lines, JSON, CSV, TSV, Parquet, a folder or the name of a Hugging Face data set."""
     fields: str = ""
     """Field names in data, such as prompt=question,answer=target; empty: recognised."""
+    subset: str = ""
+    """Configuration of a Hugging Face data set."""
+    split: str = "train"
+    """Split of a Hugging Face data set to train on."""
+    test_split: str = "test"
+    """Split of test_data, where that is a Hugging Face data set."""
+    skip_bad_rows: bool = False
+    """Whether rows of data that cannot be used are left out, and counted, instead of refusing all of it."""
     reward: PieceChoice = "exact"
     """How answers are scored, a sum such as exact+0.5*format; module:function or file.py:function for your own. exact:
     the task's own check, mathematical equality for data. A function takes (text, item), or what it needs by name
@@ -113,6 +121,11 @@ class TextConfig(Method, OptimiserOptions):
     alarm."""
     precision: str = "float32"
     """Number format of the weights: float32, or bfloat16 where it pays."""
+
+    @property
+    def samples_per_step(self) -> int:
+        """Return the number of answers per step, further rounds to refill a batch left out."""
+        return self.prompts_per_step * self.group_size
 
     @property
     def compared_by(self) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pilotage.core.errors import UsageError
 from pilotage.core.references import function_name
-from pilotage.core.system import Result
+from pilotage.core.system import Result, gives
 from pilotage.policies.language.adapters import named_weights
 from pilotage.rewards import Rewards, build_rewards, check_golds, score_answers
 from pilotage.rollouts.groups import sample_groups
@@ -27,7 +27,7 @@ from pilotage.training.language.critic import Critic
 from pilotage.training.language.health import HealthMonitor
 from pilotage.training.language.metrics import METRICS, batch_metrics, rollout_record
 from pilotage.training.language.piece_set import make_piece_set, sampler_term
-from pilotage.training.language.task import make_task
+from pilotage.training.language.task import fitting_items, make_task
 from pilotage.training.language.update import accumulate_gradient, minibatches, optimiser_step
 from pilotage.training.loop import Hooks, train_loop
 from pilotage.training.schedules import check_schedule, schedule
@@ -52,6 +52,10 @@ class TextTrainer:
         self.model = self.policy.model
         self.likelihood = text_models.make_likelihood(config, self.model)
         self.engine = text_models.make_engine(config, self.policy)
+        if config.data is not None:
+            context, leave_out = getattr(self.engine, "context", 2**31), config.skip_bad_rows
+            self.items = fitting_items(self.items, self.prompt, context, leave_out)
+            self.tests = fitting_items(self.tests, self.prompt, context, leave_out)
         self.sampling = text_models.training_sampling(config)
         self.optimiser = text_models.optimiser_for(self.model, config)
         sampler, options = sampler_term(config.sampler)
@@ -442,6 +446,7 @@ class _Training(Hooks):
         return dict(self.callback(self.trainer, step)) if self.callback else {}
 
 
+@gives(*[name for name in METRICS if name.startswith("held_out/")], "samples/total", "tokens/total")
 def train(config: TextConfig, run: Any, callback: Callback | None = None) -> Result:
     """Train a language policy; resume from the run's newest checkpoint when there is one.
 
