@@ -190,6 +190,17 @@ def test_mathematics_reads_what_follows_the_reasoning() -> None:
     rewards.close()
 
 
+def test_one_of_several_right_answers_is_enough_and_none_has_no_opinion() -> None:
+    pytest.importorskip("math_verify")
+    rewards = build_rewards("math", None, limit=20.0)
+    choice = Item("g", "", "B", meta={"answers": ("B", "12", r"\frac{1}{2}")})
+    texts = [r"\boxed{B}", "#12", "#13", "It is $0.5$.", "It is $0.6$."]
+    scored = score_answers(rewards, [*texts, "#12"], [*[choice] * 5, Item("h", "", "")], None)
+    np.testing.assert_array_equal(scored.total, [1.0, 1.0, 0.0, 1.0, 0.0, np.nan])
+    assert scored.reasons == {"none": 1}
+    rewards.close()
+
+
 def test_gold_answers_that_cannot_be_read_are_named() -> None:
     pytest.importorskip("math_verify")
     golds = [

@@ -93,7 +93,8 @@ class TextTrainer:
 
         Raises UsageError when they are more than `failure_limit` of the prompts that are trained on.
         """
-        for rewards, items in ((self.rewards, self.items), (self.checks, (*self.items, *self.tests))):
+        answered = [item for item in (*self.items, *self.tests) if item.answer]
+        for rewards, items in ((self.rewards, self.items), (self.checks, answered)):
             unread = check_golds(rewards, items) if rewards else []
             if not unread:
                 continue
