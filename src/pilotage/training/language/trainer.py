@@ -47,6 +47,10 @@ class TextTrainer:
         self.task = make_task(config)
         self.items = self.task.pool(config.num_train_prompts, "train", 0)
         self.tests = self.task.pool(config.evaluation_prompts * len(self.task.difficulties), "held_out", 0)
+        # Before the policy, which may be trained first: a reward that cannot be built costs nothing.
+        self.rewards = self.build_rewards(config.reward)
+        self.checks = self.build_checks()
+        self.report_unread_golds()
         self.policy = text_models.make_policy(config, self.task, run)
         text_models.check_prompts(self.policy, config, [*self.items, *self.tests])
         self.model = self.policy.model
@@ -60,9 +64,6 @@ class TextTrainer:
         self.optimiser = text_models.optimiser_for(self.model, config)
         sampler, options = sampler_term(config.sampler)
         self.sampler = sampler(len(self.items), seed=run.seed_for("sampler"), **options)
-        self.rewards = self.build_rewards(config.reward)
-        self.checks = self.build_checks()
-        self.report_unread_golds()
         self.reference = text_models.frozen_copy(self.model) if self.pieces.asks_for("logp_ref") else None
         self.critic = Critic(self.policy, config, run.generator("critic")) if self.pieces.asks_for("value") else None
         self.health = HealthMonitor(self.pieces)
@@ -93,7 +94,8 @@ class TextTrainer:
 
         Raises UsageError when they are more than `failure_limit` of the prompts that are trained on.
         """
-        for rewards, items in ((self.rewards, self.items), (self.checks, (*self.items, *self.tests))):
+        answered = [item for item in (*self.items, *self.tests) if item.answer]
+        for rewards, items in ((self.rewards, self.items), (self.checks, answered)):
             unread = check_golds(rewards, items) if rewards else []
             if not unread:
                 continue
