@@ -38,6 +38,11 @@ def field_types(config_type: Any) -> Mapping[str, Any]:
 
 def code_fields(config_type: Any) -> frozenset[str]:
     """Return the fields of a dataclass that may name code: pieces and functions. Text of other fields is only text."""
+    return _code_fields(config_type)
+
+
+@cache
+def _code_fields(config_type: Any) -> frozenset[str]:
     hints = typing.get_type_hints(config_type, include_extras=True)
     return frozenset(f.name for f in dataclasses.fields(config_type) if _may_name_code(hints[f.name]))
 
@@ -226,8 +231,7 @@ def config_from_dict(system: Any, data: Mapping[str, Any]) -> Any:
 def differing_fields(config: Any, defaults: Any) -> list[str]:
     """Return the fields in which two configurations of one class differ as JSON."""
     values, others = config_to_dict(config), config_to_dict(defaults)
-    config_type: Any = type(config)
-    return [name for name in field_types(config_type) if values[name] != others[name]]
+    return [name for name in values if name != "format" and values[name] != others[name]]
 
 
 def config_to_options(config: Any, defaults: Any) -> list[str]:

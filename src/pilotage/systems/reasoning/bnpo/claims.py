@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.claims import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion, Events
 
 WORLD = (
     "--task add --difficulties 1,2,3 --pretrain-to-accuracy 0.45 --num-train-prompts 240 --prompts-per-step 16 "
@@ -119,7 +119,7 @@ def steadiness(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     """
     del arm, seed
     done = context.train()
-    lines = [json.loads(line) for line in (Path(done.run) / "metrics.jsonl").open()]
+    lines = [json.loads(line) for line in (Path(done.run) / "metrics.jsonl").open(encoding="utf-8")]
     norms = [line["gradient_norm"] for line in lines if "gradient_norm" in line]
     return {**steadiness_of(norms), "accuracy": done.metrics["held_out/accuracy"]}
 
@@ -234,6 +234,7 @@ STABILITY = [
         compare=("bnpo", "grpo"),
         metric="spikes",
         criterion=Criterion("not_worse", 1.0),
+        events=Events("spikes", 0.0, most=0.55),
         higher_is_better=False,
         measure=steadiness,
         cost=1.0,

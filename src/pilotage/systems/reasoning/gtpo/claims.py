@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.claims import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion, Events
 
 WORLD = "--task add --difficulties 1,2,3 --prompts-per-step 16 --group-size 8"
 CALM = f"{WORLD} --pretrain-to-accuracy 0.45 --num-train-prompts 240 --steps 40 --evaluate-every 0"
@@ -86,7 +86,7 @@ def collapse(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     has the numbers of the evaluation before the first step.
     """
     del seed
-    lines = [json.loads(line) for line in (Path(context.train().run) / "metrics.jsonl").open()]
+    lines = [json.loads(line) for line in (Path(context.train().run) / "metrics.jsonl").open(encoding="utf-8")]
     looks = [line for line in lines if "held_out/accuracy" in line]
     accuracy = [line["held_out/accuracy"] for line in looks]
     look = looks[0] if arm == UNTRAINED else looks[-1]
@@ -199,6 +199,7 @@ HARSH_CLAIMS = [
         compare=("gtpo", "grpo"),
         metric="survived",
         criterion=Criterion("better", 0.4),
+        events=Events("collapsed", 0.5),
         primary=True,
         measure=collapse,
         cost=1.0,
