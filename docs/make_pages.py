@@ -42,6 +42,7 @@ from pilotage.core.text import duration, number  # noqa: E402
 BEGIN, END = "<!-- systems: made by docs/make_pages.py -->", "<!-- end of systems -->"
 GUIDE = [
     {"Home": "index.md"},
+    {"Your data and your reward": "your-data.md"},
     {"Design": "design.md"},
     {"Hardware and tracking": "hardware.md"},
     {"Add a system": "adding-a-system.md"},

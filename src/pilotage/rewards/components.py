@@ -85,7 +85,7 @@ class InWorkers:
                 continue
             read = read_model_text(text) if self._answer_only else None
             answer = text if read is None else read.answer
-            score = self._quick(item.answer, answer) if quick and self._quick is not None else None
+            score = _quick_score(self._quick, item, answer) if quick and self._quick is not None else None
             if read is not None and not read.complete:
                 found[key] = 0.0
             elif score is not None:
@@ -99,6 +99,12 @@ class InWorkers:
             if self._record is not None:
                 self._record.put(key, _to_plain(made))
         return [found[key] for key in keys]
+
+
+def _quick_score(quick: Callable[[str, str], float | None], item: Item, answer: str) -> float | None:
+    """Return the best of the quick scores against every answer that counts; None where one is not known."""
+    scores = [quick(gold, answer) for gold in item.meta.get("answers", (item.answer,))]
+    return 1.0 if 1.0 in scores else None if None in scores else 0.0
 
 
 class ByTask:

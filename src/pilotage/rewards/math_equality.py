@@ -233,16 +233,19 @@ class MathEquality:
         self(r"It is $\frac{x^2+1}{2}$.", Item("", "", r"\frac{1}{2}+x"))
 
     def __call__(self, text: str, item: Item) -> float:
-        """Return 1.0 for an answer that is mathematically equal to the gold answer, else 0.0."""
+        """Return 1.0 for an answer that is mathematically equal to a gold answer, else 0.0."""
+        return max(self._equal(text, gold) for gold in item.meta.get("answers", (item.answer,)))
+
+    def _equal(self, text: str, expected: str) -> float:
         text = tidy(text)
         answer = marked_answer(text)
         if answer is None:
             answer = text
         elif boxed(text) == answer:
             answer = rf"\boxed{{{answer}}}"
-        gold = self._parse(as_formula(tidy(item.answer)), parsing_timeout=None)
+        gold = self._parse(as_formula(tidy(expected)), parsing_timeout=None)
         if not gold:
-            return float(_words(answer) == _words(item.answer) != [])
+            return float(_words(answer) == _words(expected) != [])
         try:
             given = self._parse(as_formula(answer), parsing_timeout=None)
             return float(self._verify(gold, given, timeout_seconds=None))
