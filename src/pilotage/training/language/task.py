@@ -41,9 +41,7 @@ def make_task(config: TextConfig) -> Any:
         difficulties=config.difficulties or None,
     )
     if not task.pool(1, "held_out"):
-        raise UsageError(
-            f"{config.data} has no questions to hold out; give two or more, or a file of them (test_data)"
-        )
+        raise UsageError(f"{config.data} has no questions to hold out; give two or more, or a file of them (test_data)")
     return task
 
 
