@@ -315,3 +315,11 @@ def test_a_number_with_more_digits_than_python_reads_is_wrong(pool: WorkerPool) 
 @pytest.mark.parametrize(("text", "wrapped"), [("10, 4", True), ("1 000", False), ("x+1", True), ("an apple", False)])
 def test_bare_formulas_are_boxed_and_sentences_are_not(text: str, wrapped: bool) -> None:
     assert as_formula(text) == (rf"\boxed{{{text}}}" if wrapped else text)
+
+
+def test_every_answer_that_counts_is_right(pool: WorkerPool) -> None:
+    item = Item("c", "?", "B", meta={"answers": ("B", r"\frac{1}{2}")})
+    texts = [r"\boxed{B}", r"\boxed{0.5}", r"\boxed{A}", r"\boxed{0.25}"]
+    assert pool.score([("math", text, item) for text in texts]) == [1.0, 1.0, 0.0, 0.0]
+    assert MathEquality.quick(item, r"\boxed{B}") == 1.0
+    assert MathEquality.quick(item, r"\boxed{0.25}") is None

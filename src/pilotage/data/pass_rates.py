@@ -14,7 +14,7 @@ _NEVER = -1
 
 
 class BetaPassRate:
-    """For each of N prompts, pseudo-counts of right and wrong answers; the pass rate is Beta(right + a, wrong + b).
+    """Pass rates of N prompts as Beta distributions, Beta(right + a, wrong + b), from counts of their answers.
 
     size: N. prior: (a, b), the same for all prompts, or an array [N, 2]; the default is the uniform distribution.
     Everything is an array over the prompts, so that a million of them are no problem (40 bytes each).
@@ -132,7 +132,7 @@ class BetaPassRate:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises UsageError when the state is that of another number of prompts."""
+        """Take up a saved state. Raises UsageError when it is that of another number of prompts."""
         if len(state["right"]) != self.size:
             raise UsageError(
                 f"the saved pass rates are of {len(state['right'])} prompts, but there are {self.size}: resume with "

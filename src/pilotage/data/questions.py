@@ -624,7 +624,8 @@ class QuestionTask:
         there = sorted(positions.tolist(), key=lambda position: _hash(str(seed), index.ids[position]))
         if count > len(there):
             warnings.warn(
-                f"task {self.name!r} has {len(there)} {split} questions; {count} were asked for", stacklevel=2
+                f"task {self.name!r} has {len(there)} {split} questions; {count} were asked for, so all are used",
+                stacklevel=2,
             )
         return [self._asked(items[position]) for position in there[:count]]
 

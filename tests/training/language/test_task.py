@@ -15,7 +15,7 @@ from pilotage.runs import Run
 from pilotage.systems.reasoning import baselines
 from pilotage.training.language.config import TextConfig
 from pilotage.training.language.cost import estimate_cost
-from pilotage.training.language.task import needs_answer
+from pilotage.training.language.task import make_task, needs_answer
 from pilotage.training.language.trainer import train
 
 GRPO = next(system for system in baselines.SYSTEMS if system.name == "grpo")
@@ -122,6 +122,27 @@ def test_a_reward_of_ones_own_trains_on_rows_without_answers(model_folder, tmp_p
     assert run_in(tmp_path / "run", settings(model_folder, data, steps=1))
     with pytest.raises(UsageError, match="no field for an answer"):
         run_in(tmp_path / "exact", settings(model_folder, data, reward="0.5*exact+length:maximum=5"))
+
+
+def test_splits_of_a_data_set_are_trained_on_and_held_out(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    parts = {
+        name: [{"question": f"{name} {i}?", "answer": str(i)} for i in range(4)] for name in ("train", "dev", "test")
+    }
+    splits = {name: datasets.Dataset.from_list(rows) for name, rows in parts.items()}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "set")
+    config = settings("any", tmp_path / "set", test_data=str(tmp_path / "set"), template="{question}")
+    for test_split in ("test", "dev"):
+        task = make_task(replace(config, test_split=test_split))
+        assert sorted(item.prompt for item in task.pool(4, "train")) == [f"train {i}?" for i in range(4)]
+        assert sorted(item.prompt for item in task.pool(4, "held_out")) == [f"{test_split} {i}?" for i in range(4)]
+
+
+def test_an_embedded_policy_is_no_policy_for_questions_of_ones_own(tmp_path):
+    data = tmp_path / "questions.jsonl"
+    data.write_text("\n".join(json.dumps({"question": f"{i}?", "answer": "1"}) for i in range(9)))
+    with pytest.raises(UsageError, match="--model"):
+        make_task(replace(GRPO.config, data=str(data)))
 
 
 def test_which_rewards_look_at_the_answers():

@@ -23,6 +23,11 @@ def make_task(config: TextConfig) -> Any:
     """
     if config.data is None:
         return text_task(config.task, config.difficulties or None)
+    if config.model.startswith("embedded:") and config.pretrain_to_accuracy > 0:
+        raise UsageError(
+            f"{config.model} is first trained on an embedded task and reads its characters alone; your own questions "
+            "need a language model: give --model with a Hugging Face name or folder"
+        )
     from pilotage.data.questions import TEMPLATE, QuestionTask, load_questions
 
     options: dict[str, Any] = {
