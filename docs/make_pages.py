@@ -10,7 +10,7 @@ import importlib
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ BEGIN, END = "<!-- systems: made by docs/make_pages.py -->", "<!-- end of system
 GUIDE = [
     {"Home": "index.md"},
     {"Design": "design.md"},
+    {"Hardware and tracking": "hardware.md"},
     {"Add a system": "adding-a-system.md"},
     {"Add a piece": "adding-a-piece.md"},
     {"A batch's way": "language-trainer.md"},
@@ -58,10 +59,15 @@ GUIDE = [
 ]
 
 
-def table_of_systems(link: str = "") -> str:
-    """Return every system with its claims' verdicts, as Markdown. `link` is put before the name of a page."""
+def table_of_systems(link: str = "", systems: Sequence[System] | None = None) -> str:
+    """Return systems with their claims' verdicts, as Markdown.
+
+    Args:
+        link: what is put before the name of a page; empty: no links.
+        systems: the systems; None: all of them.
+    """
     rows = ["| system | what it does | paper | claims |", "|---|---|---|---|"]
-    for system in all_systems():
+    for system in all_systems() if systems is None else systems:
         card = system.card
         name = f"[{card.name}]({link}{card.name}.md)" if link else f"`{card.name}`"
         paper = f"[{card.paper.arxiv}](https://arxiv.org/abs/{card.paper.arxiv})" if _has_arxiv(system) else ""
@@ -69,6 +75,18 @@ def table_of_systems(link: str = "") -> str:
         claims = "baseline" if card.baseline else count_verdicts(find_reproduction(card.name), made)
         rows.append(f"| {name} | {_cell(fit(card.summary, 110))} | {paper} | {claims} |")
     return "\n".join(rows)
+
+
+def readme_table() -> str:
+    """Return the systems with claims, as Markdown, one table for each family, and the names of its baselines below."""
+    parts = []
+    for family, members in groupby(all_systems(), key=lambda system: system.card.family):
+        systems = list(members)
+        parts += [f"**{family}**", ""]
+        parts += table_of_systems(systems=[system for system in systems if not system.card.baseline]).splitlines()
+        baselines = ", ".join(f"`{system.name}`" for system in systems if system.card.baseline)
+        parts += ["", f"Baselines: {baselines}.", ""] if baselines else [""]
+    return "\n".join(parts).rstrip()
 
 
 def page(system: System) -> str:
@@ -179,7 +197,7 @@ def with_table(text: str) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"README.md lacks the markers {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table_of_systems()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{readme_table()}\n{END}{after}"
 
 
 # ---- MkDocs ----------------------------------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ from pilotage.core.pieces import Term, check_columns, parse_chain, parse_sum, pa
         ("conflict:divide-by-conflicts=true", Term("conflict", {"divide_by_conflicts": True})),
         ("kl:kind=k3,limit=none", Term("kl", {"kind": "k3", "limit": None})),
         ("1e-3*kl", Term("kl", {}, 1e-3)),
+        ("format:pattern='a+b*:c=d,e then f'", Term("format", {"pattern": "a+b*:c=d,e then f"})),
+        ("2*f:a=\"it's\",b='3',c=3", Term("f", {"a": "it's", "b": "3", "c": 3}, 2.0)),
+        ("my folder/a b.py:f:x=1", Term("my folder/a b.py:f", {"x": 1})),
     ],
 )
 def test_a_term_is_read(text, term):
@@ -31,6 +34,7 @@ def test_a_term_is_read(text, term):
 def test_sums_and_chains_are_read():
     assert [t.reference for t in parse_sum("0.5*grpo+0.5*my.py:mine")] == ["grpo", "my.py:mine"]
     assert parse_sum("1e+2*grpo")[0].weight == 100.0
+    assert [t.options for t in parse_sum("f:p='a+b'+g:p=\"c+d\"")] == [{"p": "a+b"}, {"p": "c+d"}]
     assert [t.reference for t in parse_chain("entropy_shape:gamma=0.1 then whiten")] == ["entropy_shape", "whiten"]
 
 

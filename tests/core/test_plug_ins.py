@@ -74,6 +74,21 @@ def steady(reward, *, scale: float = 2.0):
     """
     return reward * scale
 ''',
+    "task.py": """
+from pilotage.environments.text import TextTask
+
+
+class Parity(TextTask):
+    name, known_difficulties, default_difficulties = "parity", (1,), (1,)
+    vocabulary, instruction, step_pattern = "0123456789#", "Even: 0, odd: 1.", None
+
+    def make(self, difficulty, rng):
+        drawn = rng.randrange(1000)
+        return self._item(difficulty, str(drawn), "", str(drawn % 2))
+
+    def longest(self, difficulty):
+        return 2
+""",
     "model.py": """
 from pilotage.policies.control.heads.direct import Regression
 
@@ -111,6 +126,7 @@ steady = {package}:SYSTEM
 steady = {package}.claims:CLAIMS
 [pilotage.pieces]
 advantage.steadier = {package}.pieces:steady
+task.steadier = {package}.task:Parity
 """
 USE_IT = """
 import sys
@@ -193,6 +209,8 @@ def test_a_system_is_added_by_an_installed_package(tmp_path: Path) -> None:
     check(tmp_path, use(tmp_path, search=site))
     pieces = "from pilotage.core.registry import find_pieces; print(find_pieces('advantage')['steadier'])"
     assert use(tmp_path, script=pieces, search=site) == "my_package.pieces:steady\n"
+    task = "from pilotage.environments.text import text_task; print(text_task('steadier').pool(1, 'train')[0].answer)"
+    assert use(tmp_path, script=task, search=site) in ("0\n", "1\n")
 
 
 PARTS = """

@@ -70,7 +70,7 @@ def playing(courses: list[Course]) -> Playing:
             failure = left[number].pop()
             if failure != "refused":
                 # The vendor may charge all the same: everything, or nothing.
-                provider.charge(provider.most(request) if failure == "charged" else Usage())
+                provider.charge(provider.max_usage(request) if failure == "charged" else Usage())
                 provider.calls_charged += failure == "charged"
                 raise Refused("timeout", paid=True)
             raise Refused("rate_limit")

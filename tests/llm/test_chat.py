@@ -97,7 +97,7 @@ def test_the_order_of_a_mapping_does_not_matter_and_that_of_messages_does() -> N
     ],
     ids=str,
 )
-def test_what_cannot_be_asked_is_refused_at_the_door(wrong: dict[str, Any]) -> None:
+def test_what_cannot_be_asked_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         ChatRequest(**{"messages": say("a"), **wrong})
 

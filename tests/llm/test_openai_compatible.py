@@ -127,7 +127,7 @@ def test_an_endpoint_that_wants_too_long_a_wait_is_not_waited_for(endpoint: Endp
     assert (counters.failed, counters.called) == (1, 1)
 
 
-def test_an_empty_purse_is_not_asked_again(endpoint: Endpoint, address: str) -> None:
+def test_an_exhausted_quota_is_not_asked_again(endpoint: Endpoint, address: str) -> None:
     endpoint.faults = [("status", 429, {"error-code": "insufficient_quota"}, "no money left")]
     (answer,), counters = ask(address, asked(1))
     assert isinstance(answer, Failed)
@@ -199,7 +199,9 @@ def test_a_wrong_key_or_model_stops_at_once_and_says_what_to_look_at(
     assert len(endpoint.bodies) <= 3
 
 
-def test_an_endpoint_that_is_down_stops_everything_after_some_patience(endpoint: Endpoint, address: str) -> None:
+def test_an_endpoint_that_is_down_stops_everything_after_too_many_failures_in_a_row(
+    endpoint: Endpoint, address: str
+) -> None:
     endpoint.faults = [("status", 500, {}, "dead")] * 1000
     with pytest.raises(ProviderDown, match="5 requests in a row"):
         ask(

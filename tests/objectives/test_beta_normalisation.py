@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilotage.core.errors import UsageError
-from pilotage.objectives.advantages import group_center
+from pilotage.objectives.advantages import group_center, group_zscore
 from pilotage.objectives.beta_normalisation import (
     LARGEST_WEIGHT,
     SmoothedBetaNorm,
@@ -19,9 +19,9 @@ from pilotage.objectives.beta_normalisation import (
     beta_norm,
     bnpo_exponents,
     bnpo_variance,
-    decompose,
     decomposed_beta_norm,
 )
+from pilotage.objectives.decomposition import decompose, decoupled_zscore
 
 RATES = torch.tensor([0, 0.125, 0.25, 0.5, 0.75, 1], dtype=torch.float64)
 
@@ -173,10 +173,11 @@ def test_decomposition_is_the_mean_of_the_components():
 
 
 @pytest.mark.parametrize("constant", [0.0, 1.0])
-def test_a_constant_component_is_passed_over(constant):
+def test_a_constant_component_adds_nothing_and_leaves_the_factor_of_the_others(constant):
     reward, group = answers(RATES)
     scores = torch.stack([reward, torch.full_like(reward, constant)], 1)
-    torch.testing.assert_close(decompose(beta_norm, scores, group), beta_norm(reward, group))
+    torch.testing.assert_close(decompose(beta_norm, scores, group), beta_norm(reward, group) / 2)
+    torch.testing.assert_close(decoupled_zscore(scores, group), group_zscore(reward, group, epsilon=1e-4) / 2)
     assert (decompose(beta_norm, torch.ones(48, 2), group) == 0).all()
 
 

@@ -175,7 +175,7 @@ def test_the_others_mean_lowers_the_variance_of_the_score_function_and_keeps_its
                 x = torch.tensor([a, b], dtype=torch.float64)
                 loss = 10 + x
                 log_p = dg.bernoulli_log_probability(x, parameter)
-                baseline = dg.leave_one_out(loss) if name == "others" else 0.0
+                baseline = dg.mean_of_others(loss) if name == "others" else 0.0
                 surrogate = dg.score_function(log_p, loss, baseline).mean()
                 gradients.append(torch.autograd.grad(surrogate, parameter)[0].sum().item())
                 weights.append((p if a else 1 - p) * (p if b else 1 - p))
@@ -212,6 +212,6 @@ def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="one shape"):
         dg.straight_through(torch.zeros(3), torch.zeros(2))
     with pytest.raises(ValueError, match="N ≥ 2"):
-        dg.leave_one_out(torch.zeros(1))
+        dg.mean_of_others(torch.zeros(1))
     with pytest.raises(ValueError, match="above 0"):
         dg.gumbel_softmax(torch.zeros(2), torch.zeros(2), temperature=0)

@@ -9,8 +9,6 @@ import sys
 from collections import Counter
 from importlib import import_module
 
-import pytest
-
 from pilotage import objectives
 
 
@@ -25,21 +23,13 @@ def _public_functions() -> list[tuple[str, str]]:
     return found
 
 
-def test_every_public_function_with_a_name_of_its_own_is_exported():
+def test_every_public_function_is_exported():
     functions = _public_functions()
-    times = Counter(name for _, name in functions)
-    unique = {name: module for module, name in functions if times[name] == 1}
-    assert set(objectives.__all__) == set(unique)
-    for name, module in unique.items():
+    assert {name for name, count in Counter(name for _, name in functions).items() if count > 1} == set()
+    assert set(objectives.__all__) == {name for _, name in functions}
+    for module, name in functions:
         defined = getattr(import_module(f"{objectives.__name__}.{module}"), name)
         assert getattr(objectives, name) is defined
-
-
-def test_only_leave_one_out_is_defined_by_two_modules():
-    times = Counter(name for _, name in _public_functions())
-    assert {name for name, count in times.items() if count > 1} == {"leave_one_out"}
-    with pytest.raises(AttributeError, match="leave_one_out"):
-        _ = objectives.leave_one_out
 
 
 def test_no_function_has_the_name_of_a_module():

@@ -12,6 +12,7 @@ from pilotage.objectives.risk import (
     bundle_credit,
     bundle_score,
     curve_mean,
+    curve_tail_mean,
     divide_by_set_std,
     make_bundles,
     mvar,
@@ -224,7 +225,7 @@ def batch(seed=0):
 
 @pytest.mark.parametrize("form", ["paper", "repository", "seeking"])
 def test_a_resumed_advantage_goes_on_where_it_was(form):
-    first, second = MeanValueAtRisk(form=form), MeanValueAtRisk(form=form)
+    first, second = (MeanValueAtRisk(form=form, quantiles="track") for _ in range(2))
     for seed in range(3):
         reward, group, bundle = batch(seed)
         first(reward, group, bundle)
@@ -232,7 +233,9 @@ def test_a_resumed_advantage_goes_on_where_it_was(form):
     second.load_state_dict(first.state_dict())
     reward, group, bundle = batch(7)
     assert torch.equal(first(reward, group, bundle), second(reward, group, bundle))
-    assert not torch.equal(first(reward, group, bundle), MeanValueAtRisk(form=form)(reward, group, bundle))
+    assert not torch.equal(
+        first(reward, group, bundle), MeanValueAtRisk(form=form, quantiles="track")(reward, group, bundle)
+    )
 
 
 def test_a_batch_is_judged_by_the_quantiles_of_those_before_it():
@@ -282,19 +285,38 @@ def test_quantiles_of_the_set_itself_and_the_mean_of_both(form):
     assert not torch.equal(own(reward, group, bundle), tracked(reward, group, bundle))
 
 
-def test_the_baseline_of_the_curve_is_what_the_middle_is_on_average():
+def test_the_baselines_of_the_curve_are_what_the_parts_are_on_average():
     levels = torch.arange(1, 20, dtype=torch.float64) / 20
     quantiles = 10 * levels  # of a uniform score on [0, 10]
-    exact = np.trapezoid([float(rvar_weight(torch.tensor(q), 2.0, 8.0)) for q in quantiles], levels)
+    exact = np.trapezoid([float(rvar_weight(q, 2.0, 8.0)) for q in quantiles], levels)
     assert curve_mean(quantiles, levels, 2.0, 8.0) == pytest.approx(exact)
+    # The curve from 0.5 to 2: a triangle of height 1.5 over levels 0.05 to 0.2.
+    assert curve_tail_mean(quantiles, levels, 2.0) == pytest.approx(-0.5 * 1.5 * 0.15)
+
+
+@pytest.mark.parametrize("natural", [True, False])
+@pytest.mark.parametrize(("form", "with_tail"), [("repository", True), ("seeking", False)])
+def test_the_baseline_holds_the_tail_of_the_form_that_has_one(form, with_tail, natural):
     reward, group, bundle = batch()
-    for natural in (True, False):
-        options = {"form": "repository", "normalise": False, "natural_baseline": natural}
-        plain, lowered = MeanValueAtRisk(**options), MeanValueAtRisk(**options, curve_baseline=True)
-        difference = (plain(reward, group, bundle) - lowered(reward, group, bundle))[bundle >= 0]
-        a, b = plain.tracker.quantile(0.2), plain.tracker.quantile(0.8)
-        middle = curve_mean(plain.tracker.quantiles, plain.tracker.levels, a, b) + (0 if natural else b - a)
-        assert difference.tolist() == pytest.approx([middle / 0.6 / 2.5] * len(difference), rel=1e-4)
+    options = {"form": form, "normalise": False, "natural_baseline": natural}
+    plain, lowered = MeanValueAtRisk(**options), MeanValueAtRisk(**options, curve_baseline=True)
+    difference = (plain(reward, group, bundle) - lowered(reward, group, bundle))[bundle >= 0]
+    curve, levels = plain.tracker.quantiles, plain.tracker.levels
+    a, b = plain.tracker.quantile(0.2), plain.tracker.quantile(0.8)
+    middle = (curve_mean(curve, levels, a, b) + (0 if natural else b - a)) / 0.6
+    tail = 1.5 * curve_tail_mean(curve, levels, a) / 0.2
+    expected = (middle + (tail if with_tail else 0)) / 2.5
+    assert tail < 0
+    assert difference.tolist() == pytest.approx([expected] * len(difference), rel=1e-4)
+
+
+def test_the_form_of_the_repository_uses_the_quantiles_of_each_set_and_the_paper_tracks():
+    for form, source in (("paper", "track"), ("repository", "batch"), ("seeking", "batch")):
+        default, named = MeanValueAtRisk(form=form), MeanValueAtRisk(form=form, quantiles=source)
+        for piece in (default, named):
+            piece(*batch(3))
+            piece.update(batch(3)[0], batch(3)[2])
+        assert torch.equal(default(*batch()), named(*batch()))
 
 
 def test_other_quantiles_are_refused():

@@ -47,7 +47,7 @@ def random_rollouts(
         "scores": torch.stack([reward, torch.randint(0, 2, (rows,), generator=generator).to(dtype)], 1),
         "score": reward,
         "reward": reward.clone(),
-        "level": torch.ones(rows, dtype=torch.int64),
+        "difficulty": torch.ones(rows, dtype=torch.int64),
         "logp_old": torch.where(mask, base, 0.0),
         "logp_ref": torch.where(mask, base + noise(), 0.0),
         "entropy": noise().abs(),

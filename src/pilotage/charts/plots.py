@@ -10,9 +10,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from pilotage.charts.charts import Difference, Line, draw_differences, draw_lines, draw_units
+from pilotage.charts.charts import Difference, Line, draw_differences, draw_lines, draw_seeds
 from pilotage.charts.style import STYLE, save
-from pilotage.evaluation.verdicts import t_interval
+from pilotage.core.intervals import t_interval
 
 
 @mpl.rc_context(STYLE)
@@ -51,7 +51,7 @@ def claim_plot(entry: Mapping[str, Any], path: Path, quick: bool = False) -> Pat
 
     Args:
         entry: the claim's entry in the system's file of results: `name`, `verdict`, `kind`, `margin`, `metric`,
-            `comparison`, and in `arms` the value of each unit.
+            `comparison`, and in `arms` the value of each seed.
         path: PNG or SVG, by its ending.
         quick: whether the numbers come from a quick pass, which is no evidence.
     """
@@ -62,7 +62,7 @@ def claim_plot(entry: Mapping[str, Any], path: Path, quick: bool = False) -> Pat
     panels = np.atleast_1d(np.array(figure.subplots(1, len(groups)), dtype=object))
     for axes, (metric, columns) in zip(panels, groups.items(), strict=True):
         intervals = {name: t_interval([v for v in values if v is not None]) for name, values in columns.items()}
-        draw_units(axes, [(name, values, intervals[name]) for name, values in columns.items()])
+        draw_seeds(axes, [(name, values, intervals[name]) for name, values in columns.items()])
         axes.set_ylabel(metric)
     mark = "quick pass, no evidence: " if quick else ""
     figure.suptitle(

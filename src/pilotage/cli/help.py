@@ -9,9 +9,9 @@ from typing import Any
 
 from pilotage.cli.arguments import Command, explain, option_rows, split
 from pilotage.cli.console import Console
-from pilotage.core.configuration import configure, field_types, option
+from pilotage.core.configuration import code_fields, configure, field_types, option
 from pilotage.core.docstrings import argument_docs
-from pilotage.core.pieces import is_piece_choice, load_piece, parse_pieces, piece_options
+from pilotage.core.pieces import is_piece_choice, load_piece, parse_pieces, piece_options, references_in
 from pilotage.core.registry import find_pieces, find_system
 from pilotage.core.system import System
 
@@ -81,10 +81,11 @@ def _chosen_pieces(config: Any) -> Iterator[tuple[str, str, str, Any, Any]]:
         slot = getattr(config, "slots", {}).get(field, field)
         choice, known, written = getattr(config, field), find_pieces(slot), option(field)
         if callable(choice):
-            yield written, slot, choice.__name__, choice, {}
-        elif choice != "none" and known and (is_piece_choice(kind) or kind is str):
+            yield written, slot, getattr(choice, "__name__", type(choice).__name__), choice, {}
+        elif choice != "none" and known and field in code_fields(config.__class__):
             for term in parse_pieces(choice):
-                if is_piece_choice(kind) or term.reference in known or ":" in term.reference:
+                simple = is_piece_choice(kind) and ":" not in term.reference
+                if simple or term.reference in known or references_in(term.reference):
                     yield written, slot, term.reference, load_piece(slot, term.reference), term.options
 
 

@@ -9,6 +9,8 @@ returns a dictionary writes its entries as columns.
 
 from __future__ import annotations
 
+import copy
+import functools
 import importlib.util
 import inspect
 import re
@@ -16,9 +18,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pilotage.core.configuration import code_fields
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
-from pilotage.core.references import load_function
+from pilotage.core.references import function_name, is_of_session, load_function
 from pilotage.core.registry import all_pieces, find_pieces
 
 P = TypeVar("P")
@@ -38,14 +41,33 @@ class Term:
 
 _TERM = re.compile(
     r"^(?:(?P<weight>[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*\*\s*)?"
-    r"(?P<reference>[\w./~-]+?(?::[A-Za-z_][\w.]*(?=$|:))?)"
+    r"(?P<reference>[\w./~ -]+?\.py:[A-Za-z_]\w*(?=$|:)|[\w./~-]+?(?::[A-Za-z_][\w.]*(?=$|:))?)"
     r"(?::(?P<options>[^:]*))?$"
 )
 _THEN = re.compile(r"\s+then\s+")
+_PLUS = re.compile(r"(?<![eE])\+|(?<=[a-zA-Z_][eE])\+")
+"""A plus sign between pieces, not one inside a number (1e+3)."""
+_QUOTED = re.compile(r"""=\s*(?:'[^']*'|"[^"]*")""")
+
+
+def _without_quoted(text: str) -> str:
+    """Return the text with the characters of quoted values as NUL, so that no mark in them is taken for grammar."""
+    return _QUOTED.sub(lambda match: "=" + "\0" * (len(match[0]) - 1), text)
+
+
+def _split(text: str, mark: re.Pattern[str] | str) -> list[str]:
+    """Return the parts of a text between the marks that do not stand in a quoted value."""
+    parts, start = [], 0
+    for match in re.finditer(mark, _without_quoted(text)):
+        parts.append(text[start : match.start()])
+        start = match.end()
+    return [*parts, text[start:]]
 
 
 def parse_value(text: str) -> Any:
-    """Return a hyper-parameter given as text: none, true, false, an integer, a number or a word."""
+    """Return a hyper-parameter given as text: none, true, false, an integer, a number, a word or a quoted text."""
+    if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1:
+        return text[1:-1]
     words = {"none": None, "true": True, "false": False}
     if text.lower() in words:
         return words[text.lower()]
@@ -59,14 +81,16 @@ def parse_value(text: str) -> Any:
 
 def parse_term(text: str) -> Term:
     """Parse one piece, such as `0.5*mvar:alpha=0.1`. Raises UsageError for text that is none."""
-    match = _TERM.match(text.strip())
+    text = text.strip()
+    match = _TERM.match(_without_quoted(text))
     if not match:
         raise UsageError(
             f"cannot read the piece {text!r}: expected name, name:option=value,option=value, "
             "module:function or file.py:function, with an optional factor such as 0.5* before it"
         )
     options: dict[str, Any] = {}
-    for pair in filter(None, (match["options"] or "").split(",")):
+    written = text[match.start("options") :] if match["options"] else ""
+    for pair in filter(None, _split(written, ",")):
         key, equals, value = pair.partition("=")
         if not equals:
             raise UsageError(f"cannot read {pair!r} in the piece {text!r}: expected option=value")
@@ -75,18 +99,22 @@ def parse_term(text: str) -> Term:
 
 
 def parse_sum(text: str) -> list[Term]:
-    """Parse a mixture, such as `0.5*grpo+0.5*mine`. A plus sign inside a number (1e+3) does not separate."""
-    return [parse_term(part) for part in re.split(r"(?<![eE])\+|(?<=[a-zA-Z_][eE])\+", text) if part.strip()]
+    """Parse a mixture, such as `0.5*grpo+0.5*mine`. A plus sign inside a number (1e+3) does not separate.
+
+    Raises UsageError for a summand that is empty or cannot be read.
+    """
+    first, *others = _split(text, _PLUS)
+    return [parse_term(part) for part in ([first] if first.strip() else []) + others]
 
 
 def parse_chain(text: str) -> list[Term]:
     """Parse pieces that follow each other, such as `entropy_shape then whiten`."""
-    return [parse_term(part) for part in _THEN.split(text.strip()) if part.strip()]
+    return [parse_term(part) for part in _split(text.strip(), _THEN) if part.strip()]
 
 
 def parse_pieces(text: str) -> list[Term]:
     """Parse an expression of either kind, a mixture or a chain."""
-    return [term for part in _THEN.split(text.strip()) for term in parse_sum(part)]
+    return [term for part in _split(text.strip(), _THEN) for term in parse_sum(part)]
 
 
 def references_in(text: str) -> list[str]:
@@ -101,10 +129,25 @@ def references_in(text: str) -> list[str]:
     return [reference for reference in references if _is_importable(reference.partition(":")[::2])]
 
 
+def user_functions(config: Any) -> list[str]:
+    """Return the references of the functions that a configuration names, in the fields whose type allows code."""
+    found: dict[str, None] = {}
+    for name in sorted(code_fields(type(config))):
+        value = getattr(config, name)
+        for part in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(part, str):
+                found |= dict.fromkeys(references_in(part))
+            elif callable(part):
+                found[function_name(part)] = None
+    return list(found)
+
+
 def _is_importable(parts: tuple[str, str]) -> bool:
     place, function = parts
-    if not function or place.endswith(".py"):
+    if not function or place.endswith(".py") or is_of_session(":".join(parts)):
         return bool(function)
+    if place == "__main__":
+        return False
     return all(p.isidentifier() for p in place.split(".")) and bool(importlib.util.find_spec(place.split(".")[0]))
 
 
@@ -272,17 +315,17 @@ def piece_options(piece: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     return _constructor_options(piece) if inspect.isclass(piece) else _positional(piece)[2]
 
 
-def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
-    """Return the piece that a term names, or that a function is, with its options bound.
+def load_term(slot: str, term: Term) -> Callable[..., Any]:
+    """Return the class or function that a term names, after a check of the term's options.
 
     Raises UsageError for a name that no slot has, an option that the piece has not, or one that it lacks.
     """
-    if not isinstance(term, Term):
-        target, name, options, weight = term, getattr(term, "__name__", type(term).__name__), {}, 1.0
-    else:
-        target, name = load_piece(slot, term.reference), term.reference
-        options, weight = dict(term.options), term.weight
-    is_class = inspect.isclass(target)
+    target = load_piece(slot, term.reference)
+    _check_options(slot, term.reference, target, term.options)
+    return target
+
+
+def _check_options(slot: str, name: str, target: Callable[..., Any], options: Mapping[str, Any]) -> None:
     parameters = piece_options(target)
     unknown = set(options) - set(parameters)
     if unknown:
@@ -293,13 +336,32 @@ def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
         )
     lacking = [key for key, p in parameters.items() if p.default is p.empty and key not in options]
     if lacking:
-        raise UsageError(f"the {slot} piece {name!r} needs {lacking[0]}: write {name}:{lacking[0]}=…")
-    stateful = None
-    if is_class:
+        written = ",".join(f"{key}=…" for key in lacking)
+        raise UsageError(f"the {slot} piece {name!r} needs {', '.join(lacking)}: write {name}:{written}")
+
+
+def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
+    """Return the piece that a term names, or that a function is, with its options bound.
+
+    Raises UsageError for a name that no slot has, an option that the piece has not, or one that it lacks.
+    """
+    target: Callable[..., Any]
+    options: dict[str, Any] = {}
+    if not isinstance(term, Term):
+        target, name, weight = term, getattr(_inner(term), "__name__", type(term).__name__), 1.0
+        _check_options(slot, name, target, options)
+    else:
+        target, name, weight = load_term(slot, term), term.reference, term.weight
+        options |= term.options
+    stateful: Any = None
+    if inspect.isclass(_inner(target)):
         stateful = target(**options)
         target, options = stateful, {}
+    elif not inspect.isroutine(target) and not isinstance(target, functools.partial):
+        # An object: every run begins with it as it was given.
+        target = stateful = copy.deepcopy(target)
     needs, accepts, _ = _positional(target)
-    carrier = stateful if stateful is not None else target
+    carrier = stateful if stateful is not None else _inner(target)
     return Piece(
         slot=slot,
         name=name,
@@ -315,6 +377,13 @@ def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
         options=options,
         stateful=stateful if hasattr(stateful, "state_dict") or hasattr(stateful, "update") else None,
     )
+
+
+def _inner(target: Callable[..., Any]) -> Any:
+    """Return the function or class of which a piece is a partial; a piece that is none as it is."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    return target
 
 
 def _constructor_options(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -43,7 +43,10 @@ class Normaliser(torch.nn.Module):
         low, high = statistics.low, statistics.high
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise UsageError("the data's range is not finite; a normaliser cannot be fitted to it")
-        constant = high - low <= _ROUNDING * np.maximum(np.abs(low), np.abs(high))
+        # A range of denormal numbers has too few bits to be divided by.
+        constant = high - low <= np.maximum(
+            _ROUNDING * np.maximum(np.abs(low), np.abs(high)), np.finfo(np.float32).tiny
+        )
         if scaling == "min_max":
             offset, scale = (low + high) / 2, (high - low) / 2
         elif scaling == "mean_std":

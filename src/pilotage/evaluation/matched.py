@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def value_at(x: ArrayLike, y: ArrayLike, at: float) -> float:
-    """`y` [point] where `x` [point], which never falls, is `at`, linearly between points; NaN outside of the curve.
+    """Return `y` [point] where `x` [point], which never falls, is `at`: linear between points, NaN outside the curve.
 
     Of several points with the same x the last counts at that x: a cost that did not grow bought what came last.
     """
@@ -26,8 +26,9 @@ def value_at(x: ArrayLike, y: ArrayLike, at: float) -> float:
 
 
 def at_first_reaching(progress: ArrayLike, y: ArrayLike, level: float) -> float:
-    """`y` [point] where `progress` [point], such as an accuracy, reaches `level` for the first time, linearly between
-    points; NaN where it never does. Later falls of the progress do not matter.
+    """Return `y` [point] where `progress` [point], such as an accuracy, reaches `level` for the first time.
+
+    It is linear between points, and NaN where the level is never reached. Later falls of the progress do not matter.
     """
     xs, ys = _curve(progress, y)
     reached = np.flatnonzero(xs >= level)

@@ -13,7 +13,7 @@ from pilotage.core.errors import UsageError
 
 
 def pass_at_k(right: ArrayLike, total: ArrayLike, k: int) -> NDArray[np.float64]:
-    """Unbiased chance that at least one of k answers is right, 1 − C(n−c, k)/C(n, k), for every prompt.
+    """Return the unbiased chance that at least one of k answers is right, 1 − C(n−c, k)/C(n, k), for every prompt.
 
     `right` (c) and `total` (n): counts per prompt, any shapes that broadcast. Binomials are taken in logarithms, so
     that large n does not overflow. Raises UsageError where n < k. Chen et al. 2021 (arXiv 2107.03374), eq. 1.
@@ -33,7 +33,7 @@ def pass_at_k(right: ArrayLike, total: ArrayLike, k: int) -> NDArray[np.float64]
 def majority_at_k(
     answers: Sequence[Hashable | None], right: Sequence[float], k: int, generator: np.random.Generator, draws: int = 64
 ) -> float:
-    """Chance that the most frequent of k answers to one prompt is right, over `draws` random choices of k of the n.
+    """Return the chance that the most frequent of k answers to one prompt is right, over `draws` random choices.
 
     `answers`: the extracted answers, None where there was none (it never wins); `right`: 1.0 or 0.0 for each. A tie
     counts by the share of right answers among the tied. With k = n there is one choice only, and no randomness.

@@ -73,5 +73,5 @@ def estimate_cost(service: Service, requests: Sequence[ChatRequest], *, sample: 
     scale = len(left) / max(1, len(used))
     prompt, completion = sum(usage.prompt for usage in used), sum(usage.completion for usage in used)
     units = sum(service.prices.units(usage) for usage in used)
-    most = sum((Spent.of(service.provider.most(request), service.prices) for request in left), Spent())
+    most = sum((Spent.of(service.provider.max_usage(request), service.prices) for request in left), Spent())
     return CostEstimate(len(left), prompt * scale, completion * scale, units * scale / UNITS, most.money, len(drawn))

@@ -2,7 +2,7 @@
 
 Every public function of the modules of this package can be imported from the package itself, for example
 `from pilotage.objectives import group_zscore, clip`. A module, and with it torch, is loaded when one of its functions
-is first asked for. `leave_one_out` is defined by both `advantages` and `discrete_gradients`; import it from the module.
+is first asked for.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _MODULES = {
     "const_norm": "aggregation",
     "contraction": "warm_start",
     "curve_mean": "risk",
+    "curve_tail_mean": "risk",
     "decompose": "decomposition",
     "decomposed_beta_norm": "beta_normalisation",
     "decoupled_zscore": "decomposition",
@@ -80,10 +81,12 @@ _MODULES = {
     "kl": "regularisers",
     "kl_in_reward": "penalties",
     "kl_in_score": "penalties",
+    "leave_one_out": "advantages",
     "left_bernoulli": "discrete_gradients",
     "linear_levels": "levels",
     "make_bundles": "risk",
     "masked": "shapes",
+    "mean_of_others": "discrete_gradients",
     "mixture_log_likelihood": "imitation",
     "mvar": "risk",
     "mvar_repository": "risk",
@@ -165,6 +168,7 @@ __all__ = [
     "const_norm",
     "contraction",
     "curve_mean",
+    "curve_tail_mean",
     "decompose",
     "decomposed_beta_norm",
     "decoupled_zscore",
@@ -210,10 +214,12 @@ __all__ = [
     "kl",
     "kl_in_reward",
     "kl_in_score",
+    "leave_one_out",
     "left_bernoulli",
     "linear_levels",
     "make_bundles",
     "masked",
+    "mean_of_others",
     "mixture_log_likelihood",
     "mvar",
     "mvar_repository",

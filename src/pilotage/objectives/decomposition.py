@@ -14,22 +14,26 @@ from pilotage.objectives.shapes import check_shapes
 
 
 def decompose(advantage: Callable[..., Tensor], scores: Tensor, group: Tensor, **options: Any) -> Tensor:
-    """Return the mean over reward components of `advantage(component, group, **options)`: scores [N, K], group [N] ->
-    [N].
+    """Return the mean over K reward components of `advantage(component, group, **options)`.
 
-    A component that is constant over the batch is passed over, and where a component abstains (NaN) it neither counts
-    in its group nor in the row's mean; a row without a score has 0. BNPO's «advantage decomposition».
+    scores [N, K], group [N] -> [N]. A component that is constant over the batch adds 0 and counts in the mean, so that
+    the factor of the others is 1/K in every batch. A component that abstains on a row (NaN) counts neither in the
+    groups nor in the mean of that row; a row without a score has 0. BNPO's «advantage decomposition».
+
+    Args:
+        advantage: advantage of one reward, called with its scores and groups, such as `beta_norm`.
+        scores: reward components [N, K]; NaN where a component abstains.
+        group: number of the prompt instance of each row, [N].
+        options: hyper-parameters of `advantage`.
     """
     check_shapes("N,K N", scores, group)
-    total, speakers = torch.zeros_like(scores[:, 0]), torch.zeros_like(scores[:, 0])
+    total = torch.zeros_like(scores[:, 0])
     for component in scores.unbind(1):
         rows = ~component.isnan()
-        judged = component[rows]
-        if len(judged) == 0 or bool((judged == judged[0]).all()):
-            continue
-        total[rows] += advantage(judged, group[rows], **options)
-        speakers[rows] += 1
-    return total / speakers.clamp(min=1)
+        given = component[rows]
+        if len(given) and not bool((given == given[0]).all()):
+            total[rows] += advantage(given, group[rows], **options)
+    return total / (~scores.isnan()).sum(1).clamp(min=1)
 
 
 @declare(needs_group=True)

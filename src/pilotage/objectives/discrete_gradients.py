@@ -106,8 +106,8 @@ def score_function(log_probability: Tensor, loss: Tensor, baseline: Tensor | flo
     return loss + advantage * (log_probability - log_probability.detach())
 
 
-def leave_one_out(loss: Tensor) -> Tensor:
-    """For each of N ≥ 2 independent losses the mean of the others: a baseline that biases nothing. [N] -> [N]"""
+def mean_of_others(loss: Tensor) -> Tensor:
+    """Return for each of N ≥ 2 independent losses the mean of the others, an unbiased baseline: [N] -> [N]."""
     if loss.dim() != 1 or len(loss) < 2:
         raise ValueError(f"a mean of the others needs losses [N] with N ≥ 2, got {list(loss.shape)}")
     values = loss.detach()

@@ -157,11 +157,21 @@ def set_quantiles(reward: Tensor, group: Tensor, bundle: Tensor, level: float) -
 
 
 def curve_mean(quantiles: Tensor, levels: Tensor, q_alpha: float, q_beta: float) -> float:
-    """∫ g(q_s, q_α, q_β) ds by trapezoids over the tracked curve: quantiles, levels [S]. The authors' optional
-    baseline: what the middle of a bundle's advantage is on average.
+    """Return ∫ g(q_s, q_α, q_β) ds by trapezoids over the tracked curve: quantiles, levels [S].
+
+    It is what the middle of a bundle's advantage is on average, a part of the authors' optional baseline.
     """
     check_shapes("S S", quantiles, levels)
     return float(torch.trapezoid(rvar_weight(quantiles, q_alpha, q_beta), levels))
+
+
+def curve_tail_mean(quantiles: Tensor, levels: Tensor, q_alpha: float) -> float:
+    """Return ∫ −(q_α − q_s)⁺ ds by trapezoids over the tracked curve: quantiles, levels [S].
+
+    It is what the lower tail (CVaR) of a bundle's advantage is on average, the other part of that baseline.
+    """
+    check_shapes("S S", quantiles, levels)
+    return float(torch.trapezoid(-(q_alpha - quantiles).clamp(min=0), levels))
 
 
 def sum_mean_share(reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
@@ -250,14 +260,27 @@ class QuantileTracker:
 
 
 class MeanValueAtRisk:
-    """RiskPO's advantage with its tracked quantiles: `(reward, group, bundle) -> advantage`, all [N].
+    """RiskPO's advantage: `(reward, group, bundle) -> advantage`, all [N].
 
-    `alpha`, `beta`: levels of the two quantiles, 0.05 to 0.95. `form`: paper (weight `omega`), repository (weight
-    `mix`, `natural_baseline`, divided by the set's deviation if `normalise`), or seeking (the risk-seeking control,
-    same options). `credit`: see bundle_credit. `rate`: step of the tracker. `quantiles`: track (used by the authors),
-    batch (the empirical ones of each set), mix (the mean of both). `curve_baseline` takes the mean of the middle part
-    over the tracked curve off (repository and seeking). After each batch call `update(reward, bundle)`: a batch is
-    judged by the tracked quantiles of those before it (the first one by its own).
+    The paper's text tracks the quantiles over the batches (`quantiles="track"`): a batch is weighed by the tracked
+    quantiles of those before it, the first one by its own. The authors' published code has a tracker too, but writes
+    its quantiles where the next batch does not find them, so that its runs used the quantiles of each set itself
+    ("batch"). Each form has its own default. After each batch call `update(reward, bundle)`.
+
+    Args:
+        alpha: level of the lower quantile, 0.05 to 0.95.
+        beta: level of the upper quantile, above alpha, 0.05 to 0.95.
+        omega: weight of the lower tail in the form "paper".
+        form: paper, repository (the authors' code), or seeking (the risk-seeking control).
+        mix: weight in the forms "repository" and "seeking".
+        natural_baseline: whether these forms keep the constant of g.
+        normalise: whether these forms divide by the set's deviation.
+        credit: how a bundle's advantage is shared among its answers, see `bundle_credit`.
+        rate: step of the tracker of quantiles.
+        quantiles: track, batch (empirical quantiles of each set) or mix (the mean of both); none: track in the form
+            "paper", batch in the others.
+        curve_baseline: whether the means of the middle and, in the form "repository", of the lower tail over the
+            tracked curve are taken off (forms "repository" and "seeking").
     """
 
     def __init__(
@@ -272,17 +295,18 @@ class MeanValueAtRisk:
         normalise: bool = True,
         credit: Credit = "uniform",
         rate: float = 0.1,
-        quantiles: Source = "track",
+        quantiles: Source | None = None,
         curve_baseline: bool = False,
     ) -> None:
         _check_levels(alpha, beta)
-        if quantiles not in ("track", "batch", "mix"):
-            raise UsageError(f"quantiles is {quantiles!r}; it must be track, batch or mix")
         if form not in ("paper", "repository", "seeking"):
             raise UsageError(f"form is {form!r}; it must be paper, repository or seeking")
+        if quantiles not in (None, "track", "batch", "mix"):
+            raise UsageError(f"quantiles is {quantiles!r}; it must be track, batch or mix")
         self.alpha, self.beta, self.omega, self.form = alpha, beta, omega, form
         self.mix, self.natural_baseline, self.normalise, self.credit = mix, natural_baseline, normalise, credit
-        self.quantiles, self.curve_baseline = quantiles, curve_baseline
+        self.quantiles: Source = quantiles or ("track" if form == "paper" else "batch")
+        self.curve_baseline = curve_baseline
         self.tracker = QuantileTracker(rate=rate)
 
     def __call__(self, reward: Tensor, group: Tensor, bundle: Tensor) -> Tensor:
@@ -314,13 +338,17 @@ class MeanValueAtRisk:
         return own if self.quantiles == "batch" else (own + tracked) / 2
 
     def _curve_baseline(self) -> float:
-        """The mean of the middle part as it stands in the advantage."""
-        assert self.tracker.quantiles is not None
+        """Return the mean of the advantage over the tracked curve, weighed as in the advantage."""
+        quantiles, levels = self.tracker.quantiles, self.tracker.levels
+        assert quantiles is not None
         a, b = self.tracker.quantile(self.alpha), self.tracker.quantile(self.beta)
-        mean = curve_mean(self.tracker.quantiles, self.tracker.levels, a, b)
+        mean = curve_mean(quantiles, levels, a, b)
         if not self.natural_baseline:
             mean += b - a
-        return mean / (self.beta - self.alpha + 1e-6) / (self.mix + 1)
+        mean /= self.beta - self.alpha + 1e-6
+        if self.form == "repository":
+            mean += self.mix * curve_tail_mean(quantiles, levels, a) / (self.alpha + 1e-6)
+        return mean / (self.mix + 1)
 
     def update(self, reward: Tensor, bundle: Tensor) -> None:
         """Move the tracked quantiles towards this batch's bundle scores: reward, bundle [N]."""

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class Progress:
     """Progress of `total` steps, on standard error: a live line on a terminal, now and then a plain one elsewhere.
 
-    total: number of steps; label: what is being done; start: the step it goes on from; unit: what a step is called;
-    every: seconds between plain lines, of which there is also one per tenth of the way; quiet: show nothing.
+    total: number of steps, an attribute that may be set again when more is known; label: what is being done; start: the
+    step it goes on from; unit: what a step is called; every: seconds between plain lines, of which there is also one
+    per tenth of the way; quiet: show nothing.
     Use it as `with Progress(...) as progress:` and call `progress.advance(step, reward=0.4)`.
     """
 
@@ -45,14 +46,14 @@ class Progress:
         self._quiet = quiet or not Progress.shown
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
-        self._begun = self._said = clock()
-        self._said_step: int | None = None
+        self._begun = self._printed = clock()
+        self._printed_step: int | None = None
         self._tenth = self._tenths(start)
         self._shown = ""
         self._live: rich.progress.Progress | None = None
 
     def __enter__(self) -> Self:
-        self._begun = self._said = self._clock()
+        self._begun = self._printed = self._clock()
         if not self._quiet and self._stream.isatty():
             self._live = self._rich()
             self._live.start()
@@ -65,8 +66,8 @@ class Progress:
             self._draw()
             self._live.stop()
             self._live = None
-        elif self._said_step != self._step:
-            self._say()
+        elif self._printed_step != self._step:
+            self._print()
 
     def advance(self, step: int, **shown: float | str) -> None:
         """Show that `step` steps are done, with a few numbers."""
@@ -76,9 +77,9 @@ class Progress:
             self._draw()
             return
         now, tenth = self._clock(), self._tenths(step)
-        if now - self._said >= self._every or tenth > self._tenth:
-            self._said, self._tenth = now, tenth
-            self._say()
+        if now - self._printed >= self._every or tenth > self._tenth:
+            self._printed, self._tenth = now, tenth
+            self._print()
 
     @property
     def rate(self) -> float:
@@ -107,14 +108,16 @@ class Progress:
     def _tenths(self, step: int) -> int:
         return 10 * step // self.total if self.total else 10
 
-    def _say(self) -> None:
-        self._said_step = self._step
+    def _print(self) -> None:
+        self._printed_step = self._step
         if not self._quiet:
             print(self.line, file=self._stream, flush=True)
 
     def _draw(self) -> None:
         if self._live is not None:
-            self._live.update(self._live.task_ids[0], completed=self._step, speed=self._speed(), shown=self._shown)
+            self._live.update(
+                self._live.task_ids[0], total=self.total, completed=self._step, speed=self._speed(), shown=self._shown
+            )
 
     def _rich(self) -> rich.progress.Progress:
         from rich.console import Console

@@ -1,4 +1,4 @@
-"""What is logged, sent also to TensorBoard, Weights & Biases or MLflow. Each is imported when it is asked for.
+"""Trackers that send what is logged also to TensorBoard, Weights & Biases or MLflow, each imported when asked for.
 
 The run's own files stay the truth. A resumed run repeats the steps since its checkpoint; no tracker then shows a step
 twice.
@@ -22,7 +22,7 @@ from pilotage.core.names import nearest
 
 
 class Tracker(ABC):
-    """A tracker outside of the run. `step` is the step the run goes on from (0 for a new one)."""
+    """Base class of trackers outside of the run; `step` is the step the run goes on from (0 for a new one)."""
 
     module: str
     """What must be importable for it."""
@@ -32,11 +32,11 @@ class Tracker(ABC):
 
     @abstractmethod
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Show the (finite) numbers of a step."""
+        """Send the finite numbers of a step to the tracker."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the tracker."""
         ...
 
 
@@ -57,12 +57,12 @@ class TensorBoard(Tracker):
             self._writer.add_text("config", f"```\n{json.dumps(config, indent=1)}\n```")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Show the (finite) numbers of a step."""
+        """Send the finite numbers of a step to the tracker."""
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the tracker."""
         self._writer.close()
 
 
@@ -91,11 +91,11 @@ class WeightsAndBiases(Tracker):
         )
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Show the (finite) numbers of a step."""
+        """Send the finite numbers of a step to the tracker."""
         self._run.log(dict(metrics), step=step)
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the tracker."""
         self._run.finish()
 
 
@@ -115,7 +115,7 @@ class MLflow(Tracker):
         self._last: dict[str, int] = {}
         place = directory / "mlflow.json"
         if place.exists():
-            self._id = json.loads(place.read_text())["run_id"]
+            self._id = json.loads(place.read_text(encoding="utf-8"))["run_id"]
             for name in self._client.get_run(self._id).data.metrics:
                 self._last[name] = max(entry.step for entry in self._client.get_metric_history(self._id, name))
             return
@@ -127,14 +127,14 @@ class MLflow(Tracker):
             self._client.log_param(self._id, name, str(value)[:500])
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Show the (finite) numbers of a step."""
+        """Send the finite numbers of a step to the tracker."""
         for name, value in metrics.items():
             if step > self._last.get(name, -1):
                 self._client.log_metric(self._id, name, value, timestamp=int(time.time() * 1000), step=step)
                 self._last[name] = step
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the tracker."""
         self._client.set_terminated(self._id)
 
 
@@ -144,7 +144,7 @@ def _remembered(directory: Path, kind: str) -> str:
     if not place.exists():
         text = hashlib.sha256(f"{directory.absolute()}\0{time.time_ns()}".encode()).hexdigest()[:16]
         write_atomically(place, json.dumps({"run_id": text}).encode())
-    return json.loads(place.read_text())["run_id"]
+    return json.loads(place.read_text(encoding="utf-8"))["run_id"]
 
 
 TRACKERS: Mapping[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "mlflow": MLflow}
@@ -185,7 +185,7 @@ class Trackers:
         self._types |= {name: tracker_type(name) for name in names}
 
     def log(self, step: int, metrics: Mapping[str, float], resumed_at: int) -> None:
-        """Show the finite numbers of a step of a run that this process goes on with from the step `resumed_at`."""
+        """Send the finite numbers of a step to every tracker; this process went on from the step `resumed_at`."""
         directory, system, config = self._about
         for name, kind in self._types.items():
             if name not in self._open:
@@ -193,7 +193,7 @@ class Trackers:
             self._open[name].log(step, metrics)
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close every tracker that was opened."""
         for tracker in self._open.values():
             tracker.close()
         self._open = {}

@@ -277,9 +277,7 @@ def test_features_of_other_names_can_be_named(tmp_path: Path) -> None:
     renamed = {"observation.state": "state", "action": "actions.joint", "observation.grid": "actions.hand"}
     root = write_lerobot(tmp_path / "set", [3, 2], [0, 0])
     rename(root, renamed)
-    with pytest.raises(
-        UsageError, match=r"has no 'action' to take .*; there are actions.hand, actions.joint"
-    ):
+    with pytest.raises(UsageError, match=r"has no 'action' to take .*; there are actions.hand, actions.joint"):
         read_lerobot(root)
     data = read_lerobot(root, action=["actions.joint"])
     assert data.observations["state"][-1].tolist() == [1, 1, 1001]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,6 +39,9 @@ class ActionPolicy:
     `history` has the first actions of its chunks held at those that the row executed last.
     """
 
+    opened_by: ClassVar[str] = "pilotage.load"
+    """What opens a saved folder."""
+
     def __init__(
         self,
         encoder: Encoder,
@@ -59,6 +62,20 @@ class ActionPolicy:
         self._windows: dict[int, list[dict[str, Tensor]]] = {}
         self._executed: dict[int, list[Tensor]] = {}
         self._generators: dict[int, torch.Generator] = {}
+
+    def __repr__(self) -> str:
+        parts = [getattr(self.head, "network", None), self.encoder]
+        modules = [part for part in (self.head, *parts) if isinstance(part, torch.nn.Module)]
+        count = len({id(p): p for module in modules for p in module.parameters()})
+        size = sum({id(p): p.numel() for module in modules for p in module.parameters()}.values())
+        seen = ", ".join(sorted(name for name in self.normalisers if name != "action"))
+        network = f", {type(parts[0]).__name__}" if parts[0] is not None else ""
+        return (
+            f"Action policy: {type(self.head).__name__} head{network}, {type(self.encoder).__name__} encoder, "
+            f"{type(self.executor).__name__} executor\n"
+            f"{size:,} parameters in {count} tensors; observes {seen or 'nothing that is normalised'}\n"
+            "use: .reset([0]) at the start of an episode, then .act({'state': state}, [0]) at every step"
+        )
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int] | None = None) -> None:
         """Begins an episode in these rows. Noise is drawn by (policy's seed, row), or by (policy's seed, `seeds`):

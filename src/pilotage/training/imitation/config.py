@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pilotage.core.configuration import INPUT_FILE
+from pilotage.core.references import PieceName
 from pilotage.training.options import OptimiserOptions
 
 
@@ -15,18 +17,18 @@ class Imitation:
 
     slots: ClassVar[Mapping[str, str]] = {"sampler": "denoising_sampler"}
     """Slots of the options that are not called as theirs."""
-    encoder: str = "flatten"
+    encoder: PieceName = "flatten"
     """From observations to a condition: flatten, mlp, recurrent, image, causal."""
-    network: str = "residual_mlp"
+    network: PieceName = "residual_mlp"
     """The network over chunks: residual_mlp, unet, transformer, gpt, framewise."""
-    head: str = "denoiser"
+    head: PieceName = "denoiser"
     """What it is trained for: denoiser, regression, mixture, bins, latent, contrastive, descent, energy, ebt,
     latent_plans, relay; module:function for your own."""
-    noise_schedule: str = "vp"
+    noise_schedule: PieceName = "vp"
     """How a denoiser's chunks become noise: vp, karras, linear."""
-    sampler: str = "ddim:steps=4"
+    sampler: PieceName = "ddim:steps=4"
     """How a denoiser draws chunks, with its number of steps; may be changed after training."""
-    executor: str = "receding"
+    executor: PieceName = "receding"
     """Which actions of a chunk are executed: receding, ensembling; held: a plan that a head which plans acts on."""
     n_obs_steps: int = 2
     """Frames that the policy sees (To)."""
@@ -43,7 +45,7 @@ class Imitation:
     goal_mask: str = "asked"
     """What a goal shows in training. asked: the entries of the state that the world's goals speak of, as when acting;
     all: the whole future state (BESO's released code). Without a world: all."""
-    context: str = "none"
+    context: PieceName = "none"
     """The first actions of a denoiser's chunk, up to the present. none: predicted anew; noised and clean: the executed
     ones when acting, and in training demonstrated ones with noise (BESO's released code) or without."""
 
@@ -52,10 +54,10 @@ class Imitation:
 class ImitationConfig(Imitation, OptimiserOptions):
     """What a method learns from, and for how long."""
 
-    env: str = "pillar"
+    env: PieceName = "pillar"
     """Where the policy acts: pillar, ring, lattice, block-push, push-t, pick-place, an id registered with Gymnasium, or
     an environment of your own, my_env.py:MyEnv; none: nowhere, the data is all there is."""
-    data: str | None = None
+    data: Annotated[str | None, INPUT_FILE] = None
     """Demonstrations: pusht, a file or folder (npz, zarr, robomimic, D4RL, Minari, LeRobot), a Minari id; without, the
     world's scripted expert demonstrates."""
     state_keys: str = ""
@@ -118,8 +120,13 @@ class ImitationConfig(Imitation, OptimiserOptions):
     """Entries of the action, such as an open or closed gripper, that are normalised to ±1/scale_dims_by, not to ±1."""
     scale_dims_by: float = 10.0
     """Factor by which those entries are made smaller; 1: not at all."""
-    expert_env: str = ""
+    expert_env: PieceName = ""
     """Environment whose expert demonstrates, such as lattice-play for lattice-goals; empty: `env` itself."""
+
+    @property
+    def samples_per_step(self) -> int:
+        """Return the number of windows per step."""
+        return self.batch
 
 
 RUN = "pilotage.training.imitation.trainer:train"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pilotage.core.errors import UsageError
-from pilotage.core.system import Result
+from pilotage.core.system import Result, gives
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.normalisers import Normaliser, Scaling, fit_normalisers
 from pilotage.data.sources import open_demonstrations
@@ -323,6 +323,7 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@gives("evaluation/*", "validation/*", "samples/total")
 def train(config: ImitationConfig, run: Any) -> Result:
     """Train a policy from demonstrations; goes on from the run's newest checkpoint when there is one."""
     if run.finished:

@@ -17,7 +17,7 @@ ALWAYS = frozenset(
         "scores",
         "score",
         "reward",
-        "level",
+        "difficulty",
         "generator",
         "initial_entropy",
     ]

@@ -10,7 +10,7 @@ from tests.systems.reasoning.graded import mostly_right
 from tests.systems.reasoning.tiny import TINY, Context
 
 from pilotage.core.registry import find_claims
-from pilotage.experiments import Wiring
+from pilotage.experiments import ModuleNames
 from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import read_lines
 from pilotage.systems.reasoning.vade import measures
@@ -22,7 +22,7 @@ from pilotage.training.language.trainer import TextTrainer
 def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("vade") == CLAIMS
     check_claims(CLAIMS)
-    plan = JobPlan(Wiring())
+    plan = JobPlan(ModuleNames())
     core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
     assert core.seconds < 22 * 60
     for claim in CLAIMS:
@@ -34,7 +34,7 @@ def test_the_bandit_is_the_simulation_with_its_share_of_the_oracle(tmp_path: Pat
     numbers = measures.bandit("no decay", 3, Context("vade", tmp_path))
     direct = simulate_bandit(VARIANTS["no decay"], 500, 10, 20, 8, 0.01, 3)
     assert numbers["gain"] == direct["gains"].sum()
-    assert numbers["share of the oracle"] == pytest.approx(direct["gains"].sum() / direct["oracle"])
+    assert numbers["share_of_oracle"] == pytest.approx(direct["gains"].sum() / direct["oracle"])
 
 
 def test_numbers_of_a_training_come_from_its_lines() -> None:
@@ -55,18 +55,18 @@ def test_numbers_of_a_training_come_from_its_lines() -> None:
         line(2, 0.25, 12, 0.75, 8000, 1, **look(0.5, 0.9)),
     ]
     numbers = measures.training_numbers(lines)
-    assert numbers["zero variance"] == 0.375
-    assert math.exp(numbers["log effective"]) == pytest.approx((10 + 9) / 8000)
+    assert numbers["zero_variance"] == 0.375
+    assert math.exp(numbers["log_effective"]) == pytest.approx((10 + 9) / 8000)
     # 4800 completions of 8000, so 6 tenths of the way.
-    assert numbers["accuracy at equal completions"] == pytest.approx(0.42)
-    assert numbers["easy accuracy at equal completions"] == pytest.approx(0.86)
-    assert numbers["no extra roll-outs"] == 0.0
+    assert numbers["accuracy_at_equal_completions"] == pytest.approx(0.42)
+    assert numbers["easy_accuracy_at_equal_completions"] == pytest.approx(0.86)
+    assert numbers["no_extra_rollouts"] == 0.0
     assert numbers["rounds"] == 1.5
     short = [lines[0], line(1, 0.5, 10, 1.0, 4000, 1, **look(0.4, 0.8))]
     # A run that never generated as much has no accuracy there.
-    assert math.isnan(measures.training_numbers(short)["accuracy at equal completions"])
-    assert measures.training_numbers(short, quick=True)["accuracy at equal completions"] == 0.4
-    assert measures.training_numbers(short)["no extra roll-outs"] == 1.0
+    assert math.isnan(measures.training_numbers(short)["accuracy_at_equal_completions"])
+    assert measures.training_numbers(short, quick=True)["accuracy_at_equal_completions"] == 0.4
+    assert measures.training_numbers(short)["no_extra_rollouts"] == 1.0
 
 
 def test_estimates_are_replayed_with_what_each_estimator_retains() -> None:
@@ -104,7 +104,7 @@ def test_a_training_with_vade_is_looked_in_on_and_its_estimates_are_the_samplers
     )
     context = Context(f"vade {TINY} --steps 3", tmp_path)
     numbers = measures.trained("vade", 0, context)
-    assert numbers["no extra roll-outs"] == 1.0
+    assert numbers["no_extra_rollouts"] == 1.0
     assert numbers["samples/total"] == 3 * 6 * 4
     rates = samplers[-1].rates
     assert numbers["coverage"] == (rates.answers > 0).mean()
@@ -127,7 +127,8 @@ def test_a_training_with_vade_is_looked_in_on_and_its_estimates_are_the_samplers
 
 def samplers_items(context: Context):
     """The pool that a context's command trains on."""
-    from pilotage.core.registry import configure, find_system
+    from pilotage.core.configuration import configure
+    from pilotage.core.registry import find_system
     from pilotage.training.language.task import make_task
 
     config = configure(find_system("vade"), context.command.split()[1:])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
-from pilotage.objectives.risk import MeanValueAtRisk, make_bundles
+from pilotage.objectives.risk import Credit, MeanValueAtRisk, Source, make_bundles
 from pilotage.types import FinishedStep
 
 CHECK = 10
@@ -60,12 +60,13 @@ class BundledRisk(MeanValueAtRisk):
         omega: weight of the lower tail in the form "paper".
         form: paper, repository, or seeking (the risk-seeking control).
         mix: weight in the forms "repository" and "seeking".
-        natural_baseline: whether these forms take a baseline off.
+        natural_baseline: whether these forms keep the constant of the middle part, so that it is never positive.
         normalise: whether these forms divide by the set's deviation.
         credit: how a bundle's advantage is shared among its answers.
         rate: step of the tracker of quantiles.
-        quantiles: track, batch (empirical quantiles of each set) or mix (the mean of both).
-        curve_baseline: whether the mean of the middle part over the tracked curve is taken off.
+        quantiles: track, batch (empirical quantiles of each set) or mix (the mean of both); none: track in the form
+            "paper", batch in the others.
+        curve_baseline: whether these forms take the advantage's mean over the tracked curve off.
     """
 
     writes = ("bundle",)
@@ -79,13 +80,13 @@ class BundledRisk(MeanValueAtRisk):
         alpha: float = 0.2,
         beta: float = 0.8,
         omega: float = 0.5,
-        form: Any = "paper",
+        form: Literal["paper", "repository", "seeking"] = "paper",
         mix: float = 1.5,
         natural_baseline: bool = True,
         normalise: bool = True,
-        credit: Any = "uniform",
+        credit: Credit = "uniform",
         rate: float = 0.1,
-        quantiles: Any = "track",
+        quantiles: Source | None = None,
         curve_baseline: bool = False,
     ) -> None:
         if size < 1:

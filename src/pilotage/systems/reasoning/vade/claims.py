@@ -20,7 +20,7 @@ GRID = ("--lr 3e-5", "--lr 1e-4")
 UNIFORM = Arm(f"grpo {WORLD} {STEPS}", GRID)
 DAPO = Arm(f"dapo {WORLD} --steps 24 --evaluate-every 4", GRID)
 VADE = Arm(f"vade {WORLD} {STEPS}", GRID)
-AT_EQUAL = "accuracy at equal completions"
+AT_EQUAL = "accuracy_at_equal_completions"
 TRAINING = 45.0
 """CPU-seconds of one training with its probes, as timed; claims that share it count it once."""
 LEARNT = {"uniform": (AT_EQUAL, 0.40)}
@@ -91,7 +91,7 @@ CLAIMS = [
         "gradient vanishing",
         "Far fewer groups are all right or all wrong with VADE than with uniform choice: by 15 points at least.",
         "abstract",
-        "zero variance",
+        "zero_variance",
         Criterion("better", 0.15),
         higher_is_better=False,
         primary=True,
@@ -123,14 +123,14 @@ CLAIMS = [
         "effective groups over uniform",
         "A completion buys at least 1.7 times as many groups with a gradient as with uniform choice.",
         "not of the paper",
-        "log effective",
+        "log_effective",
         Criterion("better", math.log(1.7)),
     ),
     _trained(
         "effective groups over dapo",
         "A completion buys at least 1.3 times as many trained groups with a gradient as with dynamic sampling.",
         "not of the paper",
-        "log effective",
+        "log_effective",
         Criterion("better", math.log(1.3)),
         arms={"dapo": DAPO, "vade": VADE},
         compare=("vade", "dapo"),
@@ -139,7 +139,7 @@ CLAIMS = [
         "easy prompts are not forgotten",
         "Choosing hard prompts costs the easiest level at most 10 points against uniform choice.",
         "not of the paper",
-        "easy accuracy at equal completions",
+        "easy_accuracy_at_equal_completions",
         Criterion("not_worse", 0.1),
         bounded_metric=True,
     ),

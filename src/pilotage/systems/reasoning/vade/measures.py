@@ -24,13 +24,13 @@ STALE_AFTER = 10
 # ---- the bandit ------------------------------------------------------------------------------------------------------
 
 
-def bandit(arm: str, unit: int, context: Any) -> Mapping[str, float]:
+def bandit(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     """Return a curriculum `arm` on a bandit of 500 prompts whose pass rates drift; 20 of them, 8 answers each, 100
     steps.
     """
-    result = simulate_bandit(VARIANTS[arm], 500, 10 if context.quick else 100, 20, 8, 0.01, unit)
+    result = simulate_bandit(VARIANTS[arm], 500, 10 if context.quick else 100, 20, 8, 0.01, seed)
     numbers = {name: float(value) for name, value in result.items() if name != "gains"}
-    return {**numbers, "share of the oracle": numbers["gain"] / numbers["oracle"]}
+    return {**numbers, "share_of_oracle": numbers["gain"] / numbers["oracle"]}
 
 
 # ---- trainings -------------------------------------------------------------------------------------------------------
@@ -45,7 +45,7 @@ def look(trainer: Any, step: int) -> dict[str, float]:
         return {}
     short = trainer.config.steps < 10
     answers = 8 if short else 64
-    items = [trainer.items[i] for i in callbacks.first_of_each_level(trainer.items, 2 if short else 6)]
+    items = [trainer.items[i] for i in callbacks.first_of_each_difficulty(trainer.items, 2 if short else 6)]
     right = callbacks.right_counts(callbacks.sample_answers(trainer, items, answers, "pass rates", step), answers)
     seen = {f"{PASS_RATE}{item.id}": float(share) for item, share in zip(items, right / answers, strict=True)}
     if step == trainer.config.steps:
@@ -53,13 +53,13 @@ def look(trainer: Any, step: int) -> dict[str, float]:
         seen["coverage"] = float((rates.answers > 0).mean())
         seen["visits/entropy"] = float(-(visits * np.log(visits)).sum())
         seen["visits/mean"] = float(rates.answers.mean() / trainer.config.group_size)
-        seen["never solved"] = float(len(rates.never_solved()))
+        seen["never_solved"] = float(len(rates.never_solved()))
     return seen
 
 
-def trained(arm: str, unit: int, context: Any) -> dict[str, float]:
+def trained(arm: str, seed: int, context: Any) -> dict[str, float]:
     """Return one training: accuracy at equal completions, groups without variance, what every completion bought."""
-    del arm, unit
+    del arm, seed
     from pilotage.runs.metrics import read_lines
 
     result = context.train(callback=look)
@@ -80,16 +80,16 @@ def training_numbers(lines: Sequence[Mapping[str, Any]], *, quick: bool = False)
     effective = sum(line["groups/trained"] * line.get("advantage/nonzero", 0.0) for line in steps)
     generated = float(lines[-1]["samples/total"])
     numbers = {
-        "zero variance": float(np.mean([line["groups/zero_variance"] for line in steps])),
-        "log effective": float(np.log(effective / generated)) if effective > 0 else float("nan"),
-        "accuracy at equal completions": value_at(spent, [line["held_out/accuracy"] for line in looks], at),
-        "easy accuracy at equal completions": value_at(
+        "zero_variance": float(np.mean([line["groups/zero_variance"] for line in steps])),
+        "log_effective": float(np.log(effective / generated)) if effective > 0 else float("nan"),
+        "accuracy_at_equal_completions": value_at(spent, [line["held_out/accuracy"] for line in looks], at),
+        "easy_accuracy_at_equal_completions": value_at(
             spent, [line["held_out/accuracy/level_1"] for line in looks], at
         ),
         "rounds": float(np.mean([line["samples/rounds"] for line in steps])),
-        "no extra roll-outs": float(all(line["samples/rounds"] == 1 for line in steps)),
+        "no_extra_rollouts": float(all(line["samples/rounds"] == 1 for line in steps)),
     }
-    for name in ("coverage", "visits/entropy", "visits/mean", "never solved"):
+    for name in ("coverage", "visits/entropy", "visits/mean", "never_solved"):
         if name in lines[-1]:
             numbers[name] = lines[-1][name]
     return numbers
@@ -98,16 +98,16 @@ def training_numbers(lines: Sequence[Mapping[str, Any]], *, quick: bool = False)
 # ---- estimates -------------------------------------------------------------------------------------------------------
 
 
-def estimate(arm: str, unit: int, context: Any) -> dict[str, float]:
+def estimate(arm: str, seed: int, context: Any) -> dict[str, float]:
     """Error of the estimator `arm` on what VADE's training saw, against pass rates of 64 answers at each look."""
-    del unit
+    del seed
     from pilotage.runs.metrics import read_lines
 
     run = Path(context.train(callback=look).run)
     lines = read_lines(run / "metrics.jsonl")
     numbers = estimate_errors(lines, read_lines(run / "rollouts.jsonl"), RETAIN[arm])
-    accuracy = training_numbers(lines, quick=context.quick)["accuracy at equal completions"]
-    return {**numbers, "accuracy at equal completions": accuracy}
+    accuracy = training_numbers(lines, quick=context.quick)["accuracy_at_equal_completions"]
+    return {**numbers, "accuracy_at_equal_completions": accuracy}
 
 
 def estimate_errors(

@@ -70,7 +70,7 @@ class LabourRules:
 
 
 @dataclass(frozen=True)
-class Market:
+class LabourMarket:
     """Constants of an episode of months."""
 
     population: Population
@@ -83,7 +83,7 @@ class Market:
     """[W] int32: agents of working age."""
 
 
-def market(population: Population, rules: LabourRules, groups: Tensor, seed: int) -> Market:
+def market(population: Population, rules: LabourRules, groups: Tensor, seed: int) -> LabourMarket:
     """Draw the skills by (seed, agent). Raises UsageError for groups of another length, or without a workforce."""
     if groups.shape != (len(population),):
         raise UsageError(f"groups must be [{len(population)}], got {list(groups.shape)}")
@@ -95,10 +95,10 @@ def market(population: Population, rules: LabourRules, groups: Tensor, seed: int
     agents = torch.arange(len(population), dtype=torch.int32)
     uniform = Noise(seed, -1).uniforms("skill", agents).clamp(min=1e-7)
     skill = (rules.skill_spread * torch.special.ndtri(uniform)).exp()
-    return Market(population, rules, groups.to(torch.int32), skill, workforce)
+    return LabourMarket(population, rules, groups.to(torch.int32), skill, workforce)
 
 
-def first_month(where: Market) -> State:
+def first_month(where: LabourMarket) -> State:
     """Return the first state: savings [agents], wage, price, interest, inventory, prices of the last twelve months."""
     rules = where.rules
     price = torch.tensor(rules.price)
@@ -113,7 +113,7 @@ def first_month(where: Market) -> State:
 
 
 @register("work")
-def work(where: Market) -> Substep:
+def work(where: LabourMarket) -> Substep:
     """Return the substep in which agents of working age decide; counts `willing` and `claims` [boroughs]."""
     population, workforce = where.population, where.workforce
     group = where.group.index_select(0, workforce)
@@ -133,7 +133,7 @@ def work(where: Market) -> Substep:
 
 
 @register("earn")
-def earn(where: Market) -> Substep:
+def earn(where: LabourMarket) -> Substep:
     """Return the substep of wages by hours and skill, tax by brackets, and its return in equal shares."""
 
     def substep(state: State, action: Action, noise: Noise) -> State:  # noqa: ARG001
@@ -148,7 +148,7 @@ def earn(where: Market) -> Substep:
 
 
 @register("consume")
-def consume(where: Market) -> Substep:
+def consume(where: LabourMarket) -> Substep:
     """Return the substep in which agents buy goods for a share of their cash, rationed evenly if there are too few."""
 
     def substep(state: State, action: Action, noise: Noise) -> State:  # noqa: ARG001
@@ -172,7 +172,7 @@ def consume(where: Market) -> Substep:
 
 
 @register("prices")
-def prices(where: Market) -> Substep:
+def prices(where: LabourMarket) -> Substep:
     """Return the substep in which wage and price follow the imbalance of demand, by U(0, most · |imbalance|)."""
     rules = where.rules
 
@@ -186,7 +186,7 @@ def prices(where: Market) -> Substep:
 
 
 @register("interest")
-def interest(where: Market) -> Substep:
+def interest(where: LabourMarket) -> Substep:
     """Return the substep of the Taylor rule on twelve months' inflation and the share without work."""
 
     def substep(state: State, action: Action, noise: Noise) -> State:  # noqa: ARG001
