@@ -115,8 +115,9 @@ def tokens(data: Path, scaling: str) -> ImitationConfig:
     small = {
         **{name: value for name, value in SMALL.items() if name != "network"},
         "network": "next_scale:width=8,depth=1,heads=1",
-        "tokeniser": "multiscale:scales=1|2,codes=4,latent=2,channels=8",
+        "tokeniser": "multiscale:scales=1,codes=4,latent=2,channels=8",
         "tokeniser_steps": 1,
+        "chunk_size": 4,
     }
     return replace(CARP.config, **small, data=str(data), action_scaling=scaling)
 
