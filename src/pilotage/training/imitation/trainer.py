@@ -285,7 +285,7 @@ class ImitationTrainer(Hooks):
             self.run.log_event(None, kind, text)
         if self.world is not None and self.config.videos and not self.world.facts["renders"]:
             self.run.log_event(
-                None, "no videos", f"{self.config.env} does not list rgb_array in metadata[render_modes]"
+                None, "no videos", f"{self.config.env} cannot be filmed: its metadata[render_modes] lists no rgb_array"
             )
         if self.windows.short_episodes:
             self.run.log_event(
