@@ -27,7 +27,7 @@ METRICS = {
     "samples/total": "Answers generated so far, discarded ones included.",
     "samples/rounds": "Rounds of roll-outs that this batch took.",
     "tokens/total": "Tokens generated for training so far, discarded ones included.",
-    "failures/*": "Answers of this step that could not be judged, by reason; left out, never counted as zero.",
+    "failures/*": "Answers of this step that could not be scored, by reason; left out, never counted as zero.",
     "loss": "Value of the loss at the last update; comparable within a method only.",
     "ratio": "Mean ratio of new to old probability per token at the last update; 1 with one update per batch.",
     "kl_old": "Mean k3 estimate of the divergence from the sampling policy at the last update.",

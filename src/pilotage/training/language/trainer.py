@@ -1,10 +1,10 @@
-"""The loop that serves every language-model method: roll out, judge, assign credit, update, remember."""
+"""The loop that serves every language-model method: roll out, score, assign credit, update, remember."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from pilotage.training.language.credit import apply_filter, assign_credit, colum
 from pilotage.training.language.critic import Critic
 from pilotage.training.language.health import HealthMonitor
 from pilotage.training.language.metrics import METRICS, batch_metrics, rollout_record
-from pilotage.training.language.piece_set import make_piece_set, sampler_term
+from pilotage.training.language.piece_set import check_reward_bounds, make_piece_set, sampler_term
 from pilotage.training.language.task import make_task
 from pilotage.training.language.update import accumulate_gradient, minibatches, optimiser_step
 from pilotage.training.loop import Hooks, train_loop
@@ -45,16 +45,18 @@ class TextTrainer:
         self.task = make_task(config)
         self.items = self.task.pool(config.num_train_prompts, "train", 0)
         self.tests = self.task.pool(config.evaluation_prompts * len(self.task.levels), "held_out", 0)
+        # What may refuse an option comes before the policy, which may be trained first.
+        sampler, options = sampler_term(config.sampler)
+        self.sampler = sampler(len(self.items), seed=run.seed_for("sampler"), **options)
+        self.rewards = self.build_rewards(config.reward)
+        check_reward_bounds(self.pieces, [(part.weight, part.name) for part in self.rewards])
+        self.checks = self.rewards if config.reward == "exact" else self.build_rewards("exact")
         self.policy = text_models.make_policy(config, self.task, run)
         self.model = self.policy.model
         self.likelihood = text_models.Autoregressive(config.temperature, config.tokens_per_batch)
         self.engine = text_models.make_engine(config, self.policy)
         self.sampling = text_models.training_sampling(config)
         self.optimiser = text_models.optimiser_for(self.model, config)
-        sampler, options = sampler_term(config.sampler)
-        self.sampler = sampler(len(self.items), seed=run.seed_for("sampler"), **options)
-        self.rewards = self.build_rewards(config.reward)
-        self.checks = self.rewards if config.reward == "exact" else self.build_rewards("exact")
         self.reference = text_models.frozen_copy(self.model) if self.pieces.asks_for("logp_ref") else None
         self.critic = Critic(self.policy, config, run.generator("critic")) if self.pieces.asks_for("value") else None
         self.health = HealthMonitor(self.pieces)
@@ -94,7 +96,7 @@ class TextTrainer:
     # ---- roll out --------------------------------------------------------------------------------------------------
 
     def collect(self, step: int) -> tuple[Rollouts | None, dict[str, float]]:
-        """Return a judged batch, after filters and refills; None when no group was left.
+        """Return a scored batch, after filters and refills; None when no group was left.
 
         Also metrics of the collection.
         """
@@ -107,7 +109,7 @@ class TextTrainer:
             rounds += 1
             rollouts = self.roll_out(step, round_)
             sampled += len(rollouts)
-            rollouts, failures = self.judge(rollouts)
+            rollouts, failures = self.score_rollouts(rollouts)
             for reason, count in failures.items():
                 reasons[reason] = reasons.get(reason, 0) + count
             self.remember_pass_rates(rollouts)
@@ -151,19 +153,30 @@ class TextTrainer:
             rollouts.columns["greedy_reward"] = self.greedy_reward(items).repeat_interleave(config.group_size)
         return rollouts
 
-    def judge(self, rollouts: Rollouts) -> tuple[Rollouts, dict[str, int]]:
-        """Scores as columns; rows that could not be judged are left out, and counted by reason."""
+    def score_rollouts(self, rollouts: Rollouts) -> tuple[Rollouts, dict[str, int]]:
+        """Return the roll-outs with their scores as columns, without those left out, and the latter's count by reason.
+
+        An answer is left out when it could not be scored, and when the greedy answer to its prompt could not, of which
+        it would need the reward as its baseline (reason `greedy`).
+        """
         items = [self.items[int(position)] for position in rollouts.item]
         texts = [self.text(ids, mask) for ids, mask in zip(rollouts.ids, rollouts.mask, strict=True)]
-        judged = score_answers(self.rewards, texts, items, rollouts, failure_limit=self.config.failure_limit)
-        rollouts.columns["scores"] = torch.as_tensor(judged.scores, dtype=torch.float32)
-        rollouts.columns["score"] = torch.as_tensor(judged.total, dtype=torch.float32)
-        rollouts.columns["reward"] = rollouts.columns["score"].clone()
-        valid = torch.as_tensor(judged.valid)
-        return rollouts.select(valid) if not bool(valid.all()) else rollouts, dict(judged.reasons)
+        scored = score_answers(self.rewards, texts, items, rollouts, failure_limit=self.config.failure_limit)
+        columns, reasons = rollouts.columns, dict(scored.reasons)
+        columns["scores"] = torch.as_tensor(scored.scores, dtype=torch.float32)
+        columns["score"] = torch.as_tensor(scored.total, dtype=torch.float32)
+        columns["reward"] = columns["score"].clone()
+        columns["correctness"] = _correctness(scored.names, columns["scores"], columns["score"])
+        valid = torch.as_tensor(scored.valid)
+        if "greedy_reward" in columns:
+            without_baseline = valid & columns["greedy_reward"].isnan()
+            if bool(without_baseline.any()):
+                reasons["greedy"] = int(without_baseline.sum())
+                valid &= ~without_baseline
+        return rollouts.select(valid) if not bool(valid.all()) else rollouts, reasons
 
     def greedy_reward(self, items: list[Item]) -> Tensor:
-        """Return the reward of the greedy answer to each prompt (ReMax), [prompts]."""
+        """Return the reward of the greedy answer to each prompt (ReMax), NaN where it has no score: [prompts]."""
         greedy = sample_groups(
             self.engine,
             [self.prompt(item) for item in items],
@@ -177,9 +190,8 @@ class TextTrainer:
         self.counts["tokens"] += int(greedy.mask.sum())
         self.counts["samples"] += len(greedy)
         texts = [self.text(ids, mask) for ids, mask in zip(greedy.ids, greedy.mask, strict=True)]
-        judged = score_answers(self.rewards, texts, items, greedy, failure_limit=self.config.failure_limit)
-        # A greedy answer that could not be judged gives no baseline: its group is judged against 0.
-        return torch.as_tensor(np.where(judged.valid, judged.total, 0.0), dtype=torch.float32)
+        scored = score_answers(self.rewards, texts, items, greedy, failure_limit=self.config.failure_limit)
+        return torch.as_tensor(np.where(scored.valid, scored.total, np.nan), dtype=torch.float32)
 
     def remember_pass_rates(self, rollouts: Rollouts) -> None:
         """Tell the sampler how each prompt instance went."""
@@ -229,8 +241,13 @@ class TextTrainer:
         frozen = self.critic is not None and step < config.critic_warmup_steps
         norms: list[float] = []
         generator = self.run.generator("minibatches")
+        parts = min(config.minibatches, len(rollouts.group.unique()))
+        if parts < config.minibatches:
+            self.run.log_event(
+                step + 1, "few groups", f"{parts} groups are left: {parts} minibatches instead of {config.minibatches}"
+            )
         for _ in range(0 if frozen else config.epochs):
-            for rows in minibatches(rollouts.group, config.minibatches, generator):
+            for rows in minibatches(rollouts.group, parts, generator):
                 sums = accumulate_gradient(
                     self.pieces, self.model, self.likelihood, rollouts, rows, on_policy=self.on_policy
                 )
@@ -279,7 +296,7 @@ class TextTrainer:
             self.run.log_event(step, kind, text)
 
     def close(self) -> None:
-        """End the processes that judge."""
+        """End the processes that score answers."""
         self.rewards.close()
         self.checks.close()
 
@@ -301,7 +318,7 @@ class TextTrainer:
         )
 
     def right(self, texts: list[str], items: list[Item]) -> list[float]:
-        """Return whether answers are right, by the task's own check, not the training reward; NaN: not judged."""
+        """Return whether answers are right, by the task's own check, not the training reward; NaN: not scored."""
         return score_answers(self.checks, texts, items, None, failure_limit=1.0).scores[:, 0].tolist()
 
     def save_rollouts(self, step: int, rollouts: Rollouts) -> None:
@@ -340,6 +357,20 @@ class TextTrainer:
     def text(self, ids: Tensor, mask: Tensor) -> str:
         """Return the text of sampled tokens."""
         return self.policy.decode(ids[mask].tolist())
+
+
+def _correctness(names: Sequence[str], scores: Tensor, total: Tensor) -> Tensor:
+    """Return the score of the component `exact` where the reward has one that scored the answer, else the total: [N].
+
+    Args:
+        names: name of each component of the reward.
+        scores: score of every answer by every component, [N, K], NaN where it abstained.
+        total: the reward, [N].
+    """
+    if "exact" not in names:
+        return total.clone()
+    exact = scores[:, list(names).index("exact")]
+    return torch.where(exact.isnan(), total, exact)
 
 
 def _tensors(rollouts: Rollouts) -> dict[str, Tensor]:
