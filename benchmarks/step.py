@@ -61,7 +61,7 @@ class _Ends:
 class _Task:
     """Prompts of the workload, judged by its reward."""
 
-    name, levels, isolate = "benchmark", (0,), False
+    name, difficulties, isolate = "benchmark", (0,), False
 
     def __init__(self, count: int, width: int) -> None:
         from pilotage.types import Item
@@ -74,7 +74,7 @@ class _Task:
     def score(self, item: Any, text: str) -> float:  # noqa: ARG002
         return workload.reward(text)
 
-    def max_new(self, level: int) -> int:  # noqa: ARG002
+    def max_new(self, difficulty: int) -> int:  # noqa: ARG002
         raise AssertionError("the configuration gives max_tokens")
 
 

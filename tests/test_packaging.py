@@ -91,7 +91,6 @@ def test_the_page_of_a_system_says_what_when_how_and_every_option():
 
 def test_the_page_of_robot_policies_names_every_part():
     from pilotage.core.registry import find_pieces
-    from pilotage.policies.control.sampling.samplers import SAMPLERS
 
     text = (ROOT / "docs/robot-policies.md").read_text(encoding="utf-8")
     table = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| ") and "`--" in row}
@@ -100,7 +99,7 @@ def test_the_page_of_robot_policies_names_every_part():
         "--network": find_pieces("network"),
         "--head": find_pieces("head"),
         "--noise-schedule": find_pieces("noise_schedule"),
-        "--sampler": SAMPLERS,
+        "--sampler": find_pieces("denoising_sampler"),
         "--executor": find_pieces("executor"),
     }.items():
         assert [name for name in parts if f"`{name}`" not in table[option]] == [], option

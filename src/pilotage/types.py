@@ -26,7 +26,7 @@ class Item:
     answer: str
     solution: str = ""
     """A worked gold answer for warm-up by supervised learning; a reward never looks at it."""
-    level: int = 0
+    difficulty: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -34,7 +34,7 @@ class Task(Protocol):
     """A source of items, and the check of an answer."""
 
     name: str
-    levels: Sequence[int]
+    difficulties: Sequence[int]
 
     def pool(self, count: int, split: Literal["train", "held_out"], seed: int = 0) -> list[Item]:
         """`count` different items with stable ids; the two splits never share one."""
@@ -44,8 +44,8 @@ class Task(Protocol):
         """1.0 for a right answer, else 0.0. Never raises, never looks at the gold solution."""
         ...
 
-    def max_new(self, level: int) -> int:
-        """Tokens that the longest gold answer of a level takes, with some room."""
+    def max_new(self, difficulty: int) -> int:
+        """Tokens that the longest gold answer of a difficulty takes, with some room."""
         ...
 
 
@@ -65,7 +65,7 @@ Score = float | None | Failed
 
 
 class Reward(Protocol):
-    """Judges answers. `texts[i]` answers `items[i]`; `rollouts` has one row per answer."""
+    """Scores answers. `texts[i]` answers `items[i]`; `rollouts` has one row per answer."""
 
     name: str
 

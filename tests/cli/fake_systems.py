@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pilotage.core.claims import Arm, Claim, Criterion
+from pilotage.core.configuration import INPUT_FILE
 from pilotage.core.system import Card, Paper, Result, System
 
 
@@ -42,6 +43,8 @@ class Config(Training):
     """A function that judges."""
     window: tuple[float, float] = (0.0, 1.0)
     """Lowest and highest ratio."""
+    data: Annotated[str | None, INPUT_FILE] = None
+    """Questions of your own."""
     fail: bool = False
     """Whether the run fails half-way."""
 

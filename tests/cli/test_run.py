@@ -56,8 +56,8 @@ def test_an_interrupted_run_of_another_configuration_is_not_touched(pilotage):
 
 
 def test_out_that_holds_another_run_is_refused(pilotage):
-    pilotage("run", "fake-pilot", "--fail", "--out", "here")
-    code, _, err = pilotage("run", "fake-pilot", "--fail", "--lr", "0.5", "--out", "here")
+    pilotage("run", "fake-pilot", "--out", "here")
+    code, _, err = pilotage("run", "fake-pilot", "--lr", "0.5", "--out", "here")
     assert code == 2
     assert "lr" in err
 

@@ -184,11 +184,12 @@ def test_a_function_of_a_file_is_written_as_the_file(tmp_path):
     assert config_from_dict(OPTIONS, config_to_dict(config)).judge is config.judge
 
 
-def test_what_json_cannot_hold_is_refused_with_the_field():
+def test_a_function_without_a_name_of_its_own_gets_one():
     from functools import partial
 
-    with pytest.raises(UsageError, match="no name to find it by"):
-        config_to_dict(configure(OPTIONS, judge=partial(print, 1)))
+    stored = config_to_dict(configure(OPTIONS, judge=partial(print, 1)))
+    assert stored["judge"].startswith("session:print_")
+    assert config_from_dict(OPTIONS, stored).judge.args == (1,)
 
 
 def test_unknown_keys_and_other_formats_are_refused():

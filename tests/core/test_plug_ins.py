@@ -74,6 +74,21 @@ def steady(reward, *, scale: float = 2.0):
     """
     return reward * scale
 ''',
+    "task.py": """
+from pilotage.environments.text import TextTask
+
+
+class Parity(TextTask):
+    name, known_difficulties, default_difficulties = "parity", (1,), (1,)
+    vocabulary, instruction, step_pattern = "0123456789#", "Even: 0, odd: 1.", None
+
+    def make(self, difficulty, rng):
+        drawn = rng.randrange(1000)
+        return self._item(difficulty, str(drawn), "", str(drawn % 2))
+
+    def longest(self, difficulty):
+        return 2
+""",
     "model.py": """
 from pilotage.policies.control.heads.direct import Regression
 
@@ -111,6 +126,7 @@ steady = {package}:SYSTEM
 steady = {package}.claims:CLAIMS
 [pilotage.pieces]
 advantage.steadier = {package}.pieces:steady
+task.steadier = {package}.task:Parity
 """
 USE_IT = """
 import sys
@@ -193,6 +209,63 @@ def test_a_system_is_added_by_an_installed_package(tmp_path: Path) -> None:
     check(tmp_path, use(tmp_path, search=site))
     pieces = "from pilotage.core.registry import find_pieces; print(find_pieces('advantage')['steadier'])"
     assert use(tmp_path, script=pieces, search=site) == "my_package.pieces:steady\n"
+    task = "from pilotage.environments.text import text_task; print(text_task('steadier').pool(1, 'train')[0].answer)"
+    assert use(tmp_path, script=task, search=site) in ("0\n", "1\n")
+
+
+PARTS = """
+from pilotage.core.pieces import declare
+from pilotage.data.demonstrations import Demonstrations
+from pilotage.data.formats.numpy_archive import read_npz
+from pilotage.objectives.noise_paths import VariancePreserving
+
+
+@declare(recognises=lambda path: path.suffix == ".steady")
+def read_steady(path):
+    return read_npz(path)
+
+
+@declare(path=VariancePreserving)
+def keep(denoise, levels, x, generator, *, factor=1.0):
+    return factor * x
+
+
+def height(energy, chunk, mask, generator):
+    return energy(chunk)
+"""
+PARTS_ENTRY_POINTS = """
+[pilotage.pieces]
+reader.steady = my_parts:read_steady
+denoising_sampler.keep = my_parts:keep
+energy_loss.height = my_parts:height
+"""
+LEARN_WITH_PARTS = """
+import numpy as np
+from pilotage.cli import main
+
+with open("set.steady", "wb") as file:
+    np.savez(file, action=np.eye(8, 2, dtype="f4"), state=np.eye(8, 3, dtype="f4"), episode_ends=[8])
+common = "--env none --validation 0 --steps 1 --batch 4 --network residual_mlp:width=8,depth=1"
+for line in (
+    "run diffusion-mlp --data set.steady --sampler keep:factor=2 --out a",
+    "run ebt-policy --data steady:set.steady --head descent:training_loss=height --out b",
+):
+    assert main([*line.split(), *common.split()]) == 0, line
+assert main(["run", "diffusion-mlp", "--sampler", "keep:factor=2", "--help"]) == 0
+assert main(["run", "diffusion-mlp", "--data", "steedy:set.steady", "--env", "none", "--out", "c"]) == 2
+"""
+
+
+def test_a_reader_a_sampler_and_a_loss_of_energies_are_added_by_an_installed_package(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    metadata = site / "my_parts-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (site / "my_parts.py").write_text(PARTS)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-parts\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(PARTS_ENTRY_POINTS)
+    output = use(tmp_path, script=LEARN_WITH_PARTS, search=site)
+    assert "options of the denoising_sampler piece keep, written --sampler keep:option=value" in output
+    assert all((tmp_path / run / "policy").is_dir() for run in "ab")
 
 
 def test_a_new_head_acts_in_a_new_environment(tmp_path: Path) -> None:

@@ -139,8 +139,8 @@ def test_without_a_file_nothing_was_measured(monkeypatch, tmp_path):
 
 def test_importing_the_library_and_finding_a_system_loads_no_torch():
     script = (
-        "import sys, pilotage, pilotage.core.registry as c\n"
-        "system = c.find_system('grpo'); c.configure(system, ['--lr', '1e-4']); c.find_claims('grpo')\n"
+        "import sys, pilotage, pilotage.core.registry as c\nfrom pilotage.core.configuration import configure\n"
+        "system = c.find_system('grpo'); configure(system, ['--lr', '1e-4']); c.find_claims('grpo')\n"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run(

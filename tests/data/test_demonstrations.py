@@ -92,11 +92,11 @@ def test_a_state_is_put_together_from_named_observations() -> None:
     assert joined.observations["state"].shape == (5, 5)
     assert joined.observations["state"][3].tolist() == [3, 1, 1, 1, 1]
     assert joined.last_observations["state"].tolist() == [[1, 0, 0, 0, 0]] * 2
-    with pytest.raises(UsageError, match=r"no observation 'state'; there are pairs, time; name those that make it up"):
+    with pytest.raises(UsageError, match="no observation 'state'; there are pairs, time: name those that make up"):
         given.column("state")
     with pytest.raises(UsageError, match="no observation 'pair'"):
         given.with_state(["pair"])
-    with pytest.raises(UsageError, match="needs the names"):
+    with pytest.raises(UsageError, match="name the observations that make up the state"):
         given.with_state([])
 
 
@@ -135,17 +135,20 @@ STATE = DATA.observations["state"]
         ({"episode_ends": np.array([5, 3])}, "episode 1 ends at step 3, -2 steps after"),
         ({"episode_ends": np.array([3, 6])}, r"last episode \(1\) ends at step 6, but there are 7 actions"),
         ({"observations": {"state": STATE[:6]}}, "observation 'state' has 6 steps, but there are 7 actions"),
-        ({"actions": with_nan(DATA.actions, 4, 1)}, r"actions of episode 1, frame 1 holds nan at entry \[1\]"),
-        ({"observations": {"state": with_nan(STATE, 2, 0)}}, "observation 'state' of episode 0, frame 2 holds nan"),
-        ({"rewards": with_nan(DATA.rewards, 6)}, "rewards of episode 1, frame 3 holds nan"),
+        ({"actions": with_nan(DATA.actions, 4, 1)}, r"actions of episode 1, step 1 holds nan at entry \[1\]"),
+        ({"observations": {"state": with_nan(STATE, 2, 0)}}, "observation 'state' of episode 0, step 2 holds nan"),
+        ({"rewards": with_nan(DATA.rewards, 6)}, "rewards of episode 1, step 3 holds nan"),
         ({"rewards": DATA.rewards[:5]}, r"rewards are float64 \[5\]; expected floats \[7\]"),
         ({"rewards": np.zeros(7, dtype=np.int64)}, "rewards are int64"),
         ({"terminated": np.zeros(7, dtype=bool)}, r"terminated is bool \[7\]; expected bool \[2\]"),
         ({"truncated": np.zeros(2)}, r"truncated is float64 \[2\]"),
         ({"last_observations": {"status": STATE[:2]}}, r"last observations are \['status'\]"),
         ({"last_observations": {"state": STATE}}, r"last observations 'state' are \(7, 3\); expected \(2, 3\)"),
-        ({"last_observations": {"state": with_nan(STATE[:2], 1, 0)}}, "last observation 'state' of episode 1, frame 0"),
-        ({"observations": {"state": STATE.astype(str)}, "last_observations": None}, "of type <U32; expected numbers"),
+        ({"last_observations": {"state": with_nan(STATE[:2], 1, 0)}}, "last observation 'state' of episode 1, step 0"),
+        (
+            {"observations": {"state": STATE.astype(str)}, "last_observations": None},
+            "of type <U32; expected real",
+        ),
         (
             {"observations": {"image/a": np.zeros((7, 3, 4, 4), dtype=np.float32)}, "last_observations": None},
             r"'image/a' is float32 \[7, 3, 4, 4\]; expected uint8",

@@ -11,8 +11,8 @@ from tests.engines.models import CONTEXT, EOS, FREE, GREEDY, VOCABULARY, disturb
 from pilotage.core.errors import UsageError
 from pilotage.engines import build_engine
 from pilotage.engines.noise import sample_seed
+from pilotage.policies.language.adapters import named_weights
 from pilotage.policies.language.embedded import character_tokenizer
-from pilotage.policies.language.policy import named_weights
 from pilotage.types import Request, Sampling
 
 CHARACTERS = "".join(chr(97 + i) for i in range(VOCABULARY - 4))

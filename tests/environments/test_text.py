@@ -11,27 +11,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilotage.core.errors import UsageError
-from pilotage.environments.text import TEXT_TASKS, RGTask, split_of, text_task
+from pilotage.core.pieces import load_piece
+from pilotage.core.registry import find_pieces
+from pilotage.environments.text import RGTask, split_of, text_task
 from pilotage.types import Item
 
-NAMES = sorted(TEXT_TASKS)
+NAMES = sorted(find_pieces("task"))
 ITEMS = {name: text_task(name).pool(24, "train") for name in NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gold_completions_are_right_well_formed_short_enough_and_within_the_vocabulary(name: str) -> None:
-    task = text_task(name, TEXT_TASKS[name].known_levels)
+    task = text_task(name, load_piece("task", name).known_difficulties)
     assert len(set(task.vocabulary)) == len(task.vocabulary) <= 64
-    for item in task.pool(60 * len(task.levels), "train"):
+    for item in task.pool(60 * len(task.difficulties), "train"):
         assert task.score(item, item.solution) == 1.0
         assert task.partial(item, item.solution) == 1.0
         assert task.well_formed(item, item.solution)
-        assert len(item.solution) + 1 <= task.max_new(item.level)
+        assert len(item.solution) + 1 <= task.max_new(item.difficulty)
         assert set(item.prompt + item.solution) <= set(task.vocabulary)
 
 
 @pytest.mark.parametrize(
-    ("name", "level", "prompt", "solution"),
+    ("name", "difficulty", "prompt", "solution"),
     [
         ("add", 2, "47+85=", "7+5+0=12,4+8+1=13#132"),
         ("add", 3, "100+999=", "0+9+0=9,0+9+0=9,1+9+0=10#1099"),
@@ -39,9 +41,9 @@ def test_gold_completions_are_right_well_formed_short_enough_and_within_the_voca
     ],
 )
 def test_gold_completions_are_those_of_the_published_examples(
-    name: str, level: int, prompt: str, solution: str
+    name: str, difficulty: int, prompt: str, solution: str
 ) -> None:
-    task = text_task(name, (level,))
+    task = text_task(name, (difficulty,))
 
     class Scripted(random.Random):
         draws = iter(
@@ -55,21 +57,21 @@ def test_gold_completions_are_those_of_the_published_examples(
         def choice(self, _: object) -> str:
             return next(self.operations)
 
-    item = task.make(level, Scripted())
+    item = task.make(difficulty, Scripted())
     assert (item.prompt, item.solution) == (prompt, solution)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pools_have_no_duplicates_are_balanced_and_splits_are_disjoint_for_every_seed(name: str) -> None:
-    levels = TEXT_TASKS[name].default_levels[-2:]
-    task = text_task(name, levels)
+    difficulties = load_piece("task", name).default_difficulties[-2:]
+    task = text_task(name, difficulties)
     train = [item for seed in (0, 1) for item in task.pool(150, "train", seed)]
     held_out = [item for seed in (0, 2) for item in task.pool(150, "held_out", seed)]
     assert {item.prompt for item in train}.isdisjoint(item.prompt for item in held_out)
     assert all(split_of(item.prompt) == "train" for item in train)
     for pool in (train[:150], held_out[:150]):
         assert len({item.prompt for item in pool}) == len({item.id for item in pool}) == 150
-        assert [sum(item.level == level for item in pool) for level in levels] == [75, 75]
+        assert [sum(item.difficulty == difficulty for item in pool) for difficulty in difficulties] == [75, 75]
     assert {item.id for item in train[:150]} != {item.id for item in train[150:]}, "the seed has no effect"
 
 
@@ -95,7 +97,7 @@ def test_a_pool_is_the_beginning_of_a_larger_one_and_the_same_in_another_process
 def test_a_level_with_few_prompts_gives_all_it_has_and_others_fill_up() -> None:
     pool = text_task("add", (1, 2)).pool(500, "train")
     held_out = text_task("add", (1,)).pool(10, "held_out")
-    counts = {level: sum(item.level == level for item in pool) for level in (1, 2)}
+    counts = {difficulty: sum(item.difficulty == difficulty for item in pool) for difficulty in (1, 2)}
     assert sum(counts.values()) == 500
     with pytest.warns(UserWarning, match=r"'add' has only \d+ different held_out prompts.*200 were asked"):
         all_held_out = text_task("add", (1,)).pool(200, "held_out")
@@ -105,7 +107,7 @@ def test_a_level_with_few_prompts_gives_all_it_has_and_others_fill_up() -> None:
 
 def test_countdown_accepts_any_true_derivation_and_no_false_one() -> None:
     task = text_task("countdown")
-    item = Item(id="x", prompt="2,3,7:13=", answer="13", level=2, meta={"numbers": (2, 3, 7)})
+    item = Item(id="x", prompt="2,3,7:13=", answer="13", difficulty=2, meta={"numbers": (2, 3, 7)})
     right = ["2*3=6,6+7=13#13", "3*2=6,7+6=13#13", " 2*3=6, 6+7=13 # 13 "]
     wrong = [
         "#13",
@@ -122,17 +124,17 @@ def test_countdown_accepts_any_true_derivation_and_no_false_one() -> None:
     ]
     assert [task.score(item, text) for text in right] == [1.0] * len(right)
     assert [task.score(item, text) for text in wrong] == [0.0] * len(wrong)
-    negative = Item(id="y", prompt="2,7,9:4=", answer="4", level=2, meta={"numbers": (2, 7, 9)})
+    negative = Item(id="y", prompt="2,7,9:4=", answer="4", difficulty=2, meta={"numbers": (2, 7, 9)})
     assert task.score(negative, "2-7=-5,-5+9=4#4") == 1.0
-    same = Item(id="z", prompt="5,5:25=", answer="25", level=1, meta={"numbers": (5, 5)})
+    same = Item(id="z", prompt="5,5:25=", answer="25", difficulty=1, meta={"numbers": (5, 5)})
     assert task.score(same, "5*5=25#25") == 1.0
-    once = Item(id="w", prompt="5,3:25=", answer="25", level=1, meta={"numbers": (5, 3)})
+    once = Item(id="w", prompt="5,3:25=", answer="25", difficulty=1, meta={"numbers": (5, 3)})
     assert task.score(once, "5*5=25#25") == 0.0
 
 
 def test_maze_accepts_detours_and_refuses_walls_and_edges() -> None:
     task = text_task("maze")
-    item = Item(id="m", prompt="s.x/x.g/xx.>", answer="rdr", level=5, meta={"grid": ("s.x", "x.g", "xx.")})
+    item = Item(id="m", prompt="s.x/x.g/xx.>", answer="rdr", difficulty=5, meta={"grid": ("s.x", "x.g", "xx.")})
     assert task.score(item, "#rdr") == task.score(item, "#rlrdr") == task.score(item, "#rdrdu") == 1.0
     for text in ("#", "#rrd", "#dr", "#ur", "#rd", "rdr", "#rdrd", "#rdrx", "x#rdr"):
         assert task.score(item, text) == 0.0, text
@@ -140,7 +142,7 @@ def test_maze_accepts_detours_and_refuses_walls_and_edges() -> None:
 
 def test_sort_takes_the_bare_list_too() -> None:
     task = text_task("sort")
-    item = Item(id="s", prompt="45,07,93>", answer="07,45,93", level=3)
+    item = Item(id="s", prompt="45,07,93>", answer="07,45,93", difficulty=3)
     assert task.score(item, "07,45,93") == task.score(item, "#07,45,93") == 1.0
     assert task.score(item, "7,45,93") == task.score(item, "45,07,93") == 0.0
     assert task.partial(item, "#45,07,93") == pytest.approx(1 / 3)
@@ -151,7 +153,7 @@ def test_sort_takes_the_bare_list_too() -> None:
     [("#132", 1.0), ("#131", 2 / 3), ("#032", 2 / 3), ("#32", 2 / 3), ("#1132", 3 / 4), ("#", 0.0), ("132", 0.0)],
 )
 def test_partial_credit_of_add_is_the_share_of_right_digits(text: str, share: float) -> None:
-    item = Item(id="a", prompt="47+85=", answer="132", level=2)
+    item = Item(id="a", prompt="47+85=", answer="132", difficulty=2)
     assert text_task("add").partial(item, text) == pytest.approx(share)
 
 
@@ -202,7 +204,7 @@ def test_huge_and_strange_digits_are_just_wrong(name: str, text: str) -> None:
 def test_the_check_never_looks_at_the_gold_solution() -> None:
     for name in NAMES:
         for item in ITEMS[name]:
-            blind = Item(item.id, item.prompt, item.answer, "", item.level, item.meta)
+            blind = Item(item.id, item.prompt, item.answer, "", item.difficulty, item.meta)
             assert text_task(name).score(blind, item.solution) == 1.0
 
 
@@ -217,8 +219,8 @@ def test_warm_up_weights_fall_with_difficulty_and_sum_to_one() -> None:
     ("call", "message"),
     [
         (lambda: text_task("countdwon"), "did you mean .countdown"),
-        (lambda: text_task("zzz"), "there are add, chain10"),
-        (lambda: text_task("add", (9,)), r"levels \[9\]; it has \[1, 2"),
+        (lambda: text_task("zzz"), "there are add, chain10, countdown, maze, sort"),
+        (lambda: text_task("add", (9,)), r"difficulties \[9\]; it has \[1, 2"),
         (lambda: text_task("add", ()), "name at least one"),
         (lambda: text_task("add", (1, 1)), "none twice"),
         (lambda: text_task("add").pool(-1, "train"), "count must be 0 or more"),
@@ -236,6 +238,57 @@ def test_wrong_names_and_values_are_refused_with_what_to_do(call, message: str) 
         call()
 
 
+OWN = """
+import random
+from pilotage.environments.text import TextTask
+
+class Echo(TextTask):
+    "Copies a digit."
+    name, known_difficulties, default_difficulties = "echo", (1, 2), (1,)
+    vocabulary, instruction, step_pattern = "0123456789>#", "Copy.", None
+
+    def __init__(self, difficulties=None, *, shift=0):
+        super().__init__(difficulties)
+        self.shift = shift
+
+    def make(self, difficulty, rng):
+        drawn = rng.randrange(1000)
+        return self._item(difficulty, f"{drawn}>", "", str(drawn + self.shift))
+
+    def longest(self, difficulty):
+        return 5
+
+class Fixed:
+    "Has no difficulties to choose from."
+    name, difficulties, max_new = "fixed", (0,), staticmethod(lambda difficulty: 3)
+    def pool(self, count, split, seed=0): return []
+    def score(self, item, text): return 0.0
+
+def nothing():
+    return 3
+"""
+
+
+def test_a_task_of_ones_own_is_named_by_its_file_or_given_as_a_class(tmp_path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    task = text_task(f"{path}:Echo:shift=2", (1, 2))
+    assert (task.name, task.difficulties) == ("echo", (1, 2))
+    (item,) = task.pool(1, "train")
+    assert int(item.answer) == int(item.prompt[:-1]) + 2
+    assert text_task(type(task)).difficulties == (1,)
+    assert text_task(f"{path}:Fixed").difficulties == (0,)
+    for choice, difficulties, message in (
+        ("Fixed", (1,), r"no difficulties to choose from; \[1\] were given"),
+        ("Echo:shfit=2", None, "did you mean 'shift'"),
+        ("Echo:difficulties=2", None, "has no option 'difficulties'"),
+        ("nothing", None, "makes a int without name, difficulties"),
+        ("Ehco", None, "did you mean 'Echo'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            text_task(f"{path}:{choice}", difficulties)
+
+
 # ---- reasoning-gym ---------------------------------------------------------------------------------------
 
 
@@ -250,7 +303,7 @@ def test_generators_of_reasoning_gym_give_disjoint_pools_with_right_answers(name
         assert task.score(item, item.solution) == 1.0
         assert task.well_formed(item, item.solution)
         assert task.score(item, f"I think so.\n<answer>{item.answer}</answer>") == 1.0
-        assert len(item.solution) < task.max_new(item.level)
+        assert len(item.solution) < task.max_new(item.difficulty)
         assert item.meta["entry"]["question"] in task.render_chat(item)[0]["content"]
     assert pickle.loads(pickle.dumps(task)).score(train[0], train[0].solution) == 1.0
 
@@ -284,7 +337,10 @@ def test_levels_of_reasoning_gym_are_those_of_its_curriculum() -> None:
     pytest.importorskip("reasoning_gym")
     task = text_task("reasoning-gym:chain_sum", (0, 3))
     pool = task.pool(20, "train")
-    terms = {level: {i.meta["entry"]["metadata"]["num_terms"] for i in pool if i.level == level} for level in (0, 3)}
+    terms = {
+        difficulty: {i.meta["entry"]["metadata"]["num_terms"] for i in pool if i.difficulty == difficulty}
+        for difficulty in (0, 3)
+    }
     assert max(terms[3]) > max(terms[0])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pilotage.experiments import Wiring, compare
+from pilotage.experiments import ModuleNames, compare
 
 if __name__ == "__main__":
     root, out, sleep = sys.argv[1:]
@@ -15,6 +15,6 @@ if __name__ == "__main__":
         root=Path(root),
         out=Path(out),
         workers=2,
-        wiring=Wiring("fake_system", "fake_system", "fake_system"),
+        modules=ModuleNames("fake_system", "fake_system", "fake_system"),
         on_event=lambda event: print(event.kind, event.placed.directory, flush=True),
     )

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pilotage.experiments import Wiring
+from pilotage.experiments import ModuleNames
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture
-def wiring() -> Wiring:
-    return Wiring("fake_system", "fake_system", "fake_system")
+def modules() -> ModuleNames:
+    return ModuleNames("fake_system", "fake_system", "fake_system")

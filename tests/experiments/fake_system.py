@@ -110,7 +110,9 @@ def _log(run: Run, config: Config, step: int, logits: np.ndarray, sampled: np.nd
         if step % 10 == 0:
             reward = float(sampled[0, index])
             text = f"{config.text}#{'42' if reward else '41'}"
-            run.add("rollouts", {"step": step, "prompt": "6*7=", "completion": text, "reward": reward, "level": level})
+            run.add(
+                "rollouts", {"step": step, "prompt": "6*7=", "completion": text, "reward": reward, "difficulty": level}
+            )
 
 
 BANDIT = System(Card("bandit", "decisions", "A bandit.", "tests", "testing", "otherwise"), Config(), run)
@@ -120,16 +122,6 @@ def find_system(name: str) -> System:
     if name != "bandit":
         raise UsageError(f"there is no system {name!r}; there is bandit")
     return BANDIT
-
-
-def configure(system: System, options: list[str]) -> Config:
-    types = {f.name: type(f.default) for f in dataclasses.fields(Config)}
-    values = {}
-    for option, value in zip(options[::2], options[1::2], strict=True):
-        if option.removeprefix("--") not in types:
-            raise UsageError(f"{system.name} has no option {option}")
-        values[option.removeprefix("--")] = types[option.removeprefix("--")](value)
-    return Config(**values)
 
 
 def launch(system: System, config: Config, *, seed: int, directory: Path, command: str, callback: Any = None) -> Result:

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from pilotage.core.errors import UsageError
-from pilotage.evaluation.verdicts import t_interval
-from pilotage.experiments import JobEvent, JobFailed, Wiring, compare
+from pilotage.core.intervals import t_interval
+from pilotage.experiments import JobEvent, JobFailed, ModuleNames, compare
 from pilotage.experiments.comparison import paired
 
 ARMS = {"slow": "bandit --steps 12", "fast": "bandit --steps 12 --lr 1.0"}
@@ -51,8 +51,8 @@ def workers_left() -> list[psutil.Process]:
     return [worker for worker in left if worker.status() != "zombie"]
 
 
-def test_arms_are_compared_pair_by_pair(wiring: Wiring, tmp_path: Path) -> None:
-    comparison = compare(ARMS, range(5), root=tmp_path / "home", out=tmp_path / "out", wiring=wiring)
+def test_arms_are_compared_pair_by_pair(modules: ModuleNames, tmp_path: Path) -> None:
+    comparison = compare(ARMS, range(5), root=tmp_path / "home", out=tmp_path / "out", modules=modules)
     slow, fast = comparison.arms
     (difference,) = comparison.differences
     expected = t_interval(np.subtract(fast.values, slow.values))  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ def test_arms_are_compared_pair_by_pair(wiring: Wiring, tmp_path: Path) -> None:
     assert stored["workers"] <= stored["cores"]
     assert stored["hardware"] == {"processor": "Test Processor", "cores": 2}
     assert comparison.report.read_text().count(difference.sentence) == 1
-    assert [row["verdict"] for row in comparison.table] == ["", "better"]
+    assert [row["verdict"] for row in comparison.rows] == ["", "better"]
 
     events: list[JobEvent] = []
     again = compare(
@@ -76,15 +76,15 @@ def test_arms_are_compared_pair_by_pair(wiring: Wiring, tmp_path: Path) -> None:
         against="fast",
         root=tmp_path / "home",
         out=tmp_path / "out",
-        wiring=wiring,
+        modules=modules,
         on_event=events.append,
     )
     assert {event.kind for event in events} == {"reused"}
     assert again.differences[0].sentence.startswith("slow is worse than fast by")
 
 
-def test_a_killed_comparison_goes_on_without_running_finished_jobs_again(wiring: Wiring, tmp_path: Path) -> None:
-    whole = compare(ARMS, range(3), root=tmp_path / "undisturbed", out=tmp_path / "a", wiring=wiring)
+def test_a_killed_comparison_goes_on_without_running_finished_jobs_again(modules: ModuleNames, tmp_path: Path) -> None:
+    whole = compare(ARMS, range(3), root=tmp_path / "undisturbed", out=tmp_path / "a", modules=modules)
     root = tmp_path / "killed"
     process = start(root, tmp_path / "b", sleep=0.04)
     wait_until(lambda: len(list(root.glob("jobs/*/result.json"))) >= 2)
@@ -109,9 +109,9 @@ def test_a_killed_comparison_goes_on_without_running_finished_jobs_again(wiring:
     assert [tuple(arm["values"]) for arm in stored["arms"]] == [arm.values for arm in whole.arms]
 
 
-def test_a_comparison_killed_while_arms_start_keeps_its_finished_jobs(wiring: Wiring, tmp_path: Path) -> None:
+def test_a_comparison_killed_while_arms_start_keeps_its_finished_jobs(modules: ModuleNames, tmp_path: Path) -> None:
     """Killed as soon as a job is announced, before its process has begun a run, again and again."""
-    whole = compare(ARMS, range(3), root=tmp_path / "undisturbed", out=tmp_path / "a", wiring=wiring)
+    whole = compare(ARMS, range(3), root=tmp_path / "undisturbed", out=tmp_path / "a", modules=modules)
     root = tmp_path / "killed"
     for announcement in (1, 2, 3):  # the third comes when the first job is done
         process = start(root, tmp_path / "b", sleep=0.0)
@@ -149,10 +149,10 @@ def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("jobs/*/result.json"))
 
 
-def test_a_failing_worker_names_arm_and_seed_and_stops_the_others(wiring: Wiring, tmp_path: Path) -> None:
+def test_a_failing_worker_names_arm_and_seed_and_stops_the_others(modules: ModuleNames, tmp_path: Path) -> None:
     arms = {"good": "bandit --sleep 5", "bad": "bandit --fail_at 2 --fail_seed 7"}
     with pytest.raises(JobFailed) as failure:
-        compare(arms, [7], root=tmp_path, out=tmp_path / "out", workers=2, wiring=wiring)
+        compare(arms, [7], root=tmp_path, out=tmp_path / "out", workers=2, modules=modules)
     message = str(failure.value)
     assert "arm 'bad', seed 7" in message
     assert "RuntimeError: the bandit broke at step 2" in message
@@ -161,13 +161,15 @@ def test_a_failing_worker_names_arm_and_seed_and_stops_the_others(wiring: Wiring
     assert not (tmp_path / "out").exists()
 
 
-def test_an_interrupt_leaves_no_process_behind(wiring: Wiring, tmp_path: Path) -> None:
+def test_an_interrupt_leaves_no_process_behind(modules: ModuleNames, tmp_path: Path) -> None:
     def interrupt(event: JobEvent) -> None:
         if event.kind == "started":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compare({"a": "bandit --sleep 5", "b": "bandit --lr 1"}, [0], root=tmp_path, wiring=wiring, on_event=interrupt)
+        compare(
+            {"a": "bandit --sleep 5", "b": "bandit --lr 1"}, [0], root=tmp_path, modules=modules, on_event=interrupt
+        )
     assert not workers_left()
 
 
@@ -207,7 +209,7 @@ def test_a_lower_number_can_be_better() -> None:
     ],
 )
 def test_bad_input_is_refused(
-    arms: dict[str, str], seeds: list[int], options: dict, message: str, wiring: Wiring, tmp_path: Path
+    arms: dict[str, str], seeds: list[int], options: dict, message: str, modules: ModuleNames, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        compare(arms, seeds, root=tmp_path, out=tmp_path / "out", wiring=wiring, **options)
+        compare(arms, seeds, root=tmp_path, out=tmp_path / "out", modules=modules, **options)

@@ -10,6 +10,7 @@ import pytest
 
 import pilotage
 from pilotage.core import registry as catalogue
+from pilotage.core.configuration import configure
 from pilotage.core.errors import UsageError
 from pilotage.core.pieces import references_in
 from pilotage.core.references import function_source
@@ -54,7 +55,7 @@ def test_without_a_directory_every_run_gets_its_own():
 
 
 def test_an_unfinished_run_of_the_same_configuration_is_found(fake):
-    failing = catalogue.configure(fake, ["--fail"])
+    failing = configure(fake, ["--fail"])
     with pytest.raises(RuntimeError, match="step 2"):
         pilotage.run("fake-pilot", fail=True)
     assert default_directory(fake, failing, 0) == (Path("runs/fake-pilot-add-0-1"), True)
@@ -66,7 +67,7 @@ def test_a_run_is_recorded_so_that_it_can_be_made_again(fake):
     pilotage.run("fake-pilot", levels=[3], seed=5, directory="here")
     system, config, seed = recorded(Path("here"))
     assert (system, seed) == (fake, 5)
-    assert config == catalogue.configure(fake, levels=[3])
+    assert config == configure(fake, levels=[3])
 
 
 def test_a_run_whose_function_changed_is_not_gone_on_with():
@@ -97,13 +98,13 @@ def test_references_are_found_inside_expressions():
 
 def test_the_record_of_a_mixture_keeps_every_source(fake):
     Path("my.py").write_text("def mine(reward):\n    return reward\n")
-    record = run_record(catalogue.configure(fake, ["--advantage", "0.5*zscore+0.5*my.py:mine"]))
+    record = run_record(configure(fake, ["--advantage", "0.5*zscore+0.5*my.py:mine"]))
     assert record["advantage"] == "0.5*zscore+0.5*my.py:mine"
     assert record["functions"] == [{"name": "my.py:mine", "source": Path("my.py").read_text()}]
 
 
 def test_a_function_without_source_is_refused():
-    with pytest.raises(UsageError, match="put it into a file"):
+    with pytest.raises(UsageError, match="put the function into a file"):
         function_source(len)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pilotage.core.claims import Arm, Claim, Criterion
 from pilotage.core.errors import UsageError
-from pilotage.experiments import JobEvent, Wiring, audit, provenance, reproduce
+from pilotage.experiments import JobEvent, ModuleNames, audit, provenance, reproduce
 
 DRAWN = Claim(
     name="high-above-low",
@@ -48,8 +48,8 @@ CLAIM_KEYS = "name statement source primary tier kind margin unit n metric arms 
 class Bench:
     """Runs reproductions of the bandit in one folder, and remembers what was said and what happened."""
 
-    def __init__(self, folder: Path, wiring: Wiring) -> None:
-        self.folder, self.wiring = folder, wiring
+    def __init__(self, folder: Path, modules: ModuleNames) -> None:
+        self.folder, self.modules = folder, modules
         self.said: list[str] = []
         self.events: list[JobEvent] = []
 
@@ -61,7 +61,7 @@ class Bench:
             "bandit",
             claims,
             out=self.folder / "results",
-            wiring=self.wiring,
+            modules=self.modules,
             say=self.said.append,
             on_event=self.events.append,
             **options,
@@ -79,8 +79,8 @@ def shared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, wiring: Wiring) -> Bench:
-    return Bench(tmp_path, wiring)
+def bench(tmp_path: Path, modules: ModuleNames) -> Bench:
+    return Bench(tmp_path, modules)
 
 
 def test_claims_are_measured_judged_and_written_in_the_agreed_form(bench: Bench, shared_root: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_line_that_a_kill_cut_off_is_run_again(bench: Bench) -> None:
 
 def test_an_audit_runs_stored_jobs_again_and_names_numbers_that_differ(bench: Bench) -> None:
     bench(TRAINED)
-    asked = {"out": bench.folder / "results", "root": bench.folder / "home", "wiring": bench.wiring}
+    asked = {"out": bench.folder / "results", "root": bench.folder / "home", "modules": bench.modules}
     said: list[str] = []
     assert audit("bandit", 3, [TRAINED], say=said.append, **asked)
     assert said[-1] == "3 of 3 jobs came out again"
@@ -209,7 +209,7 @@ def test_a_quick_pass_is_marked_and_overwrites_nothing(bench: Bench) -> None:
 
 
 def test_over_budget_is_refused_before_anything_runs(bench: Bench) -> None:
-    with pytest.raises(UsageError, match=r"100 processor minutes is over the budget of 45; give --budget 101"):
+    with pytest.raises(UsageError, match=r"100 processor minutes is over the budget of 25; give --budget 101"):
         bench(replace(DRAWN, cost=600.0))
     assert not bench.events
     assert "10 jobs to run (0 are there): about 1 h 40 min of processor time" in bench.said[0]

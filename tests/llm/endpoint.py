@@ -25,12 +25,15 @@ class Endpoint:
 
     A fault is None (none), or a name with whatever it needs:
         ("status", code, headers, text), ("slow", seconds), ("dribble", seconds), ("cut",), ("cut-body",),
-        ("body", bytes), ("answer", text)."""
+        ("body", bytes), ("answer", text), ("typed", content type, bytes),
+        ("raw", bytes of the whole reply), ("flood", bytes of one header): headers without end."""
 
     def __init__(self, reply: Reply = echo, *, delay: float = 0.0) -> None:
         self.reply, self.delay = reply, delay
         self.delay_without_fault = 0.0
         self.faults: list[Any] = []
+        self.fault_of: Callable[[dict[str, Any]], Any] = lambda _: None
+        """From the body of a call to its fault, where the list has none."""
         self.bodies: list[dict[str, Any]] = []
         """Of all calls, in the order in which they came."""
         self.times: list[float] = []
@@ -93,7 +96,7 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
                 endpoint.bodies.append(body)
                 endpoint.times.append(time.monotonic())
                 endpoint.headers.append(dict(self.headers.items()))
-                fault = endpoint.faults.pop(0) if endpoint.faults else None
+                fault = endpoint.faults.pop(0) if endpoint.faults else endpoint.fault_of(body)
                 endpoint.together += 1
                 endpoint.most_together = max(endpoint.together, endpoint.most_together)
             try:
@@ -129,6 +132,16 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
                 self.connection.shutdown(2)
             elif kind == "body":
                 self.send(200, rest[0])
+            elif kind == "typed":
+                self.send(200, rest[1], {"content-type": rest[0]})
+            elif kind == "raw":
+                self.close_connection = True
+                self.wfile.write(rest[0])
+            elif kind == "flood":
+                self.close_connection = True
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                while not endpoint.closing.is_set():
+                    self.wfile.write(rest[0])
             else:
                 self.send(200, whole)
                 with endpoint.lock:
@@ -138,7 +151,8 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
             self, code: int, data: bytes, headers: Any = None, *, length: int | None = None, pause: float = 0.0
         ) -> None:
             self.send_response(code)
-            self.send_header("content-type", "application/json")
+            if "content-type" not in (headers or {}):
+                self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(data) if length is None else length))
             for name, value in (headers or {}).items():
                 self.send_header(name, value)

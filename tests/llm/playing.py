@@ -23,6 +23,8 @@ class Playing:
     ) -> None:
         self.usage, self.play = usage, play
         self.called: list[ChatRequest] = []
+        self.answer = ""
+        """Text of all answers; one that repeats the question when empty."""
         self.charged = Usage()
 
     @property
@@ -40,7 +42,7 @@ class Playing:
             await asyncio.sleep(0)
         used = self.usage(request)
         self.charge(used)
-        return ChatAnswer(f"re: {request.messages[-1].content}", "endpoint", self.name, usage=used)
+        return ChatAnswer(self.answer or f"re: {request.messages[-1].content}", "endpoint", self.name, usage=used)
 
     def charge(self, used: Usage) -> None:
         """What the vendor writes on the bill."""

@@ -25,7 +25,7 @@ def test_the_examples_of_the_page_run(
 ) -> None:
     first, providers, structure = blocks()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pilotage.policies.language.policy.load_policy", lambda _: chatting())
+    monkeypatch.setattr("pilotage.policies.language.policy.LanguagePolicy.from_pretrained", lambda _: chatting())
     endpoint = Endpoint(lambda _: "Yes")
     with endpoint.listening() as address:
         monkeypatch.setattr("pilotage.llm.OpenAICompatible", lambda model: OpenAICompatible(model, base_url=address))

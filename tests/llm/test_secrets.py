@@ -56,7 +56,7 @@ def test_the_key_is_sent_and_appears_nowhere_else(
                 shown += repr(answer)
             except UsageError as error:
                 shown += "".join(traceback.format_exception(error)) + _whole_chain(error)
-            shown += repr(vars(service.provider) | {"_client": None, "_key": None}) + repr(service.failures)
+            shown += repr(vars(service.provider) | {"_client": None}) + repr(service.failures)
             shown += repr(provider) + repr(dict(provider.identity)) + repr(service.counters())
             # Also while the write-ahead log still stands beside the file.
             files = b"".join(path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file())

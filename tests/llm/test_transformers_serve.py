@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow  # It takes half a minute to start.
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("served") / "tiny"
-    chatting().save(place)
+    chatting().save_pretrained(place)
     return place
 
 

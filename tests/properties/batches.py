@@ -48,7 +48,7 @@ def random_rollouts(
         "score": reward,
         "correctness": reward.clone(),
         "reward": reward.clone(),
-        "level": torch.ones(rows, dtype=torch.int64),
+        "difficulty": torch.ones(rows, dtype=torch.int64),
         "logp_old": torch.where(mask, base, 0.0),
         "logp_ref": torch.where(mask, base + noise(), 0.0),
         "entropy": noise().abs(),

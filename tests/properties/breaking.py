@@ -1,5 +1,6 @@
 """Rewards that break on a fifth of the answers "00" to "99", in a file that workers load alone."""
 
+import os
 import time
 
 
@@ -31,6 +32,23 @@ def abstaining(text, item):
 
 def not_a_number(text, item):
     return float("nan") if _breaks(text) else sound(text, item)
+
+
+def forking(text, item):
+    """Start a helper by fork and exec on every fifth answer, where the helper is not installed."""
+    if _breaks(text):
+        if os.fork() == 0:
+            os.execv("/usr/bin/checker-that-is-not-installed", ["checker"])
+        raise RuntimeError("the helper did not answer")
+    return sound(text, item)
+
+
+def mixed(text, item):
+    """Break in another way on each fifth answer."""
+    if not _breaks(text):
+        return sound(text, item)
+    kinds = [raising, abstaining, not_a_number, forking]
+    return kinds[int(text) // 5 % len(kinds)](text, item)
 
 
 def raising_on_some(text, item):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotage.evaluation.verdicts import t_interval
+from pilotage.core.intervals import t_interval
 from pilotage.experiments.comparison import ArmResult, Comparison, paired
 
 LEVELS = (1, 2, 3, 4, 5, 6)
@@ -123,6 +123,6 @@ def _rollouts(step: int, accuracy: dict[int, float], generator: np.random.Genera
             right = bool(generator.random() < p)
             work = "".join(f"{x}+{y};" for x, y in zip(str(a), str(b), strict=True))
             text = f"{work}#{a + b + (0 if right else 10)}" + (BITING if level == 2 and not right else "")
-            row = {"step": step, "prompt": f"{a}+{b}=", "completion": text, "reward": float(right), "level": level}
+            row = {"step": step, "prompt": f"{a}+{b}=", "completion": text, "reward": float(right), "difficulty": level}
             rows.append(row)
     return rows

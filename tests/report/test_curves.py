@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pilotage.evaluation.verdicts import t_interval
+from pilotage.core.intervals import t_interval
 from pilotage.report.curves import curve, final_interval, levels_of
 from pilotage.runs.reader import RunRecord, read_examples, read_run
 
@@ -78,12 +78,12 @@ def test_levels_are_found_and_ordered_as_numbers(tmp_path: Path) -> None:
 
 def test_examples_are_the_latest_right_and_wrong_of_each_level(tmp_path: Path) -> None:
     rows = [
-        {"step": step, "prompt": "p", "completion": f"{level}-{step}-{reward}", "reward": reward, "level": level}
+        {"step": step, "prompt": "p", "completion": f"{level}-{step}-{reward}", "reward": reward, "difficulty": level}
         for step in (1, 2)
         for level in (10, 9)
         for reward in (0.0, 1.0)
     ]
-    rows.append({"step": 3, "prompt": "p", "completion": "unjudged", "reward": None, "level": 9})
+    rows.append({"step": 3, "prompt": "p", "completion": "unjudged", "reward": None, "difficulty": 9})
     (tmp_path / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = [example.completion for example in read_examples(tmp_path)]
     assert found == ["9-2-1.0", "9-2-0.0", "10-2-1.0", "10-2-0.0"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pilotage.rollouts.vector_envs import Start
+from pilotage.rollouts.vector_envs import EpisodeStart
 
 gymnasium = pytest.importorskip("gymnasium")
 
@@ -88,6 +88,6 @@ class Noisy:
         return torch.tensor(np.array(actions), dtype=torch.float32)
 
 
-STARTS = [*range(11, 50), Start(7), Start(7, {"place": 2.0}), *range(50, 60)]
+STARTS = [*range(11, 50), EpisodeStart(7), EpisodeStart(7, {"place": 2.0}), *range(50, 60)]
 """51 starts; two share a seed, one of them is put elsewhere."""
-SEEDS = [start.seed if isinstance(start, Start) else start for start in STARTS]
+SEEDS = [start.seed if isinstance(start, EpisodeStart) else start for start in STARTS]

@@ -11,7 +11,7 @@ from pilotage.core.errors import UsageError
 from pilotage.rollouts.control import evaluate, starts_of
 from pilotage.rollouts.episodes import entropy_of
 from pilotage.rollouts.observations import policy_view
-from pilotage.rollouts.vector_envs import Start
+from pilotage.rollouts.vector_envs import EpisodeStart
 
 AutoresetMode, SyncVectorEnv = gymnasium.vector.AutoresetMode, gymnasium.vector.SyncVectorEnv
 
@@ -46,7 +46,7 @@ def test_a_vector_env_without_autoreset_takes_options_and_one_with_refuses_diffe
     assert evaluate(vector, Noisy(), starts).records() == evaluate(CountingWorld, Noisy(), starts).records()
     with pytest.raises(UsageError, match="DISABLED"):
         evaluate(SyncVectorEnv([CountingWorld] * 8), Noisy(), starts)
-    same = [Start(seed, {"place": 0.25}) for seed in range(7)]
+    same = [EpisodeStart(seed, {"place": 0.25}) for seed in range(7)]
     vector = SyncVectorEnv([CountingWorld] * 3)
     assert evaluate(vector, Noisy(), same).records() == evaluate(CountingWorld, Noisy(), same).records()
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from pilotage.core.errors import NonFinite, RunError, UsageError
 from pilotage.runs import Manifest, Run, read_lines, read_result
 from pilotage.runs import directory as directory_module
+from pilotage.runs.artifacts import contents_hash
 
 FUNCTION = {"source": "def length(text):\n    return len(text)\n", "name": "my.reward:length"}
 CONFIG = {"lr": 1e-3, "levels": [1, 2], "clip": math.inf, "reward": FUNCTION}
@@ -26,8 +27,13 @@ def create(directory: Path, config: Mapping[str, Any] = CONFIG, **other: Any) ->
     return Run.create(directory, **{"system": "toy", "config": config, "seed": 1, **other})
 
 
+def create_with_a_step(directory: Path) -> None:
+    with create(directory) as run:
+        run.log(1, {"loss": 1.0})
+
+
 def test_another_configuration_is_refused_with_the_keys_that_differ(tmp_path: Path) -> None:
-    create(tmp_path / "r").close()
+    create_with_a_step(tmp_path / "r")
     other = {**CONFIG, "lr": 2e-3, "extra": True, "reward": {**FUNCTION, "source": "def length(t): return 0"}}
     del other["clip"]
     with pytest.raises(UsageError) as caught:
@@ -42,6 +48,43 @@ def test_another_configuration_is_refused_with_the_keys_that_differ(tmp_path: Pa
     with pytest.raises(UsageError, match="system was 'toy', is 'other'"):
         create(tmp_path / "r", system="other")
     create(tmp_path / "r").close()
+
+
+def test_a_run_that_ended_before_its_first_step_does_not_block_its_directory(tmp_path: Path) -> None:
+    with create(tmp_path / "r") as run:
+        run.describe_metric("loss", "mean")
+        run.log_event(0, "error", "the data cannot be read")
+    with create(tmp_path / "r", {"lr": 2e-3}) as run:
+        assert run.config == {"lr": 2e-3}
+        assert run.restore({}) == 0
+    assert read_lines(tmp_path / "r" / "events.jsonl") == []
+    assert not (tmp_path / "r" / "sources").exists()
+
+
+@pytest.mark.parametrize("kept", ["answers.sqlite", "journals", "checkpoints", "rollouts.jsonl", "result.json"])
+def test_a_run_that_left_anything_else_is_not_removed_unasked(tmp_path: Path, kept: str) -> None:
+    create(tmp_path / "r").close()
+    (tmp_path / "r" / kept).write_text("{}")
+    with pytest.raises(UsageError, match="lr was"):
+        create(tmp_path / "r", {"lr": 2e-3})
+    assert (tmp_path / "r" / kept).exists()
+
+
+def test_overwrite_removes_the_run_that_is_there_and_nothing_that_is_no_run(tmp_path: Path) -> None:
+    with create(tmp_path / "r") as run:
+        run.log(1, {"loss": 1.0})
+        run.save(1, {})
+        run.finish({"loss": 1.0})
+    with create(tmp_path / "r", overwrite=True) as run:
+        assert not run.finished
+        assert run.restore({}) == 0
+        with pytest.raises(UsageError, match="in use"):
+            create(tmp_path / "r", overwrite=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(UsageError, match=r"thesis\.tex"):
+        create(tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / "thesis.tex").exists()
 
 
 def test_a_run_that_is_there_is_refused_without_resume(tmp_path: Path) -> None:
@@ -69,7 +112,7 @@ def test_a_second_user_is_refused_by_process_number_until_the_first_is_done(tmp_
 
 
 def test_a_refused_creation_leaves_the_directory_unlocked(tmp_path: Path) -> None:
-    create(tmp_path / "r").close()
+    create_with_a_step(tmp_path / "r")
     with pytest.raises(UsageError):
         create(tmp_path / "r", {"lr": 9})
     create(tmp_path / "r").close()
@@ -164,7 +207,7 @@ def test_metrics_are_lines_with_a_step_and_non_finite_ones_null_with_an_event(tm
     assert "gap is nan, norm is inf" in event["text"]
     assert read_lines(tmp_path / "r" / "timing.jsonl") == [{"step": 1, "seconds": 0.25}]
     rollout = read_lines(tmp_path / "r" / "rollouts.jsonl")[0]
-    assert rollout == {"step": 1, "text": "né\ud800", "score": None, "ids": [1, 2]}
+    assert rollout == {"step": 1, "text": "né\ufffd", "score": None, "ids": [1, 2]}
 
 
 def test_every_metric_is_explained_once(tmp_path: Path) -> None:
@@ -235,6 +278,7 @@ def test_artifacts_used_are_recorded_and_a_changed_one_is_refused(tmp_path: Path
     entry = Manifest.read(tmp_path / "r").artifacts["base"]
     about = json.loads((path / "artifact.json").read_text())
     assert (entry["contents"], entry["key"], entry["path"]) == (about["contents"], about["key"], str(path))
-    (path / "artifact.json").write_text(json.dumps({**about, "contents": "0" * 64}))
+    (path / "model").write_text("2")
+    (path / "artifact.json").write_text(json.dumps({**about, "contents": contents_hash(path)}))
     with create(tmp_path / "r") as run, pytest.raises(UsageError, match="used the artifact base"):
         run.artifact(make, {"size": 1}, name="base", root=tmp_path / "a")

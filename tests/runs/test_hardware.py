@@ -95,3 +95,33 @@ def test_the_commit_is_dirty_by_code_not_by_what_reproductions_wrote(tmp_path: P
     assert hardware.commit(tmp_path) == clean
     (tmp_path / "code.py").write_text("2")
     assert hardware.commit(tmp_path) == f"{clean}-dirty"
+
+
+def test_the_commit_of_a_foreign_folder_is_read_without_running_its_programs(tmp_path: Path) -> None:
+    repository, ran = tmp_path / "theirs", tmp_path / "ran"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\necho $0 >> {ran}\ncat\n")
+    program.chmod(0o755)
+
+    def git(*words: str) -> None:
+        person = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        subprocess.run(["git", "-C", str(repository), *person, *words], check=True, capture_output=True)
+
+    repository.mkdir()
+    git("init")
+    (repository / ".gitattributes").write_text("* filter=theirs\n")
+    (repository / "file").write_text("1")
+    git("add", ".")
+    git("commit", "-m", "x")
+    git("config", "core.fsmonitor", str(program))
+    git("config", "filter.theirs.clean", str(program))
+    git("config", "filter.theirs.required", "true")
+    (repository / ".git" / "hooks" / "post-index-change").write_text(program.read_text())
+    (repository / ".git" / "hooks" / "post-index-change").chmod(0o755)
+    (repository / "file").write_text("2")
+    found = hardware.commit(repository)
+    assert found is not None
+    assert found.endswith("-dirty")
+    assert not ran.exists()
+    (repository / "file").write_text("1")
+    assert hardware.commit(repository) == found.removesuffix("-dirty")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from pilotage.charts.charts import Difference, Line, draw_differences, draw_lines, draw_seeds
 from pilotage.charts.style import STYLE, save
-from pilotage.evaluation.verdicts import t_interval
+from pilotage.core.intervals import t_interval
 
 
 @mpl.rc_context(STYLE)

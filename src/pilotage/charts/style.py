@@ -14,6 +14,7 @@ from markupsafe import Markup
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 SERIES = ("#0b62b4", "#c24e00", "#08785a", "#a23b7c", "#836400", "#4b5663")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1.2, 1.4)), (0, (5, 1.5, 1.2, 1.5)), (0, (2.2, 1.2)), (0, (0.8, 2)))
@@ -70,12 +71,18 @@ _SVG = "http://www.w3.org/2000/svg"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _TITLES = "\ue000"
 """Marks ids that hold texts for `<title>` elements; a character for private use, which no name contains."""
+_NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 ElementTree.register_namespace("", _SVG)
 
 
 def set_titles(artist: Artist, texts: Sequence[str]) -> None:
     """Give each point of `artist` the text that a browser shows on hover; a single text goes to the whole artist."""
-    artist.set_gid(_TITLES + _TITLES.join(texts))
+    artist.set_gid(_drawable(_TITLES + _TITLES.join(texts)))
+
+
+def _drawable(text: str) -> str:
+    """Return a text without what no XML file can hold: control characters and halves of surrogate pairs."""
+    return _NOT_XML.sub("\ufffd", text)
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -94,7 +101,7 @@ def to_svg(figure: Figure, label: str, kind: str = "chart") -> Markup:
     """
     figure.patch.set_visible(False)
     root = _svg(figure)
-    described = {"role": "img", "aria-label": label} if label else {"aria-hidden": "true"}
+    described = {"role": "img", "aria-label": _drawable(label)} if label else {"aria-hidden": "true"}
     root.attrib = {"class": kind, "viewBox": root.attrib["viewBox"], "stroke-linejoin": "round", **described}
     return Markup(ElementTree.tostring(root, encoding="unicode").replace(f' xmlns="{_SVG}"', "", 1))
 
@@ -115,6 +122,8 @@ def save(figure: Figure, path: Path) -> Path:
 
 def _svg(figure: Figure) -> ElementTree.Element:
     """The figure as a tree: colours as variables, texts on hover as titles, ids that no other chart of a page has."""
+    for drawn in figure.findobj(Text):
+        drawn.set_text(_drawable(drawn.get_text()))
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     root = ElementTree.fromstring(text.getvalue().encode())

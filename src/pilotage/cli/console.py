@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 VERDICT_STYLES = {
@@ -17,6 +18,51 @@ VERDICT_STYLES = {
     "missing": "yellow",
     "failed": "red",
 }
+
+
+class Screen:
+    """Wrapper of an output stream that lets the work go on when nobody reads the output any more.
+
+    After the reader (`head`, `less`, a terminal) has gone, or when the disk behind the stream is full, output is
+    dropped; `error` is then why. Characters that the stream's encoding lacks are written as escapes.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.error: OSError | None = None
+        self._stream = stream
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text, as far as it is still read; return its length."""
+        self._attempt(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand what was written to the reader, if there still is one."""
+        self._attempt(self._stream.flush)
+
+    def _attempt(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except OSError as error:
+            self.error = self.error or error
+            # What waits in the buffer is written when the process ends: to nowhere.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+def open_closed_streams() -> None:
+    """Open what a process was started without (`>&-`), so that no file of the run takes the place of its output."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # open until the end
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 class Console:

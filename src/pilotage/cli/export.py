@@ -17,12 +17,9 @@ def export(arguments: Sequence[str], console: Console) -> int:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not an empty folder; name a new one")
     from pilotage.experiments.launch import export_policy
-    from pilotage.policies.control.saving import is_action_policy
 
-    export_policy(Path(run), folder)
+    opener = export_policy(Path(run), folder)
     console.line(str(folder))
-    acts = is_action_policy(folder)
-    opener = "pilotage.load" if acts else "transformers.AutoModelForCausalLM.from_pretrained"
     console.note(f'opens with {opener}("{folder}")')
     return 0
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from pilotage.cli.arguments import Command, explain, option_rows, split
 from pilotage.cli.console import Console
-from pilotage.core.configuration import configure, field_types
+from pilotage.core.configuration import code_fields, configure, field_types, option
 from pilotage.core.docstrings import argument_docs
-from pilotage.core.pieces import is_piece_choice, load_piece, parse_pieces, piece_options
+from pilotage.core.pieces import is_piece_choice, load_piece, parse_pieces, piece_options, references_in
 from pilotage.core.registry import find_pieces, find_system
 from pilotage.core.system import System
 
@@ -60,7 +60,7 @@ def show_options(system: System, console: Console) -> None:
 
 def show_piece_options(config: Any, console: Console) -> None:
     """Write the options of every piece that a configuration chooses: `--advantage mvar:alpha=0.1` sets `alpha`."""
-    for slot, name, target, chosen in _chosen_pieces(config):
+    for written, slot, name, target, chosen in _chosen_pieces(config):
         docs, parameters = argument_docs(target), inspect.signature(target, eval_str=True).parameters
         rows = []
         for key in piece_options(target):
@@ -68,20 +68,25 @@ def show_piece_options(config: Any, console: Console) -> None:
             if default is None or isinstance(default, str | int | float):  # the others cannot be written as text
                 rows.append((key, explain(docs.get(key, ""), parameters[key].annotation, default)))
         if rows:
-            console.heading(f"options of the {slot} piece {name}, written --{slot} {name}:option=value,…")
+            console.heading(f"options of the {slot} piece {name}, written {written} {name}:option=value,…")
             console.options(rows)
 
 
-def _chosen_pieces(config: Any) -> Iterator[tuple[str, str, Any, Any]]:
-    """Slot, name, function or class, and given options of every piece that a configuration names."""
-    for slot, kind in field_types(config.__class__).items():
-        choice, known = getattr(config, slot), find_pieces(slot)
+def _chosen_pieces(config: Any) -> Iterator[tuple[str, str, str, Any, Any]]:
+    """Yield option, slot, name, function or class, and given options of every piece that a configuration names.
+
+    An option is called as its slot, unless the configuration's `slots` says which slot it chooses from.
+    """
+    for field, kind in field_types(config.__class__).items():
+        slot = getattr(config, "slots", {}).get(field, field)
+        choice, known, written = getattr(config, field), find_pieces(slot), option(field)
         if callable(choice):
-            yield slot, choice.__name__, choice, {}
-        elif choice != "none" and known and (is_piece_choice(kind) or kind is str):
+            yield written, slot, getattr(choice, "__name__", type(choice).__name__), choice, {}
+        elif choice != "none" and known and field in code_fields(config.__class__):
             for term in parse_pieces(choice):
-                if is_piece_choice(kind) or term.reference in known or ":" in term.reference:
-                    yield slot, term.reference, load_piece(slot, term.reference), term.options
+                simple = is_piece_choice(kind) and ":" not in term.reference
+                if simple or term.reference in known or references_in(term.reference):
+                    yield written, slot, term.reference, load_piece(slot, term.reference), term.options
 
 
 def option_groups(config: Any, name: str) -> list[tuple[str, list[str]]]:

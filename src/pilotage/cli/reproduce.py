@@ -28,7 +28,7 @@ class ReproduceOptions:
     only: str | None = None
     """Only the claim of this name."""
     budget: float | None = None
-    """CPU-minutes that may be spent; a forecast above it is refused. none: 45."""
+    """CPU-minutes that may be spent; a forecast above it is refused. none: 25."""
     workers: int | None = None
     """Processes of one thread each; none: one per core."""
     out: Path = Path("results")

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from pilotage.cli.arguments import Command, split
 from pilotage.cli.console import Console
+from pilotage.core.configuration import configure
 from pilotage.core.errors import UsageError
-from pilotage.core.registry import configure, find_system
+from pilotage.core.registry import find_system
 from pilotage.core.system import System
 from pilotage.core.text import duration, number
 from pilotage.experiments.launch import default_directory, estimate_cost, launch, recorded
@@ -29,6 +30,8 @@ class RunOptions:
     """Where to keep the run (default: runs/NAME-TASK-SEED-K). An unfinished run of the same command there goes on."""
     from_: Path | None = None
     """Repeat this run; other options override its settings."""
+    overwrite: bool = False
+    """Remove a run that lies in the folder of `--out` first."""
     dry_run: bool = False
     """Print the steps, tokens and time that the run would take, and stop."""
     quiet: bool = False
@@ -54,8 +57,10 @@ def run(arguments: Sequence[str], console: Console) -> int:
     if own.dry_run:
         console.pairs([("system", system.name), ("seed", str(seed)), *cost_rows(estimate_cost(system, config))])
         return 0
+    if own.overwrite and own.out is None:
+        raise UsageError("--overwrite needs --out FOLDER, the folder of the run to be removed")
     directory, resumes = default_directory(system, config, seed) if own.out is None else (own.out, False)
-    finished = own.out is not None and read_result(own.out) is not None
+    finished = own.out is not None and not own.overwrite and read_result(own.out) is not None
     if resumes:
         console.note(f"{directory} was interrupted; going on where it stopped")
     result = launch(
@@ -65,6 +70,7 @@ def run(arguments: Sequence[str], console: Console) -> int:
         directory=directory,
         command=shlex.join(["pilotage", "run", *arguments]),
         track=[own.track] if own.track else [],
+        overwrite=own.overwrite,
     )
     if own.json:
         console.line(json.dumps({"system": system.name, "seed": seed, "directory": result.run, **result.metrics}))

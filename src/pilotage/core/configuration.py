@@ -18,10 +18,13 @@ from pilotage.core.docstrings import field_docs
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.ranges import missed_range
-from pilotage.core.references import function_name, is_reference, load_function
+from pilotage.core.references import NamesCode, function_name, is_reference, load_function
 
 FORMAT = 1
 """Format number of the dictionary that `config_to_dict` writes."""
+
+INPUT_FILE, OUTPUT_FILE = "input file", "output file"
+"""Markers of fields that may name a file or folder which a run reads or writes, as in `Annotated[str, INPUT_FILE]`."""
 
 _NOT_FINITE = ("inf", "-inf", "nan")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -46,6 +49,57 @@ def check_ranges(config: Any) -> None:
         missed = missed_range(_annotations(config_type)[name], getattr(config, name))
         if missed:
             raise _refuse(config_type, name, getattr(config, name), within=missed)
+
+
+def code_fields(config_type: Any) -> frozenset[str]:
+    """Return the fields of a dataclass that may name code: pieces and functions. Text of other fields is only text."""
+    return _code_fields(config_type)
+
+
+@cache
+def _code_fields(config_type: Any) -> frozenset[str]:
+    hints = typing.get_type_hints(config_type, include_extras=True)
+    return frozenset(f.name for f in dataclasses.fields(config_type) if _may_name_code(hints[f.name]))
+
+
+def _may_name_code(kind: Any) -> bool:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Callable or origin is Callable:
+        return True
+    return any(isinstance(part, NamesCode) or _may_name_code(part) for part in arguments)
+
+
+@cache
+def _marked(config_type: Any, marker: str) -> tuple[str, ...]:
+    hints = typing.get_type_hints(config_type, include_extras=True)
+    return tuple(name for name in field_types(config_type) if marker in getattr(hints[name], "__metadata__", ()))
+
+
+def input_files(config: Any) -> dict[str, Path]:
+    """Return the files and folders that a configuration names for reading, absolute, by field.
+
+    Names of what is no file here, such as a data set's, are left out.
+    """
+    config_type: Any = type(config)
+    values = {name: getattr(config, name) for name in _marked(config_type, INPUT_FILE)}
+    return {name: Path(value).expanduser().absolute() for name, value in values.items() if _names_a_file(value)}
+
+
+def with_absolute_paths(config: Any) -> Any:
+    """Return the configuration with absolute paths, so that it means the same files from every folder."""
+    config_type: Any = type(config)
+    paths = input_files(config)
+    for name in _marked(config_type, OUTPUT_FILE):
+        if getattr(config, name):
+            paths[name] = Path(getattr(config, name)).expanduser().absolute()
+    return dataclasses.replace(config, **{name: type(getattr(config, name))(path) for name, path in paths.items()})
+
+
+def _names_a_file(value: Any) -> bool:
+    try:
+        return bool(value) and Path(value).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long for a name, a null character, no such user
+        return False
 
 
 def option(field: str) -> str:
@@ -187,6 +241,36 @@ def config_from_dict(system: Any, data: Mapping[str, Any]) -> Any:
             raise _unknown(config_type, name, label, spelled=name)
         values[name] = _from_python(config_type, name, value)
     return _replace(defaults, values)
+
+
+def differing_fields(config: Any, defaults: Any) -> list[str]:
+    """Return the fields in which two configurations of one class differ as JSON."""
+    values, others = config_to_dict(config), config_to_dict(defaults)
+    return [name for name in values if name != "format" and values[name] != others[name]]
+
+
+def config_to_options(config: Any, defaults: Any) -> list[str]:
+    """Return the words of a command line that turn `defaults` into `config`.
+
+    Raises UsageError for a value that no option can be given.
+    """
+    words: list[str] = []
+    for name in differing_fields(config, defaults):
+        value, key = getattr(config, name), option(name)
+        if isinstance(value, bool):
+            words.append(key if value else f"--no-{key[2:]}")
+            continue
+        text = _as_option(name, value)
+        words += [f"{key}={text}"] if not text or text.startswith("--") else [key, text]
+        if _to_json(name, _from_text(type(config), name, text)) != _to_json(name, value):
+            raise UsageError(f"{key}: {value!r} cannot be written on a command line, which compare needs")
+    return words
+
+
+def _as_option(name: str, value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return ",".join(_as_option(name, part) for part in value)
+    return "none" if value is None else str(_to_json(name, value))
 
 
 # ---- one value -------------------------------------------------------------------------------------------------------

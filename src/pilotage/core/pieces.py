@@ -9,6 +9,7 @@ returns a dictionary writes its entries as columns.
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.util
 import inspect
@@ -21,11 +22,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, Union
 
-from pilotage.core.configuration import accept_value, describe_type
+from pilotage.core.configuration import accept_value, code_fields, describe_type
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.ranges import missed_range
-from pilotage.core.references import load_function
+from pilotage.core.references import function_name, is_of_session, load_function
 from pilotage.core.registry import all_pieces, find_pieces
 
 P = TypeVar("P")
@@ -106,8 +107,12 @@ def parse_term(text: str) -> Term:
 
 
 def parse_sum(text: str) -> list[Term]:
-    """Parse a mixture, such as `0.5*grpo+0.5*mine`. A plus sign inside a number (1e+3) does not separate."""
-    return [parse_term(part) for part in _split(text, _PLUS) if part.strip()]
+    """Parse a mixture, such as `0.5*grpo+0.5*mine`. A plus sign inside a number (1e+3) does not separate.
+
+    Raises UsageError for a summand that is empty or cannot be read.
+    """
+    first, *others = _split(text, _PLUS)
+    return [parse_term(part) for part in ([first] if first.strip() else []) + others]
 
 
 def parse_chain(text: str) -> list[Term]:
@@ -132,10 +137,25 @@ def references_in(text: str) -> list[str]:
     return [reference for reference in references if _is_importable(reference.partition(":")[::2])]
 
 
+def user_functions(config: Any) -> list[str]:
+    """Return the references of the functions that a configuration names, in the fields whose type allows code."""
+    found: dict[str, None] = {}
+    for name in sorted(code_fields(type(config))):
+        value = getattr(config, name)
+        for part in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(part, str):
+                found |= dict.fromkeys(references_in(part))
+            elif callable(part):
+                found[function_name(part)] = None
+    return list(found)
+
+
 def _is_importable(parts: tuple[str, str]) -> bool:
     place, function = parts
-    if not function or place.endswith(".py"):
+    if not function or place.endswith(".py") or is_of_session(":".join(parts)):
         return bool(function)
+    if place == "__main__":
+        return False
     return all(p.isidentifier() for p in place.split(".")) and bool(importlib.util.find_spec(place.split(".")[0]))
 
 
@@ -210,6 +230,7 @@ def declare(
     least_prompts: int = 1,
     check: Callable[..., None] | None = None,
     alarms: tuple[Callable[..., Any], ...] = (),
+    **facts: Any,
 ) -> Callable[[P], P]:
     """Return a decorator that notes at a piece what the trainer must know of it before anything runs.
 
@@ -231,6 +252,7 @@ def declare(
             its constructor.
         alarms: each `alarm(step: pilotage.types.FinishedStep)` is asked after every step with a batch; it returns an
             event (kind, text), which is logged once, or None, or raises RunError to end the run.
+        facts: what pieces of one slot alone declare, such as the `path` that a denoising sampler walks.
     """
 
     def note(piece: P) -> P:
@@ -245,6 +267,7 @@ def declare(
             ("least_prompts", least_prompts),
             ("check_options", check),
             ("alarms", alarms),
+            *facts.items(),
         ):
             setattr(piece, name, value)
         return piece
@@ -420,21 +443,24 @@ def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
     target: Callable[..., Any]
     options: dict[str, Any] = {}
     if not isinstance(term, Term):
-        target, name, weight = term, getattr(term, "__name__", type(term).__name__), 1.0
+        target, name, weight = term, getattr(_inner(term), "__name__", type(term).__name__), 1.0
         _check_options(slot, name, target, options)
     else:
         target, name, weight = load_term(slot, term), term.reference, term.weight
         options |= term.options
     settings = _settings(target, options)
     stateful: Any = None
-    if inspect.isclass(target):
+    if inspect.isclass(_inner(target)):
         try:
             stateful = target(**options)
         except ValueError as error:
             raise UsageError(f"the {slot} piece {name!r}: {error}") from error
         target, options = stateful, {}
+    elif not inspect.isroutine(target) and not isinstance(target, functools.partial):
+        # An object: every run begins with it as it was given.
+        target = stateful = copy.deepcopy(target)
     needs, accepts, _ = _positional(target)
-    carrier = stateful if stateful is not None else target
+    carrier = stateful if stateful is not None else _inner(target)
     return Piece(
         slot=slot,
         name=name,
@@ -455,6 +481,13 @@ def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
         settings=settings,
         stateful=stateful if hasattr(stateful, "state_dict") or hasattr(stateful, "update") else None,
     )
+
+
+def _inner(target: Callable[..., Any]) -> Any:
+    """Return the function or class of which a piece is a partial; a piece that is none as it is."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    return target
 
 
 def _constructor_options(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:

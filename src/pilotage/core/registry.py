@@ -24,22 +24,9 @@ from types import ModuleType
 from typing import Any
 
 from pilotage.core.claims import Claim
-from pilotage.core.configuration import config_from_dict, config_to_dict, configure
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.system import System
-
-__all__ = [
-    "all_pieces",
-    "all_systems",
-    "config_from_dict",
-    "config_to_dict",
-    "configure",
-    "find_claims",
-    "find_pieces",
-    "find_reproduction",
-    "find_system",
-]
 
 SYSTEMS, CLAIMS, PIECES = "pilotage.systems", "pilotage.claims", "pilotage.pieces"
 RESULTS_FORMAT = 2

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pilotage.core.errors import UsageError
+from pilotage.core.text import printable
 
 
 def to_json(value: Any, where: str = "config") -> Any:
@@ -56,13 +57,15 @@ def digest(value: Any) -> str:
 
 
 def line(record: Mapping[str, Any]) -> bytes:
-    """Return one line of a JSON Lines file. Tensors and arrays become lists; non-finite numbers become null."""
+    """Return one line of a JSON Lines file. Tensors and arrays become lists; non-finite numbers become null.
+
+    What UTF-8 cannot hold (halves of surrogate pairs) becomes U+FFFD.
+    """
     try:
         text = _ENCODER.encode(record)
     except ValueError:
         text = _ENCODER.encode(_without_nan(record))
-    # A lone surrogate comes out as \udXXX, which is its escape in JSON as well.
-    return text.encode("utf-8", "backslashreplace") + b"\n"
+    return printable(text).encode() + b"\n"
 
 
 def _as_list(value: Any) -> Any:

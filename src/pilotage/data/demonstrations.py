@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from pilotage.core.errors import UsageError
-from pilotage.data.demonstration_checks import check, expect_alike, source_of
+from pilotage.core.names import nearest
+from pilotage.data.demonstration_checks import bad_numbers, check, episode_name, expect_alike, mended, source_of
 from pilotage.data.frames import Column, Frames, in_memory, join, take
 
 
@@ -90,6 +91,37 @@ class Demonstrations:
     def __post_init__(self) -> None:
         check(self)
 
+    @classmethod
+    def usable(
+        cls, *, skip_bad: bool = False, left_out: Mapping[str, str] | None = None, **columns: Any
+    ) -> Demonstrations:
+        """Return demonstrations of these columns, or of their episodes that can be used.
+
+        Args:
+            skip_bad: whether episodes that hold numbers which are not finite are left out, instead of refused.
+            left_out: episodes that a reader left out before, by name, and why.
+            columns: the fields.
+
+        Returns:
+            The demonstrations; `meta["left_out_episodes"]` names the episodes that are missing and says why.
+
+        Raises:
+            UsageError: as when they are made; and when no episode is left.
+        """
+        gone = dict(left_out or {})
+        bad: dict[int, str] = bad_numbers(columns) if skip_bad else {}
+        given = {**columns, **mended(columns)} if bad else columns
+        found = cls(**given)
+        if bad:
+            names = [episode_name(number, found.episode_meta) for number in range(found.total_episodes)]
+            gone |= {names[number]: why for number, why in bad.items()}
+            if len(bad) == found.total_episodes:
+                raise UsageError(
+                    f"{source_of(found.meta)}: no episode can be used; the first, {names[0]}: {bad[0]}. Mend the data"
+                )
+            found = found.subset([number for number in range(found.total_episodes) if number not in bad])
+        return replace(found, meta={**found.meta, "left_out_episodes": gone}) if gone else found
+
     # ---- sizes -------------------------------------------------------------------------------------------------------
 
     @property
@@ -150,11 +182,24 @@ class Demonstrations:
         return (self.episode(number) for number in range(self.total_episodes))
 
     @classmethod
-    def from_episodes(cls, episodes: Iterable[Episode], meta: Mapping[str, Any] | None = None) -> Demonstrations:
-        """Return the episodes, one after the other; what one of them lacks (rewards, flags, last observations) all must
-        lack.
+    def from_episodes(
+        cls,
+        episodes: Iterable[Episode],
+        meta: Mapping[str, Any] | None = None,
+        *,
+        skip_bad: bool = False,
+        left_out: Mapping[str, str] | None = None,
+    ) -> Demonstrations:
+        """Return the episodes, one after the other.
 
-        Raises UsageError that names the episode which differs from the first.
+        Args:
+            episodes: what one of them lacks (rewards, flags, last observations) all must lack.
+            meta: facts of the whole.
+            skip_bad: whether episodes with numbers that are not finite are left out.
+            left_out: episodes that were left out before, by name, and why.
+
+        Raises:
+            UsageError: that names the episode which differs from the first.
         """
         found = list(episodes)
         if not found:
@@ -168,7 +213,9 @@ class Demonstrations:
                 name: np.stack([np.asarray((episode.last_observations or {})[name]) for episode in found])
                 for name in first.last_observations
             }
-        return cls(
+        return cls.usable(
+            skip_bad=skip_bad,
+            left_out=left_out,
             observations={name: join([episode.observations[name] for episode in found]) for name in first.observations},
             actions=np.concatenate([episode.actions for episode in found]),
             episode_ends=np.cumsum([len(episode) for episode in found], dtype=np.int64),
@@ -229,13 +276,18 @@ class Demonstrations:
     # ---- columns -----------------------------------------------------------------------------------------------------
 
     def column(self, name: str) -> Column:
-        """Return of an observation, or "action", [N, ...]. Raises UsageError that lists the names there are."""
+        """Return an observation, or "action", [N, ...]. Raises UsageError that lists the names there are."""
         if name == "action":
             return self.actions
         if name not in self.observations:
+            names = sorted({*self.observations, *self.meta.get("unread", ())})
+            remedy = nearest(name, names)
+            if name == "state":
+                remedy = ": name those that make up the state, joined by + (--state-keys; in Python state=[…])"
+            elif name.startswith("image/"):
+                remedy += " (--cameras takes the names after image/)"
             raise UsageError(
-                f"{source_of(self.meta)} has no observation {name!r}; there are {', '.join(sorted(self.observations))}"
-                + ("; name those that make it up (with_state)" if name == "state" else "")
+                f"{source_of(self.meta)} has no observation {name!r}; there are {', '.join(names) or 'none'}{remedy}"
             )
         return self.observations[name]
 
@@ -246,7 +298,7 @@ class Demonstrations:
     def with_state(self, names: Sequence[str]) -> Demonstrations:
         """Return the same with "state" [N, S]: the observations `names`, each flattened, side by side in that order."""
         if not names:
-            raise UsageError("with_state needs the names of the observations that make up the state")
+            raise UsageError("name the observations that make up the state (--state-keys; in Python state=[…])")
         for name in names:
             if isinstance(self.column(name), Frames):
                 raise UsageError(f"{name!r} holds camera frames and cannot be part of the state; leave it out")

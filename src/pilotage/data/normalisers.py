@@ -43,7 +43,10 @@ class Normaliser(torch.nn.Module):
         low, high = statistics.low, statistics.high
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise UsageError("the data's range is not finite; a normaliser cannot be fitted to it")
-        constant = high - low <= _ROUNDING * np.maximum(np.abs(low), np.abs(high))
+        # A range of denormal numbers has too few bits to be divided by.
+        constant = high - low <= np.maximum(
+            _ROUNDING * np.maximum(np.abs(low), np.abs(high)), np.finfo(np.float32).tiny
+        )
         if scaling == "min_max":
             offset, scale = (low + high) / 2, (high - low) / 2
         elif scaling == "mean_std":
@@ -102,6 +105,11 @@ class Normaliser(torch.nn.Module):
         if clip:
             raw = torch.minimum(torch.maximum(raw, self.low.to(raw.dtype)), self.high.to(raw.dtype))
         return raw
+
+    def reach(self) -> float:
+        """Return the largest absolute value that the data has in normalised units."""
+        farthest = torch.maximum((self.high - self.offset).abs(), (self.low - self.offset).abs())
+        return float((farthest / torch.where(self.constant, torch.inf, self.scale)).max())
 
     def shrink(self, entries: Sequence[int], factor: float) -> None:
         """Maps these entries' range onto ±1/factor instead of ±1; what comes back is the same.

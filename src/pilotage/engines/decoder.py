@@ -41,7 +41,7 @@ class Handle:
     """Why it cannot be used any more; empty while it can."""
 
     def drop(self, reason: str) -> None:
-        """Frees the memory."""
+        """Free the memory and keep the reason."""
         self.gone = self.gone or reason
         self.keys, self.values = [], []
 
@@ -75,7 +75,7 @@ class _Row:
 
 
 class DecoderEngine:
-    """Samples from fused copies of a model's weights.
+    """Engine that samples from fused copies of a model's weights.
 
     Args:
         model: a Hugging Face causal LM; its weights are copied, later changes arrive by `load`.
@@ -119,7 +119,7 @@ class DecoderEngine:
         self.load(0, model.named_parameters() if weights is None else weights)
 
     def load(self, version: int, named_tensors: Iterable[tuple[str, Tensor]]) -> None:
-        """Copies new weights, under their Hugging Face names, and drops every cached prefix."""
+        """Copy new weights, under their Hugging Face names, and drops every cached prefix."""
         with torch.no_grad():
             self.model = FusedModel(self.config, dict(named_tensors), self.products)
         self.version = version
@@ -128,7 +128,7 @@ class DecoderEngine:
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
-        """For each request its `n` completions, in order.
+        """Return for each request its `n` completions, in order.
 
         Raises UsageError for a prompt that is empty or fills the context, a handle that is stale or released, and
         sampling settings out of range.
@@ -180,7 +180,7 @@ class DecoderEngine:
         return self._registered(Handle(handle.tokens[:at], cached, keys, values))
 
     def release(self, handle: Handle) -> None:
-        """Forgets a handle; its memory is free once no fork shares it."""
+        """Forget a handle; its memory is free once no fork shares it."""
         handle.drop("it was released")
 
     def keep(self, tokens: tuple[int, ...], cache: Cache, row: int, begin: int, end: int) -> Handle:
@@ -193,7 +193,7 @@ class DecoderEngine:
         return handle
 
     def prefill(self, prompts: Sequence[_Prompt]) -> tuple[Cache, Tensor, Tensor]:
-        """Computes prompts, aligned on the right. Returns their cache, the column at which each begins, and the logits
+        """Compute prompts, aligned on the right. Returns their cache, the column at which each begins, and the logits
         [prompts, vocabulary] after each.
         """
         width = max(prompt.length for prompt in prompts)
@@ -221,7 +221,7 @@ class DecoderEngine:
         return cache, begin, torch.cat(logits)
 
     def stop_strings(self, stops: tuple[str, ...]) -> StopStrings | None:
-        """Return the finder of these stop strings; made once, for it looks at the whole vocabulary."""
+        """Return the finder of these stop strings; made once, because it looks at the whole vocabulary."""
         if stops and self.tokenizer is None:
             raise UsageError("stop strings need a tokenizer; give the engine one, or leave them out")
         if stops not in self._stops:
@@ -270,7 +270,7 @@ class _Wave:
         self.handles: list[Handle | None] = [None] * len(rows)
 
     def run(self) -> list[Completion]:
-        """Samples until every row has ended."""
+        """Sample until every row has ended."""
         logits = self.logits
         for step in range(self.steps):
             tokens = self._sample(logits, step)
@@ -295,7 +295,7 @@ class _Wave:
         return tokens
 
     def _leave(self, tokens: Tensor, step: int) -> Tensor:
-        """Takes rows that end with this token out. Returns the tokens of those that go on."""
+        """Take out the rows that end with this token. Returns the tokens of those that go on."""
         ended = self.ends[tokens]
         stopped = torch.zeros_like(ended)
         if self.stops is not None:

@@ -22,7 +22,7 @@ STATIC_ROTARY = ("default", "linear", "llama3", "yarn")
 
 
 def unsupported(config: Any) -> list[str]:
-    """Reasons why the fused forward would not be the forward of a model of this configuration; empty when it is."""
+    """Return why the fused forward would not be the forward of a model of this configuration; empty when it is."""
     if config.model_type not in ARCHITECTURES:
         return [f"its type is {config.model_type!r}, not one of {', '.join(ARCHITECTURES)}"]
     reasons = []
@@ -41,7 +41,7 @@ def unsupported(config: Any) -> list[str]:
 
 
 def check_supported(config: Any) -> None:
-    """Raises UsageError, which names the transformers engine, when the fused forward would not be the model's own."""
+    """Raise UsageError, which names the transformers engine, when the fused forward would not be the model's own."""
     if reasons := unsupported(config):
         raise UsageError(
             f"our decoder cannot run this model: {'; '.join(reasons)}. Take the transformers engine instead "
@@ -50,7 +50,7 @@ def check_supported(config: Any) -> None:
 
 
 def rotary_frequencies(config: Any, head_size: int) -> tuple[Tensor, float]:
-    """Frequencies [head_size / 2] and the factor on cosine and sine, from the configuration's rotary parameters."""
+    """Return frequencies [head_size / 2] and the factor on cosine and sine, from the rotary parameters."""
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
     parameters = config.rope_parameters
@@ -62,7 +62,7 @@ def rotary_frequencies(config: Any, head_size: int) -> tuple[Tensor, float]:
 
 @dataclass
 class Product:
-    """x @ weight + bias; `weight` [in, out] in the type of the factors, `bias` [out] float32 or None."""
+    """Matrix product x @ weight + bias; `weight` [in, out] in the type of the factors, `bias` [out] float32 or None."""
 
     weight: Tensor
     bias: Tensor | None
@@ -75,7 +75,7 @@ class Product:
         return torch.mm(x, self.weight) if self.bias is None else torch.addmm(self.bias, x, self.weight)
 
     def add_to(self, residual: Tensor, x: Tensor) -> None:
-        """Residual += x @ weight + bias, in place."""
+        """Add x @ weight + bias to `residual` in place."""
         if self.weight.dtype != x.dtype or self.bias is not None:
             residual.add_(self(x))
         else:
@@ -115,7 +115,7 @@ class Cache:
 
     @property
     def columns(self) -> int:
-        """Return the names of the columns."""
+        """Return the number of columns."""
         return self.keys[0].shape[2]
 
     def rows(self, begin: int, end: int) -> Cache:
@@ -126,7 +126,7 @@ class Cache:
         return part
 
     def move_rows(self, source: Tensor, target: Tensor, columns: int) -> None:
-        """Copies the first `columns` columns of rows `source` over rows `target`."""
+        """Copy the first `columns` columns of rows `source` over rows `target`."""
         for tensor in (*self.keys, *self.values):
             tensor[target, :, :columns] = tensor[source, :, :columns]
 
@@ -167,8 +167,8 @@ class FusedModel:
         self.embedding = named["model.embed_tokens.weight"].detach().float().clone()
         self.device = self.embedding.device
         self.layers = [self._layer(named, f"model.layers.{i}.") for i in range(config.num_hidden_layers)]
-        head = named.get("lm_head.weight") if not config.tie_word_embeddings else self.embedding
-        assert head is not None
+        # A head that is tied in the configuration is handed over where an adapter tells it apart from the embedding.
+        head = named.get("lm_head.weight", self.embedding)
         self.head = self._product([(head, None)], norm=named["model.norm.weight"])
         frequencies, self.rotary_scale = rotary_frequencies(config, self.head_size)
         self.frequencies = frequencies.to(self.device, torch.float32)
@@ -210,7 +210,7 @@ class FusedModel:
         )
 
     def _paired(self, linear: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
-        """Reorders the outputs of each head from (first half, second half) to pairs (i, i + half)."""
+        """Reorder the outputs of each head from (first half, second half) to pairs (i, i + half)."""
         weight, bias = linear
         shape = weight.shape
         weight = weight.detach().float().view(-1, 2, self.head_size // 2, shape[1]).transpose(1, 2).reshape(shape)
@@ -219,7 +219,7 @@ class FusedModel:
         return weight, bias
 
     def reserve(self, positions: int) -> None:
-        """Makes the table of rotations, cos + i·sin, at least `positions` long; before `prefill` and `step`."""
+        """Make the table of rotations, cos + i·sin, at least `positions` long; before `prefill` and `step`."""
         if positions > len(self.rotations):
             angles = torch.arange(positions, device=self.device).float()[:, None] * self.frequencies
             self.rotations = torch.complex(angles.cos(), angles.sin()) * self.rotary_scale
@@ -228,7 +228,7 @@ class FusedModel:
         return functional.rms_norm(x, x.shape[-1:], None, self.eps)
 
     def _queries_keys_values(self, layer: Layer, x: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[tokens, heads, head size] queries, and keys and values of the kv heads, rotated."""
+        """Return [tokens, heads, head size] queries, and keys and values of the kv heads, rotated."""
         fused = layer.qkv(self._normalised(x)).view(len(x), -1, self.head_size)
         turned = fused[:, : self.heads + self.kv_heads]
         if layer.query_norm is not None and layer.key_norm is not None:
@@ -244,11 +244,11 @@ class FusedModel:
         layer.down.add_to(x, functional.silu(gate).mul_(up))
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return from the last hidden states [rows, hidden size], [rows, vocabulary]."""
+        """Return logits [rows, vocabulary] from the last hidden states [rows, hidden size]."""
         return self.head(self._normalised(x))
 
     def prefill(self, ids: Tensor, begin: Tensor, cached: Tensor, cache: Cache) -> Tensor:
-        """Runs the new tokens of every row through the model and writes the cache.
+        """Run the new tokens of every row through the model and writes the cache.
 
         Args:
             ids: [rows, q] the last q columns of the cache; entries before a row's first new token are ignored.
@@ -290,7 +290,7 @@ class FusedModel:
         return self.logits(x.view(rows, q, -1)[:, -1])
 
     def step(self, tokens: Tensor, positions: Tensor, column: int, hidden: Tensor | None, cache: Cache) -> Tensor:
-        """Return one more token for the first rows of the cache.
+        """Run one more token of the first rows of the cache through the model.
 
         Args:
             tokens: [rows].
@@ -323,7 +323,7 @@ class FusedModel:
 
 
 def _expected(config: Any) -> set[str]:
-    """Names that every supported architecture has; biases and the norms of q and k are taken where they are."""
+    """Return names that every supported architecture has; biases and the norms of q and k are taken where they are."""
     names = {"model.embed_tokens.weight", "model.norm.weight"}
     if not config.tie_word_embeddings:
         names.add("lm_head.weight")

@@ -22,7 +22,7 @@ _BITS = 40
 
 
 def _keys(seeds: Sequence[int], samples: Sequence[int]) -> np.ndarray:
-    """[rows] uint64, one number for each (request seed, index of the answer)."""
+    """Return [rows] uint64, one number for each (request seed, index of the answer)."""
     with np.errstate(over="ignore"):
         key = splitmix64(np.array([seed % 2**64 for seed in seeds], dtype=np.uint64) + _GOLDEN)
         return splitmix64(key ^ splitmix64(np.asarray(samples, dtype=np.uint64) * _GOLDEN + _STEP))
@@ -34,7 +34,7 @@ def sample_seed(seed: int, sample: int) -> int:
 
 
 def uniforms(seeds: Sequence[int], samples: Sequence[int], count: int, start: int = 0) -> np.ndarray:
-    """Uniform numbers in (0, 1) for positions `start`...`start + count - 1` of each answer.
+    """Return uniform numbers in (0, 1) for positions `start`...`start + count - 1` of each answer.
 
     Args:
         seeds: [rows] seed of the request; any integer, taken modulo 2^64.
@@ -52,7 +52,7 @@ def uniforms(seeds: Sequence[int], samples: Sequence[int], count: int, start: in
 
 
 def check_distribution(sampling: Sampling) -> None:
-    """Raises UsageError for a temperature below 0, top_p outside (0, 1] or a negative top_k."""
+    """Raise UsageError for a temperature below 0, top_p outside (0, 1] or a negative top_k."""
     if not sampling.temperature >= 0:
         raise UsageError(f"temperature must be 0 (greedy) or more, {sampling.temperature} was given")
     if not 0 < sampling.top_p <= 1:
@@ -62,7 +62,7 @@ def check_distribution(sampling: Sampling) -> None:
 
 
 def log_distribution(logits: Tensor, sampling: Sampling) -> Tensor:
-    """Log-probabilities [rows, vocabulary] of the distribution that tokens are drawn from.
+    """Return log-probabilities [rows, vocabulary] of the distribution that tokens are drawn from.
 
     Temperature first, then the `top_k` likeliest, then the smallest set of likeliest tokens whose probability reaches
     `top_p`; what is cut has -inf and the rest sums to 1. At temperature 0 all is on the likeliest token (the first of
@@ -94,6 +94,11 @@ def draw(log_probability: Tensor, noise: Tensor) -> Tensor:
 
 
 def entropy_of(log_probability: Tensor) -> Tensor:
-    """Entropy [rows] in nats; tokens that are cut (-inf) add nothing."""
+    """Return the entropy [rows] in nats; tokens that are cut (-inf) add nothing."""
     probability = log_probability.exp()
     return -(probability * log_probability.clamp(min=-1e30)).sum(-1)
+
+
+def agreement(dtype: torch.dtype) -> float:
+    """Return the mean difference of two log-probabilities, in nats a token, up to which they are the same number."""
+    return 1e-3 if dtype in (torch.float32, torch.float64) else 0.05

@@ -17,12 +17,18 @@ BYTES_PER_CHARACTER = 4
 
 
 def end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """End-of-sequence ids of the generation config, the config and the tokenizer, sorted."""
+    """Return end-of-sequence ids of the generation config, the config and the tokenizer, sorted."""
     found: set[int] = set()
     for source in (getattr(model, "generation_config", None), model.config, tokenizer):
         value = getattr(source, "eos_token_id", None)
         found.update([value] if isinstance(value, int) else value or [])
     return tuple(sorted(found))
+
+
+def context_length(config: Any) -> int:
+    """Return the largest number of positions of prompt and answer together, of a model with this configuration."""
+    text = config.get_text_config()
+    return int(getattr(text, "max_position_embeddings", None) or getattr(text, "context_length", None) or 2**31)
 
 
 def check_request(request: Request, context: int, bos_id: int | None, prefix: int = 0) -> tuple[list[int], int]:
@@ -57,7 +63,7 @@ def check_request(request: Request, context: int, bos_id: int | None, prefix: in
 
 
 class StopStrings:
-    """Finds stop strings in answers that grow by one token at a time.
+    """Finder of stop strings in answers that grow by one token at a time.
 
     Decoding text at every step would cost more than sampling, so only rows whose newest token can end a stop string
     are decoded, and only as many tokens as a stop string can span.

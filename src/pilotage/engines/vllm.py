@@ -5,6 +5,7 @@ vLLM is imported when an engine is made. Its noise is its own: the same seeds gi
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from pilotage.core.errors import UsageError
 from pilotage.engines.noise import check_distribution, sample_seed
-from pilotage.engines.stopping import check_request, end_ids
+from pilotage.engines.stopping import check_request, context_length, end_ids
 from pilotage.types import Completion, Meter, Request, Sampling
 
 WEIGHTS = "model.safetensors"
@@ -28,7 +29,7 @@ default and does not start where others, such as the trainer, have some."""
 
 
 class VllmEngine:
-    """Samples with vLLM in this process, from a folder of its own in which `load` writes new weights.
+    """Engine that samples with vLLM in this process, from a folder in which `load` writes new weights.
 
     Args:
         model: a Hugging Face causal LM; its configuration and weights are copied.
@@ -63,15 +64,18 @@ class VllmEngine:
         self.tokenizer = tokenizer
         self.eos_ids = end_ids(model, tokenizer)
         self.bos_id = getattr(tokenizer, "bos_token_id", None)
-        self.context = int(model.config.max_position_embeddings)
+        self.context = context_length(model.config)
         self.meter = Meter()
         self.version = 0
         plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._names = {name.replace(".base_layer", "") for name, _ in plain.named_parameters() if ".lora_" not in name}
+        self._names: set[str] | None = None
         self._dtype = next(iter(plain.parameters())).dtype
         self._folder = tempfile.TemporaryDirectory(prefix="pilotage-vllm-")
         self._write(plain.named_parameters() if weights is None else weights)
-        plain.config.save_pretrained(self._folder.name)
+        config = copy.deepcopy(plain.config)
+        if "lm_head.weight" in (self._names or ()):
+            config.tie_word_embeddings = False
+        config.save_pretrained(self._folder.name)
         if tokenizer is not None:
             tokenizer.save_pretrained(self._folder.name)
         settings = {
@@ -88,10 +92,12 @@ class VllmEngine:
         self._llm = vllm.LLM(model=self._folder.name, **settings)
 
     def _write(self, named_tensors: Iterable[tuple[str, Tensor]]) -> None:
-        """Writes the weights where vLLM reads them."""
+        """Write the weights where vLLM reads them."""
         from safetensors.torch import save_file
 
         tensors = {name: tensor.detach().to("cpu", self._dtype).contiguous() for name, tensor in named_tensors}
+        if self._names is None:
+            self._names = set(tensors)
         if wrong := self._names ^ set(tensors):
             raise UsageError(
                 f"{len(wrong)} weights are missing or unknown, such as {min(wrong)}; hand over all of the model's "
@@ -103,7 +109,7 @@ class VllmEngine:
         aside.replace(Path(self._folder.name) / WEIGHTS)
 
     def load(self, version: int, named_tensors: Iterable[tuple[str, Tensor]]) -> None:
-        """Hands new weights over, under their Hugging Face names, and drops every cached prefix.
+        """Hand new weights over, under their Hugging Face names, and drops every cached prefix.
 
         Raises UsageError when some are missing or unknown.
         """
@@ -115,7 +121,7 @@ class VllmEngine:
         self.version = version
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
-        """For each request its `n` completions, in order.
+        """Return for each request its `n` completions, in order.
 
         Raises UsageError for a prompt that is empty or fills the context, a parent handle (this engine keeps none), and
         sampling settings out of range.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pilotage.experiments.comparison import Comparison, compare
-    from pilotage.experiments.jobs import Job, JobResult, Wiring
+    from pilotage.experiments.jobs import Job, JobResult, ModuleNames
     from pilotage.experiments.pool import JobEvent, JobFailed, run_jobs
     from pilotage.experiments.reproduction import audit, reproduce
 
@@ -20,7 +20,7 @@ __all__ = [
     "JobEvent",
     "JobFailed",
     "JobResult",
-    "Wiring",
+    "ModuleNames",
     "audit",
     "compare",
     "reproduce",
@@ -33,7 +33,7 @@ _MODULES = {
     "JobEvent": "pool",
     "JobFailed": "pool",
     "JobResult": "jobs",
-    "Wiring": "jobs",
+    "ModuleNames": "jobs",
     "audit": "reproduction",
     "compare": "comparison",
     "reproduce": "reproduction",

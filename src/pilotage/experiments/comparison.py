@@ -6,21 +6,33 @@ import hashlib
 import json
 import math
 import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilotage.core.atomic_io import write_json
 from pilotage.core.claims import Criterion
+from pilotage.core.configuration import config_to_options, configure
 from pilotage.core.errors import UsageError
-from pilotage.core.references import load_reference
-from pilotage.evaluation.verdicts import Interval, judge, saturated, t_interval
-from pilotage.experiments.jobs import Job, JobResult, PlacedJob, Wiring, parse_command, place
+from pilotage.core.intervals import Interval, t_interval
+from pilotage.core.names import nearest
+from pilotage.core.references import load_function
+from pilotage.core.registry import find_system
+from pilotage.core.system import Configuration, System
+from pilotage.core.verdicts import judge, saturated
+from pilotage.experiments.jobs import Job, JobResult, ModuleNames, PlacedJob, parse_command, place
 from pilotage.experiments.pool import Display, JobEvent, cores, run_jobs, worker_count
 from pilotage.experiments.provenance import environment, now, sources
 
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
 FORMAT = 1
+_FRAMES = "pilotage.report.frames"
 _RATES = ("accuracy", "rate", "success")
 
 
@@ -70,6 +82,8 @@ class Comparison:
     """Hardware, versions and commit of the process that compared."""
     made: Sequence[Mapping[str, Any]] = ()
     """Numbers of jobs by the commit, version and processor that made them."""
+    notes: tuple[str, ...] = ()
+    """What makes the arms differ beside their methods, in sentences."""
 
     @property
     def report(self) -> Path:
@@ -77,7 +91,46 @@ class Comparison:
         return self.directory / "report.html"
 
     @property
-    def table(self) -> list[dict[str, Any]]:
+    def metrics(self) -> dict[str, float | None]:
+        """Return the mean of the metric by arm."""
+        return {arm.name: arm.mean for arm in self.arms}
+
+    @property
+    def table(self) -> pandas.DataFrame:
+        """Return `rows` as a pandas DataFrame, one arm a row."""
+        return load_function(f"{_FRAMES}:frame")(self.rows, "arm")
+
+    def curves(self) -> pandas.DataFrame:
+        """Return what all runs logged as a pandas DataFrame: arm, seed, step and a column per metric."""
+        return load_function(f"{_FRAMES}:comparison_curves")(self._runs, self.seeds)
+
+    def plot(self) -> Figure:
+        """Return a matplotlib figure: the curves of the arms, and the differences with their intervals."""
+        differences = [
+            (d.of, [value for value in d.values if value is not None], Interval(*map(_or_nan, (d.mean, *d.interval))))
+            for d in self.differences
+        ]
+        return load_function(f"{_FRAMES}:comparison_plot")(self._runs, differences, self.metric)
+
+    def policy(self, arm: str, seed: int | None = None) -> Any:
+        """Return the trained policy of an arm; of its first seed by default. Raises UsageError for an unknown one."""
+        seed = self.seeds[0] if seed is None else seed
+        if arm not in self._runs or seed not in self.seeds:
+            raise UsageError(
+                f"there is no run of arm {arm!r} with seed {seed}; there are {', '.join(self._runs)} with {self.seeds}"
+            )
+        return load_function("pilotage.experiments.launch:load_policy")(Path(self._runs[arm][self.seeds.index(seed)]))
+
+    @property
+    def _runs(self) -> dict[str, Sequence[str]]:
+        return {arm.name: arm.runs for arm in self.arms}
+
+    def _repr_html_(self) -> str:
+        html: str = load_function(f"{_FRAMES}:comparison_html")(self.rows, self.sentences, f"report: {self.report}")
+        return html
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
         """Return rows by arm: the mean of the metric with its interval, the difference with its own, the verdict."""
         found = {difference.of: difference for difference in self.differences}
         rows = []
@@ -110,6 +163,36 @@ class Comparison:
         return path
 
 
+def arm_commands(
+    arms: Mapping[str, str | Configuration] | Sequence[str | Configuration], options: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return the command line of every arm by name, with `options` of all arms, which an arm's own options override.
+
+    Raises UsageError for two arms of one name, for words that are no command, and for options that an arm has not.
+    """
+    named = list(arms.items()) if isinstance(arms, Mapping) else [(_arm_name(arm), arm) for arm in arms]
+    commands: dict[str, str] = {}
+    for name, arm in named:
+        if name in commands:
+            raise UsageError(f"the arm {name!r} is given twice; name the arms: {{'a': …, 'b': …}}")
+        words = shlex.split(arm if isinstance(arm, str) else arm.command)
+        if not words:
+            raise UsageError('an arm is empty; expected a system and its options, such as "grpo --lr 1e-4"')
+        shared: list[str] = []
+        if options:
+            system = find_system(words[0])
+            try:
+                shared = config_to_options(configure(system, **options), system.config)
+            except UsageError as error:
+                raise UsageError(f"arm {name!r}: {error}") from error
+        commands[name] = shlex.join([words[0], *shared, *words[1:]])
+    return commands
+
+
+def _arm_name(arm: str | Configuration) -> str:
+    return arm if isinstance(arm, str) else arm.command
+
+
 def compare(
     arms: Mapping[str, str],
     seeds: Sequence[int],
@@ -120,8 +203,9 @@ def compare(
     workers: int | None = None,
     out: Path | str | None = None,
     root: Path | None = None,
-    wiring: Wiring | None = None,
+    modules: ModuleNames | None = None,
     on_event: Callable[[JobEvent], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Train every arm with every seed and say which arm is better and how sure that is.
 
@@ -135,8 +219,9 @@ def compare(
         out: directory for `comparison.json` and `report.html`; by default one below `runs/` named by the arms and a
             hash of what is compared, so that the same comparison goes to the same place.
         root: where jobs are kept; `$PILOTAGE_HOME` by default. What is finished there is not run again.
-        wiring: where systems and runs come from (tests use their own).
+        modules: where systems and runs come from (tests use their own).
         on_event: called when a job is reused, starts or finishes; a line of progress by default.
+        say: shows the notes before anything runs; on standard error by default.
 
     Returns:
         Comparison, saved, with its report written.
@@ -145,15 +230,23 @@ def compare(
         UsageError: for arms, seeds or a metric that cannot work; before anything runs where that can be known.
         JobFailed: when a worker fails; the finished jobs stay.
     """
-    wiring = wiring or Wiring()
+    modules = modules or ModuleNames()
     against = _check(arms, seeds, against)
-    metric = metric or _common_metric(arms, wiring)
+    plans = {name: parse_command(command, modules) for name, command in arms.items()}
+    if metric is None:
+        metric = _common_metric(plans)
+    else:
+        for name, (system, _) in plans.items():
+            check_metric(metric, name, system)
+    notes = unequal_samples(plans)
+    for note in notes:
+        (say or _to_standard_error)(note)
     placed = {
-        (name, seed): place(Job(name, seed, command), wiring, root) for seed in seeds for name, command in arms.items()
+        (name, seed): place(Job(name, seed, command), modules, root) for seed in seeds for name, command in arms.items()
     }
     display = Display("compare")
     try:
-        results = run_jobs(list(placed.values()), workers, on_event or display)
+        results = run_jobs(list(placed.values()), workers, _Watch(metric, on_event or display))
     finally:
         display.close()
     values = {name: [metric_of(results, metric, placed[name, seed]) for seed in seeds] for name in arms}
@@ -174,20 +267,63 @@ def compare(
         seconds=round(sum(result.seconds for result in results.values()), 1),
         created=now(),
         directory=Path(out) if out else _default_directory(placed, metric),
-        environment=environment(wiring),
+        environment=environment(modules),
         made=sources(results.values()),
+        notes=notes,
     )
     comparison.save()
-    load_reference("pilotage.report:write_report")(comparison.directory)
+    load_function("pilotage.report:write_report")(comparison.directory)
     return comparison
 
 
-def _common_metric(arms: Mapping[str, str], wiring: Wiring) -> str:
+class _Watch:
+    """Passes events on, and ends the comparison at the first finished job that has no such metric."""
+
+    def __init__(self, metric: str, on_event: Callable[[JobEvent], None]) -> None:
+        self._metric, self._on_event = metric, on_event
+
+    def __call__(self, event: JobEvent) -> None:
+        self._on_event(event)
+        if event.kind != "started" and (result := event.placed.result()) is not None:
+            metric_of({event.placed.key: result}, self._metric, event.placed)
+
+
+def _to_standard_error(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def check_metric(metric: str, arm: str, system: System) -> None:
+    """Raise UsageError when the runs of a system are known to give no number called `metric`."""
+    names: tuple[str, ...] = getattr(system.load_run(), "result_names", ())
+    if names and not any(fnmatchcase(metric, name) for name in names):
+        raise UsageError(
+            f"--metric: given {metric!r}, which runs of {system.name} (arm {arm!r}) do not give"
+            f"{nearest(metric, names)}; they give {', '.join(names)}"
+        )
+
+
+def unequal_samples(plans: Mapping[str, tuple[System, Any]]) -> tuple[str, ...]:
+    """Return a sentence when arms train on different numbers of samples per step or in all; empty otherwise."""
+    counts = {name: getattr(config, "samples_per_step", None) for name, (_, config) in plans.items()}
+    totals = {name: (count or 0) * getattr(plans[name][1], "steps", 0) for name, count in counts.items()}
+    if None in counts.values() or (len(set(counts.values())) == 1 and len(set(totals.values())) == 1):
+        return ()
+    if len(set(counts.values())) == 1:
+        each = ", ".join(f"{name} on {total:,}" for name, total in totals.items())
+        return (f"The arms train on different numbers of samples in all: {each}.",)
+    each = ", ".join(f"{name} on {count}" for name, count in counts.items())
+    return (
+        f"The arms train on different numbers of samples per step: {each}. A difference may come from that; options "
+        "such as --group-size or --batch after -- give all arms the same.",
+    )
+
+
+def _common_metric(plans: Mapping[str, tuple[System, Any]]) -> str:
     """Return the metric that the systems of all arms are compared by. Raises UsageError when they differ."""
-    metrics = {name: parse_command(command, wiring)[0].metric for name, command in arms.items()}
+    metrics = {name: system.metric_for(config) for name, (system, config) in plans.items()}
     if len(set(metrics.values())) > 1:
         each = ", ".join(f"{name} by {metric}" for name, metric in metrics.items())
-        raise UsageError(f"the arms are judged by different numbers ({each}); name one of them with --metric")
+        raise UsageError(f"the arms are compared by different numbers ({each}); name one of them with --metric")
     return next(iter(metrics.values()))
 
 
@@ -247,6 +383,10 @@ def paired(
         reason=judgement.reason,
         sentence=_sentence(of, against, verdict, interval, judgement.reason, len(whole), metric),
     )
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def finite(value: float) -> float | None:

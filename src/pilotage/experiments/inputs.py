@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-_REFERENCE = re.compile(r"([\w./\\~-]+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
+from pilotage.core.configuration import config_to_dict
+from pilotage.core.pieces import user_functions
+from pilotage.core.references import is_of_session
+
 _HASHED_WHOLE = 64 * 2**20
 """Bytes up to which a file's content is hashed; of larger ones size and time of change count."""
 
 
-def inputs_hash(config: Mapping[str, Any]) -> str:
+def inputs_hash(config: Any) -> str:
     """Return the SHA-256 (hex) over the files that a configuration names; empty when it names none.
 
     These are user functions (`my.py:advantage`, and `package.module:function` outside this library), data files and
     folders of models.
     """
-    lines = {_fingerprint(path) for text in _strings(config) for path in _named_files(text)}
+    named = [path for reference in user_functions(config) for path in _file_of(reference)]
+    named += [path for text in _strings(config_to_dict(config)) for path in _named_files(text)]
+    lines = {_fingerprint(path) for path in named}
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest() if lines else ""
 
 
@@ -32,16 +36,19 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(inner)
 
 
+def _file_of(reference: str) -> Iterator[Path]:
+    """Yield the file that defines a user function: none for those of this library and of a session."""
+    place = reference.rpartition(":")[0]
+    if place.endswith(".py"):
+        if Path(place).is_file():
+            yield Path(place)
+    elif place.partition(".")[0] != "pilotage" and not is_of_session(reference):
+        spec = find_spec(place) if find_spec(place.partition(".")[0]) else None
+        if spec is not None and spec.origin and Path(spec.origin).is_file():
+            yield Path(spec.origin)
+
+
 def _named_files(text: str) -> Iterator[Path]:
-    for match in _REFERENCE.finditer(text):
-        place = match[1]
-        if place.endswith(".py"):
-            if Path(place).is_file():
-                yield Path(place)
-        elif "." in place and not place.startswith("pilotage."):
-            spec = find_spec(place) if find_spec(place.partition(".")[0]) else None
-            if spec is not None and spec.origin and Path(spec.origin).is_file():
-                yield Path(spec.origin)
     # A path is anything that exists; a name such as "add" is not mistaken for a folder of that name here.
     if ("/" in text or "." in text) and len(text) < 4096 and "\n" not in text and Path(text).exists():
         path = Path(text)

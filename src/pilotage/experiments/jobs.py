@@ -11,19 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.configuration import config_to_dict
+from pilotage.core.configuration import config_to_dict, configure
 from pilotage.core.errors import UsageError
 from pilotage.core.paths import home
+from pilotage.core.pieces import user_functions
+from pilotage.core.references import dump_functions
 from pilotage.core.serialisation import digest
 from pilotage.core.system import System
 from pilotage.experiments.inputs import inputs_hash
 
 
 @dataclass(frozen=True)
-class Wiring:
+class ModuleNames:
     """Names of the modules that the process of a job asks: names and not objects, because they go to other processes.
 
-    `catalogue` offers `find_system(name)` and `configure(system, options)`, `launch` offers
+    `catalogue` offers `find_system(name)` (and `find_claims(name)` for a reproduction), `launch` offers
     `launch(system, config, *, seed, directory, command)`, `hardware` offers `hardware()`, `versions()`, `commit()`.
     """
 
@@ -71,9 +73,11 @@ class PlacedJob:
     identity: Mapping[str, Any]
     """What decides the job's numbers: system, revision, options, seed, measure, and what else is not empty."""
     directory: Path
-    wiring: Wiring
+    modules: ModuleNames
     known: JobResult | None = field(default=None, compare=False)
     """The result, where it stands in `results/` and the job need not run again."""
+    functions: bytes = field(default=b"", repr=False, compare=False)
+    """Functions of this session that the command names, for the process of the job; never written to a file."""
 
     @property
     def key(self) -> str:
@@ -90,14 +94,14 @@ class PlacedJob:
         return self.known or read_result(self.directory)
 
 
-def parse_command(command: str, wiring: Wiring) -> tuple[System, Any]:
+def parse_command(command: str, modules: ModuleNames) -> tuple[System, Any]:
     """Return the system and the configuration that a command line names. Raises UsageError for what cannot work."""
     words = shlex.split(command)
     if not words:
         raise UsageError('an arm is empty; expected a system and its options, such as "grpo --lr 1e-4"')
-    catalogue = importlib.import_module(wiring.catalogue)
+    catalogue = importlib.import_module(modules.catalogue)
     system = catalogue.find_system(words[0])
-    return system, catalogue.configure(system, words[1:])
+    return system, configure(system, words[1:])
 
 
 def with_seed(config: Any, seed: int) -> Any:
@@ -115,7 +119,7 @@ def function_reference(function: Callable[..., Any]) -> str:
     return reference
 
 
-def place(job: Job, wiring: Wiring, root: Path | None = None) -> PlacedJob:
+def place(job: Job, modules: ModuleNames, root: Path | None = None) -> PlacedJob:
     """Resolve a job's configuration and find its directory.
 
     Two commands that give one configuration are one job. The options in its key are the fields that differ from the
@@ -123,13 +127,13 @@ def place(job: Job, wiring: Wiring, root: Path | None = None) -> PlacedJob:
 
     Args:
         job: what is to be run.
-        wiring: where systems come from.
+        modules: where systems come from.
         root: folder below which jobs are kept; `$PILOTAGE_HOME` by default.
 
     Raises:
         UsageError: for a command that cannot work, before any process starts.
     """
-    system, config = parse_command(job.command, wiring)
+    system, config = parse_command(job.command, modules)
     values, defaults = config_to_dict(config), config_to_dict(system.config)
     identity = {
         "system": system.name,
@@ -143,13 +147,14 @@ def place(job: Job, wiring: Wiring, root: Path | None = None) -> PlacedJob:
         "arm": job.arm if job.measure else "",
         "callback": job.callback,
         "quick": job.quick and bool(job.measure),
-        "inputs": inputs_hash(values),
+        "inputs": inputs_hash(config),
     }
     identity |= {name: value for name, value in further.items() if value}
-    return PlacedJob(job, identity, (root or home()) / "jobs" / digest(identity)[:24], wiring)
+    directory = (root or home()) / "jobs" / digest(identity)[:24]
+    return PlacedJob(job, identity, directory, modules, functions=dump_functions(user_functions(config)))
 
 
 def read_result(directory: Path) -> JobResult | None:
     """Return the result in a job's directory; None when the job has not finished (the file is put in place last)."""
     path = directory / "result.json"
-    return JobResult(**json.loads(path.read_text())) if path.exists() else None
+    return JobResult(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None

@@ -14,7 +14,7 @@ from pilotage.core.claims import Claim
 from pilotage.core.errors import UsageError
 from pilotage.core.text import duration
 from pilotage.experiments.claim_result import metrics_named
-from pilotage.experiments.jobs import Job, JobResult, PlacedJob, Wiring, function_reference, parse_command, place
+from pilotage.experiments.jobs import Job, JobResult, ModuleNames, PlacedJob, function_reference, parse_command, place
 
 FIRST_TUNING_SEED = 1000
 MOST_TUNING_SEEDS = 2
@@ -29,7 +29,7 @@ QUICK_SEEDS = 2
 class JobPlan:
     """Rules by which the jobs of a reproduction are made from its claims."""
 
-    wiring: Wiring
+    modules: ModuleNames
     root: Path | None = None
     tuning_seeds: tuple[int, ...] = tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + MOST_TUNING_SEEDS))
     quick_fields: Mapping[str, Any] | None = None
@@ -51,13 +51,13 @@ class JobPlan:
         command = f"{claim.arms[arm].command} {options}".strip()
         measure = function_reference(claim.measure) if claim.measure else ""
         command = f"{command} {self._quick_options(command)}".strip()
-        placed = place(Job(arm, seed, command, measure, self.quick), self.wiring, self.root)
+        placed = place(Job(arm, seed, command, measure, self.quick), self.modules, self.root)
         return replace(placed, known=self.known.get(placed.key))
 
     def _quick_options(self, command: str) -> str:
         if self.quick_fields is None:
             return ""
-        _, config = parse_command(command, self.wiring)
+        _, config = parse_command(command, self.modules)
         there = {f.name for f in dataclasses.fields(config)}
         return " ".join(f"--{name} {value}" for name, value in self.quick_fields.items() if name in there)
 

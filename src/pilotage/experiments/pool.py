@@ -19,7 +19,8 @@ from multiprocessing.context import ForkServerProcess
 from typing import Literal
 
 from pilotage.core.errors import UsageError
-from pilotage.experiments.jobs import JobResult, PlacedJob, Wiring, parse_command
+from pilotage.core.references import load_functions
+from pilotage.experiments.jobs import JobResult, ModuleNames, PlacedJob, parse_command
 from pilotage.runs.progress import Progress
 
 _LIBRARIES = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON")
@@ -147,8 +148,8 @@ def _start_server(jobs: Sequence[PlacedJob]) -> None:
     worker imports for itself.
     """
     context = multiprocessing.get_context("forkserver")
-    if sys.platform == "linux" and all(placed.wiring == Wiring() for placed in jobs):
-        systems = {parse_command(placed.job.command, placed.wiring)[0].run for placed in jobs}
+    if sys.platform == "linux" and all(placed.modules == ModuleNames() for placed in jobs):
+        systems = {parse_command(placed.job.command, placed.modules)[0].run for placed in jobs}
         runs = {run.partition(":")[0] for run in systems if isinstance(run, str)}
         context.set_forkserver_preload([*_PRELOADED, *sorted(runs)])
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
@@ -194,6 +195,7 @@ def _work(placed: PlacedJob, environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
     worker = importlib.import_module("pilotage.experiments.worker")
     try:
+        load_functions(placed.functions)
         worker.finish_job(placed)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pilotage.experiments.jobs import JobResult, Wiring
+from pilotage.experiments.jobs import JobResult, ModuleNames
 
 
 def now() -> str:
@@ -19,23 +19,23 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def environment(wiring: Wiring) -> dict[str, Any]:
+def environment(modules: ModuleNames) -> dict[str, Any]:
     """Return hardware, versions and commit of this process."""
-    about: Any = importlib.import_module(wiring.hardware)
+    about: Any = importlib.import_module(modules.hardware)
     return {"hardware": about.hardware(), "versions": about.versions(), "commit": about.commit()}
 
 
-def provenance(wiring: Wiring) -> dict[str, Any]:
+def provenance(modules: ModuleNames) -> dict[str, Any]:
     """Return what is kept with a job: commit, versions of this library and of torch, processor, time."""
-    return {**_here(wiring), "created": now()}
+    return {**_here(modules), "created": now()}
 
 
 @cache
-def _here(wiring: Wiring) -> dict[str, Any]:
-    here = environment(wiring)
+def _here(modules: ModuleNames) -> dict[str, Any]:
+    here = environment(modules)
     versions, processor = here["versions"], here["hardware"]["processor"]
     # Processors of one name may differ in the instructions by which kernels, and with them roundings, are chosen.
-    about: Any = importlib.import_module(wiring.hardware)
+    about: Any = importlib.import_module(modules.hardware)
     features: list[str] = getattr(about, "processor_features", list)()
     return {
         "commit": here["commit"],
@@ -80,7 +80,7 @@ def artifacts_used(directory: Path) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for about in sorted(directory.rglob("run.json")):
-        for name, used in (json.loads(about.read_text()).get("artifacts") or {}).items():
+        for name, used in (json.loads(about.read_text(encoding="utf-8")).get("artifacts") or {}).items():
             found[name] = {field: used[field] for field in ("key", "contents", "seconds") if field in used}
     return found
 

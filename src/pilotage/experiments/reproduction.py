@@ -8,7 +8,7 @@ import random
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pilotage.core.registry import RESULTS_FORMAT
 from pilotage.core.text import number
 from pilotage.experiments.claim_result import ClaimResult, judge_claim
 from pilotage.experiments.comparison import finite
-from pilotage.experiments.jobs import JobResult, PlacedJob, Wiring
+from pilotage.experiments.jobs import JobResult, ModuleNames, PlacedJob
 from pilotage.experiments.planning import (
     JobPlan,
     Tuning,
@@ -42,7 +42,7 @@ from pilotage.experiments.provenance import (
 )
 from pilotage.experiments.store import ResultStore
 
-BUDGET_MINUTES = 45.0
+BUDGET_MINUTES = 25.0
 QUICK_FIELDS: Mapping[str, Any] = {"steps": 3, "evaluation_prompts": 8, "evaluation_samples": 1}
 AUDIT_TOLERANCE = 0.05
 """Relative difference that an audit allows where processor or torch are others than those of the stored job."""
@@ -63,7 +63,7 @@ def reproduce(
     budget: float | None = None,
     workers: int | None = None,
     root: Path | None = None,
-    wiring: Wiring | None = None,
+    modules: ModuleNames | None = None,
     say: Callable[[str], None] = print,
     on_event: Callable[[JobEvent], None] | None = None,
 ) -> Path:
@@ -80,10 +80,10 @@ def reproduce(
         fresh: whether jobs made by another commit than the present one run again.
         only: name of the one claim to run. Others are decided all the same where all their jobs are there.
         quick_fields: fields of a configuration that a quick pass overrides, where a system has them.
-        budget: processor minutes that the forecast may not exceed; 45 by default.
+        budget: processor minutes that the forecast may not exceed; 25 by default.
         workers: parallel processes of one thread each; one per core by default.
         root: where jobs run and are kept; `$PILOTAGE_HOME` by default.
-        wiring: where systems and runs come from.
+        modules: where systems and runs come from.
         say: shows a line (forecast, verdicts).
         on_event: called when a job is reused, starts or finishes; a line of progress by default.
 
@@ -94,18 +94,18 @@ def reproduce(
         UsageError: for claims that break the rules, or a forecast over budget; before anything runs.
         JobFailed: when a worker fails; finished jobs stay.
     """
-    wiring = wiring or Wiring()
-    claims = _claims_of(system, claims, wiring)
+    modules = modules or ModuleNames()
+    claims = _claims_of(system, claims, modules)
     if only is not None and only not in [claim.name for claim in claims]:
         raise UsageError(f"{system} has no claim {only!r}; there are {', '.join(claim.name for claim in claims)}")
     store = ResultStore(out, system, quick)
     known = store.results()
     if fresh:
-        commit = provenance(wiring)["commit"]
+        commit = provenance(modules)["commit"]
         is_clean = commit is not None and not commit.endswith("-dirty")
         known = {key: result for key, result in known.items() if is_clean and result.made["commit"] == commit}
         root = (root or home()) / "fresh" / (commit if is_clean else now())
-    plan = JobPlan(wiring, root, quick_fields=quick_fields if quick else None, known=known)
+    plan = JobPlan(modules, root, quick_fields=quick_fields if quick else None, known=known)
     skipped = {claim.name: _reason_to_skip(claim, long, only, plan) for claim in claims}
     todo = [claim for claim in claims if not skipped[claim.name]]
     _announce(system, todo, len(claims), plan, BUDGET_MINUTES if budget is None else budget, workers, say)
@@ -140,7 +140,7 @@ def audit(
     out: Path = Path("results"),
     workers: int | None = None,
     root: Path | None = None,
-    wiring: Wiring | None = None,
+    modules: ModuleNames | None = None,
     say: Callable[[str], None] = print,
     on_event: Callable[[JobEvent], None] | None = None,
 ) -> bool:
@@ -152,7 +152,7 @@ def audit(
     Args:
         system: name of the system.
         count: number of jobs.
-        claims, out, workers, root, wiring, say, on_event: as for `reproduce`.
+        claims, out, workers, root, modules, say, on_event: as for `reproduce`.
 
     Returns:
         Whether all numbers came out again.
@@ -161,12 +161,12 @@ def audit(
         UsageError: when no job is stored.
         JobFailed: when a worker fails.
     """
-    wiring = wiring or Wiring()
-    plan = JobPlan(wiring, root, known=ResultStore(out, system).results())
-    stored = {job.key: job for claim in _claims_of(system, claims, wiring) for job in finished_jobs(claim, plan) or ()}
+    modules = modules or ModuleNames()
+    plan = JobPlan(modules, root, known=ResultStore(out, system).results())
+    stored = {job.key: job for claim in _claims_of(system, claims, modules) for job in finished_jobs(claim, plan) or ()}
     if not stored:
         raise UsageError(f"no job of {system} is stored in {out}; `pilotage reproduce {system}` measures its claims")
-    here = provenance(wiring)
+    here = provenance(modules)
     # Not for secrets: a stated choice, so that an audit can be repeated.
     chosen = random.Random(f"{system} {here['commit']}").sample(sorted(stored), min(count, len(stored)))
     above = root or home()
@@ -205,9 +205,9 @@ def _agree(before: float | None, after: float | None, is_exact: bool) -> bool:
     return math.isclose(before, after, rel_tol=AUDIT_TOLERANCE)
 
 
-def _claims_of(system: str, claims: Sequence[Claim] | None, wiring: Wiring) -> Sequence[Claim]:
+def _claims_of(system: str, claims: Sequence[Claim] | None, modules: ModuleNames) -> Sequence[Claim]:
     if claims is None:
-        claims = importlib.import_module(wiring.catalogue).find_claims(system)
+        claims = importlib.import_module(modules.catalogue).find_claims(system)
     check_claims(claims)
     return claims
 
@@ -300,6 +300,7 @@ def _fixed(claim: Claim) -> dict[str, Any]:
         "unit": claim.unit,
         "n": claim.n,
         "metric": claim.metric,
+        **({"events": asdict(claim.events)} if claim.events else {}),
         "gates": {arm: {"metric": metric, "least": least} for arm, (metric, least) in claim.gates.items()},
     }
 

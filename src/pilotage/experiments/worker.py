@@ -19,8 +19,8 @@ from pilotage.core.system import Result
 from pilotage.experiments.jobs import (
     Job,
     JobResult,
+    ModuleNames,
     PlacedJob,
-    Wiring,
     function_reference,
     parse_command,
     place,
@@ -36,13 +36,13 @@ def finish_job(placed: PlacedJob) -> JobResult:
         finished = read_result(placed.directory)
         if finished is not None:
             return finished
-        made = provenance(placed.wiring)
+        made = provenance(placed.modules)
         began = _processor_seconds()
-        context = Context(placed.job, placed.run_directory, placed.wiring, placed.directory.parents[1])
+        context = Context(placed.job, placed.run_directory, placed.modules, placed.directory.parents[1])
         if placed.job.measure:
             metrics = load_function(placed.job.measure)(placed.job.arm, placed.job.seed, context)
         else:
-            metrics = train(placed.job, placed.run_directory, placed.wiring).metrics
+            metrics = train(placed.job, placed.run_directory, placed.modules).metrics
         seconds = round(_processor_seconds() - began, 3)
         artifacts = {**artifacts_used(placed.directory), **context.artifacts}
         result = JobResult(_checked(metrics, placed.job), seconds, placed.key, artifacts, made)
@@ -50,10 +50,10 @@ def finish_job(placed: PlacedJob) -> JobResult:
         return result
 
 
-def train(job: Job, directory: Path, wiring: Wiring) -> Result:
+def train(job: Job, directory: Path, modules: ModuleNames) -> Result:
     """Train the job's command with its seed, from the last checkpoint where the directory has one."""
-    system, config = parse_command(job.command, wiring)
-    launcher: Any = importlib.import_module(wiring.launch)
+    system, config = parse_command(job.command, modules)
+    launcher: Any = importlib.import_module(modules.launch)
     callback = {"callback": load_function(job.callback)} if job.callback else {}
     config = with_seed(config, job.seed)
     result: Result = launcher.launch(
@@ -69,7 +69,7 @@ class Context:
     job: Job
     directory: Path
     """A directory of its own, kept with the job."""
-    wiring: Wiring
+    modules: ModuleNames
     root: Path
     artifacts: dict[str, Any] = field(default_factory=dict)
     """Artifacts that its trainings used."""
@@ -86,7 +86,7 @@ class Context:
 
     def configuration(self, command: str | None = None) -> Any:
         """Return the configuration that `command` (the arm's own by default) names."""
-        return parse_command(command or self.command, self.wiring)[1]
+        return parse_command(command or self.command, self.modules)[1]
 
     def train(
         self, command: str | None = None, seed: int | None = None, callback: Callable[..., Any] | None = None
@@ -110,7 +110,7 @@ class Context:
             measure="",
             callback=function_reference(callback) if callback else "",
         )
-        placed = place(job, self.wiring, self.root)
+        placed = place(job, self.modules, self.root)
         result = finish_job(placed)
         self.artifacts.update(result.artifacts)
         numbers = {name: value for name, value in result.metrics.items() if value is not None}

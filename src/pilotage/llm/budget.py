@@ -131,6 +131,8 @@ class Counters:
     """Requests answered together with an equal request."""
     called: int = 0
     """Calls sent, tries after a failure included."""
+    repeated: int = 0
+    """Requests sent although the store holds an answer from another address, or with other options, of the model."""
     retried: int = 0
     """Calls sent again after a failure."""
     failed: int = 0
@@ -139,6 +141,9 @@ class Counters:
     """Structured answers that were right only when asked for once more."""
     fallen_back: int = 0
     """Structured answers that the caller's fallback replaced."""
+    estimated: int = 0
+    """Calls whose tokens the provider did not count, or whose counts cannot be true; they are charged with their
+    largest possible cost."""
     underestimated: int = 0
     """Calls that took more tokens than had been reserved for them; the budget may be passed by that difference."""
     maybe_paid_twice: int = 0

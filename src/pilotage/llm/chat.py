@@ -17,6 +17,8 @@ Role = Literal["system", "user", "assistant"]
 ROLES = ("system", "user", "assistant")
 FORMAT = 1
 """Part of every key: answers kept under another format are asked for again."""
+MAX_TOKEN_COUNT = 10**9
+"""Largest number of tokens of a call that is believed."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,11 @@ class ChatRequest:
 
     messages: tuple[Message, ...]
     """The conversation so far; the last message is usually the user's."""
-    temperature: float = 1.0
-    """Sampling temperature; 0 is greedy."""
-    top_p: float = 1.0
-    """Probability mass of nucleus sampling, in (0, 1]."""
+    temperature: float | None = None
+    """Sampling temperature; 0 is greedy. None: not sent, so that the endpoint's own holds; 1 for a local model."""
+    top_p: float | None = None
+    """Probability mass of nucleus sampling, in (0, 1]. None: not sent, so that the endpoint's own holds; 1 for a local
+    model."""
     max_tokens: int = 512
     """Largest number of tokens of the answer; the budget reserves them, so a small number allows more calls at once."""
     stop: tuple[str, ...] = ()
@@ -71,13 +74,14 @@ class ChatRequest:
         put(self, "messages", tuple(self.messages))
         put(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         # 1 and 1.0, 0.0 and -0.0 are the same request, and JSON writes them differently.
-        put(self, "temperature", float(self.temperature) + 0.0)
-        put(self, "top_p", float(self.top_p))
+        put(self, "temperature", None if self.temperature is None else float(self.temperature) + 0.0)
+        put(self, "top_p", None if self.top_p is None else float(self.top_p))
         if not self.messages or not all(isinstance(message, Message) for message in self.messages):
             raise UsageError("a request needs at least one Message; say(system=…, user=…) makes them")
-        if not (0 <= self.temperature < math.inf and 0 < self.top_p <= 1):
+        temperature, top_p = self.sampling
+        if not (0 <= temperature < math.inf and 0 < top_p <= 1):
             raise UsageError(
-                f"temperature is {self.temperature} and top_p {self.top_p}; give temperature >= 0 and top_p in (0, 1]"
+                f"temperature is {temperature} and top_p {top_p}; give temperature >= 0 and top_p in (0, 1], or None"
             )
         if self.max_tokens < 1 or self.draw < 0 or not 0 <= (self.alternatives or 0) <= 20:
             raise UsageError(
@@ -93,6 +97,12 @@ class ChatRequest:
     def text(self) -> str:
         """Return the whole request as one line of JSON, the same for equal requests."""
         return self._text  # type: ignore[attr-defined]
+
+    @property
+    def sampling(self) -> tuple[float, float]:
+        """Return temperature and top-p for a provider without values of its own: 1 for what is not set."""
+        temperature, top_p = self.temperature, self.top_p
+        return 1.0 if temperature is None else temperature, 1.0 if top_p is None else top_p
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ChatRequest) and self.text == other.text
@@ -129,13 +139,19 @@ class Usage:
     counted: bool = True
     """Whether the provider counted them; otherwise they are an upper bound."""
 
+    @property
+    def believable(self) -> bool:
+        """Return whether both numbers are whole, not negative and at most MAX_TOKEN_COUNT."""
+        numbers: tuple[object, object] = (self.prompt, self.completion)
+        return all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= MAX_TOKEN_COUNT for n in numbers)
+
 
 @dataclass(frozen=True)
 class ChatAnswer:
     """Answer of a provider; an answer of a scripted stand-in is marked wherever it is written down."""
 
     text: str
-    """Text of the answer."""
+    """Text of the answer; what a `Service` returns is without the model's reasoning."""
     source: Source
     """Kind of provider."""
     name: str
@@ -146,6 +162,8 @@ class ChatAnswer:
     """Tokens of the call."""
     tokens: tuple[Token, ...] | None = None
     """Tokens with log-probabilities, where the request asked for them."""
+    reasoning: str = ""
+    """What the model wrote before its answer, in a field of its own or between tags such as <think> and </think>."""
 
     @property
     def scripted(self) -> bool:
@@ -157,7 +175,8 @@ class ChatAnswer:
 
     def record(self) -> dict[str, Any]:
         """Return a line for `rollouts.jsonl` or `events.jsonl`; a scripted text is marked."""
-        return {"completion": str(self), "source": self.source, "model": self.name, "stop": self.stop}
+        line = {"completion": str(self), "source": self.source, "model": self.name, "stop": self.stop}
+        return line | {"reasoning": self.reasoning} if self.reasoning else line
 
 
 class Provider(Protocol):
@@ -189,23 +208,38 @@ class Refused(Exception):  # noqa: N818 - the provider's word, not an error of t
     """Error of a call without an answer.
 
     Args:
-        reason: a short word for counting: rate_limit, server_error, timeout, connection, malformed, bad_request.
+        reason: a short word for counting: rate_limit, server_error, timeout, connection, malformed, bad_request,
+            too_large, unfinished_reasoning.
         detail: message, without secrets.
         again: whether another try may help.
         paid: whether the call may have been charged for.
         wait: seconds that the endpoint asks to wait.
+        usage: tokens of the call, where it was paid and they are known; None: the largest possible number.
     """
 
     def __init__(
-        self, reason: str, detail: str = "", *, again: bool = True, paid: bool = False, wait: float | None = None
+        self,
+        reason: str,
+        detail: str = "",
+        *,
+        again: bool = True,
+        paid: bool = False,
+        wait: float | None = None,
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason, self.detail, self.again, self.paid, self.wait = reason, detail, again, paid, wait
+        self.usage = usage
 
 
 def key_of(identity: Mapping[str, Any], request: ChatRequest) -> str:
     """Return the key under which an answer is kept: SHA-256 of the provider's identity and the whole request."""
     return hashlib.sha256(f"{FORMAT}\n{_canonical(identity)}\n{request.text}".encode()).hexdigest()
+
+
+def question_of(name: str, request: ChatRequest) -> str:
+    """Return a hash of a request to a model of this name, whatever its address and the options of its provider."""
+    return hashlib.sha256(f"{name}\n{request.text}".encode()).hexdigest()
 
 
 def seed_of(seed: int | None, *parts: object) -> int:

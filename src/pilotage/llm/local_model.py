@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pilotage.core.errors import UsageError
+from pilotage.core.model_text import read_model_text
 from pilotage.llm.chat import ChatAnswer, ChatRequest, Source, Token, Usage, seed_of, with_schema_in_words
 from pilotage.types import Completion, Engine, Request, Sampling
 
@@ -18,7 +19,7 @@ class LocalModel:
     Answers are kept under the hash of the weights, so that another checkpoint of the same name never gives old ones.
 
     Args:
-        policy: a language policy (`pilotage.policies.language.policy.load_policy`): model, tokenizer, encode_chat,
+        policy: a language policy (`pilotage.policies.language.policy.LanguagePolicy`): model, tokenizer, encode_chat,
             decode.
         engine: made from its model (`pilotage.engines.build_engine`).
 
@@ -81,17 +82,30 @@ class LocalModel:
     def _generate(self, batch: Sequence[tuple[ChatRequest, list[int]]], sampling: Sampling) -> list[ChatAnswer]:
         asked = [Request(ids, request.max_tokens, seed=seed_of(request.seed, request.draw)) for request, ids in batch]
         completions = [one for (one,) in self.engine.generate(asked, sampling)]
-        return [
-            ChatAnswer(
-                text=self.policy.decode(completion.ids),
-                source=self.source,
-                name=self.name,
-                stop="length" if completion.stop == "length" else "stop",
-                usage=Usage(len(ids), len(completion.ids)),
-                tokens=None if request.alternatives is None else self._tokens(ids, completion, request.alternatives),
+        answers = []
+        for (request, ids), completion in zip(batch, completions, strict=True):
+            text, reasoning = self.policy.decode(completion.ids), ""
+            if self._opens_reasoning(ids) and not read_model_text(text).reasoning:
+                text, reasoning = "", text  # The reasoning that began in the prompt was not closed.
+            answers.append(
+                ChatAnswer(
+                    text=text,
+                    source=self.source,
+                    name=self.name,
+                    stop="length" if completion.stop == "length" else "stop",
+                    usage=Usage(len(ids), len(completion.ids)),
+                    tokens=None
+                    if request.alternatives is None
+                    else self._tokens(ids, completion, request.alternatives),
+                    reasoning=reasoning,
+                )
             )
-            for (request, ids), completion in zip(batch, completions, strict=True)
-        ]
+        return answers
+
+    def _opens_reasoning(self, prompt: Sequence[int]) -> bool:
+        """Return whether the chat template ends with the tag that opens reasoning, such as <think>."""
+        words = str(self.policy.tokenizer.decode(list(prompt[-8:]))).split()
+        return bool(words) and not read_model_text(words[-1]).complete
 
     def _prompt(self, request: ChatRequest) -> list[int]:
         messages = [{"role": message.role, "content": message.content} for message in with_schema_in_words(request)]
@@ -118,7 +132,8 @@ class LocalModel:
 
 
 def _sampling(request: ChatRequest) -> Sampling:
-    return Sampling(temperature=request.temperature, top_p=request.top_p, stop=request.stop)
+    temperature, top_p = request.sampling
+    return Sampling(temperature=temperature, top_p=top_p, stop=request.stop)
 
 
 def _hash_of(model: Any) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from pilotage.core.configuration import INPUT_FILE, OUTPUT_FILE
 from pilotage.core.errors import UsageError
 
 ProviderName = Literal["scripted", "endpoint", "local"]
@@ -18,12 +19,13 @@ class ServiceOptions:
     provider: ProviderName = "scripted"
     """What answers questions to a language model. scripted: a formula, whose answers are marked as scripted; endpoint:
     OpenAI's chat completions at `--base-url`; local: a Hugging Face model in this process."""
-    model: str = ""
+    model: Annotated[str, INPUT_FILE] = ""
     """Name or folder of the model, for `--provider endpoint` and `local`."""
     base_url: str | None = None
     """Address of the endpoint, such as http://127.0.0.1:8000/v1; none: OpenAI's. The key comes from OPENAI_API_KEY."""
-    temperature: float = 1.0
-    """Sampling temperature of the answers, 0 or more; at 0 all draws are the same."""
+    temperature: float | None = None
+    """Sampling temperature of the answers, 0 or more; at 0 all draws are the same; none: that of the endpoint, to which
+    no temperature is sent, or 1 for a local model."""
     budget_calls: int | None = None
     """Stop cleanly after this many calls; answers are kept."""
     budget_tokens: int | None = None
@@ -36,7 +38,7 @@ class ServiceOptions:
     """Price of a million completion tokens."""
     concurrency: int = 8
     """Largest number of calls in flight."""
-    reply_cache: Path | None = None
+    reply_cache: Annotated[Path | None, OUTPUT_FILE] = None
     """File of cached replies; none: answers.sqlite in the run. Give that of another run to pay for no reply twice."""
 
     def __post_init__(self) -> None:

@@ -44,7 +44,9 @@ class Scripted:
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """Return the script's answer, marked as scripted."""
-        answer = self.script(request, seed_of(self.seed, request.text))
+        temperature, top_p = request.sampling
+        asked = replace(request, temperature=temperature, top_p=top_p)
+        answer = self.script(asked, seed_of(self.seed, asked.text))
         if isinstance(answer, ChatAnswer):
             return replace(answer, source=self.source, name=self.name, usage=Usage())
         text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 from pilotage.core.errors import UsageError
 from pilotage.llm.budget import Budget, BudgetReached, Counters, Prices, Spent
-from pilotage.llm.chat import ChatAnswer, ChatRequest, Provider, Refused, key_of
+from pilotage.llm.chat import ChatAnswer, ChatRequest, Provider, Refused, Usage, key_of, question_of
+from pilotage.llm.reading import read_answer
 from pilotage.llm.retries import Retries
-from pilotage.llm.store import Store
+from pilotage.llm.store import Kept, Store
 from pilotage.types import Failed
 
 logger = logging.getLogger("pilotage.llm")
@@ -25,6 +26,16 @@ SHUTDOWN_SECONDS = 10.0
 """Seconds that an interrupt waits for calls in flight to be written down."""
 POLL_SECONDS = 0.2
 """Seconds after which an interrupt is noticed that came just before the wait for an answer began."""
+
+_NOTES = {
+    "fallen_back": "answers could not be read, also when asked for again, and were replaced",
+    "repaired": "answers could be read only when asked for again",
+    "estimated": "calls came without a believable count of tokens and were charged with their largest possible cost",
+    "underestimated": "calls took more tokens than had been reserved for them",
+    "repeated": "requests were asked again although the store holds answers from another address or other options",
+    "maybe_paid_twice": "calls were in flight when a process was killed and may have been paid for twice",
+}
+"""Counters that a run's events explain, in words that follow the number."""
 
 
 class ProviderDown(RuntimeError):  # noqa: N818 - its state
@@ -77,6 +88,7 @@ class Service:
         self._noise = random.Random()
         self._in_a_row = 0
         self._paused_until = 0.0
+        self._told_of_repeats = False
         self._calls_in_flight = 0
         self._in_flight: dict[str, asyncio.Future[ChatAnswer | Failed]] = {}
         self._loop = _Loop()
@@ -125,13 +137,27 @@ class Service:
         """Add to one of the `Counters`; for functions on top of a service, such as `structured`."""
         self._count[name] += number
 
+    def notes(self) -> list[str]:
+        """Return a sentence on each thing that a reader of the numbers should know, for the events of a run."""
+        counters, found = self.counters(), []
+        if self.failures:
+            reasons = ", ".join(f"{number} {reason}" for reason, number in self.failures.most_common())
+            found.append(f"{counters.failed} of {counters.asked} requests got no answer that can be used: {reasons}")
+        for name, words in _NOTES.items():
+            number = getattr(counters, name)
+            if number:
+                found.append(f"{number} {words}")
+        return found
+
     def scripted_components(self) -> list[str]:
         """Return what was scripted in place of a model, in words, for `run.json` and the head of the report."""
         scripted = self.provider.source == "scripted"
         return [f"the language model is the scripted stand-in {self.provider.name!r}"] if scripted else []
 
     def close(self) -> None:
-        """End the thread and close connections and the store."""
+        """Log the notes as warnings, end the thread, and close connections and the store."""
+        for note in self.notes():
+            logger.warning("%s: %s", self.provider.name, note)
         closing = getattr(self.provider, "close", None)
         if closing is not None:
             self._loop.run(closing())
@@ -199,6 +225,7 @@ class Service:
         if key in self._in_flight:
             self.count("shared")
             return await asyncio.shield(self._in_flight[key])
+        self._count_repeat(request)
         mine = self._in_flight[key] = asyncio.get_running_loop().create_future()
         try:
             answer = await self._call(key, request)
@@ -211,6 +238,19 @@ class Service:
             return answer
         finally:
             del self._in_flight[key]
+
+    def _count_repeat(self, request: ChatRequest) -> None:
+        """Count a request that an endpoint of another address, or with other options, has answered before."""
+        if self.provider.source != "endpoint" or not self.store.answered(question_of(self.provider.name, request)):
+            return
+        self.count("repeated")
+        if not self._told_of_repeats:
+            self._told_of_repeats = True
+            logger.warning(
+                "the store holds answers of %s from another address, or with other options of the endpoint; they are "
+                "asked for, and paid, again. Give the old address to use them",
+                self.provider.name,
+            )
 
     async def _call(self, key: str, request: ChatRequest) -> ChatAnswer | Failed:
         """Call the provider until there is an answer or no further try."""
@@ -244,7 +284,8 @@ class Service:
             opening = getattr(self.provider, "open", None)
             if opening is not None:
                 opening()
-            most = Spent.of(self.provider.max_usage(request), self.prices)
+            max_usage = self.provider.max_usage(request)
+            most = Spent.of(max_usage, self.prices)
             reservation = await self._admit(key, most)
             took, kept = most, None
             limit = self.timeout if self.provider.source == "endpoint" else None
@@ -252,13 +293,15 @@ class Service:
                 self.count("called")
                 async with asyncio.timeout(limit):
                     answer = await self.provider.complete(request)
-                took = Spent.of(answer.usage, self.prices)
-                kept = (key, request, answer) if self.provider.kept else None
-                if took.prompt > most.prompt or took.completion > most.completion:
-                    self.count("underestimated")
+                answer = read_answer(answer, request, max_usage)
+                took = self._cost(answer.usage, most)
+                kept = Kept(key, question_of(self.provider.name, request), request, answer)
                 return answer
             except Refused as refusal:
-                took = most if refusal.paid else Spent()
+                if refusal.usage is not None:
+                    took = self._cost(refusal.usage, most)
+                elif not refusal.paid:
+                    took = Spent()
                 raise
             except TimeoutError:
                 if limit is None:
@@ -268,9 +311,18 @@ class Service:
                 took = Spent()
                 raise
             finally:
-                self.store.settle(reservation, self.account, took, kept)
-                self._calls_in_flight -= 1
-                self._settled.set()
+                try:
+                    self.store.settle(reservation, self.account, took, kept if self.provider.kept else None)
+                finally:
+                    self._calls_in_flight -= 1
+                    self._settled.set()
+
+    def _cost(self, usage: Usage, most: Spent) -> Spent:
+        """Return the cost of the tokens of a call, and count what is odd about them."""
+        took = Spent.of(usage, self.prices)
+        self.count("estimated", not usage.counted)
+        self.count("underestimated", took.prompt > most.prompt or took.completion > most.completion)
+        return took
 
     async def _admit(self, key: str, most: Spent) -> int:
         """Return the number of the reservation once the budget has room, in the order of requests.
@@ -292,9 +344,11 @@ class Service:
         self.failures[refusal.reason] += 1
         self._in_a_row += 1
         if self._in_a_row >= self.max_consecutive_failures:
+            down = refusal.reason in ("connection", "timeout", "server_error")
+            remedy = "Check that the endpoint is running and ask again" if down else "Ask again when that is changed"
             raise ProviderDown(
                 f"{self._in_a_row} requests in a row got no answer from {self.provider.name}, the last for {refusal}; "
-                "answers so far are kept. Check that the endpoint is running and ask again"
+                f"answers so far are kept. {remedy}"
             )
         return Failed(refusal.reason, refusal.detail)
 

@@ -12,6 +12,7 @@ import os
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,21 +25,44 @@ from pilotage.llm.budget import Budget, Spent
 from pilotage.llm.chat import ChatAnswer, ChatRequest, Token, Usage
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, question TEXT NOT NULL, request TEXT NOT NULL, answer TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS answers_of ON answers (question);
 CREATE TABLE IF NOT EXISTS accounts (
     account TEXT PRIMARY KEY, calls INTEGER DEFAULT 0, prompt INTEGER DEFAULT 0, completion INTEGER DEFAULT 0,
     units INTEGER DEFAULT 0, interrupted INTEGER DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS calls_in_flight (
     id INTEGER PRIMARY KEY, account TEXT NOT NULL, owner TEXT NOT NULL, key TEXT NOT NULL,
-    calls INTEGER NOT NULL, prompt INTEGER NOT NULL, completion INTEGER NOT NULL, units INTEGER NOT NULL
+    began REAL NOT NULL, calls INTEGER NOT NULL, prompt INTEGER NOT NULL, completion INTEGER NOT NULL,
+    units INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS calls_of ON calls_in_flight (account);
 """
-_SUMS = "coalesce(sum(calls), 0), coalesce(sum(prompt), 0), coalesce(sum(completion), 0), coalesce(sum(units), 0)"
-FORMAT = 1
+_SPENT = "calls, prompt, completion, units"
+_LARGEST = 2**63 - 1
+"""Largest whole number that the file can hold; sums above are kept as this number."""
+FORMAT = 2
 LOCK_TIMEOUT = 60.0
 """Seconds to wait for another process that writes."""
+OTHER_HOST_SECONDS = 3600.0
+"""Seconds after which a call of a process of another host, which cannot be looked at, counts as abandoned. A container
+that starts again has another host name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """Answer to keep."""
+
+    key: str
+    """Key of provider and request."""
+    question: str
+    """Hash of the request and the model's name alone (`chat.question_of`)."""
+    request: ChatRequest
+    """The request."""
+    answer: ChatAnswer
+    """The answer."""
 
 
 class Store:
@@ -77,6 +101,10 @@ class Store:
         row = self._row("SELECT answer FROM answers WHERE key = ?", key)
         return None if row is None else _answer_from(row[0])
 
+    def answered(self, question: str) -> bool:
+        """Return whether there is an answer to a question, under whatever key."""
+        return self._row("SELECT 1 FROM answers WHERE question = ? LIMIT 1", question) is not None
+
     def reserve(self, account: str, key: str, most: Spent, budget: Budget) -> int | str:
         """Reserve the largest possible cost of a call that is about to be sent.
 
@@ -93,32 +121,27 @@ class Store:
             limit = budget.over(self.spent(account) + self._reserved(account) + most)
             if limit:
                 return limit
-            row = (account, self._owner, key, *dataclasses.astuple(most))
+            row = (account, self._owner, key, time.time(), *_storable(most))
             done = self._file.execute(
-                "INSERT INTO calls_in_flight (account, owner, key, calls, prompt, completion, units) "
-                "VALUES (?,?,?,?,?,?,?)",
-                row,
+                f"INSERT INTO calls_in_flight (account, owner, key, began, {_SPENT}) VALUES (?,?,?,?,?,?,?,?)", row
             )
             return int(done.lastrowid or 0)
 
-    def settle(
-        self, reservation: int, account: str, spent: Spent, kept: tuple[str, ChatRequest, ChatAnswer] | None = None
-    ) -> None:
+    def settle(self, reservation: int, account: str, spent: Spent, kept: Kept | None = None) -> None:
         """End a reservation: charge the account and keep the answer.
 
         Args:
             reservation: number of the reservation.
             account: the account.
             spent: cost of the call.
-            kept: (key, request, answer) to keep; None: nothing.
+            kept: the answer to keep; None: nothing.
         """
         with self._transaction():
             self._file.execute("DELETE FROM calls_in_flight WHERE id = ?", (reservation,))
             self._charge(account, spent)
             if kept is not None:
-                key, request, answer = kept
-                row = (key, request.text, json.dumps(dataclasses.asdict(answer)))
-                self._file.execute("INSERT OR IGNORE INTO answers VALUES (?,?,?)", row)
+                row = (kept.key, kept.question, kept.request.text, json.dumps(dataclasses.asdict(kept.answer)))
+                self._file.execute("INSERT OR IGNORE INTO answers VALUES (?,?,?,?)", row)
 
     def settle_abandoned(self, account: str) -> int:
         """End the reservations of killed processes, charged with their largest possible cost.
@@ -126,11 +149,13 @@ class Store:
         Returns the number of calls, of which each may be paid for twice.
         """
         with self._transaction():
-            rows = self._file.execute("SELECT id, owner FROM calls_in_flight WHERE account = ?", (account,)).fetchall()
-            dead = [call for call, owner in rows if not _alive(owner)]
+            rows = self._file.execute(
+                "SELECT id, owner, began FROM calls_in_flight WHERE account = ?", (account,)
+            ).fetchall()
+            dead = [call for call, owner, began in rows if not _alive(owner, began)]
             for call in dead:
                 row = self._file.execute(
-                    "DELETE FROM calls_in_flight WHERE id = ? RETURNING calls, prompt, completion, units", (call,)
+                    f"DELETE FROM calls_in_flight WHERE id = ? RETURNING {_SPENT}", (call,)
                 ).fetchone()
                 self._charge(account, Spent(*row))
             self._charge(account, Spent())
@@ -141,7 +166,8 @@ class Store:
 
     def spent(self, account: str) -> Spent:
         """Return what an account has spent in all processes; calls of killed ones count with their largest cost."""
-        return Spent(*self._row(f"SELECT {_SUMS} FROM accounts WHERE account = ?", account))
+        row = self._row(f"SELECT {_SPENT} FROM accounts WHERE account = ?", account)
+        return Spent(*row) if row else Spent()
 
     def interrupted(self, account: str) -> int:
         """Return the number of calls in flight when processes were killed, over the life of the account."""
@@ -153,14 +179,15 @@ class Store:
         self._file.close()
 
     def _reserved(self, account: str) -> Spent:
-        return Spent(*self._row(f"SELECT {_SUMS} FROM calls_in_flight WHERE account = ?", account))
+        rows = self._file.execute(f"SELECT {_SPENT} FROM calls_in_flight WHERE account = ?", (account,)).fetchall()
+        return sum((Spent(*row) for row in rows), Spent())
 
     def _charge(self, account: str, spent: Spent) -> None:
         self._file.execute("INSERT OR IGNORE INTO accounts (account) VALUES (?)", (account,))
+        # The sum is Python's: SQLite's would become a float, or an error, above 2**63.
         self._file.execute(
-            "UPDATE accounts SET calls = calls + ?, prompt = prompt + ?, completion = completion + ?, "
-            "units = units + ? WHERE account = ?",
-            (*dataclasses.astuple(spent), account),
+            "UPDATE accounts SET calls = ?, prompt = ?, completion = ?, units = ? WHERE account = ?",
+            (*_storable(self.spent(account) + spent), account),
         )
 
     @contextmanager
@@ -193,11 +220,15 @@ def _name_of_process(number: int) -> str:
     return f"{socket.gethostname()}/{number}/{psutil.Process(number).create_time()}"
 
 
-def _alive(owner: str) -> bool:
-    """Return whether a process is alive; processes of other hosts count as alive."""
+def _storable(spent: Spent) -> tuple[int, ...]:
+    return tuple(min(number, _LARGEST) for number in dataclasses.astuple(spent))
+
+
+def _alive(owner: str, began: float) -> bool:
+    """Return whether a process that began a call is alive; of another host, whether the call may still be under way."""
     host, number, _ = owner.rsplit("/", 2)
     if host != socket.gethostname():
-        return True
+        return time.time() - began < OTHER_HOST_SECONDS
     try:
         return _name_of_process(int(number)) == owner and psutil.Process(int(number)).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -13,7 +13,7 @@ from pilotage.core.errors import UsageError
 
 
 class AveragedWeights:
-    """average ← d_k·average + (1 − d_k)·weights after the k-th step, k = 0, 1, …
+    """Averaged weights: average ← d_k·average + (1 − d_k)·weights after the k-th step, k = 0, 1, …
 
     d_k = min(1 − (1 + k)^{−power}, maximum), or constantly `decay`. With the power, the first step copies the weights.
     Buffers are copied, not averaged. The power .75 is that of Diffusion Policy, decay .999 that of BESO.
@@ -29,14 +29,14 @@ class AveragedWeights:
         self._averaged = {name for name, tensor in module.named_parameters() if tensor.is_floating_point()}
 
     def decay_at(self, step: int) -> float:
-        """d_k, in [0, 1)."""
+        """Return the decay d_k, in [0, 1)."""
         if self.decay is not None:
             return self.decay
         return min(1 - (1 + step) ** -self.power, self.maximum)
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Takes in the weights of `module` after an optimiser step."""
+        """Take in the weights of `module` after an optimiser step."""
         decay = self.decay_at(self.steps)
         for name, tensor in module.state_dict().items():
             if name in self._averaged:
@@ -47,7 +47,7 @@ class AveragedWeights:
 
     @contextmanager
     def swapped_in(self, module: nn.Module) -> Iterator[None]:
-        """Within the block `module` has the averaged weights; afterwards its own again, whatever happens."""
+        """Give `module` the averaged weights within the block; afterwards its own again, whatever happens."""
         own = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
         module.load_state_dict(self.weights)
         try:
@@ -60,7 +60,7 @@ class AveragedWeights:
         return {"steps": self.steps, "weights": {name: tensor.clone() for name, tensor in self.weights.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises UsageError when the weights are those of another module."""
+        """Take up the averaged weights. Raises UsageError when the weights are those of another module."""
         weights: Mapping[str, Tensor] = state["weights"]
         if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in self.weights.items()}:
             raise UsageError("the averaged weights belong to another module: names or shapes of its tensors differ")

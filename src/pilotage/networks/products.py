@@ -62,7 +62,7 @@ def _bfloat16_forward(linear: nn.Linear, inputs: Tensor) -> Tensor:
 
 @contextmanager
 def bfloat16_products(model: nn.Module, enabled: bool = True) -> Iterator[None]:
-    """Within the block every `nn.Linear` of the model multiplies in bfloat16, forward and backward.
+    """Multiply in bfloat16 in every `nn.Linear` of the model within the block, forward and backward.
 
     Weights, inputs, outputs and gradients stay float32; biases are added in float32.
     """

@@ -1,4 +1,4 @@
-"""What acts. Language policies: causal language models with their tokenizers, and their log-probabilities.
+"""Policies. Language policies (`language`): causal language models, their tokenizers and log-probabilities.
 
-Action policies (`actions`): encoder, head, sampler, guidance and executor of continuous actions.
+Control policies (`control`): encoder, head, sampler, guidance and executor of continuous actions.
 """

@@ -11,7 +11,7 @@ PICKLED = (".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".bin")
 
 
 def refuse_pickled(path: Path) -> None:
-    """Raises UsageError where the file of a pickled checkpoint is given as a policy, saying what to do instead."""
+    """Raise UsageError where the file of a pickled checkpoint is given as a policy, saying what to do instead."""
     if path.suffix in PICKLED and not path.is_dir():
         raise UsageError(
             f"{path} is a pickled checkpoint, and opening one can run whatever is in it; it is never opened here. Give "

@@ -15,8 +15,8 @@ import torch
 
 from pilotage.core.errors import UsageError
 from pilotage.rollouts.episodes import Episode, Evaluation, Seconds, Trajectory
-from pilotage.rollouts.observations import Window, batched, policy_view
-from pilotage.rollouts.vector_envs import EnvLanes, Lanes, Start, Step, VectorLanes
+from pilotage.rollouts.observations import ObservationWindow, batched, policy_view
+from pilotage.rollouts.vector_envs import EnvLanes, EnvStep, EpisodeStart, Lanes, VectorLanes
 from pilotage.types import ControlPolicy
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 View = Callable[[Any], Mapping[str, np.ndarray]]
 
 
-def starts_of(count: int, first_seed: int = 0) -> list[Start]:
+def starts_of(count: int, first_seed: int = 0) -> list[EpisodeStart]:
     """`count` starts whose seeds follow one another from `first_seed`."""
-    return [Start(seed) for seed in range(first_seed, first_seed + count)]
+    return [EpisodeStart(seed) for seed in range(first_seed, first_seed + count)]
 
 
 @dataclass
@@ -36,8 +36,8 @@ class _Running:
 
     row: int
     lane: int
-    start: Start
-    window: Window
+    start: EpisodeStart
+    window: ObservationWindow
     digest: str
     calls: int | None
     keep: bool
@@ -57,7 +57,7 @@ class _Running:
 def evaluate(
     make: Callable[[], gymnasium.Env] | gymnasium.vector.VectorEnv,
     policy: ControlPolicy,
-    starts: Sequence[Start | int],
+    starts: Sequence[EpisodeStart | int],
     *,
     num_envs: int = 10,
     window: int = 1,
@@ -94,7 +94,7 @@ def evaluate(
     Raises UsageError for settings out of range, an action that is not finite or has a wrong shape, a measure that the
     environment does not give, and an environment that renders nothing.
     """
-    declared = [start if isinstance(start, Start) else Start(int(start)) for start in starts]
+    declared = [start if isinstance(start, EpisodeStart) else EpisodeStart(int(start)) for start in starts]
     _check(declared, num_envs, window, frame_every, [*keep, *frames])
     side_by_side: Lanes = EnvLanes(make, num_envs) if callable(make) else VectorLanes(make)
     settings = {
@@ -123,7 +123,7 @@ def evaluate(
 
 class _Loop:
     def __init__(
-        self, lanes: Lanes, policy: ControlPolicy, starts: Sequence[Start], window: int, observe: View
+        self, lanes: Lanes, policy: ControlPolicy, starts: Sequence[EpisodeStart], window: int, observe: View
     ) -> None:
         self.lanes, self.policy, self.starts, self.window, self.observe = lanes, policy, starts, window, observe
         self.max_steps: int | None = None
@@ -161,7 +161,7 @@ class _Loop:
                 row=row,
                 lane=lane,
                 start=self.starts[row],
-                window=Window(self.window, view),
+                window=ObservationWindow(self.window, view),
                 digest=_digest(view),
                 calls=_calls(self.policy, row),
                 keep=row in self.keep,
@@ -208,7 +208,7 @@ class _Loop:
             actions.append(action)
         return actions
 
-    def _take(self, episode: _Running, action: np.ndarray, step: Step) -> None:
+    def _take(self, episode: _Running, action: np.ndarray, step: EnvStep) -> None:
         view = self.observe(step.observation)
         episode.window.append(view)
         episode.rewards.append(step.reward)
@@ -240,7 +240,7 @@ class _Loop:
             raise UsageError('the environment renders nothing: make it with render_mode="rgb_array"')
         episode.frames.append(np.array(frame))
 
-    def _finish(self, episode: _Running, step: Step) -> None:
+    def _finish(self, episode: _Running, step: EnvStep) -> None:
         row, rewards = episode.row, episode.rewards
         truncated = not step.terminated  # an end that is both is an end of the task
         calls = _calls(self.policy, row)
@@ -277,7 +277,7 @@ class _Loop:
         del self.running[episode.lane]
 
 
-def _check(starts: Sequence[Start], num_envs: int, window: int, frame_every: int, rows: Sequence[int]) -> None:
+def _check(starts: Sequence[EpisodeStart], num_envs: int, window: int, frame_every: int, rows: Sequence[int]) -> None:
     if not starts:
         raise UsageError("no episodes were asked for: `starts` is empty")
     for name, value in (("num_envs", num_envs), ("window", window), ("frame_every", frame_every)):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Start:
+class EpisodeStart:
     """How one episode begins: what `reset` is given."""
 
     seed: int
@@ -30,7 +30,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Step:
+class EnvStep:
     """What one lane answered. `observation` is the one the action led to, also where the episode ended."""
 
     observation: Any
@@ -50,11 +50,11 @@ class Lanes(Protocol):
     """Whether lanes can only be reset all at once."""
     action_space: Any
 
-    def reset(self, starts: Mapping[int, Start]) -> dict[int, Any]:
+    def reset(self, starts: Mapping[int, EpisodeStart]) -> dict[int, Any]:
         """Begins an episode in each of these lanes; returns their first observations."""
         ...
 
-    def step(self, actions: Mapping[int, np.ndarray]) -> dict[int, Step]:
+    def step(self, actions: Mapping[int, np.ndarray]) -> dict[int, EnvStep]:
         """Return one step in each of these lanes."""
         ...
 
@@ -84,19 +84,19 @@ class EnvLanes:
             self._envs.append(self._make())
         return self._envs[lane]
 
-    def reset(self, starts: Mapping[int, Start]) -> dict[int, Any]:
+    def reset(self, starts: Mapping[int, EpisodeStart]) -> dict[int, Any]:
         """Begin an episode."""
         return {
             lane: self._env(lane).reset(seed=start.seed, options=_own(start.options))[0]
             for lane, start in starts.items()
         }
 
-    def step(self, actions: Mapping[int, np.ndarray]) -> dict[int, Step]:
+    def step(self, actions: Mapping[int, np.ndarray]) -> dict[int, EnvStep]:
         """Act for one step in each of these environments."""
         done = {}
         for lane, action in actions.items():
             observation, reward, terminated, truncated, info = self._envs[lane].step(action)
-            done[lane] = Step(observation, float(reward), bool(terminated), bool(truncated), info)
+            done[lane] = EnvStep(observation, float(reward), bool(terminated), bool(truncated), info)
         return done
 
     def render(self, lane: int) -> Any:
@@ -131,11 +131,11 @@ class VectorLanes:
         self._over: np.ndarray | None = None
         """[lanes] whether a lane's episode has ended; None before the first reset."""
 
-    def reset(self, starts: Mapping[int, Start]) -> dict[int, Any]:
+    def reset(self, starts: Mapping[int, EpisodeStart]) -> dict[int, Any]:
         """Begin an episode."""
         return self._reset_all(starts) if self.together else self._reset_each(starts)
 
-    def _reset_all(self, starts: Mapping[int, Start]) -> dict[int, Any]:
+    def _reset_all(self, starts: Mapping[int, EpisodeStart]) -> dict[int, Any]:
         some = next(iter(starts.values()))
         if any(repr(start.options) != repr(some.options) for start in starts.values()):
             raise UsageError(
@@ -148,13 +148,13 @@ class VectorLanes:
         first, _ = self._env.reset(seed=seeds, options=_own(some.options))
         return {lane: _of_lane(first, lane) for lane in starts}
 
-    def _reset_each(self, starts: Mapping[int, Start]) -> dict[int, Any]:
+    def _reset_each(self, starts: Mapping[int, EpisodeStart]) -> dict[int, Any]:
         if self._over is None:
             self._env.reset(seed=[0] * self.count)
             self._over = np.zeros(self.count, dtype=np.bool_)
         return {lane: _of_lane(self._reset_one(lane, start), lane) for lane, start in starts.items()}
 
-    def _reset_one(self, lane: int, start: Start) -> Any:
+    def _reset_one(self, lane: int, start: EpisodeStart) -> Any:
         assert self._over is not None
         mask = np.arange(self.count) == lane
         seeds: list[int | None] = [start.seed] * self.count
@@ -162,11 +162,11 @@ class VectorLanes:
         self._over[lane] = False
         return observations
 
-    def step(self, actions: Mapping[int, np.ndarray]) -> dict[int, Step]:
+    def step(self, actions: Mapping[int, np.ndarray]) -> dict[int, EnvStep]:
         """Act for one step in each of these environments."""
         if self._over is not None:  # a lane that is over must not be stepped, and none can be left out
             for lane in np.flatnonzero(self._over).tolist():
-                self._reset_one(lane, Start(0))
+                self._reset_one(lane, EpisodeStart(0))
         self._last_actions.update(actions)
         some = next(iter(actions.values()))
         batch = np.stack([self._last_actions.get(lane, some) for lane in range(self.count)])
@@ -179,7 +179,7 @@ class VectorLanes:
                 info = _info_of_lane(infos["final_info"], lane)
                 _check_final(observation, first)
             ends = bool(terminated[lane]), bool(truncated[lane])
-            done[lane] = Step(observation, float(rewards[lane]), *ends, info)
+            done[lane] = EnvStep(observation, float(rewards[lane]), *ends, info)
         if self._over is not None:
             self._over = np.asarray(terminated) | np.asarray(truncated)
         return done

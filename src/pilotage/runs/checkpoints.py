@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -17,12 +19,20 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pilotage.core.atomic_io import disk_errors, remove_directory, replace_directory, sync
-from pilotage.core.errors import RunError
-from pilotage.runs.state import join, save_tensors, split
+from pilotage.core.atomic_io import (
+    disk_errors,
+    read_file,
+    remove_directory,
+    replace_directory,
+    sync,
+)
+from pilotage.core.atomic_io import refuse_other_kind as refuse_other_file
+from pilotage.core.errors import RunError, UsageError
+from pilotage.runs.state import as_os_error, join, save_tensors, split
 
 FORMAT = 1
 _FILES = ("tensors.safetensors", "state.json")
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 _STEP = re.compile(r"step-(\d+)")
 
 
@@ -68,6 +78,12 @@ def prune(directory: Path, keep: int = 2) -> None:
         remove_directory(old)
 
 
+def refuse_other_kind(directory: Path) -> None:
+    """Raise UsageError when something else than a folder lies where the checkpoints belong."""
+    if os.path.lexists(directory) and not directory.is_dir():
+        raise UsageError(f"{directory} is no folder, so that no checkpoint can be read or written; move it away")
+
+
 def _write_files(aside: Path, document: dict[str, Any], tensors: dict[str, Any]) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
@@ -81,6 +97,7 @@ def _write_files(aside: Path, document: dict[str, Any], tensors: dict[str, Any])
 
 
 def _sha256(path: Path) -> str:
+    refuse_other_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -94,16 +111,23 @@ def listed(directory: Path) -> list[tuple[int, Path]]:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read one checkpoint. Raises BrokenCheckpoint, with the reason, when a file is missing or altered."""
+    """Read one checkpoint.
+
+    Raises BrokenCheckpoint, with the reason, when a file is missing or altered. Other errors of the system, such as
+    too many open files or too little memory, say nothing about the checkpoint and are raised as they are.
+    """
     try:
-        rows = (row.split("  ", 1) for row in (path / "SHA256SUMS").read_text().splitlines())
+        rows = (row.split("  ", 1) for row in read_file(path / "SHA256SUMS").decode().splitlines())
         sums = {name: sha for sha, name in rows}
         for name in _FILES:
             if sums.get(name) != _sha256(path / name):
                 raise BrokenCheckpoint(f"{path / name} is not what was written (its SHA-256 differs)")
-        document = json.loads((path / "state.json").read_text())
+        document = json.loads(read_file(path / "state.json"))
         tensors = load_file(path / "tensors.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
+        system = as_os_error(error)
+        if system is not None and system.errno not in _ABSENT:
+            raise system from error
         raise BrokenCheckpoint(f"{path} cannot be read: {error}") from error
     if document["format"] != FORMAT:
         raise RunError(

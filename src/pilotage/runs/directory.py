@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -11,7 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from pilotage.core.atomic_io import Lock, disk_errors, remove_stale_files, replace_directory, write_atomically
+from pilotage.core.atomic_io import (
+    Lock,
+    disk_errors,
+    read_file,
+    remove_directory,
+    remove_stale_files,
+    replace_directory,
+    write_atomically,
+)
 from pilotage.core.errors import NonFinite, RunError, UsageError
 from pilotage.core.names import nearest
 from pilotage.core.serialisation import differences, from_json, to_json
@@ -20,8 +29,9 @@ from pilotage.random.streams import Streams, derive_seed
 from pilotage.runs import checkpoints
 from pilotage.runs.artifacts import artifact, read_artifact
 from pilotage.runs.hardware import check_device, numerics, versions
+from pilotage.runs.inputs import input_hashes
 from pilotage.runs.journal import Journal
-from pilotage.runs.manifest import Manifest, Recipe
+from pilotage.runs.manifest import FAILED, INTERRUPTED, Manifest, Recipe
 from pilotage.runs.metrics import FILES, Records, numbers
 from pilotage.runs.state import save_tensors
 from pilotage.runs.tracking import Trackers
@@ -31,6 +41,7 @@ if TYPE_CHECKING:
     import torch
 
 RESULT_FORMAT = 1
+_LONGEST_REASON = 2000
 _NAMES = {"run.json", "lock", "sources"}
 """What may lie in a directory whose run was killed before run.json was in place."""
 
@@ -67,14 +78,18 @@ class Run:
         precision: str = "float32",
         threads: int | None = None,
         device: str = "cpu",
+        inputs: Mapping[str, Path] | None = None,
+        overwrite: bool = False,
     ) -> Run:
         """Begin a run in `directory`, or open the same one (system, configuration, seed) to go on with it.
 
         config: what JSON holds; a user function is `{"source": text, "name": "module:function"}`. seed: governs every
         named stream. command: the command line, for the record. resume: whether a run that is there may be gone on
         with. precision: of the products ("auto" is resolved); threads: of torch, by default those it has; device:
-        where it computes. Raises UsageError when the directory holds something else (the differing keys are listed),
-        is in use, or when a run would go on with other numerics than it was begun with.
+        where it computes; inputs: the files and folders that it reads, by option, whose hashes stand in run.json.
+        overwrite: whether a run that is there is removed first; one that ended before its first step always is, unless
+        it is this one. Raises UsageError when the directory holds something else (the differing keys are listed), is
+        in use, or when a run would go on with other numerics or input files than it was begun with.
         """
         directory = Path(directory)
         now = numerics(precision, threads, check_device(device))
@@ -88,14 +103,24 @@ class Run:
         lock = _locked(directory)
         try:
             remove_stale_files(directory)
+            if overwrite and (directory / "run.json").exists():
+                _remove_run(directory)
             begun = (directory / "run.json").exists()
+            hashes = input_hashes(inputs or {})
             if begun and not resume:
                 raise UsageError(f"{directory} holds a run already; give another directory, or allow it to resume")
             if begun:
                 manifest = Manifest.read(directory)
-                manifest.refuse_other(directory, system, config, seed)
-            else:
-                manifest = Manifest.make(directory, system, config, seed, command, now)
+                try:
+                    manifest.refuse_other(directory, system, config, seed)
+                    manifest.refuse_other_inputs(directory, hashes)
+                except UsageError:
+                    if not _has_no_step(directory):
+                        raise
+                    _remove_run(directory)
+                    begun = False
+            if not begun:
+                manifest = Manifest.make(directory, system, config, seed, command, now, hashes)
                 manifest.write(directory)
             return cls._start(directory, manifest, lock, begun, now)
         except BaseException:
@@ -115,6 +140,9 @@ class Run:
         try:
             remove_stale_files(directory)
             stored = manifest.numerics
+            if not (directory / "result.json").exists():
+                paths = {name: Path(manifest.config[name]) for name in manifest.inputs}
+                manifest.refuse_other_inputs(directory, input_hashes(paths))
             # A GPU is stored by its model's name, which is not a device that torch knows.
             device = stored["device"] if stored["device"] in ("cpu", "mps") else "cuda"
             return cls._start(directory, manifest, lock, True, numerics(stored["precision"], threads, device))
@@ -127,6 +155,7 @@ class Run:
         finished = (directory / "result.json").exists()
         if begun and not finished:
             manifest.refuse_other_numerics(directory, now)
+        checkpoints.refuse_other_kind(directory / "checkpoints")
         if (directory / "checkpoints").is_dir():
             remove_stale_files(directory / "checkpoints")
         run = cls(directory, manifest, lock, begun=begun)
@@ -164,7 +193,16 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and self._lock.held and not self.finished:
+            self._note_end(error)
         self.close()
+
+    def _note_end(self, error: BaseException) -> None:
+        """Write why the run ended before its time, where that can still be written."""
+        by_hand = isinstance(error, KeyboardInterrupt | GeneratorExit)
+        text = "stopped by the user" if by_hand else f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+        with contextlib.suppress(OSError, RunError):
+            self.log_event(None, INTERRUPTED if by_hand else FAILED, text)
 
     @property
     def system(self) -> str:
@@ -335,12 +373,14 @@ class Run:
         when the checkpoint's entries are others than those of `state`, RunError when all checkpoints are broken.
         """
         self._must_restore = False
-        found = checkpoints.listed(self.directory / "checkpoints")
+        with disk_errors(self.directory / "checkpoints"):
+            found = checkpoints.listed(self.directory / "checkpoints")
         broken: list[str] = []
         chosen = None
         for _, path in found:
             try:
-                chosen = checkpoints.read(path)
+                with disk_errors(path):
+                    chosen = checkpoints.read(path)
                 if shortage := self._records.shortage(chosen.book["offsets"]):
                     raise checkpoints.BrokenCheckpoint(f"{path} does not fit the files: {shortage}")
                 break
@@ -388,7 +428,7 @@ class Run:
         entry = {"format": RESULT_FORMAT, "metrics": to_json(numbers(result), "result")}
         path = self.directory / "result.json"
         self._records.sync()
-        if path.exists() and json.loads(path.read_text()) != entry:
+        if path.exists() and json.loads(path.read_text(encoding="utf-8")) != entry:
             raise RunError(f"{path} holds another result; a run finishes once, so begin a new one")
         write_atomically(path, json.dumps(entry, indent=2).encode() + b"\n")
 
@@ -408,10 +448,25 @@ def read_result(directory: Path | str) -> Mapping[str, float] | None:
     path = Path(directory) / "result.json"
     if not path.exists():
         return None
-    stored = json.loads(path.read_text())
+    stored = json.loads(read_file(path))
     if stored.get("format") != RESULT_FORMAT:
         raise UsageError(f"{path} has format {stored.get('format')!r}; this version of pilotage reads {RESULT_FORMAT}")
     return from_json(stored["metrics"])
+
+
+def _has_no_step(directory: Path) -> bool:
+    """Return whether a run ended before anything came out of it that would be missed."""
+    expected = {"lock", "run.json", "metrics.json", "sources", *(f"{name}.jsonl" for name in FILES)}
+    others = [path for path in directory.iterdir() if path.name not in expected]
+    results = [directory / f"{name}.jsonl" for name in FILES if name != "events"]
+    return not others and not any(path.exists() and path.stat().st_size for path in results)
+
+
+def _remove_run(directory: Path) -> None:
+    """Remove everything in a run's directory but its lock, run.json last, so that it remains a run until the end."""
+    for path in sorted(directory.iterdir(), key=lambda path: path.name == "run.json"):
+        if path.name != "lock":
+            remove_directory(path)
 
 
 def _locked(directory: Path) -> Lock:

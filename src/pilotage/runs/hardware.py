@@ -24,13 +24,16 @@ _FEATURES = frozenset(
 """Instruction sets by which numerical libraries choose their kernels, and with them the order of sums."""
 
 
+_QUIET: Any = {"capture_output": True, "text": True, "errors": "replace", "timeout": 10}
+
+
 @cache
 def _processor() -> Mapping[str, str]:
     """Return `/proc/cpuinfo` of the first processor; empty where there is none."""
     source = Path("/proc/cpuinfo")
     if not source.exists():
         return {}
-    first = source.read_text(errors="replace").split("\n\n")[0]
+    first = source.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
     pairs = (row.partition(":") for row in first.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs}
 
@@ -77,21 +80,30 @@ def commit(directory: Path | None = None) -> str | None:
 
     What reproductions write beside the code, into `results/`, is no change of it.
     """
-    where = str(directory or Path.cwd())
     try:
-        head = subprocess.run(
-            ["git", "-C", where, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
-        )
-        status = subprocess.run(
-            ["git", "-C", where, "status", "--porcelain", "--untracked-files=no", "--", ":(top,exclude)results"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (FileNotFoundError, subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        where = str(directory or Path.cwd())
+        head = _git(where, "rev-parse", "HEAD")
+        status = _git(where, "status", "--porcelain", "--untracked-files=no", "--", ":(top,exclude)results")
+    except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired):
         return None
-    return head.stdout.strip() + ("-dirty" if status.stdout.strip() else "")
+    return head.strip() + ("-dirty" if status.strip() else "")
+
+
+def _git(where: str, *words: str) -> str:
+    """Return the output of a command of git, without the programs that the repository's own settings name.
+
+    A folder from a stranger may name programs that git calls by itself: a monitor of files, hooks, filters.
+    """
+    safe = ["git", "-C", where, "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]
+    found = subprocess.run(
+        [*safe, "config", "--show-scope", "--name-only", "--get-regexp", r"^filter\."],
+        **_QUIET,
+        check=False,  # 1: there is none
+    )
+    for scope, _, name in (line.partition("\t") for line in found.stdout.splitlines()):
+        if scope in ("local", "worktree"):
+            safe += ["-c", f"{name}=" + ("false" if name.endswith(".required") else "")]
+    return str(subprocess.run([*safe, *words], **_QUIET, check=True).stdout)
 
 
 def check_device(device: str) -> str:

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.atomic_io import disk_errors, write_all
+from pilotage.core.atomic_io import disk_errors, open_to_append, write_all
 from pilotage.core.errors import RunError
 from pilotage.core.serialisation import canonical, from_json, to_json
 
@@ -22,7 +22,7 @@ class Journal:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._lock = threading.Lock()
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._descriptor = open_to_append(self.path)
         data = self.path.read_bytes()
         complete = data.rfind(b"\n") + 1
         os.ftruncate(self._descriptor, complete)

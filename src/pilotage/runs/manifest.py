@@ -10,13 +10,16 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.atomic_io import write_atomically
+from pilotage.core.atomic_io import read_file, write_atomically
+from pilotage.core.configuration import option
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.serialisation import differences, from_json, to_json
 from pilotage.runs.hardware import commit, hardware, versions
 
 FORMAT = 1
+FAILED, INTERRUPTED = "failed", "interrupted"
+"""Kinds of the event that says why a process ended before the run was finished."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Manifest:
     """Artifacts used, by name: hash of the contents, key, path, and the seconds it took to make them."""
     scripted_components: list[str] = field(default_factory=list)
     """What was scripted in place of a model or a service, in words; the report begins with it."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the files and folders that the run reads, by the option that names them."""
     format: int = FORMAT
 
     @classmethod
@@ -63,6 +68,7 @@ class Manifest:
         seed: int,
         command: str,
         numerics: Mapping[str, Any],
+        inputs: Mapping[str, str],
     ) -> Manifest:
         """Describe a new run, and keep the source of its user functions in `directory`/sources."""
         return cls(
@@ -74,6 +80,7 @@ class Manifest:
             versions=versions(),
             hardware=hardware(),
             commit=commit(),
+            inputs=dict(inputs),
         )
 
     def write(self, directory: Path) -> None:
@@ -85,7 +92,7 @@ class Manifest:
         """Read run.json. Raises UsageError when there is none, or for an unknown format or key."""
         path = Path(directory) / "run.json"
         try:
-            stored = json.loads(path.read_text())
+            stored = json.loads(read_file(path))
         except FileNotFoundError as error:
             raise UsageError(f"{directory} is not a run directory: it has no run.json") from error
         except ValueError as error:
@@ -100,8 +107,8 @@ class Manifest:
         for key in stored:
             if key not in known:
                 raise UsageError(f"{path} has the unknown key {key!r}{nearest(key, known)}")
-        # Older runs lack this key.
-        if missing := sorted(known - set(stored) - {"scripted_components"}):
+        # Older runs lack these keys.
+        if missing := sorted(known - set(stored) - {"scripted_components", "inputs"}):
             raise UsageError(f"{path} lacks {', '.join(missing)}; restore it from a copy")
         return cls(**stored)
 
@@ -124,6 +131,19 @@ class Manifest:
             )
             raise UsageError(
                 f"{directory} holds another run: {listed}. Give another directory, or the old values to resume it"
+            )
+
+    def refuse_other_inputs(self, directory: Path, now: Mapping[str, str]) -> None:
+        """Raise UsageError with both hashes when a file that the run reads is not what it was at the beginning."""
+        found = differences(self.inputs, dict(now))
+        if found:
+            listed = "; ".join(
+                f"the SHA-256 of {option(name)} {self.config.get(name)} was {_short(before)}, is {_short(after)}"
+                for name, (before, after) in found.items()
+            )
+            raise UsageError(
+                f"{directory} was begun with other data: {listed}. Restore the data to go on with the run, or give "
+                "another directory to begin a new one"
             )
 
     def refuse_other_numerics(self, directory: Path, now: Mapping[str, Any]) -> None:
@@ -171,7 +191,7 @@ def _map_dicts(value: Any, change: Any) -> Any:
 
 
 def _reference(value: dict[str, Any]) -> dict[str, Any]:
-    sha = hashlib.sha256(value["source"].encode()).hexdigest()
+    sha = hashlib.sha256(value["source"].encode("utf-8", "surrogatepass")).hexdigest()
     stem = re.sub(r"[^A-Za-z0-9_.]+", "_", value["name"]).strip("_.") or "function"
     return {"$source": f"sources/{stem[-80:]}-{sha[:8]}.py", "name": value["name"], "sha256": sha}
 
@@ -197,7 +217,7 @@ def _put_sources(config: Any, directory: Path) -> Any:
         reference = _reference(value)
         path = directory / reference["$source"]
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, value["source"].encode())
+        write_atomically(path, value["source"].encode("utf-8", "surrogatepass"))
         return reference
 
     return _map_dicts(config, change)
@@ -210,8 +230,8 @@ def _take_sources(config: Any, directory: Path, found: dict[str, Path]) -> Any:
         path = directory / value["$source"]
         if not path.is_file():
             raise UsageError(f"{path}, the source of {value['name']}, is missing; restore it from a copy of the run")
-        text = path.read_bytes().decode()
-        if hashlib.sha256(text.encode()).hexdigest() != value["sha256"]:
+        text = path.read_bytes().decode("utf-8", "surrogatepass")
+        if hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() != value["sha256"]:
             raise UsageError(
                 f"{path} was altered since the run kept it, so the run cannot be made again from it; restore it, or "
                 f"start a run with the altered {value['name']} as a new function"

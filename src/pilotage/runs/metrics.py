@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.atomic_io import disk_errors, write_all, write_atomically
+from pilotage.core.atomic_io import (
+    disk_errors,
+    open_to_append,
+    read_file,
+    refuse_other_kind,
+    write_all,
+    write_atomically,
+)
 from pilotage.core.errors import RunError, UsageError
 from pilotage.core.serialisation import line
 
@@ -23,7 +30,7 @@ class Lines:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._waiting: list[bytes] = []
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._descriptor = open_to_append(path)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Remember a record until the next `flush`."""
@@ -68,20 +75,29 @@ def read_lines(path: Path | str) -> list[dict[str, Any]]:
 
     Raises RunError that names file and line for anything else that is not JSON.
     """
-    return parse_lines(Path(path).read_bytes(), Path(path))
+    return parse_lines(read_file(Path(path)), Path(path))
+
+
+def iterate_lines(path: Path | str) -> Iterator[dict[str, Any]]:
+    """Give the records of a JSON Lines file one after the other, as `read_lines` does, without holding them all."""
+    refuse_other_kind(Path(path))
+    with Path(path).open("rb") as file:
+        for number, row in enumerate(file, start=1):
+            if row.endswith(b"\n"):
+                yield _parse(row, number, Path(path))
 
 
 def parse_lines(data: bytes, path: Path) -> list[dict[str, Any]]:
     """Return the records in `data`, the content of `path`; see `read_lines`."""
-    records = []
-    for number, row in enumerate(data.split(b"\n")[:-1], start=1):
-        try:
-            records.append(json.loads(row))
-        except ValueError as error:
-            raise RunError(
-                f"{path}, line {number}, is not JSON ({error}); restore the file or remove that line"
-            ) from error
-    return records
+    return [_parse(row, number, path) for number, row in enumerate(data.split(b"\n")[:-1], start=1)]
+
+
+def _parse(row: bytes, number: int, path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(row)
+    except ValueError as error:
+        raise RunError(f"{path}, line {number}, is not JSON ({error}); restore the file or remove that line") from error
+    return record
 
 
 class Records:
@@ -92,7 +108,7 @@ class Records:
         self._explanations = directory / "metrics.json"
         self._described: dict[str, str] = {}
         if self._explanations.exists():
-            self._described = json.loads(self._explanations.read_text())
+            self._described = json.loads(read_file(self._explanations))
         self._logged: set[str] = set()
 
     def describe(self, name: str, text: str) -> None:
@@ -100,7 +116,7 @@ class Records:
         before = self._described.get(name)
         if before is None:
             self._described[name] = text
-            write_atomically(self._explanations, json.dumps(self._described, indent=2, ensure_ascii=False).encode())
+            write_atomically(self._explanations, json.dumps(self._described, indent=2).encode())
         elif before != text:
             raise UsageError(f"the metric {name!r} was explained as {before!r}; explain {text!r} under another name")
 

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from pilotage.core.atomic_io import share
 from pilotage.core.errors import UsageError
 
 _UNSAFE = ["complex128", "quint8", "qint8", "qint32", "quint4x2", "quint2x4"]
@@ -121,12 +122,23 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
         used.add(own.data_ptr())
     try:
         save_file(owned, path)
+        share(path)
     except SafetensorError as error:
-        # The library hides the operating system's error in its text.
-        code = re.search(r"os error (\d+)", str(error))
-        if code is None:
+        system = as_os_error(error)
+        if system is None:
             raise
-        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+        raise system from error
+
+
+def as_os_error(error: Exception) -> OSError | None:
+    """Return the operating system's error behind an exception; None when there is none.
+
+    The library of safetensors hides it in its text.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    code = re.search(r"os error (\d+)", str(error)) if isinstance(error, SafetensorError | OSError) else None
+    return OSError(int(code[1]), os.strerror(int(code[1]))) if code else None
 
 
 def join(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.encoded import expect_same
 
 from pilotage.core.errors import UsageError
 from pilotage.data.formats.d4rl_hdf5 import read_d4rl
@@ -105,12 +106,12 @@ def test_last_observations_and_rewards_may_be_absent(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (remove("data"), "no group 'data'; expected robomimic's"),
-        (remove("data/demo_3/actions"), "demo_3 has no array 'actions'"),
+        (remove("data/demo_3/actions"), "demo_3 has no 'actions' to take as the action"),
         (remove("data/demo_3/obs"), "demo_3 has no 'obs'; extract observations"),
-        (remove("data/demo_3/obs/gripper"), "demo_3: none observations 'gripper' for 4 actions; frame 0 is missing"),
+        (remove("data/demo_3/obs/gripper"), "demo_3: none observations 'gripper' for 4 actions; step 0 is missing"),
         (
             replaced("data/demo_3/obs/gripper", np.zeros((2, 1))),
-            "demo_3: 2 observations .* frame 2 is missing",
+            "demo_3: 2 observations .* step 2 is missing",
         ),
         (
             replaced("data/demo_3/obs/gripper", np.zeros((4, 2))),
@@ -120,7 +121,7 @@ def test_last_observations_and_rewards_may_be_absent(tmp_path: Path) -> None:
         (replaced("data/demo_3/actions", np.zeros(4, dtype=int)), "demo_3: actions are int64"),
         (
             replaced("data/demo_3/obs/eef_pos", np.full((4, 3), np.nan)),
-            "observation 'eef_pos' of episode 3, frame 0 holds nan",
+            "observation 'eef_pos' of episode 3 .demo_3., step 0 holds nan",
         ),
         (lambda file: file["data"].attrs.update(env_args="{"), "env_args of data is not JSON"),
     ],
@@ -129,6 +130,54 @@ def test_a_broken_robomimic_file_names_the_demonstration(tmp_path: Path, change,
     path = write_robomimic(tmp_path / "low_dim.hdf5", change)
     with pytest.raises(UsageError, match=f"low_dim.hdf5.*{message}"):
         read_robomimic(path)
+
+
+def test_the_array_of_actions_can_be_named(tmp_path: Path) -> None:
+    def change(file) -> None:
+        for name, demo in file["data"].items():
+            demo["absolute"] = demo["actions"][:] + 7
+            demo["gripper_action"] = np.full((len(demo["actions"]), 1), float(name[5:]))
+
+    path = write_robomimic(tmp_path / "low_dim.hdf5", change)
+    data = read_robomimic(path, action=["absolute", "gripper_action"])
+    assert data.actions[0].tolist() == [7, 7, 0]
+    assert data.actions[-1].tolist() == [-3, 2, 10]
+    with pytest.raises(UsageError, match="demo_0 has no 'absolut'.*did you mean 'absolute'"):
+        read_robomimic(path, action=["absolut"])
+
+
+def test_groups_beside_the_arrays_are_passed_over_and_named(tmp_path: Path) -> None:
+    """As Isaac Lab's Mimic writes them: obs/datagen_info holds poses of every step, not an observation."""
+
+    def change(file) -> None:
+        for demo in file["data"].values():
+            demo["obs/datagen_info/eef_pose/franka"] = np.zeros((len(demo["actions"]), 4, 4))
+            demo["initial_state/articulation/robot/joint_position"] = np.zeros((1, 9))
+
+    data = read_robomimic(write_robomimic(tmp_path / "mimic.hdf5", change))
+    assert sorted(data.observations) == ["eef_pos", "gripper", "image/agentview_image"]
+    assert data.meta["left_out"] == ["obs/datagen_info"]
+
+
+def test_spoilt_demonstrations_are_left_out_and_named(tmp_path: Path) -> None:
+    """S13: the others are those of the whole file."""
+
+    def change(file) -> None:
+        file["data/demo_3/obs"].pop("gripper")
+        file["data/demo_5/obs/eef_pos"][1] = np.nan
+        replaced("data/demo_0/obs/gripper", np.zeros((2, 1)))(file)
+
+    whole = read_robomimic(write_robomimic(tmp_path / "a.hdf5"))
+    part = read_robomimic(write_robomimic(tmp_path / "b.hdf5", change), skip_bad=True)
+    kept = [number for number in range(len(LENGTHS)) if number not in (0, 3, 5)]
+    expect_same(part, whole.subset(kept))
+    assert [meta["name"] for meta in part.episode_meta] == [f"demo_{number}" for number in kept]
+    left_out = part.meta["left_out_episodes"]
+    assert list(left_out) == ["demo_0", "demo_3", "3 (demo_5)"]
+    assert "2 observations 'gripper' for 3 actions" in left_out["demo_0"]
+    assert left_out["3 (demo_5)"] == "observation 'eef_pos', step 1 holds nan"
+    only = read_robomimic(tmp_path / "b.hdf5", names=["image/agentview_image"])
+    assert only.total_episodes == len(LENGTHS)  # what is not read cannot be spoilt
 
 
 # ---- D4RL ------------------------------------------------------------------------------------------------------------
@@ -174,6 +223,25 @@ def test_d4rl_without_timeouts_needs_the_time_limit(tmp_path: Path) -> None:
     assert data.last_observations is None
 
 
+@pytest.mark.parametrize("timed", [True, False])
+def test_terminals_that_stay_set_near_a_goal_end_nothing(tmp_path: Path, timed: bool) -> None:
+    """As in AntMaze: three episodes of 100 steps with the ant at the goal in the last 30 of each."""
+    step = np.arange(300) % 100
+    columns = {"observations": np.zeros((300, 5)), "actions": np.zeros((300, 2), np.float32), "rewards": step >= 70.0}
+    path = write_d4rl(
+        tmp_path / "antmaze.hdf5",
+        **columns,
+        terminals=step >= 70,
+        timeouts=step == 99 if timed else None,
+        next_observations=None,
+    )
+    with pytest.warns(UserWarning, match="'terminals' is set at 90 steps, most of them one after the other"):
+        data = read_d4rl(path, episode_steps=None if timed else 100)
+    assert data.lengths.tolist() == [100, 100, 100]
+    assert data.terminated is None
+    assert data.truncated.tolist() == [True] * 3
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -181,7 +249,7 @@ def test_d4rl_without_timeouts_needs_the_time_limit(tmp_path: Path) -> None:
         ({"terminals": None}, "no array 'terminals'"),
         ({"rewards": np.zeros(8)}, "8 rewards for 9 actions; frames are missing"),
         ({"timeouts": np.zeros(8)}, "8 timeouts for 9 actions"),
-        ({"observations": np.where(np.arange(9) == 4, np.nan, 0)[:, None]}, "of episode 1, frame 1 holds nan"),
+        ({"observations": np.where(np.arange(9) == 4, np.nan, 0)[:, None]}, "of episode 1, step 1 holds nan"),
     ],
 )
 def test_a_broken_d4rl_file_names_the_array(tmp_path: Path, changed: dict, message: str) -> None:

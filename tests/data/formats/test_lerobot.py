@@ -166,7 +166,10 @@ def spoilt(rows: list[dict]) -> list[dict]:
         ),
         (lambda root: change_info(root, lambda i: i.pop("codebase_version")), "version none"),
         (lambda root: change_info(root, lambda i: i.pop("fps")), "info.json lacks fps"),
-        (lambda root: change_info(root, lambda i: i["features"].pop("action")), "no feature 'action'"),
+        (
+            lambda root: change_info(root, lambda i: i["features"].pop("action")),
+            "has no 'action' to take",
+        ),
         (lambda root: change_info(root, lambda i: i.update(video_path=None)), "has no video_path"),
         (lambda root: change_info(root, lambda i: i.update(fps=20)), "episode 0 has 5 steps, its video .* 10 frames"),
         (
@@ -192,7 +195,7 @@ def spoilt(rows: list[dict]) -> list[dict]:
         (lambda root: change_rows(root, 1, lambda rows: rows[::-1]), "episode 3: 2 steps, .* out of order"),
         (lambda root: change_rows(root, 1, wider), r"episode 4, frame 1: 'action' has 3 numbers; .* \[2\]"),
         (lambda root: change_rows(root, 1, emptied), "episode 4, frame 1: an entry of 'observation.state'"),
-        (lambda root: change_rows(root, 1, spoilt), "actions of episode 4, frame 1 holds nan"),
+        (lambda root: change_rows(root, 1, spoilt), "actions of episode 4, step 1 holds nan"),
         (
             lambda root: change_rows(root, 1, unpictured),
             "episode 4, frame 1: the picture 'observation.image' is not in",
@@ -267,3 +270,29 @@ def test_depth_videos_and_texts_are_left_out_and_named(own: Path) -> None:
     data = read_lerobot(own)
     assert "image/top" not in data.observations
     assert data.meta["left_out"] == ["observation.images.top", "next.done"]
+
+
+def test_features_of_other_names_can_be_named(tmp_path: Path) -> None:
+    """openpi's libero has `state` and `actions`; AgiBot's sets have several parts of each."""
+    renamed = {"observation.state": "state", "action": "actions.joint", "observation.grid": "actions.hand"}
+    root = write_lerobot(tmp_path / "set", [3, 2], [0, 0])
+    rename(root, renamed)
+    with pytest.raises(UsageError, match=r"has no 'action' to take .*; there are actions.hand, actions.joint"):
+        read_lerobot(root)
+    data = read_lerobot(root, action=["actions.joint"])
+    assert data.observations["state"][-1].tolist() == [1, 1, 1001]
+    assert data.actions[-1].tolist() == [-1, -1]
+    data = read_lerobot(root, action=["actions.joint", "actions.joint"], names=["state"])
+    assert data.actions[-1].tolist() == [-1, -1, -1, -1]
+    assert list(data.observations) == ["state"]
+    assert data.meta["unread"] == ["actions.hand", "image/image", "image/top", "next.done"]
+
+
+def rename(root: Path, names: dict[str, str]) -> None:
+    def rows(old: list[dict]) -> list[dict]:
+        return [{names.get(name, name): value for name, value in row.items()} for row in old]
+
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = root / "data/chunk-000/file-000.parquet"
+    pq.write_table(pa.Table.from_pylist(rows(pq.read_table(path).to_pylist())), path)
+    change_info(root, lambda info: info.update(features={names.get(n, n): f for n, f in info["features"].items()}))

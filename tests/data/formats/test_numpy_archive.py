@@ -43,7 +43,7 @@ GOOD = {"action": np.zeros((5, 2), dtype=np.float32), "episode_ends": np.array([
         ({"action": np.zeros(5, dtype=np.int64)}, "actions are int64; .*discrete"),
         ({"episode_ends": np.array([2.0, 5.0])}, "'episode_ends' is float64"),
         ({"state": np.zeros((4, 3))}, "observation 'state' has 4 steps, but there are 5 actions"),
-        ({"state": np.full((5, 3), np.nan)}, "observation 'state' of episode 0, frame 0 holds nan"),
+        ({"state": np.full((5, 3), np.nan)}, "observation 'state' of episode 0, step 0 holds nan"),
         ({"meta": np.array("{")}, "'meta' is not JSON"),
         ({"state": np.array([None] * 5)}, "array 'state' of .* never unpickled"),
     ],

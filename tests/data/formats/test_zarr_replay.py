@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
@@ -61,13 +62,13 @@ def test_a_zip_is_read_as_its_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"action": None}, "has no data/action; there are img, state"),
+        ({"action": None}, "data has no 'action' to take as the action; there are img, state"),
         ({"episode_ends": None}, "expected data/\\* and meta/episode_ends"),
         ({"episode_ends": np.array([4, 12])}, r"last episode \(1\) ends at step 12, but there are 11 actions"),
         ({"episode_ends": np.array([4.0, 11.0])}, "meta/episode_ends is float64"),
         ({"state": STATE[:9]}, "observation 'state' has 9 steps, but there are 11 actions"),
         ({"action": ACTION.astype(np.int64)}, "actions are int64"),
-        ({"state": np.where(STATE == 20, np.nan, STATE)}, r"observation 'state' of episode 1, frame 2 holds nan"),
+        ({"state": np.where(STATE == 20, np.nan, STATE)}, r"observation 'state' of episode 1, step 2 holds nan"),
     ],
 )
 def test_a_buffer_that_cannot_be_used_is_refused(tmp_path: Path, changed: dict, message: str) -> None:
@@ -112,3 +113,22 @@ def test_what_is_no_buffer_is_refused(tmp_path: Path) -> None:
             read_zarr(tmp_path / name)
     with pytest.raises(UsageError, match="no zarr buffer .*did you mean .b.zarr"):
         read_zarr(tmp_path / "bb.zarr")
+
+
+def test_an_array_whose_codec_is_unknown_matters_only_where_it_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.zarr", extra=STATE)
+    meta = path / "data/extra/.zarray"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"compressor": {"id": "of_the_future"}}))
+    data = read_zarr(path, names=["state"], action=["action", "state"])
+    np.testing.assert_array_equal(data.actions, np.concatenate([ACTION, STATE], 1))
+    assert data.meta["unread"] == ["extra", "image/img"]
+    with pytest.raises(UsageError, match=r"of_the_future"):
+        read_zarr(path)
+
+
+def test_spoilt_episodes_are_left_out_and_named(tmp_path: Path) -> None:
+    data = read_zarr(write(tmp_path / "a.zarr", state=np.where(STATE == 20, np.inf, STATE)), skip_bad=True)
+    assert data.meta["left_out_episodes"] == {"1": "observation 'state', step 2 holds inf"}
+    np.testing.assert_array_equal(data.actions, ACTION[:4])
+    with pytest.raises(UsageError, match="no episode can be used; the first, 0: actions, step 0 holds nan"):
+        read_zarr(write(tmp_path / "b.zarr", action=ACTION * np.float32(np.nan)), skip_bad=True)

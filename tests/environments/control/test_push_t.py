@@ -11,7 +11,7 @@ from pilotage.core.errors import UsageError
 from pilotage.environments.control import control_env
 from pilotage.environments.control.push_t import shown_state
 from pilotage.rollouts.control import evaluate
-from pilotage.rollouts.vector_envs import Start
+from pilotage.rollouts.vector_envs import EpisodeStart
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ class Recorded:
 
 
 def test_replaying_human_demonstrations_covers_the_goal_as_they_did(demonstrations):
-    starts = [Start(0, {"state": states[0]}) for states, _, _ in demonstrations]
+    starts = [EpisodeStart(0, {"state": states[0]}) for states, _, _ in demonstrations]
     policy = Recorded([actions for _, actions, _ in demonstrations])
     longest = max(len(actions) for _, actions, _ in demonstrations)
     rows = range(len(starts))

@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 import torch
-from tests.engines.models import CONFIGURATIONS, disturb, largest_gap, prompts, random_model
+from tests.engines.models import CONFIGURATIONS, disturb, prompts, random_model
+from tests.policies.language.policies import VOCABULARY, small_policy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from pilotage.core.errors import UsageError
-from pilotage.engines import build_engine
-from pilotage.engines.decoder import DecoderEngine
+from pilotage.policies.language.adapters import named_weights, with_adapter
 from pilotage.policies.language.embedded import SIZES, character_tokenizer, tiny_policy
-from pilotage.policies.language.policy import LanguagePolicy, load_policy, named_weights, remove_dropout, with_adapter
-from pilotage.types import Request, Sampling
-
-VOCABULARY = "0123456789+-= ?abcdefghijklmnopqrstuv"
-"""As many characters as the random models have tokens, less the four special ones."""
-
-
-def small_policy(kind: str = "llama") -> LanguagePolicy:
-    return LanguagePolicy(random_model(kind), character_tokenizer(VOCABULARY), "small")
-
-
-def frozen_hash(model) -> str:
-    digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        if "lora_" not in name:
-            digest.update(parameter.detach().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+from pilotage.policies.language.hub import hub_failure
+from pilotage.policies.language.policy import LanguagePolicy, remove_dropout
 
 
 @pytest.mark.parametrize("kind", ["llama", "llama-tied-grouped", "qwen3"])
 def test_a_saved_folder_opens_in_transformers_and_comes_back(tmp_path, capfd, kind):
     policy = small_policy(kind)
-    policy.save(tmp_path)
+    policy.save_pretrained(tmp_path)
     ids = torch.tensor([policy.encode("12+3=")])
     expected = policy.model(ids).logits
     assert torch.equal(AutoModelForCausalLM.from_pretrained(tmp_path).eval()(ids).logits, expected)
     assert AutoTokenizer.from_pretrained(tmp_path)("12+3=")["input_ids"] == ids[0].tolist()
     capfd.readouterr()
-    again = load_policy(str(tmp_path))
-    again.save(tmp_path / "again")
+    again = LanguagePolicy.from_pretrained(str(tmp_path))
+    again.save_pretrained(tmp_path / "again")
     assert "shards" not in (shown := "".join(capfd.readouterr()))
     assert "Loading" not in shown
     assert logging.is_progress_bar_enabled()
@@ -100,39 +83,114 @@ def test_a_conversation_goes_through_the_chat_template():
     assert ids == [*policy.encode("u1+2"), policy.tokenizer.eos_token_id, *policy.encode("a=")]
 
 
+ALTERNATING = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Roles must alternate') }}{% endif %}{{ m.content }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("roles", "template", "message"),
+    [
+        (("system", "user"), ALTERNATING, "system, user: System role not supported.*in front of the user's"),
+        (("user", "user"), ALTERNATING, "user, user: Roles must alternate; make user and assistant take turns"),
+        (("user",), "{{ messages[0].parts[0] }}", "of user: .*--no-chat"),
+        (("user",), "{% if %}", "of user: .*--no-chat"),
+        ((), "{{ messages[0].content }}", "of no messages: "),
+    ],
+)
+def test_what_a_chat_template_refuses_is_a_sentence_with_a_remedy(roles, template, message):
+    policy = small_policy()
+    policy.tokenizer.chat_template = template
+    with pytest.raises(UsageError, match=message):
+        policy.encode_chat([{"role": role, "content": "1"} for role in roles])
+
+
 def test_folders_that_cannot_be_opened_say_why(tmp_path):
     with pytest.raises(UsageError, match="there is no folder"):
-        load_policy(str(tmp_path / "absent"))
+        LanguagePolicy.from_pretrained(str(tmp_path / "absent"))
     with pytest.raises(UsageError, match=r"no config\.json"):
-        load_policy(str(tmp_path))
+        LanguagePolicy.from_pretrained(str(tmp_path))
     with pytest.raises(UsageError, match="dtype 'int8' is not known"):
-        load_policy(str(tmp_path), dtype="int8")
+        LanguagePolicy.from_pretrained(str(tmp_path), dtype="int8")
     policy = small_policy()
     policy.model.save_pretrained(tmp_path)
     with pytest.raises(UsageError, match=r"no tokenizer; expected one of tokenizer\.json"):
-        load_policy(str(tmp_path))
+        LanguagePolicy.from_pretrained(str(tmp_path))
     policy.tokenizer.save_pretrained(tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.rename(tmp_path / "kept")
     with pytest.raises(UsageError, match="has no weights"):
-        load_policy(str(tmp_path))
+        LanguagePolicy.from_pretrained(str(tmp_path))
     torch.save(policy.model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(UsageError, match=r"only pickled weights \(pytorch_model\.bin\).*save_pretrained"):
-        load_policy(str(tmp_path))
+        LanguagePolicy.from_pretrained(str(tmp_path))
     (tmp_path / "kept").rename(weights)
     (tmp_path / "config.json").write_text('{"model_type": "unheard-of"}')
     with pytest.raises(UsageError, match=r"could (not )?be opened"):
-        load_policy(str(tmp_path))
+        LanguagePolicy.from_pretrained(str(tmp_path))
 
 
 def test_a_name_that_is_no_model_is_refused():
-    with pytest.raises(UsageError, match="no tokenizer could be opened for nobody/nothing"):
-        load_policy("nobody/nothing")
+    with pytest.raises(UsageError, match="nobody/nothing is no folder and is not in the cache.*HF_HUB_OFFLINE is set"):
+        LanguagePolicy.from_pretrained("nobody/nothing")
+    with pytest.raises(UsageError, match="adapter nobody/nothing is no folder.*HF_HUB_OFFLINE is set"):
+        with_adapter(random_model(), "nobody/nothing")
+
+
+def test_without_a_network_one_connection_is_tried_to_the_hub_or_to_its_proxy(monkeypatch):
+    tried: list[tuple[str, int]] = []
+
+    def connect(address, timeout):
+        tried.append(address)
+        raise TimeoutError(f"timed out after {timeout:.0f} s")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.create_connection", connect)
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match=r"no connection to huggingface\.co \(timed out after 3 s\); give the folder"):
+        LanguagePolicy.from_pretrained("nobody/nothing")
+    assert tried == [("huggingface.co", 443)]
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    assert "timed out" in hub_failure()
+    assert tried[1:] == [("proxy.example", 3128)]
+
+
+# ---- files that cannot be trusted ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ('{"weight_map": {"lm_head.weight": "pytorch_model.bin"}}', r"names pytorch_model\.bin.*save_pretrained"),
+        ('{"weight_map": {"lm_head.weight": "../other/model.safetensors"}}', "not beside it"),
+        ('{"weight_map": 3}', "no index of weights"),
+        ("[]", "no index of weights"),
+        ("{", "no index of weights"),
+    ],
+)
+def test_an_index_of_weights_names_safetensors_of_its_folder_alone(index, message, tmp_path, monkeypatch):
+    small_policy().save_pretrained(tmp_path)
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
+    with pytest.raises(UsageError, match=message):
+        LanguagePolicy.from_pretrained(str(tmp_path))
+
+
+def test_a_tokenizer_with_ids_beyond_the_embedding_is_refused(tmp_path):
+    policy = small_policy()
+    policy.tokenizer.add_tokens(["<beyond>"])
+    policy.save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=r"ids up to 41 \('<beyond>'\).*0 to 40.*resize_token_embeddings"):
+        LanguagePolicy.from_pretrained(str(tmp_path))
 
 
 def test_bfloat16_weights_on_demand(tmp_path):
-    small_policy().save(tmp_path)
-    assert load_policy(str(tmp_path), dtype="bfloat16").model.dtype == torch.bfloat16
+    small_policy().save_pretrained(tmp_path)
+    assert LanguagePolicy.from_pretrained(str(tmp_path), dtype="bfloat16").model.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
@@ -148,95 +206,3 @@ def test_dropout_is_removed_so_that_training_mode_changes_nothing(kind):
     assert remove_dropout(model)
     assert torch.equal(model.train()(ids).logits, model.eval()(ids).logits)
     assert remove_dropout(model) == []
-
-
-# ---- adapters --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def adapted(tmp_path) -> LanguagePolicy:
-    small_policy("qwen2").save(tmp_path / "plain")
-    return load_policy(str(tmp_path / "plain"), adapter="lora:2")
-
-
-def test_a_new_adapter_changes_nothing_and_alone_is_trained(adapted, tmp_path):
-    plain = load_policy(str(tmp_path / "plain"))
-    ids = torch.tensor(prompts(9))
-    assert torch.equal(adapted.model(ids).logits, plain.model(ids).logits)
-    trained = {name for name, parameter in adapted.model.named_parameters() if parameter.requires_grad}
-    assert trained == {name for name, _ in adapted.model.named_parameters() if "lora_" in name}
-    # Four projections of attention and three of the feed-forward network, two factors, two layers.
-    assert len(trained) == 7 * 2 * 2
-    again = load_policy(str(tmp_path / "plain"), adapter="lora:2").model.state_dict()
-    assert all(torch.equal(weight, again[name]) for name, weight in adapted.model.state_dict().items())
-
-
-def test_ranks_that_are_none_are_refused():
-    for adapter in ("lora:", "lora:0", "lora:many"):
-        with pytest.raises(UsageError, match="lora:RANK with RANK 1 or more"):
-            with_adapter(random_model(), adapter)
-
-
-def test_an_adapter_is_saved_merged_and_opens_from_its_own_folder(adapted, tmp_path):
-    disturb(adapted.model, 0.3)
-    ids = torch.tensor(prompts(9))
-    expected = adapted.model(ids).logits
-    adapted.save(tmp_path / "merged")
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
-    torch.testing.assert_close(merged(ids).logits, expected, atol=1e-4, rtol=1e-4)
-    adapted.model.save_pretrained(tmp_path / "adapter")
-    again = load_policy(str(tmp_path / "plain"), adapter=str(tmp_path / "adapter"))
-    torch.testing.assert_close(again.model(ids).logits, expected)
-    assert any(parameter.requires_grad for parameter in again.model.parameters())
-    with pytest.raises(UsageError, match=r"no adapter_model\.safetensors"):
-        load_policy(str(tmp_path / "plain"), adapter=str(tmp_path / "plain"))
-
-
-@pytest.mark.parametrize("options", [{"use_dora": True}, {"lora_bias": True}, {"modules_to_save": ["lm_head"]}])
-def test_adapters_that_are_more_than_a_product_are_refused(options):
-    from peft import LoraConfig, get_peft_model
-
-    model = get_peft_model(random_model(), LoraConfig(r=2, target_modules=["q_proj"], **options))
-    with pytest.raises(UsageError, match=r"plain LoRA|modules_to_save"):
-        dict(named_weights(model))
-
-
-def test_an_adapter_merged_in_place_is_refused(adapted):
-    adapted.model.merge_adapter()
-    with pytest.raises(UsageError, match="unmerge_adapter"):
-        dict(named_weights(adapted.model))
-
-
-def check_syncs(adapted: LanguagePolicy, count: int) -> None:
-    """Frozen weights stay as they are, and what is handed over last is right (S6)."""
-    before = frozen_hash(adapted.model)
-    engine = build_engine("decoder", adapted.model, None, weights=named_weights(adapted.model))
-    for version in range(1, count + 1):
-        disturb(adapted.model, 0.02, seed=version)
-        engine.load(version, named_weights(adapted.model))
-    assert frozen_hash(adapted.model) == before
-    (ids,) = prompts(6)
-    answers = engine.generate([Request(ids, 8, n=2)], Sampling(ignore_eos=True))[0]
-    assert largest_gap(adapted.model, ids, answers) < 2e-5
-    assert answers[0].version == count
-
-
-def test_frozen_weights_are_untouched_by_fifty_syncs(adapted):
-    check_syncs(adapted, 50)
-
-
-@pytest.mark.slow
-def test_frozen_weights_are_untouched_by_a_thousand_syncs(adapted):
-    check_syncs(adapted, 1000)
-
-
-def test_a_disabled_adapter_is_not_sampled_from(adapted):
-    disturb(adapted.model, 0.3)
-    engine, (ids,) = DecoderEngine(adapted.model, weights=named_weights(adapted.model)), prompts(6)
-    assert largest_gap(adapted.model, ids, engine.generate([Request(ids, 8)], Sampling())[0]) < 1e-5
-    with adapted.model.disable_adapter():
-        stale = engine.generate([Request(ids, 8, n=4)], Sampling(ignore_eos=True))[0]
-        assert largest_gap(adapted.model, ids, stale) > 0.05
-        engine.load(1, named_weights(adapted.model))
-        fresh = engine.generate([Request(ids, 8, n=4)], Sampling(ignore_eos=True))[0]
-        assert largest_gap(adapted.model, ids, fresh) < 1e-5

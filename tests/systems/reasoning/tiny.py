@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.registry import config_to_dict, configure, find_system
+from pilotage.core.configuration import config_to_dict, configure
+from pilotage.core.registry import find_system
 from pilotage.core.system import Result
-from pilotage.experiments import Wiring
+from pilotage.experiments import ModuleNames
 from pilotage.runs import Run
 from pilotage.training.language.trainer import train
 
@@ -26,12 +27,16 @@ class Context:
     command: str
     directory: Path
     quick: bool = True
-    wiring: Wiring = field(default_factory=Wiring)
+    modules: ModuleNames = field(default_factory=ModuleNames)
+
+    def configuration(self) -> Any:
+        """Return the configuration that the command names."""
+        name, *options = self.command.split()
+        return configure(find_system(name), options)
 
     def train(self, callback: Any = None) -> Result:
         """Train the command with seed 0 in `directory/training`."""
-        name, *options = self.command.split()
-        config = configure(find_system(name), options)
+        name, config = self.command.split()[0], self.configuration()
         folder = self.directory / "training"
         with Run.create(folder, system=name, config=config_to_dict(config), seed=0) as run:
             return train(config, run, callback)

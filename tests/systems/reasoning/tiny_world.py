@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pilotage.experiments.jobs import Job, Wiring
+from pilotage.experiments.jobs import Job, ModuleNames
 from pilotage.experiments.worker import Context
 
 
@@ -24,4 +24,4 @@ TINY = (
 
 def context_for(folder: Path, command: str, arm: str = "arm", unit: int = 0, quick: bool = True) -> Context:
     """What the process of a cell gives to a measure."""
-    return Context(Job(arm, unit, command, "", quick), folder / f"{arm}-{unit}", Wiring(), folder)
+    return Context(Job(arm, unit, command, "", quick), folder / f"{arm}-{unit}", ModuleNames(), folder)

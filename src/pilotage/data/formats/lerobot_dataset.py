@@ -9,15 +9,16 @@ videos/CAMERA/*/*.mp4     episodes one after the other
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import declare
 from pilotage.data.demonstrations import Demonstrations
-from pilotage.data.formats.access import as_actions, camera, existing, read_json
+from pilotage.data.formats.access import camera, existing, joined_actions, no_action, plain_files, read_json, wanted
 from pilotage.data.formats.lerobot_frames import EncodedFrames, VideoFrames
 from pilotage.data.formats.lerobot_tables import EpisodeTable, StepTable
 from pilotage.data.frames import Column
@@ -32,14 +33,32 @@ def is_lerobot(folder: Path) -> bool:
     return (folder / "meta" / "info.json").is_file()
 
 
-def read_lerobot(root: str | Path, *, episodes: Sequence[int] | None = None) -> Demonstrations:
-    """Return the episodes of a data set's folder, or the given ones in the given order; only their files are opened.
+@declare(recognises=is_lerobot)
+def read_lerobot(
+    root: str | Path,
+    *,
+    episodes: Sequence[int] | None = None,
+    action: Sequence[str] = (),
+    names: Collection[str] | None = None,
+    skip_bad: bool = False,
+) -> Demonstrations:
+    """Return the episodes of a data set's folder; only the files that hold them are opened.
 
-    "observation.state" is called "state", other "observation.NAME" NAME, cameras "observation.images.NAME" (or
+    "observation.state" is called "state", other "observation.NAME" NAME, a feature without that prefix as it is
+    ("state"), cameras "observation.images.NAME" (or
     "observation.image") "image/NAME" ("image/image"), undecoded; "action" are the actions and "next.reward" the
     rewards. Whether an episode ended or was cut the format does not tell. `meta` has fps, stats, and what was left
     out; `episode_meta` the number in the data set, "tasks", and "success" where "next.success" is recorded.
-    Raises UsageError for another version, missing files, episodes or frames, and sizes that differ from info.json.
+
+    Args:
+        root: the folder.
+        episodes: only these, in this order; None: all.
+        action: names of the features that make up the action; none: "action".
+        names: observations to read; None: those whose name begins with "observation.", and "state".
+        skip_bad: whether episodes with numbers that are not finite are left out.
+
+    Raises:
+        UsageError: for another version, missing files, episodes or frames, and sizes that differ from info.json.
     """
     if not Path(root).expanduser().exists():
         raise UsageError(
@@ -47,6 +66,7 @@ def read_lerobot(root: str | Path, *, episodes: Sequence[int] | None = None) -> 
             f"hf download {root} --repo-type dataset --local-dir FOLDER and give that folder"
         )
     root = existing(root, "LeRobot data set")
+    plain_files(root)  # refuses what never ends
     info = _info(root)
     table = EpisodeTable(root, info)
     chosen = list(range(len(table))) if episodes is None else [int(number) for number in episodes]
@@ -54,45 +74,69 @@ def read_lerobot(root: str | Path, *, episodes: Sequence[int] | None = None) -> 
     if wrong or not chosen:
         raise UsageError(f"episodes {wrong or chosen} were asked for; {root} has episodes 0 to {len(table) - 1}")
     features: dict[str, dict[str, Any]] = info["features"]
-    stored = [name for name, feature in features.items() if feature["dtype"] != "video"]
+    acted = list(action) or ["action"]
+    missing = [name for name in acted if name not in features]
+    if missing:
+        others = [n for n, f in features.items() if n not in _BOOKKEEPING and f["dtype"] in _NUMBERS]
+        raise no_action(f"{root}, meta/info.json", missing, others, named=bool(action))
+    seen, left_out = _observed(features, acted, names)
+    told = [name for name in ("next.reward", "next.success") if name in features]
+    stored = [name for name in [*acted, *told, *seen.values()] if features[name]["dtype"] != "video"]
     steps = StepTable(root, table, chosen, stored)
     observations: dict[str, Column] = {}
-    left_out = []
-    for name, feature in features.items():
-        if name in _BOOKKEEPING or name in ("action", "next.reward", "next.success"):
-            continue
-        picture = feature["dtype"] in _PICTURES
-        if not name.startswith("observation.") or not (picture or feature["dtype"] in _NUMBERS) or _depth(feature):
-            left_out.append(name)
-        elif feature["dtype"] == "video":
-            observations[_ours(name, picture)] = _video(root, info, name, table, chosen, steps)
+    for ours, name in seen.items():
+        feature = features[name]
+        if feature["dtype"] == "video":
+            observations[ours] = _video(root, info, name, table, chosen, steps)
         elif feature["dtype"] == "image":
-            encoded = steps.pictures(name)
             size = _size(root, name, feature)
-            observations[_ours(name, picture)] = EncodedFrames(encoded, root, steps.episode, steps.frame, size)
+            observations[ours] = EncodedFrames(steps.pictures(name), root, steps.episode, steps.frame, size)
         else:
-            observations[_ours(name, picture)] = steps.numbers(name, tuple(feature["shape"]))
-    if "action" not in features:
-        raise UsageError(f"{root}: meta/info.json has no feature 'action'; there are {', '.join(features)}")
+            observations[ours] = steps.numbers(name, tuple(feature["shape"]))
     episode_meta = [{"name": number, "tasks": table.tasks(number)} for number in chosen]
     if "next.success" in features:
         success = steps.numbers("next.success", (1,)).astype(bool)
-        for told, end, length in zip(episode_meta, steps.ends, np.diff(steps.ends, prepend=0), strict=True):
-            told["success"] = bool(success[end - length : end].any())
+        for facts, end, length in zip(episode_meta, steps.ends, np.diff(steps.ends, prepend=0), strict=True):
+            facts["success"] = bool(success[end - length : end].any())
     rewards = None
     if "next.reward" in features:
         rewards = steps.numbers("next.reward", (1,)).reshape(-1).astype(np.float64)
     meta = {"source": str(root), "format": "lerobot", "fps": info["fps"], "left_out": left_out}
     if (root / "meta" / "stats.json").is_file():
         meta["stats"] = read_json(root / "meta" / "stats.json")
-    return Demonstrations(
+    unread = sorted(_ours(name, features[name]["dtype"] in _PICTURES) for name in left_out)
+    if names is not None and unread:
+        meta["unread"] = unread
+    return Demonstrations.usable(
+        skip_bad=skip_bad,
         observations=observations,
-        actions=as_actions(steps.numbers("action", tuple(features["action"]["shape"])), str(root)),
+        actions=joined_actions((steps.numbers(n, tuple(features[n]["shape"])) for n in acted), acted, str(root)),
         episode_ends=steps.ends,
         rewards=rewards,
         meta=meta,
         episode_meta=episode_meta,
     )
+
+
+def _observed(
+    features: dict[str, dict[str, Any]], acted: Sequence[str], names: Collection[str] | None
+) -> tuple[dict[str, str], list[str]]:
+    """Return (our name of each feature that is read, to the data set's; the features that are not read)."""
+    seen: dict[str, str] = {}
+    left_out = []
+    for name, feature in sorted(features.items(), key=lambda item: not item[0].startswith("observation.")):
+        if name in _BOOKKEEPING or name in acted or name in ("next.reward", "next.success"):
+            continue
+        picture = feature["dtype"] in _PICTURES
+        ours = _ours(name, picture)
+        usable = (picture or feature["dtype"] in _NUMBERS) and not _depth(feature) and ours not in seen
+        asked = wanted(ours, names) if names is not None else name.startswith("observation.") or name == "state"
+        if usable and asked:
+            seen[ours] = name
+        else:
+            left_out.append(name)
+    order = list(features)
+    return dict(sorted(seen.items(), key=lambda item: order.index(item[1]))), sorted(left_out, key=order.index)
 
 
 def _info(root: Path) -> dict[str, Any]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import declare
 from pilotage.data.demonstrations import Demonstrations, Episode
-from pilotage.data.formats.access import as_actions, camera, is_picture, package, read_json
+from pilotage.data.formats.access import as_actions, camera, is_picture, package, plain_files, read_json, wanted
+from pilotage.data.formats.hdf5_files import opened
 from pilotage.data.frames import Column
 
 ID = re.compile(r"(?:[-\w][-\w/]*[-\w]/)?[-\w]+-v\d+")
@@ -23,14 +25,23 @@ _FAULTS = (OSError, KeyError, ValueError, AssertionError, RuntimeError, TypeErro
 
 
 def is_minari(folder: Path) -> bool:
-    """Return whether a folder is that of a data set, or its `data`."""
+    """Return whether a folder is that of a data set, or its `data`, or a file the main one of a data set."""
+    if folder.is_file():
+        return folder.name == "main_data.hdf5" and is_minari(folder.parent)
     return any(
         (place / "metadata.json").is_file() and "data_format" in read_json(place / "metadata.json")
         for place in (folder, folder / "data")
     )
 
 
-def read_minari(source: str | Path) -> Demonstrations:
+@declare(recognises=is_minari)
+def read_minari(
+    source: str | Path,
+    *,
+    episodes: Sequence[int] | None = None,
+    names: Collection[str] | None = None,
+    skip_bad: bool = False,
+) -> Demonstrations:
     """Return a data set by its id (in $MINARI_DATASETS_PATH, by default ~/.minari/datasets) or folder.
 
     Nothing is downloaded.
@@ -38,37 +49,61 @@ def read_minari(source: str | Path) -> Demonstrations:
     A Box observation is called "state" (an image "image/observation"); those of a Dict space keep their names, joined
     by "/" where nested, images as "image/NAME". Every episode's last observation, T + 1 of T steps, is kept. Infos are
     not read; `meta["left_out"]` names them.
-    Raises UsageError that names the data set, episode and frame.
+
+    Args:
+        source: the id or folder.
+        episodes: only these, in this order; None: all.
+        names: observations to read; None: all.
+        skip_bad: whether episodes are left out that have too few observations, say, or numbers that are not finite.
+
+    Raises:
+        UsageError: that names the data set, all episodes that cannot be used, and the step.
     """
     minari = package("minari", "a Minari data set")
     dataset = _open(minari, source)
     where = f"Minari data set {dataset.id}"
     unknown = set(dataset.storage.metadata.get(_UNKNOWN, ()))
-    episodes: list[Episode] = []
+    count = int(dataset.total_episodes)
+    chosen = list(range(count)) if episodes is None else [int(number) for number in episodes]
+    outside = [number for number in chosen if not 0 <= number < count]
+    if outside:
+        raise UsageError(f"episodes {outside} were asked for; {where} has episodes 0 to {count - 1}")
+    found: list[Episode] = []
     infos: set[str] = set()
+    left_out: dict[str, str] = {}
+    unread: set[str] = set()
     number = -1
     try:
         metas = list(dataset.storage.get_episode_metadata(dataset.episode_indices))
-        for number, data in enumerate(dataset):
-            episodes.append(_episode(f"{where}, episode {number}", data, unknown, metas[number]))
+        for number in chosen:
+            data = dataset[number]
+            try:
+                told = {"name": number, **metas[number]}
+                found.append(_episode(f"{where}, episode {number}", data, unknown, told, names, unread))
+            except UsageError as error:
+                left_out[str(number)] = str(error)
             infos.update(data.infos or ())
         env_spec = None if dataset.env_spec is None else dataset.env_spec.to_json()
-    except UsageError:
-        raise
     except _FAULTS as error:
-        place = f"after episode {number}" if number >= 0 else "at its first episode"
+        place = f"at episode {number}" if number >= 0 else "at its first episode"
         raise UsageError(
             f"{where} ({dataset.spec.data_path}) cannot be read {place}: {type(error).__name__}: {error}; its files "
             "are damaged or cut, download it again"
         ) from error
-    if not episodes:
+    if left_out and not (skip_bad and found):
+        others = f" ({len(left_out)} of {len(chosen)} episodes cannot be used: {', '.join(left_out)})"
+        remedy = "; leave such episodes out (--skip-bad-episodes; in Python skip_bad=True)" if found else ""
+        raise UsageError(f"{next(iter(left_out.values()))}{others if len(chosen) > 1 else ''}{remedy}")
+    if not found:
         raise UsageError(f"{where} has no episodes")
     meta: dict[str, Any] = {"source": where, "format": "minari", "path": str(dataset.spec.data_path)}
     if env_spec is not None:
         meta["env_spec"] = env_spec
     if infos:
         meta["left_out"] = sorted(f"infos/{name}" for name in infos)
-    return Demonstrations.from_episodes(episodes, meta)
+    if unread:
+        meta["unread"] = sorted(unread)
+    return Demonstrations.from_episodes(found, meta, skip_bad=skip_bad, left_out=left_out)
 
 
 def write_minari(
@@ -124,10 +159,14 @@ def write_minari(
 def _open(minari: Any, source: str | Path) -> Any:
     path = Path(source).expanduser()
     try:
+        if path.name == "main_data.hdf5" and path.is_file():
+            path = path.parent
         if path.is_dir():
+            _expect_own_files(path)
             return minari.MinariDataset(path if (path / "metadata.json").is_file() else path / "data")
         if not ID.fullmatch(str(source)):
             raise UsageError(f"{str(source)!r} is neither a folder nor the id of a Minari data set (NAMESPACE/NAME-v0)")
+        _expect_own_files(Path(minari.storage.get_dataset_path(str(source))))
         return minari.load_dataset(str(source))
     except FileNotFoundError as error:
         root = minari.storage.get_dataset_path()
@@ -141,9 +180,21 @@ def _open(minari: Any, source: str | Path) -> Any:
         raise UsageError(f"the Minari data set {source} cannot be opened: {type(error).__name__}: {error}") from error
 
 
-def _episode(where: str, data: Any, unknown: set[str], told: Mapping[str, Any]) -> Episode:
+def _expect_own_files(folder: Path) -> None:
+    """Raise UsageError for pipes among the files, and for HDF5 that takes numbers from elsewhere."""
+    for path in plain_files(folder):
+        if path.suffix == ".hdf5":
+            with opened(path):
+                pass
+
+
+def _episode(
+    where: str, data: Any, unknown: set[str], told: Mapping[str, Any], names: Collection[str] | None, unread: set[str]
+) -> Episode:
     steps = len(data.rewards)
-    observed = _flat(data.observations, where)
+    every = _flat(data.observations, where)
+    observed = {name: column for name, column in every.items() if wanted(name, names)}
+    unread |= every.keys() - observed.keys()
     for name, column in observed.items():
         if len(column) != steps + 1:
             raise UsageError(
@@ -155,11 +206,11 @@ def _episode(where: str, data: Any, unknown: set[str], told: Mapping[str, Any]) 
     for name in ("actions", "terminations", "truncations"):
         length = len(getattr(data, name))
         if length != steps:
-            raise UsageError(f"{where}: {length} {name} for {steps} rewards; frame {min(length, steps)} is missing")
+            raise UsageError(f"{where}: {length} {name} for {steps} rewards; step {min(length, steps)} is missing")
     ended = np.asarray(data.terminations, dtype=bool) | np.asarray(data.truncations, dtype=bool)
     if ended[:-1].any():
         raise UsageError(
-            f"{where} goes on after frame {int(np.argmax(ended))} of {steps}, where it was terminated or truncated; "
+            f"{where} goes on after step {int(np.argmax(ended))} of {steps}, where it was terminated or truncated; "
             "cut it there"
         )
     return Episode(
@@ -171,7 +222,7 @@ def _episode(where: str, data: Any, unknown: set[str], told: Mapping[str, Any]) 
         rewards=None if "rewards" in unknown else _floats(data.rewards),
         terminated=None if "terminated" in unknown else bool(data.terminations[-1]),
         truncated=None if "truncated" in unknown else bool(data.truncations[-1]),
-        meta={name: told[name] for name in ("seed", "options") if told.get(name) is not None},
+        meta={name: told[name] for name in ("name", "seed", "options") if told.get(name) is not None},
     )
 
 

@@ -7,8 +7,10 @@ Arrays: "action" [N, A], "episode_ends" [E]; perhaps "reward" [N], "terminated" 
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 import zlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +18,63 @@ import numpy as np
 
 from pilotage.core.atomic_io import written_aside
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import declare
 from pilotage.data.demonstrations import Demonstrations
-from pilotage.data.formats.access import as_actions, existing
-from pilotage.data.frames import Column, in_memory
+from pilotage.data.formats.access import existing, expect_room, joined_actions, wanted
+from pilotage.data.frames import in_memory
 
 _ACTIONS = ("action", "actions")
 _OWN = {"episode_ends", "reward", "terminated", "truncated", "meta", "episode_meta", *_ACTIONS}
 
 
-def read_npz(path: str | Path) -> Demonstrations:
-    """Return the demonstrations in an archive (see above). Raises UsageError that names file and array."""
+@declare(recognises=lambda path: path.suffix == ".npz" and path.is_file())
+def read_npz(
+    path: str | Path, *, action: Sequence[str] = (), names: Collection[str] | None = None, skip_bad: bool = False
+) -> Demonstrations:
+    """Return the demonstrations in an archive (see above).
+
+    Args:
+        path: of the file.
+        action: names of the arrays that make up the action; none: "action" or "actions".
+        names: observations to read; None: all.
+        skip_bad: whether episodes with numbers that are not finite are left out.
+
+    Raises:
+        UsageError: that names file and array; also for an archive that declares more than this machine's memory.
+    """
     path = existing(path, "archive")
-    arrays = _arrays(path)
-    actions = next((arrays[name] for name in _ACTIONS if name in arrays), None)
-    if actions is None or "episode_ends" not in arrays:
+    stored = _stored(path)
+    chosen = list(action) or [next((name for name in _ACTIONS if name in stored), "action")]
+    if "episode_ends" not in stored or not set(chosen) <= set(stored):
         raise UsageError(
-            f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; expected at least 'action' [N, A] and "
+            f"{path} holds {', '.join(sorted(stored)) or 'nothing'}; expected at least 'action' [N, A] and "
             "'episode_ends' [E], the step after each episode's last"
+            + ("" if action else " (actions of another name: --action-key, in Python action=[NAME])")
         )
-    actions = as_actions(actions, str(path))
-    observations: dict[str, Column] = {}
-    last: dict[str, Column] = {}
-    for name, array in arrays.items():
-        if name.startswith("last/"):
-            last[name.removeprefix("last/")] = array
-        elif name not in _OWN:
-            observations[name] = array
+    seen = [name for name in stored if not name.startswith("last/") and name not in {*_OWN, *chosen}]
+    last = [name for name in stored if name.startswith("last/")]
+    own = [name for name in stored if name in _OWN - {*_ACTIONS}]
+    read = [*chosen, *own, *(name for name in [*seen, *last] if wanted(name.removeprefix("last/"), names))]
+    arrays = _arrays(path, stored, read)
     ends = arrays["episode_ends"]
     if not np.issubdtype(ends.dtype, np.integer):
         raise UsageError(f"{path}: 'episode_ends' is {ends.dtype}; expected whole numbers")
-    meta = _text(path, arrays, "meta") or {}
-    return Demonstrations(
-        observations=observations,
-        actions=actions,
+    rewards = arrays.get("reward")
+    if rewards is not None and np.issubdtype(rewards.dtype, np.integer):
+        rewards = rewards.astype(np.float64)
+    meta = _text(path, arrays, "meta", dict)
+    unread = sorted(set(seen) - set(read))
+    return Demonstrations.usable(
+        skip_bad=skip_bad,
+        observations={name: arrays[name] for name in seen if name in arrays},
+        actions=joined_actions([arrays[name] for name in chosen], chosen, str(path)),
         episode_ends=ends.astype(np.int64),
-        last_observations=last or None,
-        rewards=arrays.get("reward"),
+        last_observations={name.removeprefix("last/"): arrays[name] for name in last if name in arrays} or None,
+        rewards=rewards,
         terminated=arrays.get("terminated"),
         truncated=arrays.get("truncated"),
-        meta={**meta, "source": str(path), "format": "npz"},
-        episode_meta=_text(path, arrays, "episode_meta") or (),
+        meta={**meta, "source": str(path), "format": "npz", **({"unread": unread} if unread else {})},
+        episode_meta=_text(path, arrays, "episode_meta", list),
     )
 
 
@@ -86,32 +105,69 @@ def write_npz(demonstrations: Demonstrations, path: str | Path) -> Path:
     return path
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+_FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError)
+
+
+def _stored(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """Return what an archive declares that it holds, by name, without reading the arrays."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+        loaded = np.load(path, allow_pickle=False, mmap_mode="r")
+    except _FAULTS as error:
+        raise _unreadable(str(path), error) from error
+    if isinstance(loaded, np.ndarray):
+        raise UsageError(f"{path} is a single array; expected an archive of named arrays (np.savez)")
+    raise UsageError(f"{path} is no archive of named arrays (np.savez)")
+
+
+def _arrays(path: Path, stored: Mapping[str, zipfile.ZipInfo], names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return the arrays `names`, after a look at the sizes and types that the archive declares."""
+    names = list(names)
+    expect_room(sum(stored[name].file_size for name in names), str(path))
+    arrays = {}
     name = ""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise UsageError(f"{path} is a single array; expected an archive of named arrays (np.savez)")
-        with loaded as archive:
-            arrays = {}
-            for name in archive.files:
-                arrays[name] = archive[name]
-                if not isinstance(arrays[name], np.ndarray):  # bytes: its header is not that of an array
-                    raise ValueError("it is no array")
-            return arrays
-    except UsageError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
-        what = f"array {name!r} of {path}" if name else str(path)
-        pickled = "allow_pickle" in str(error)
-        hint = "Python objects are never unpickled" if pickled else "the file is damaged or cut, copy it again"
-        raise UsageError(f"{what} cannot be read ({error}); {hint}") from error
+        with zipfile.ZipFile(path) as archive:
+            for name in names:
+                _expect_header(archive, stored[name])
+                with archive.open(stored[name]) as stream:
+                    arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
+                    if stream.read(1):
+                        raise ValueError("it holds more than its header declares")
+    except _FAULTS as error:
+        raise _unreadable(f"array {name!r} of {path}", error) from error
+    return arrays
 
 
-def _text(path: Path, arrays: dict[str, np.ndarray], name: str) -> Any:
+def _expect_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Raise ValueError when the header of an array declares more than the archive holds of it."""
+    with archive.open(entry) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+        else:
+            shape, _, kind = np.lib.format.read_array_header_2_0(stream)
+        size = math.prod(shape) * kind.itemsize
+        if not kind.hasobject and stream.tell() + size > entry.file_size:
+            raise ValueError(f"its header declares {size} bytes, the archive holds {entry.file_size}")
+
+
+def _unreadable(what: str, error: Exception) -> UsageError:
+    pickled = "allow_pickle" in str(error) or "Python objects" in str(error)
+    hint = "Python objects are never unpickled" if pickled else "the file is damaged or cut, copy it again"
+    return UsageError(f"{what} cannot be read ({error}); {hint}")
+
+
+def _text(path: Path, arrays: dict[str, np.ndarray], name: str, kind: type) -> Any:
+    """Return what the JSON in an array says, of type `kind`; that type's empty value without one."""
     if name not in arrays:
-        return None
+        return kind()
     try:
-        return json.loads(str(arrays[name]))
-    except ValueError as error:
+        found = json.loads(str(arrays[name]))
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: {name!r} is not JSON: {error}") from error
+    if not isinstance(found, kind):
+        raise UsageError(f"{path}: {name!r} holds a {type(found).__name__}; expected a {kind.__name__} as JSON")
+    return found

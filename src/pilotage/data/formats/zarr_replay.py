@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import warnings
 import zipfile
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import declare
 from pilotage.data.demonstrations import Demonstrations
-from pilotage.data.formats.access import as_actions, camera, existing, package
+from pilotage.data.formats.access import (
+    camera,
+    existing,
+    expect_room,
+    joined_actions,
+    no_action,
+    package,
+    plain_files,
+    wanted,
+)
 from pilotage.data.frames import Column, Frames
 
 _FAULTS = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SystemError, zipfile.BadZipFile)
@@ -24,38 +36,104 @@ def is_zarr(path: Path) -> bool:
     return path.name.endswith(".zarr.zip") or any((path / name).is_file() for name in (".zgroup", "zarr.json"))
 
 
-def read_zarr(path: str | Path) -> Demonstrations:
+@declare(recognises=lambda path: is_zarr(path) or (path.suffix == ".zip" and path.is_file()))
+def read_zarr(
+    path: str | Path, *, action: Sequence[str] = (), names: Collection[str] | None = None, skip_bad: bool = False
+) -> Demonstrations:
     """Return the episodes of a buffer: a folder, or a .zip of one; zarr versions 2 and 3.
 
     `data/action` are the actions; every other array under `data` is the observation of its name, pictures
-    [N, H, W, C] of values 0..255 as "image/NAME", undecoded. Codecs beyond those of zarr and numcodecs are refused.
-    Chunks that are absent read as zeros, which is how zarr stores zeros; a warning counts them.
-    Raises UsageError that names array, and episode or frame.
+    [N, H, W, C] of values 0..255 as "image/NAME", undecoded. Codecs beyond those of zarr and numcodecs are refused for
+    arrays that are read. Chunks that are absent read as zeros, which is how zarr stores zeros; a warning counts them.
+
+    Args:
+        path: the folder, or the .zip of one.
+        action: names below `data` of the arrays that make up the action; none: "action".
+        names: observations to read; None: all.
+        skip_bad: whether episodes with numbers that are not finite are left out.
+
+    Raises:
+        UsageError: that names array, and episode or step; for a codec that runs code, before anything is opened.
     """
     zarr = package("zarr", "a zarr buffer")
     path = existing(path, "zarr buffer")
+    _expect_safe(path)
     stored, last = _stored(zarr, path)
     ends = _values(path, "meta/episode_ends", last)
     if ends.ndim != 1 or not np.issubdtype(ends.dtype, np.integer):
         raise UsageError(f"{path}: meta/episode_ends is {ends.dtype} {list(ends.shape)}; expected whole numbers [E]")
-    if "action" not in stored:
-        raise UsageError(f"{path} has no data/action; there are {', '.join(sorted(stored)) or 'no arrays'}")
-    for name, values in stored.items():
-        _expect_whole_chunks(path, name, values)
-        _warn_of_absent_chunks(path, name, values)
-    actions = as_actions(_values(path, "data/action", stored.pop("action")), str(path))
+    chosen = list(action) or ["action"]
+    if not set(chosen) <= set(stored):
+        raise no_action(f"{path}, data", [n for n in chosen if n not in stored], stored, named=bool(action))
+    ours = {name: camera(name) if _is_camera(values) else name for name, values in sorted(stored.items())}
+    unread = [ours[name] for name in ours if name not in chosen and not wanted(ours[name], names)]
+    for name in ours:
+        if ours[name] not in unread:
+            _expect_whole_chunks(path, name, stored[name])
+            _warn_of_absent_chunks(path, name, stored[name])
     observations: dict[str, Column] = {}
-    for name, values in sorted(stored.items()):
-        if values.ndim == 4 and values.shape[-1] in (1, 3, 4):
-            observations[camera(name)] = _ZarrFrames(path, f"data/{name}", values)
+    for name, called in ours.items():
+        if name in chosen or called in unread:
+            continue
+        if _is_camera(stored[name]):
+            observations[called] = _ZarrFrames(path, f"data/{name}", stored[name])
         else:
-            observations[name] = _values(path, f"data/{name}", values)
-    return Demonstrations(
+            observations[called] = _values(path, f"data/{name}", stored[name])
+    return Demonstrations.usable(
+        skip_bad=skip_bad,
         observations=observations,
-        actions=actions,
+        actions=joined_actions((_values(path, f"data/{name}", stored[name]) for name in chosen), chosen, str(path)),
         episode_ends=ends.astype(np.int64),
-        meta={"source": str(path), "format": "zarr"},
+        meta={"source": str(path), "format": "zarr", **({"unread": unread} if unread else {})},
     )
+
+
+def _is_camera(values: Any) -> bool:
+    return bool(values.ndim == 4 and values.shape[-1] in (1, 3, 4))
+
+
+def _expect_safe(path: Path) -> None:
+    """Raise UsageError for metadata that names a codec which runs code, and for files that never end."""
+    for name, text in _metadata(path):
+        try:
+            found = _codecs(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{path} cannot be opened as zarr: {name} is not JSON ({error}); copy it again") from error
+        if "pickle" in found:
+            raise UsageError(
+                f"{path}: {name} names the codec 'pickle', which runs whatever the data says; it is never opened. "
+                "Rewrite the array with a codec of numbers, such as Blosc"
+            )
+
+
+def _metadata(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and content of every file of metadata in a folder or zip."""
+    kinds = (".zarray", ".zmetadata", "zarr.json")
+    if path.is_dir():
+        for place in plain_files(path):
+            if place.name in kinds:
+                yield str(place.relative_to(path)), place.read_bytes()
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if entry.filename.rpartition("/")[2] in kinds:
+                    expect_room(entry.file_size, f"{path}, {entry.filename}")
+                    yield entry.filename, archive.read(entry)
+    except _FAULTS as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{path} cannot be opened as zarr: {error}; copy it again") from error
+
+
+def _codecs(metadata: Any) -> set[str]:
+    """Return the last part of every codec's id or name that metadata mentions, at any depth."""
+    if isinstance(metadata, list):
+        return {name for inner in metadata for name in _codecs(inner)}
+    if not isinstance(metadata, dict):
+        return set()
+    own = {str(metadata[key]).rpartition(".")[2].lower() for key in ("id", "name") if key in metadata}
+    return own | {name for inner in metadata.values() for name in _codecs(inner)}
 
 
 def _stored(zarr: Any, path: Path) -> tuple[dict[str, Any], Any]:
@@ -74,6 +152,8 @@ def _stored(zarr: Any, path: Path) -> tuple[dict[str, Any], Any]:
 
 
 def _values(path: Path, name: str, values: Any, rows: Any = ()) -> np.ndarray:
+    if isinstance(rows, tuple):
+        expect_room(values.nbytes, f"{path}: {name}")
     try:
         return np.asarray(values[rows] if isinstance(rows, tuple) else values.oindex[rows])
     except _FAULTS as error:

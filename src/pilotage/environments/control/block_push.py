@@ -173,11 +173,11 @@ class BlockPush(gymnasium.Env):
             self._space.step(_DT)
         self._steps += 1
         self._trail.append(self.pusher)
-        reward, both = self._judge()
+        reward, both = self._reward()
         truncated = not both and self._steps >= self._max_steps
         return self._shown(), reward, both, truncated, self._info(both)
 
-    def _judge(self) -> tuple[float, bool]:
+    def _reward(self) -> tuple[float, bool]:
         """The reward of this step, and whether both blocks are in different targets."""
         inside = np.hypot(*(self.blocks[:, None] - self.targets[None]).transpose(2, 0, 1)) < IN_TARGET
         for block in range(2):

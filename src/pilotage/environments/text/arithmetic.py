@@ -10,14 +10,15 @@ from pilotage.types import Item
 
 
 class Add(TextTask):
-    """Two numbers of as many digits as the level says: `47+85=` → `7+5+0=12,4+8+1=13#132`.
+    """Two numbers of as many digits as the difficulty says: `47+85=` → `7+5+0=12,4+8+1=13#132`.
 
-    A step adds two digits and the carry, from the right. Level 1 has 100 prompts, level d > 1 has (9·10^(d-1))².
+    A step adds two digits and the carry, from the right. Difficulty 1 has 100 prompts, difficulty d > 1
+    has (9·10^(d-1))².
     """
 
     name = "add"
-    known_levels = (1, 2, 3, 4, 5)
-    default_levels = known_levels
+    known_difficulties = (1, 2, 3, 4, 5)
+    default_difficulties = known_difficulties
     vocabulary = "0123456789+=,#"
     instruction = (
         "Add the two numbers. Write one step for each digit, from the right: digit+digit+carry=sum, "
@@ -26,20 +27,20 @@ class Add(TextTask):
     step_pattern = re.compile(r"[0-9]\+[0-9]\+[01]=1?[0-9]")
     answer_pattern = re.compile(r"[0-9]{1,6}")
 
-    def make(self, level: int, rng: random.Random) -> Item:
-        """Return a new item of a level."""
-        low = 10 ** (level - 1) if level > 1 else 0
-        a, b = rng.randrange(low, 10**level), rng.randrange(low, 10**level)
+    def make(self, difficulty: int, rng: random.Random) -> Item:
+        """Return a new item of a difficulty."""
+        low = 10 ** (difficulty - 1) if difficulty > 1 else 0
+        a, b = rng.randrange(low, 10**difficulty), rng.randrange(low, 10**difficulty)
         steps, carry = [], 0
         for x, y in zip(reversed(str(a)), reversed(str(b)), strict=True):
             total = int(x) + int(y) + carry
             steps.append(f"{x}+{y}+{carry}={total}")
             carry = total // 10
-        return self._item(level, f"{a}+{b}=", ",".join(steps), str(a + b))
+        return self._item(difficulty, f"{a}+{b}=", ",".join(steps), str(a + b))
 
-    def longest(self, level: int) -> int:
-        """Return the longest answer of a level, in tokens."""
-        return len("9+9+1=18,") * level - 1 + 1 + level + 1
+    def longest(self, difficulty: int) -> int:
+        """Return the longest answer of a difficulty, in tokens."""
+        return len("9+9+1=18,") * difficulty - 1 + 1 + difficulty + 1
 
     def partial(self, item: Item, text: str) -> float:
         """Share of the digits of the result that are right, aligned at the ones."""
@@ -51,12 +52,12 @@ class Chain10(TextTask):
     """A chain of operations modulo 10, from left to right: `7+5*3-2>` → `7+5=2,2*3=6,6-2=4#264`.
 
     The answer is the last three running values (all of them when there are fewer), so that guessing does not pay. The
-    level is the number of operations; 10 and 12 are for tests of extrapolation. Level 1 has 300 prompts.
+    difficulty is the number of operations; 10 and 12 are for tests of extrapolation. Difficulty 1 has 300 prompts.
     """
 
     name = "chain10"
-    known_levels = (1, 2, 3, 4, 6, 8, 10, 12)
-    default_levels = (1, 2, 3, 4, 6, 8)
+    known_difficulties = (1, 2, 3, 4, 6, 8, 10, 12)
+    default_difficulties = (1, 2, 3, 4, 6, 8)
     vocabulary = "0123456789+-*>=,#"
     instruction = (
         "Work from left to right, every result modulo 10. Write each step as a+b=c, separated by commas, then # and "
@@ -65,22 +66,22 @@ class Chain10(TextTask):
     step_pattern = re.compile(r"[0-9][+\-*][0-9]=[0-9]")
     answer_pattern = re.compile(r"[0-9]{1,3}")
 
-    def make(self, level: int, rng: random.Random) -> Item:
-        """Return a new item of a level."""
+    def make(self, difficulty: int, rng: random.Random) -> Item:
+        """Return a new item of a difficulty."""
         value = rng.randrange(10)
         prompt, steps, values = str(value), [], []
-        for _ in range(level):
+        for _ in range(difficulty):
             operation, operand = rng.choice("+-*"), rng.randrange(10)
             result = {"+": value + operand, "-": value - operand, "*": value * operand}[operation] % 10
             prompt += f"{operation}{operand}"
             steps.append(f"{value}{operation}{operand}={result}")
             values.append(str(result))
             value = result
-        return self._item(level, f"{prompt}>", ",".join(steps), "".join(values[-3:]))
+        return self._item(difficulty, f"{prompt}>", ",".join(steps), "".join(values[-3:]))
 
-    def longest(self, level: int) -> int:
-        """Return the longest answer of a level, in tokens."""
-        return len("7+5=2,") * level - 1 + 1 + min(level, 3)
+    def longest(self, difficulty: int) -> int:
+        """Return the longest answer of a difficulty, in tokens."""
+        return len("7+5=2,") * difficulty - 1 + 1 + min(difficulty, 3)
 
     def partial(self, item: Item, text: str) -> float:
         """Share of the running values in the answer that are right, aligned at the last."""

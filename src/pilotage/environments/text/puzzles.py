@@ -21,12 +21,12 @@ class Countdown(TextTask):
 
     Each step takes two of the numbers at hand (+, - or *) and puts their result in their place; a completion is right
     when the steps are true, exactly one number remains, and it is the target after the `#`. Any such derivation counts.
-    The level is the number of operations; numbers are 1 to 9, targets and the gold steps' results 0 to 99.
+    The difficulty is the number of operations; numbers are 1 to 9, targets and the gold steps' results 0 to 99.
     """
 
     name = "countdown"
-    known_levels = (1, 2, 3)
-    default_levels = known_levels
+    known_difficulties = (1, 2, 3)
+    default_difficulties = known_difficulties
     vocabulary = "0123456789+-*:=,#"
     instruction = (
         "Reach the number after the colon with +, - and *, using each number before it exactly once. Write each step "
@@ -35,10 +35,10 @@ class Countdown(TextTask):
     step_pattern = _STEP
     answer_pattern = re.compile(r"[0-9]{1,2}")
 
-    def make(self, level: int, rng: random.Random) -> Item:
-        """Return a new item of a level."""
+    def make(self, difficulty: int, rng: random.Random) -> Item:
+        """Return a new item of a difficulty."""
         while True:
-            numbers = [rng.randint(1, 9) for _ in range(level + 1)]
+            numbers = [rng.randint(1, 9) for _ in range(difficulty + 1)]
             value, steps = numbers[0], []
             for number in numbers[1:]:
                 operation = rng.choice("+-*")
@@ -51,11 +51,11 @@ class Countdown(TextTask):
                 break
         rng.shuffle(numbers)
         prompt = ",".join(map(str, numbers)) + f":{value}="
-        return self._item(level, prompt, ",".join(steps), str(value), {"numbers": tuple(numbers)})
+        return self._item(difficulty, prompt, ",".join(steps), str(value), {"numbers": tuple(numbers)})
 
-    def longest(self, level: int) -> int:
-        """Return the longest answer of a level, in tokens."""
-        return len("9*9=81,") + len("81+9=90,") * (level - 1) - 1 + len("#90")
+    def longest(self, difficulty: int) -> int:
+        """Return the longest answer of a difficulty, in tokens."""
+        return len("9*9=81,") + len("81+9=90,") * (difficulty - 1) - 1 + len("#90")
 
     def right(self, item: Item, steps: str, answer: str) -> bool:
         """Return whether answers are right."""
@@ -75,14 +75,14 @@ class Countdown(TextTask):
 
 
 class Sort(TextTask):
-    """Two-digit numbers in rising order: `45,07,93>` → `#07,45,93`. The level is how many there are.
+    """Two-digit numbers in rising order: `45,07,93>` → `#07,45,93`. The difficulty is how many there are.
 
     There are no steps, so the bare list `07,45,93` is taken as an answer, too. Slow to learn: for stress only.
     """
 
     name = "sort"
-    known_levels = (3, 4, 5, 6, 7)
-    default_levels = known_levels
+    known_difficulties = (3, 4, 5, 6, 7)
+    default_difficulties = known_difficulties
     vocabulary = "0123456789>,#"
     instruction = (
         "Sort the two-digit numbers from small to large. Write # and the sorted numbers, separated by commas. "
@@ -91,14 +91,14 @@ class Sort(TextTask):
     step_pattern = None
     answer_pattern = re.compile(r"[0-9]{2}(,[0-9]{2}){2,6}")
 
-    def make(self, level: int, rng: random.Random) -> Item:
-        """Return a new item of a level."""
-        numbers = [f"{rng.randrange(100):02d}" for _ in range(level)]
-        return self._item(level, ",".join(numbers) + ">", "", ",".join(sorted(numbers)))
+    def make(self, difficulty: int, rng: random.Random) -> Item:
+        """Return a new item of a difficulty."""
+        numbers = [f"{rng.randrange(100):02d}" for _ in range(difficulty)]
+        return self._item(difficulty, ",".join(numbers) + ">", "", ",".join(sorted(numbers)))
 
-    def longest(self, level: int) -> int:
-        """Return the longest answer of a level, in tokens."""
-        return len("#") + len("07,") * level - 1
+    def longest(self, difficulty: int) -> int:
+        """Return the longest answer of a difficulty, in tokens."""
+        return len("#") + len("07,") * difficulty - 1
 
     def partial(self, item: Item, text: str) -> float:
         """Share of the numbers that stand in their place."""
@@ -116,12 +116,12 @@ class Maze(TextTask):
     """A way through a grid: rows of `.` (free), `x` (wall), `s` (start), `g` (goal), joined by `/`, then `>`;
     the answer is `#` and the moves `u`, `r`, `d`, `l`. Any path from start to goal over free cells is right.
 
-    The level is the width and height of the grid. Shortest paths take 2 to twice that many moves.
+    The difficulty is the width and height of the grid. Shortest paths take 2 to twice that many moves.
     """
 
     name = "maze"
-    known_levels = (5, 6, 7, 8, 9)
-    default_levels = known_levels
+    known_difficulties = (5, 6, 7, 8, 9)
+    default_difficulties = known_difficulties
     vocabulary = ".xsg/>urdl#"
     instruction = (
         "Find a way from s to g in the grid (rows separated by /, x is a wall). Write # and the moves: u up, r right, "
@@ -132,20 +132,22 @@ class Maze(TextTask):
 
     wall_share = 0.3
 
-    def make(self, level: int, rng: random.Random) -> Item:
-        """Return a new item of a level."""
+    def make(self, difficulty: int, rng: random.Random) -> Item:
+        """Return a new item of a difficulty."""
         while True:
-            grid = [["x" if rng.random() < self.wall_share else "." for _ in range(level)] for _ in range(level)]
-            row, column, goal_row, goal_column = (rng.randrange(level) for _ in range(4))
+            grid = [
+                ["x" if rng.random() < self.wall_share else "." for _ in range(difficulty)] for _ in range(difficulty)
+            ]
+            row, column, goal_row, goal_column = (rng.randrange(difficulty) for _ in range(4))
             grid[row][column], grid[goal_row][goal_column] = "s", "g"
             path = shortest_path(grid, (row, column), (goal_row, goal_column))
-            if path is not None and 2 <= len(path) <= 2 * level:
+            if path is not None and 2 <= len(path) <= 2 * difficulty:
                 rows = tuple("".join(line) for line in grid)
-                return self._item(level, "/".join(rows) + ">", "", path, {"grid": rows})
+                return self._item(difficulty, "/".join(rows) + ">", "", path, {"grid": rows})
 
-    def longest(self, level: int) -> int:
-        """Return the longest answer of a level, in tokens."""
-        return len("#") + 2 * level
+    def longest(self, difficulty: int) -> int:
+        """Return the longest answer of a difficulty, in tokens."""
+        return len("#") + 2 * difficulty
 
     def right(self, item: Item, steps: str, answer: str) -> bool:
         """Return whether answers are right."""

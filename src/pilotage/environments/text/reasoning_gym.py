@@ -47,18 +47,18 @@ class RGTask(TextTask):
     """A generator of reasoning-gym, scored by its own scorer; only a full score (1.0) counts as right.
 
     generator: its name there, such as `countdown` (without the prefix).
-    levels: None: one level, 0, with the generator's default settings; else levels of its curriculum, from 0.
+    difficulties: levels of the generator's curriculum, from 0; None: one difficulty, 0, with its default settings.
     compact: whether prompts are short forms made from the metadata (for small models: countdown, chain_sum,
         basic_arithmetic); by default wherever there is one. `render_chat` always has the full question.
-    settings: further settings of the generator (only without levels).
+    settings: further settings of the generator (only without difficulties).
 
     An answer is what stands in the last `<answer>…</answer>`, else after the last `#`, else the whole text.
     Its scorers can be slow on hostile answers: `isolate` tells the rewards to run them in a worker.
-    Raises UsageError when the package is absent, or for an unknown generator, level or setting.
+    Raises UsageError when the package is absent, or for an unknown generator, difficulty or setting.
     """
 
     vocabulary = string.printable
-    default_levels = (0,)
+    default_difficulties = (0,)
     isolate = True
     step_pattern = None
     answer_pattern = re.compile(r".+", re.DOTALL)
@@ -67,7 +67,7 @@ class RGTask(TextTask):
     def __init__(
         self,
         generator: str,
-        levels: Sequence[int] | None = None,
+        difficulties: Sequence[int] | None = None,
         *,
         compact: bool | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -79,46 +79,48 @@ class RGTask(TextTask):
             raise UsageError(f"reasoning-gym has no generator {generator!r}{hint}")
         if compact and generator not in _COMPACT:
             raise UsageError(f"{generator!r} has no compact prompts; only {', '.join(sorted(_COMPACT))} have")
-        if levels is not None and (settings or generator not in factory.CURRICULA):
+        if difficulties is not None and (settings or generator not in factory.CURRICULA):
             raise UsageError(
-                f"{generator!r} was given levels, which exclude settings and need a curriculum: leave out one"
+                f"{generator!r} was given difficulties, which exclude settings and need a curriculum: leave out one"
             )
         self.name = PREFIX + generator
         self.generator = generator
         self.compact = generator in _COMPACT if compact is None else compact
         self.settings = dict(settings or {})
-        self.curriculum = levels is not None
-        self.known_levels = tuple(range(_depth(factory, generator))) if levels is not None else (0,)
-        super().__init__(levels)
+        self.curriculum = difficulties is not None
+        self.known_difficulties = tuple(range(_depth(factory, generator))) if difficulties is not None else (0,)
+        super().__init__(difficulties)
         self._datasets: dict[int, Any] = {}
         self._longest: dict[int, int] = {}
-        for level in self.levels:
-            self._dataset(level)
+        for difficulty in self.difficulties:
+            self._dataset(difficulty)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_datasets": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        for level in self.levels:  # now, so that the first answer that a worker judges does not pay for the import
-            self._dataset(level)
+        for (
+            difficulty
+        ) in self.difficulties:  # now, so that the first answer that a worker judges does not pay for the import
+            self._dataset(difficulty)
 
-    def make(self, level: int, rng: random.Random) -> Item:
-        """Return a new item of a level."""
-        entry = self._dataset(level)[rng.randrange(_INDICES)]
+    def make(self, difficulty: int, rng: random.Random) -> Item:
+        """Return a new item of a difficulty."""
+        entry = self._dataset(difficulty)[rng.randrange(_INDICES)]
         prompt = _COMPACT[self.generator](entry["metadata"]) if self.compact else entry["question"]
         answer = str(entry["answer"])
-        item = self._item(level, prompt, "", answer, {"entry": entry})
+        item = self._item(difficulty, prompt, "", answer, {"entry": entry})
         if "#" not in answer:
             return item
-        return Item(item.id, prompt, answer, f"<answer>{answer}</answer>", level, item.meta)
+        return Item(item.id, prompt, answer, f"<answer>{answer}</answer>", difficulty, item.meta)
 
-    def longest(self, level: int) -> int:
+    def longest(self, difficulty: int) -> int:
         """Twice the longest of 64 answers: the generators do not say how long theirs can be."""
-        if level not in self._longest:
+        if difficulty not in self._longest:
             rng = random.Random(0)
-            self._longest[level] = 2 * max(len(self.make(level, rng).solution) for _ in range(64))
-        return self._longest[level]
+            self._longest[difficulty] = 2 * max(len(self.make(difficulty, rng).solution) for _ in range(64))
+        return self._longest[difficulty]
 
     def score(self, item: Item, text: str) -> float:
         """Return the score of an answer."""
@@ -131,7 +133,7 @@ class RGTask(TextTask):
         if allowed is not None and allowed.fullmatch(answer) is None:
             return 0.0
         try:
-            graded = float(self._dataset(item.level).score_answer(answer, item.meta["entry"]))
+            graded = float(self._dataset(item.difficulty).score_answer(answer, item.meta["entry"]))
         except Exception:  # a foreign scorer that stumbles over an answer has not found it right
             return 0.0
         return min(max(graded, 0.0), 1.0) if graded == graded else 0.0
@@ -147,24 +149,26 @@ class RGTask(TextTask):
         question = item.meta["entry"]["question"]
         return [{"role": "user", "content": f"{question}\n\n{self.instruction}"}]
 
-    def _dataset(self, level: int) -> Any:
-        if level not in self._datasets:
+    def _dataset(self, difficulty: int) -> Any:
+        if difficulty not in self._datasets:
             factory = _factory()
             seed = 0
             if self.curriculum:
                 curriculum = factory.create_curriculum(self.generator)
                 for name, attribute in curriculum.attributes.items():
-                    curriculum.set_attr_level(name, min(level, len(attribute.levels) - 1))
+                    curriculum.set_attr_level(name, min(difficulty, len(attribute.levels) - 1))
                 config = curriculum.generate_configuration({"seed": seed, "size": 1})
-                self._datasets[level] = factory.DATASETS[self.generator][0](config=config)
+                self._datasets[difficulty] = factory.DATASETS[self.generator][0](config=config)
             else:
                 try:
-                    self._datasets[level] = factory.create_dataset(self.generator, seed=seed, size=1, **self.settings)
+                    self._datasets[difficulty] = factory.create_dataset(
+                        self.generator, seed=seed, size=1, **self.settings
+                    )
                 except (TypeError, AssertionError, ValueError) as error:
                     raise UsageError(
                         f"reasoning-gym refuses {self.settings} for {self.generator!r}: {error}"
                     ) from error
-        return self._datasets[level]
+        return self._datasets[difficulty]
 
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)

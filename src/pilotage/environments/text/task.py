@@ -34,18 +34,18 @@ def split_of(prompt: str) -> Split:
 
 
 class TextTask:
-    """A generated task with several levels of difficulty whose answers a few lines of code can check.
+    """A generated task with several difficulties, whose answers a few lines of code can check.
 
-    A completion is `steps` separated by commas, then `#answer`. Every level is a stream of random prompts; a pool takes
-    turns between the levels, so that it is balanced and its beginning does not depend on `count`.
+    A completion is `steps` separated by commas, then `#answer`. Every difficulty is a stream of random prompts; a pool
+    takes turns between the difficulties, so that it is balanced and its beginning does not depend on `count`.
 
-    levels: those to draw from, a subset of `known_levels`; by default `default_levels`.
-    Raises UsageError for a level that the task does not have.
+    difficulties: those to draw from, a subset of `known_difficulties`; by default `default_difficulties`.
+    Raises UsageError for a difficulty that the task does not have.
     """
 
     name: str
-    known_levels: tuple[int, ...]
-    default_levels: tuple[int, ...]
+    known_difficulties: tuple[int, ...]
+    default_difficulties: tuple[int, ...]
     vocabulary: str
     """Every character of its prompts and gold completions, each once."""
     instruction: str
@@ -56,24 +56,24 @@ class TextTask:
     """One step of a completion; None when completions have no steps."""
     answer_pattern: re.Pattern[str]
 
-    def __init__(self, levels: Sequence[int] | None = None) -> None:
-        chosen = tuple(self.default_levels if levels is None else levels)
-        unknown = [level for level in chosen if level not in self.known_levels]
+    def __init__(self, difficulties: Sequence[int] | None = None) -> None:
+        chosen = tuple(self.default_difficulties if difficulties is None else difficulties)
+        unknown = [difficulty for difficulty in chosen if difficulty not in self.known_difficulties]
         if unknown or not chosen or len(set(chosen)) != len(chosen):
             raise UsageError(
-                f"task {self.name!r} was given the levels {list(chosen)}; it has {list(self.known_levels)}: "
-                "name at least one of them, none twice"
+                f"task {self.name!r} was given the difficulties {list(chosen)}; it has "
+                f"{list(self.known_difficulties)}: name at least one of them, none twice"
             )
-        self.levels: tuple[int, ...] = tuple(sorted(chosen))
+        self.difficulties: tuple[int, ...] = tuple(sorted(chosen))
 
     # ---- what a task defines -------------------------------------------------------------------------------------
 
-    def make(self, level: int, rng: random.Random) -> Item:
-        """Return a random item of a level. `solution` is the gold completion, without an end-of-sequence mark."""
+    def make(self, difficulty: int, rng: random.Random) -> Item:
+        """Return a random item of a difficulty. `solution` is the gold completion, without an end-of-sequence mark."""
         raise NotImplementedError
 
-    def longest(self, level: int) -> int:
-        """Characters of the longest gold completion of a level."""
+    def longest(self, difficulty: int) -> int:
+        """Characters of the longest gold completion of a difficulty."""
         raise NotImplementedError
 
     def right(self, item: Item, steps: str, answer: str) -> bool:
@@ -85,23 +85,23 @@ class TextTask:
 
     @property
     def weights(self) -> Mapping[int, float]:
-        """Share of each level in warm-up by supervised learning: the i-th easiest has 1/i times the easiest's.
+        """Share of each difficulty in warm-up by supervised learning: the i-th easiest has 1/i times the easiest's.
 
         A model warmed up this way has a graded profile (such as .9, .6, .3, .1) for reinforcement to raise.
         """
-        total = sum(1 / rank for rank in range(1, len(self.levels) + 1))
-        return {level: 1 / rank / total for rank, level in enumerate(self.levels, start=1)}
+        total = sum(1 / rank for rank in range(1, len(self.difficulties) + 1))
+        return {difficulty: 1 / rank / total for rank, difficulty in enumerate(self.difficulties, start=1)}
 
-    def max_new(self, level: int) -> int:
-        """Tokens (characters and the end of sequence) that the longest gold answer of a level takes, and a few more."""
-        return self.longest(level) + 1 + _ROOM
+    def max_new(self, difficulty: int) -> int:
+        """Return the tokens of the longest gold answer of a difficulty, end of sequence included, and a few more."""
+        return self.longest(difficulty) + 1 + _ROOM
 
     def pool(self, count: int, split: Split, seed: int = 0) -> list[Item]:
-        """`count` items with different prompts, levels in turn; `pool(n)` is the beginning of `pool(n + 1)`.
+        """`count` items with different prompts, difficulties in turn; `pool(n)` is the beginning of `pool(n + 1)`.
 
-        A level with too few different prompts gives all that it has (`add` has 100 of one digit, in both splits
-        together) and the other levels fill up, so that the pool is then not balanced. When every level runs dry the
-        pool is shorter than `count`, with a warning: a prompt is never repeated.
+        A difficulty with too few different prompts gives all that it has (`add` has 100 of one digit, in both splits
+        together) and the other difficulties fill up, so that the pool is then not balanced. When every difficulty runs
+        dry the pool is shorter than `count`, with a warning: a prompt is never repeated.
 
         Raises UsageError for a negative count or an unknown split.
         """
@@ -109,31 +109,31 @@ class TextTask:
             raise UsageError(f"a pool of {count} items was asked for; count must be 0 or more")
         if split not in get_args(Split):
             raise UsageError(f"split {split!r} was asked for; there are 'train' and 'held_out'")
-        streams = {level: self._stream(level, split, seed) for level in self.levels}
+        streams = {difficulty: self._stream(difficulty, split, seed) for difficulty in self.difficulties}
         items: list[Item] = []
         while len(items) < count and streams:
-            for level in tuple(streams):
-                item = next(streams[level], None)
+            for difficulty in tuple(streams):
+                item = next(streams[difficulty], None)
                 if item is None:
-                    del streams[level]
+                    del streams[difficulty]
                 elif len(items) < count:
                     items.append(item)
         if len(items) < count:
             warnings.warn(
-                f"task {self.name!r} has only {len(items)} different {split} prompts at levels {list(self.levels)}; "
-                f"{count} were asked for. Ask for fewer or add levels.",
+                f"task {self.name!r} has only {len(items)} different {split} prompts at difficulties "
+                f"{list(self.difficulties)}; {count} were asked for. Ask for fewer or add difficulties.",
                 stacklevel=2,
             )
         return items
 
-    def _stream(self, level: int, split: Split, seed: int) -> Iterator[Item]:
-        """Different items of one level and split, until no new one turns up any more."""
-        rng = random.Random(f"{self.name}/{level}/{split}/{seed}")
+    def _stream(self, difficulty: int, split: Split, seed: int) -> Iterator[Item]:
+        """Different items of one difficulty and split, until no new one turns up any more."""
+        rng = random.Random(f"{self.name}/{difficulty}/{split}/{seed}")
         seen: set[str] = set()
         misses = 0
         # With S prompts in all, one that is missing stays so for 20 S draws in e^-20 of the cases.
         while misses < 2000 + 20 * HELD_OUT_SHARE * len(seen):
-            item = self.make(level, rng)
+            item = self.make(difficulty, rng)
             if item.prompt in seen or split_of(item.prompt) != split:
                 misses += 1
                 continue
@@ -170,13 +170,15 @@ class TextTask:
 
     # ---- for the tasks -----------------------------------------------------------------------------------------------
 
-    def _item(self, level: int, prompt: str, steps: str, answer: str, meta: Mapping[str, Any] | None = None) -> Item:
+    def _item(
+        self, difficulty: int, prompt: str, steps: str, answer: str, meta: Mapping[str, Any] | None = None
+    ) -> Item:
         return Item(
             id=content_hash(self.name, prompt, answer),
             prompt=prompt,
             answer=answer,
             solution=f"{steps}#{answer}",
-            level=level,
+            difficulty=difficulty,
             meta=meta or {},
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from pilotage.policies.control.sampling.starts import FreshStart, Initialiser, O
 
 ACTION = "action"
 """The key of the actions' normaliser."""
+LIMIT_TOLERANCE = 1.001
+"""Share of a limit that demonstrated actions may reach: their range is rounded."""
 PARTS = ("encoder", "head", "executor", "initialiser")
 """Parts that a saved policy describes."""
 
@@ -36,6 +38,9 @@ class ActionPolicy:
     served them so far, `passes` counts the passes (one may serve many rows), `decisions` the chunks made. A head with a
     `history` has the first actions of its chunks held at those that the row executed last.
     """
+
+    opened_by: ClassVar[str] = "pilotage.load"
+    """What opens a saved folder."""
 
     def __init__(
         self,
@@ -57,6 +62,20 @@ class ActionPolicy:
         self._windows: dict[int, list[dict[str, Tensor]]] = {}
         self._executed: dict[int, list[Tensor]] = {}
         self._generators: dict[int, torch.Generator] = {}
+
+    def __repr__(self) -> str:
+        parts = [getattr(self.head, "network", None), self.encoder]
+        modules = [part for part in (self.head, *parts) if isinstance(part, torch.nn.Module)]
+        count = len({id(p): p for module in modules for p in module.parameters()})
+        size = sum({id(p): p.numel() for module in modules for p in module.parameters()}.values())
+        seen = ", ".join(sorted(name for name in self.normalisers if name != "action"))
+        network = f", {type(parts[0]).__name__}" if parts[0] is not None else ""
+        return (
+            f"Action policy: {type(self.head).__name__} head{network}, {type(self.encoder).__name__} encoder, "
+            f"{type(self.executor).__name__} executor\n"
+            f"{size:,} parameters in {count} tensors; observes {seen or 'nothing that is normalised'}\n"
+            "use: .reset([0]) at the start of an episode, then .act({'state': state}, [0]) at every step"
+        )
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int] | None = None) -> None:
         """Begins an episode in these rows. Noise is drawn by (policy's seed, row), or by (policy's seed, `seeds`):
@@ -101,6 +120,24 @@ class ActionPolicy:
             for row, action in zip(rows, normalised, strict=True):
                 self._executed[row] = [*self._executed[row], action][-self.head.history :]
         return self.normalisers[ACTION].denormalise(normalised).cpu()
+
+    def __str__(self) -> str:
+        """Return what it is, what it takes and what it gives, a line for each."""
+        head, encoder, executor = self.head, self.encoder, self.executor
+        kinds = [type(part).__name__ for part in (head, head.network, encoder, executor)]
+        frames = f"the last {encoder.frames} observations" if encoder.frames > 1 else "the newest observation"
+        takes = [f"'state' [rows, {encoder.state_dim}]"] if encoder.state_dim else []
+        channels = getattr(encoder, "channels", 3)
+        takes += [
+            f"'image/{name}' [rows, {channels}, height, width] in 0..1" for name in getattr(encoder, "cameras", ())
+        ]
+        takes += [f"'goal' [rows, {encoder.goal_size}]"] if encoder.goal_dim else []
+        return (
+            f"Robot policy: head {kinds[0]} on a {kinds[1]}, encoder {kinds[2]}, executor {kinds[3]}\n"
+            f"takes {', '.join(takes)} in raw units, by policy.act(observations, rows); it decides on {frames}\n"
+            f"gives actions [rows, {self.normalisers[ACTION].offset.numel()}] in raw units; plans chunks of "
+            f"{executor.horizon} actions and executes {executor.executed} of each"
+        )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors into `folder`, the normalisers' numbers with the weights.
@@ -259,6 +296,22 @@ class ActionPolicy:
             for network in self.head.networks:
                 hooks.enter_context(network.register_forward_hook(count))
             yield
+
+
+def expect_within_limit(limit: float | None, reason: str, normaliser: Normaliser) -> None:
+    """Raise UsageError when demonstrated actions lie beyond what can be answered, so that they would be cut off.
+
+    Args:
+        limit: largest absolute value that is answered, in normalised units; None: there is none.
+        reason: what limits it, for the message.
+        normaliser: of the actions, fitted to those that are demonstrated.
+    """
+    reach = normaliser.reach()
+    if limit is not None and reach > limit * LIMIT_TOLERANCE:
+        raise UsageError(
+            f"the scaling of actions puts demonstrated ones at up to ±{reach:.3g}, and {reason} answers within "
+            f"±{limit:g} only, so that the rest would be cut off: give --action-scaling min_max, or another limit"
+        )
 
 
 @contextmanager

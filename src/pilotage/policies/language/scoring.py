@@ -1,12 +1,13 @@
 """Log-probabilities of sampled answers under a causal LM, in length-sorted micro-batches of the stock forward pass.
 
 Each row stands in its micro-batch without padding on the left: prompt, answer, then padding. Causal attention never
-looks right, so no mask is needed, the fast attention kernel runs, and what stands in padding cannot matter (S3, S17).
+looks right, so no mask is needed, the fast attention kernel runs, and what stands in padding cannot matter.
 """
 
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
+from pilotage.engines.noise import agreement
 from pilotage.types import Rollouts, Sampling
 
 SHARE_FROM = 48
@@ -45,7 +47,7 @@ class MicroBatch:
 
     @property
     def tokens(self) -> int:
-        """Positions that the forward pass works through, padding included."""
+        """Return the number of positions that the forward pass works through, padding included."""
         if self.owner is None:
             return len(self) * int((self.prompt_length + self.length).max())
         return self.prompt_ids.numel() + len(self) * self.width
@@ -63,7 +65,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class SamplerGap:
-    """How far the sampler's log-probabilities are from the trainer's on the same tokens, in nats per token."""
+    """Distance of the sampler's log-probabilities from the trainer's on the same tokens, in nats per token."""
 
     mean: float
     """Mean absolute difference."""
@@ -86,7 +88,7 @@ def sampler_gap(logp_sampled: Tensor, logp: Tensor, mask: Tensor) -> SamplerGap:
 
 
 def check_sampling(sampling: Sampling) -> None:
-    """Refuses settings under which the trainer could not recompute the distribution sampled from (S4).
+    """Refuse settings under which the trainer could not recompute the distribution sampled from.
 
     Raises UsageError for temperature 0, top-p below 1 and top-k.
     """
@@ -109,7 +111,7 @@ def microbatches(
     tokens_per_batch: int = 4096,
     share_prompt: bool | None = None,
 ) -> list[MicroBatch]:
-    """Cuts rows of a batch into micro-batches of about equal cost, each of rows of similar length.
+    """Cut rows of a batch into micro-batches of about equal cost, each of rows of similar length.
 
     Args:
         rollouts: the batch.
@@ -142,13 +144,13 @@ def microbatches(
 
 
 def _prompt_numbers(rollouts: Rollouts, rows: Tensor) -> Tensor:
-    """[n] int64, equal for rows with equal prompts: sharing goes by content, not by group, so it cannot be wrong."""
+    """Return [n] int64, equal for rows with equal prompts: sharing goes by content, never by group."""
     prompts = rollouts.prompt_ids[rows].masked_fill(~rollouts.prompt_mask[rows], -1)
     return prompts.unique(dim=0, return_inverse=True)[1]
 
 
 def _cut_rows(prompt_length: Tensor, length: Tensor, tokens_per_batch: int) -> list[Tensor]:
-    """Positions sorted by whole length, cut where the padded size would pass the limit."""
+    """Return positions sorted by whole length, cut where the padded size would pass the limit."""
     total = prompt_length + length
     order = torch.argsort(total, stable=True)
     cuts, start = [], 0
@@ -161,7 +163,7 @@ def _cut_rows(prompt_length: Tensor, length: Tensor, tokens_per_batch: int) -> l
 
 
 def _cut_groups(prompt: Tensor, prompt_length: Tensor, length: Tensor, tokens_per_batch: int) -> list[Tensor]:
-    """All rows of a prompt together, sorted by prompt length and longest answer, cut before the limit is passed."""
+    """Return all rows of a prompt together, sorted by lengths, cut before the limit is passed."""
     members = [torch.nonzero(prompt == number).flatten() for number in prompt.unique().tolist()]
     members = [part[torch.argsort(length[part], stable=True)] for part in members]
     members.sort(key=lambda part: (int(prompt_length[part[0]]), int(length[part[-1]])))
@@ -202,7 +204,7 @@ def _microbatch(
 def logprobs(
     model: Any, batch: MicroBatch, *, temperature: float = 1.0, entropy: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Log-probability, at `temperature`, of every sampled token of a micro-batch, with gradient.
+    """Return the log-probability, at `temperature`, of every sampled token of a micro-batch, with gradient.
 
     Args:
         model: a Hugging Face causal LM.
@@ -225,7 +227,7 @@ def logprobs(
 
 
 def _sequences(batch: MicroBatch) -> tuple[Tensor, Tensor]:
-    """(ids [m, l], places [m, width]): prompt and answer in one row, and where each answer token stands in it."""
+    """Return (ids [m, l], places [m, width]): prompt and answer in one row, and where each answer token stands."""
     rows, shift = torch.arange(len(batch), device=batch.ids.device)[:, None], torch.arange(batch.width)
     shift = shift.to(batch.ids.device)
     longest = int((batch.prompt_length + batch.length).max())
@@ -238,7 +240,7 @@ def _sequences(batch: MicroBatch) -> tuple[Tensor, Tensor]:
 
 
 def hidden_states(body: Any, batch: MicroBatch) -> Tensor:
-    """Return what a model's body knows before each answer token, for heads such as a critic's: [m, width, hidden].
+    """Return the body's last hidden states before each answer token, for heads such as a critic's: [m, width, hidden].
 
     body: the Hugging Face model without its language head; batch: from `microbatches` with share_prompt=False.
     Finite but meaningless beyond a row's length.
@@ -252,8 +254,8 @@ def hidden_states(body: Any, batch: MicroBatch) -> Tensor:
 
 
 def _logprobs_shared(model: Any, batch: MicroBatch, temperature: float, entropy: bool) -> tuple[Tensor, Tensor | None]:
-    """The prompt of a group is computed once; its keys and values are repeated for the answers, with gradient."""
-    from transformers import DynamicCache
+    """Compute the prompt of a group once and repeat its keys and values for the answers, with gradient."""
+    from transformers.cache_utils import DynamicCache
 
     assert batch.owner is not None
     device = batch.ids.device
@@ -291,7 +293,7 @@ def _logprobs_shared(model: Any, batch: MicroBatch, temperature: float, entropy:
 
 
 def _logits(model: Any, kept: Tensor, **inputs: Any) -> Tensor:
-    """Logits [m, len(kept), vocabulary] at the positions `kept` [k]; the head runs on these alone where it can."""
+    """Return logits [m, len(kept), vocabulary] at the positions `kept`; the head runs on these alone where it can."""
     inputs = {name: value for name, value in inputs.items() if value is not None}
     inputs.setdefault("use_cache", False)
     if "logits_to_keep" in inspect.signature(_inner(model).forward).parameters:
@@ -301,6 +303,50 @@ def _logits(model: Any, kept: Tensor, **inputs: Any) -> Tensor:
 
 def _inner(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+_SHARES: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+"""Models that were tried, and whether they can share prompts."""
+
+
+@torch.no_grad()
+def can_share_prompts(model: Any) -> bool:
+    """Return whether prompts may be computed once for all their answers; each model is tried once, on two short ones.
+
+    That takes a cache of keys and values, which can be repeated. Recurrent and hybrid models keep states instead, and
+    each of their answers is computed with its prompt.
+    """
+    if model not in _SHARES:
+        _SHARES[model] = _share_alike(model)
+    return _SHARES[model]
+
+
+def _share_alike(model: Any) -> bool:
+    """Return whether log-probabilities of short texts are the same with shared prompts as without."""
+    device = next(iter(model.parameters())).device
+    vocabulary = _inner(model).config.get_text_config().vocab_size
+    texts = torch.tensor([[5, 3, 6, 4, 5, 3, 4, 6]]) % vocabulary
+    prompt = texts[:, :5].repeat(4, 1)
+    mask = torch.ones_like(prompt, dtype=torch.bool)
+    mask[2:, :2] = False
+    ids = torch.stack([texts[0, :3], texts[0, 3:6]]).repeat(2, 1)
+    rows = torch.arange(4)
+    texts_of = Rollouts(
+        prompt_ids=prompt.to(device),
+        prompt_mask=mask.to(device),
+        ids=ids.to(device),
+        mask=torch.ones_like(ids, dtype=torch.bool, device=device),
+        group=rows // 2,
+        item=rows // 2,
+        stop=torch.zeros_like(rows),
+        logp_sampled=torch.zeros(ids.shape),
+    )
+    alone = score(model, texts_of, share_prompt=False).logp
+    try:
+        shared = score(model, texts_of, share_prompt=True).logp
+    except Exception:  # what a foreign forward pass raises when it is given another kind of cache
+        return False
+    return not sampler_gap(shared, alone, torch.ones_like(alone, dtype=torch.bool)).alarming(agreement(model.dtype))
 
 
 def _token_logprobs(logits: Tensor, targets: Tensor, temperature: float, entropy: bool) -> tuple[Tensor, Tensor | None]:
@@ -323,7 +369,7 @@ def score(
     tokens_per_batch: int = 4096,
     share_prompt: bool | None = None,
 ) -> Scored:
-    """Log-probabilities of whole roll-outs without gradient: `logp_old`, a reference's, or another model's.
+    """Return log-probabilities of whole roll-outs without gradient: `logp_old`, a reference's, or another model's.
 
     Args:
         model: a Hugging Face causal LM.
@@ -332,7 +378,7 @@ def score(
         temperature: of the sampling, above 0.
         entropy: whether the entropy is wanted, too.
         tokens_per_batch: positions of a micro-batch.
-        share_prompt: as in `microbatches`.
+        share_prompt: as in `microbatches`; by default only for models that can.
 
     Returns:
         Columns of n rows in the order of `rows`.
@@ -341,6 +387,8 @@ def score(
     part = rollouts if rows is None else rollouts.select(chosen)
     logp = torch.zeros(part.ids.shape, device=part.ids.device)
     nats = torch.zeros_like(logp) if entropy else None
+    if share_prompt is None and not can_share_prompts(model):
+        share_prompt = False
     for batch in microbatches(part, tokens_per_batch=tokens_per_batch, share_prompt=share_prompt):
         values, uncertainty = logprobs(model, batch, temperature=temperature, entropy=entropy)
         mask = part.mask[batch.rows, : batch.width]

@@ -46,7 +46,22 @@ SYSTEMS = [
         Paper("Simple Statistical Gradient-Following Algorithms for Connectionist RL (Williams 1992)", ""),
         TextConfig(advantage="score", surrogate="reinforce", aggregate="seq_mean_token_sum"),
         {
+            "task": {
+                "add": "pilotage.environments.text.arithmetic:Add",
+                "chain10": "pilotage.environments.text.arithmetic:Chain10",
+                "countdown": "pilotage.environments.text.puzzles:Countdown",
+                "sort": "pilotage.environments.text.puzzles:Sort",
+                "maze": "pilotage.environments.text.puzzles:Maze",
+            },
             "sampler": {"uniform": "pilotage.data.curricula:UniformSampler"},
+            "reward": {
+                "exact": "pilotage.rewards.components:exact",
+                "math": "pilotage.rewards.components:mathematical",
+                "partial": "pilotage.rewards.components:partial",
+                "format": "pilotage.rewards.components:well_formed",
+                "overlong": "pilotage.rewards.components:overlong",
+                "length": "pilotage.rewards.components:length",
+            },
             "advantage": {
                 "score": "pilotage.objectives.advantages:raw_reward",
                 "batch_center": "pilotage.objectives.advantages:batch_center",

@@ -49,6 +49,10 @@ SYSTEMS = [
         pieces={
             "head": {"denoiser": "pilotage.policies.control.heads.denoiser:Denoiser"},
             "noise_schedule": {"vp": "pilotage.objectives.noise_paths:VariancePreserving"},
+            "denoising_sampler": {
+                "ddpm": "pilotage.policies.control.sampling.discrete_samplers:ddpm",
+                "ddim": "pilotage.policies.control.sampling.discrete_samplers:ddim",
+            },
             "start": {"fresh": "pilotage.policies.control.sampling.starts:FreshStart"},
         },
     ),
@@ -102,7 +106,10 @@ SYSTEMS = [
         ImitationConfig(
             head="denoiser:predicts=velocity", noise_schedule="linear", sampler="flow_euler:steps=10", steps=6000
         ),
-        pieces={"noise_schedule": {"linear": "pilotage.objectives.noise_paths:Linear"}},
+        pieces={
+            "noise_schedule": {"linear": "pilotage.objectives.noise_paths:Linear"},
+            "denoising_sampler": {"flow_euler": "pilotage.policies.control.sampling.samplers:flow_euler"},
+        },
     ),
     _row(
         "bc-mlp",
@@ -118,6 +125,15 @@ SYSTEMS = [
                 "mlp": "pilotage.policies.control.encoders:MLPEncoder",
             },
             "network": {"residual_mlp": "pilotage.networks.residual_mlp:ResidualMLP"},
+            "reader": {
+                "minari": "pilotage.data.formats.minari_dataset:read_minari",
+                "lerobot": "pilotage.data.formats.lerobot_dataset:read_lerobot",
+                "zarr": "pilotage.data.formats.zarr_replay:read_zarr",
+                "robomimic": "pilotage.data.formats.robomimic_hdf5:read_robomimic",
+                "d4rl": "pilotage.data.formats.d4rl_hdf5:read_d4rl",
+                "npz": "pilotage.data.formats.numpy_archive:read_npz",
+                "pusht": "pilotage.data.pusht:read_pusht",
+            },
             "executor": {"receding": "pilotage.policies.control.execution.executors:RecedingHorizon"},
             "env": {
                 "pillar": "pilotage.environments.control.pillar:Pillar",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
+from pilotage.core.configuration import INPUT_FILE
+from pilotage.core.references import PieceName
 from pilotage.training.options import OptimiserOptions
 
 
@@ -11,18 +15,20 @@ from pilotage.training.options import OptimiserOptions
 class Imitation:
     """What makes a method: one choice for each part."""
 
-    encoder: str = "flatten"
+    slots: ClassVar[Mapping[str, str]] = {"sampler": "denoising_sampler"}
+    """Slots of the options that are not called as theirs."""
+    encoder: PieceName = "flatten"
     """From observations to a condition: flatten, mlp, recurrent, image, causal."""
-    network: str = "residual_mlp"
+    network: PieceName = "residual_mlp"
     """The network over chunks: residual_mlp, unet, transformer, gpt, framewise."""
-    head: str = "denoiser"
+    head: PieceName = "denoiser"
     """What it is trained for: denoiser, regression, mixture, bins, latent, contrastive, descent, energy, ebt,
     latent_plans, relay; module:function for your own."""
-    noise_schedule: str = "vp"
+    noise_schedule: PieceName = "vp"
     """How a denoiser's chunks become noise: vp, karras, linear."""
-    sampler: str = "ddim:steps=4"
+    sampler: PieceName = "ddim:steps=4"
     """How a denoiser draws chunks, with its number of steps; may be changed after training."""
-    executor: str = "receding"
+    executor: PieceName = "receding"
     """Which actions of a chunk are executed: receding, ensembling; held: a plan that a head which plans acts on."""
     n_obs_steps: int = 2
     """Frames that the policy sees (To)."""
@@ -39,7 +45,7 @@ class Imitation:
     goal_mask: str = "asked"
     """What a goal shows in training. asked: the entries of the state that the world's goals speak of, as when acting;
     all: the whole future state (BESO's released code). Without a world: all."""
-    context: str = "none"
+    context: PieceName = "none"
     """The first actions of a denoiser's chunk, up to the present. none: predicted anew; noised and clean: the executed
     ones when acting, and in training demonstrated ones with noise (BESO's released code) or without."""
 
@@ -48,14 +54,20 @@ class Imitation:
 class ImitationConfig(Imitation, OptimiserOptions):
     """What a method learns from, and for how long."""
 
-    env: str = "pillar"
-    """Where the policy acts: pillar, ring, lattice, block-push, push-t, pick-place, or an id registered with Gymnasium;
-    none: nowhere, the data is all there is."""
-    data: str | None = None
+    env: PieceName = "pillar"
+    """Where the policy acts: pillar, ring, lattice, block-push, push-t, pick-place, an id registered with Gymnasium, or
+    an environment of your own, my_env.py:MyEnv; none: nowhere, the data is all there is."""
+    data: Annotated[str | None, INPUT_FILE] = None
     """Demonstrations: pusht, a file or folder (npz, zarr, robomimic, D4RL, Minari, LeRobot), a Minari id; without, the
     world's scripted expert demonstrates."""
     state_keys: str = ""
-    """Names of the observations that make up the state, joined by +; empty: the data's own state."""
+    """Names of the observations that make up the state, joined by +, in the data and in what the environment shows
+    (observation+desired_goal of Gymnasium's goal environments); empty: the state of both."""
+    action_key: str = ""
+    """Names of the data's arrays that make up the action, joined by +; empty: the format's own (action, actions)."""
+    skip_bad_episodes: bool = False
+    """Leave out demonstrations that cannot be used (missing steps, numbers that are not finite) instead of refusing the
+    data; an event names them."""
     cameras: str = ""
     """Names of the cameras that the policy sees (image/NAME in the data), joined by +; empty: none."""
     demonstrations: int = 200
@@ -67,7 +79,8 @@ class ImitationConfig(Imitation, OptimiserOptions):
     state_scaling: str = "min_max"
     """How states are normalised: min_max to [-1, 1], mean_std, identity."""
     action_scaling: str = "min_max"
-    """How actions are normalised. Samplers clip to [-1, 1], so that min_max is what most methods need."""
+    """How actions are normalised: min_max to [-1, 1], mean_std, identity. Heads and samplers that clip to [-1, 1]
+    refuse what lies outside."""
     steps: int = 4000
     """Optimiser steps."""
     batch: int = 256
@@ -107,8 +120,13 @@ class ImitationConfig(Imitation, OptimiserOptions):
     """Entries of the action, such as an open or closed gripper, that are normalised to ±1/scale_dims_by, not to ±1."""
     scale_dims_by: float = 10.0
     """Factor by which those entries are made smaller; 1: not at all."""
-    expert_env: str = ""
+    expert_env: PieceName = ""
     """Environment whose expert demonstrates, such as lattice-play for lattice-goals; empty: `env` itself."""
+
+    @property
+    def samples_per_step(self) -> int:
+        """Return the number of windows per step."""
+        return self.batch
 
 
 RUN = "pilotage.training.imitation.trainer:train"

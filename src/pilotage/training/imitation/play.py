@@ -15,7 +15,7 @@ from pilotage.policies.control.policy import ActionPolicy
 from pilotage.rollouts.episodes import Evaluation
 from pilotage.runs import check_device
 from pilotage.training.imitation.config import ImitationConfig
-from pilotage.training.imitation.task import World
+from pilotage.training.imitation.task import ControlTask
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ def play(
     run: Path,
     episodes: int = 3,
     first_seed: int | None = None,
-    make_world: Callable[[Any], World] = World,
+    make_task: Callable[[Any], ControlTask] = ControlTask,
 ) -> Played:
     """Film `episodes` episodes of the policy in `run`, from the seeds `first_seed` on (by default those of its
-    evaluations), in the world that `make_world` makes of the configuration. Raises UsageError for a run without a
+    evaluations), in the world that `make_task` makes of the configuration. Raises UsageError for a run without a
     policy, and one that was trained on data alone.
     """
     if config.env == "none":
@@ -47,7 +47,7 @@ def play(
     if episodes < 1:
         raise UsageError(f"episodes must be 1 or more, {episodes} was given")
     seed = config.evaluation_seed if first_seed is None else first_seed
-    world = make_world(replace(config, evaluation_episodes=episodes, evaluation_seed=seed))
+    world = make_task(replace(config, evaluation_episodes=episodes, evaluation_seed=seed))
     policy = ActionPolicy.from_pretrained(run / "policy", device=check_device(config.device))
     happened = world.evaluate(policy, videos=episodes, keep=True)
     at = world.place_entries

@@ -18,13 +18,13 @@ from pilotage.training.language.update import accumulate_gradient
 from pilotage.types import STOP_REASONS, Item, Rollouts
 
 
-def first_of_each_level(items: Sequence[Item], count: int) -> list[int]:
-    """Positions of the first `count` items of every level, in the order of `items`."""
+def first_of_each_difficulty(items: Sequence[Item], count: int) -> list[int]:
+    """Positions of the first `count` items of every difficulty, in the order of `items`."""
     seen: dict[int, int] = {}
     chosen = []
     for position, item in enumerate(items):
-        seen[item.level] = seen.get(item.level, 0) + 1
-        if seen[item.level] <= count:
+        seen[item.difficulty] = seen.get(item.difficulty, 0) + 1
+        if seen[item.difficulty] <= count:
             chosen.append(position)
     return chosen
 
@@ -32,7 +32,7 @@ def first_of_each_level(items: Sequence[Item], count: int) -> list[int]:
 def sample_answers(trainer: Any, items: Sequence[Item], answers: int, name: str, step: int) -> Rollouts:
     """`answers` answers of the engine's weights to each item, judged by the task's own check.
 
-    Columns: reward [N] in [0, 1] (also as score), level [N]. Nothing is counted, and no sampler learns of it.
+    Columns: reward [N] in [0, 1] (also as score), difficulty [N]. Nothing is counted, and no sampler learns of it.
     """
     rollouts = sample_groups(
         trainer.engine,
@@ -48,7 +48,7 @@ def sample_answers(trainer: Any, items: Sequence[Item], answers: int, name: str,
     right = trainer.right(texts, [item for item in items for _ in range(answers)])
     rollouts.columns["reward"] = torch.tensor(right, dtype=torch.float32)
     rollouts.columns["score"] = rollouts.columns["reward"].clone()
-    rollouts.columns["level"] = torch.tensor([item.level for item in items]).repeat_interleave(answers)
+    rollouts.columns["difficulty"] = torch.tensor([item.difficulty for item in items]).repeat_interleave(answers)
     return rollouts
 
 

@@ -18,7 +18,7 @@ ALWAYS = frozenset(
         "score",
         "correctness",
         "reward",
-        "level",
+        "difficulty",
         "generator",
         "initial_entropy",
     ]

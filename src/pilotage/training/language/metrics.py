@@ -11,6 +11,7 @@ from pilotage.types import STOP_REASONS, Item, Rollouts
 METRICS = {
     "held_out/accuracy": "Share of right answers to held-out prompts at the training temperature, mean over levels.",
     "held_out/accuracy/level_*": "The same for one difficulty level.",
+    "held_out/reward": "Mean reward of held-out answers, by the reward that is trained on.",
     "held_out/well_formed": "Share of held-out answers that keep the task's grammar.",
     "held_out/entropy": "Entropy in nats per token of the sampling distribution on held-out answers.",
     "held_out/length": "Mean length of held-out answers, in tokens.",
@@ -28,6 +29,7 @@ METRICS = {
     "samples/rounds": "Rounds of roll-outs that this batch took.",
     "tokens/total": "Tokens generated for training so far, discarded ones included.",
     "failures/*": "Answers of this step that could not be scored, by reason; left out, never counted as zero.",
+    "unfinished_reasoning": "Answers of this step whose reasoning was never finished, which counts as wrong.",
     "loss": "Value of the loss at the last update; comparable within a method only.",
     "ratio": "Mean ratio of new to old probability per token at the last update; 1 with one update per batch.",
     "kl_old": "Mean k3 estimate of the divergence from the sampling policy at the last update.",
@@ -67,10 +69,11 @@ def rollout_record(rollouts: Rollouts, row: int, item: Item, text: str) -> dict[
     advantage = rollouts.column("advantage")[row][mask]
     record: dict[str, Any] = {
         "item": item.id,
-        "level": item.level,
+        "difficulty": item.difficulty,
         "prompt": item.prompt,
         "gold": item.answer,
         "completion": text,
+        "ids": rollouts.ids[row][mask].tolist(),
         "group": int(rollouts.group[row]),
         "score": float(rollouts.column("score")[row]),
         "reward": float(rollouts.column("reward")[row]),

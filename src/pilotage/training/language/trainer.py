@@ -6,16 +6,18 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pilotage.core.errors import UsageError
 from pilotage.core.references import function_name
-from pilotage.core.system import Result
-from pilotage.policies.language.policy import named_weights
-from pilotage.rewards import Rewards, build_rewards, score_answers
+from pilotage.core.system import Result, gives
+from pilotage.policies.language.adapters import named_weights
+from pilotage.rewards import Rewards, build_rewards, check_golds, score_answers
 from pilotage.rollouts.groups import sample_groups
 from pilotage.rollouts.held_out import HeldOut, held_out
 from pilotage.training.language import models as text_models
@@ -25,7 +27,7 @@ from pilotage.training.language.critic import Critic
 from pilotage.training.language.health import HealthMonitor
 from pilotage.training.language.metrics import METRICS, batch_metrics, rollout_record
 from pilotage.training.language.piece_set import check_reward_bounds, make_piece_set, sampler_term
-from pilotage.training.language.task import make_task
+from pilotage.training.language.task import fitting_items, make_task
 from pilotage.training.language.update import accumulate_gradient, minibatches, optimiser_step
 from pilotage.training.loop import Hooks, train_loop
 from pilotage.training.schedules import check_schedule, schedule
@@ -44,23 +46,37 @@ class TextTrainer:
         self.pieces = make_piece_set(config)
         self.task = make_task(config)
         self.items = self.task.pool(config.num_train_prompts, "train", 0)
-        self.tests = self.task.pool(config.evaluation_prompts * len(self.task.levels), "held_out", 0)
+        self.tests = self.task.pool(config.evaluation_prompts * len(self.task.difficulties), "held_out", 0)
         # What may refuse an option comes before the policy, which may be trained first.
-        sampler, options = sampler_term(config.sampler)
-        self.sampler = sampler(len(self.items), seed=run.seed_for("sampler"), **options)
+        self.sampler, offered = self.make_sampler(), len(self.items)
         self.rewards = self.build_rewards(config.reward)
         check_reward_bounds(self.pieces, [(part.weight, part.name) for part in self.rewards])
-        self.checks = self.rewards if config.reward == "exact" else self.build_rewards("exact")
+        self.checks = self.build_checks()
         self.policy = text_models.make_policy(config, self.task, run)
+        text_models.check_prompts(self.policy, config, [*self.items, *self.tests])
         self.model = self.policy.model
-        self.likelihood = text_models.Autoregressive(config.temperature, config.tokens_per_batch)
+        self.likelihood = text_models.make_likelihood(config, self.model)
         self.engine = text_models.make_engine(config, self.policy)
+        if config.data is not None:
+            context, leave_out = getattr(self.engine, "context", 2**31), config.skip_bad_rows
+            self.items = fitting_items(self.items, self.prompt, context, leave_out)
+            self.tests = fitting_items(self.tests, self.prompt, context, leave_out)
         self.sampling = text_models.training_sampling(config)
         self.optimiser = text_models.optimiser_for(self.model, config)
+        if len(self.items) != offered:
+            self.sampler = self.make_sampler()
+        self.report_unread_golds()
         self.reference = text_models.frozen_copy(self.model) if self.pieces.asks_for("logp_ref") else None
         self.critic = Critic(self.policy, config, run.generator("critic")) if self.pieces.asks_for("value") else None
         self.health = HealthMonitor(self.pieces)
+        self.unfinished = 0
+        """Answers of the step under way whose reasoning was not finished."""
         self.counts: dict[str, float] = {"tokens": 0, "samples": 0, "initial_entropy": float("nan")}
+
+    def make_sampler(self) -> Any:
+        """Return the sampler over the training prompts."""
+        sampler, options = sampler_term(self.config.sampler)
+        return sampler(len(self.items), seed=self.run.seed_for("sampler"), **options)
 
     def build_rewards(self, choice: str | Callable[..., Any]) -> Rewards:
         """Return the components of a reward expression; slow and user-written ones run in workers."""
@@ -70,8 +86,31 @@ class TextTrainer:
             self.task,
             workers=config.reward_workers,
             limit=config.reward_seconds,
-            journal=self.run.journal("verdicts"),
+            record=self.run.journal("scores"),
+            columns=list(self.items[0].meta) if self.items else None,
         )
+
+    def build_checks(self) -> Rewards | None:
+        """Return what tells whether an answer is right; None for data without answers."""
+        if not any(item.answer for item in (*self.items, *self.tests)):
+            return None
+        return self.rewards if self.config.reward == "exact" else self.build_rewards("exact")
+
+    def report_unread_golds(self) -> None:
+        """Log an event that names the answers of the data that no reply can equal, because nothing can read them.
+
+        Raises UsageError when they are more than `failure_limit` of the prompts that are trained on.
+        """
+        for rewards, items in ((self.rewards, self.items), (self.checks, (*self.items, *self.tests))):
+            unread = check_golds(rewards, items) if rewards else []
+            if not unread:
+                continue
+            shown = "; ".join(unread[:3])
+            text = f"{len(unread)} of {len(items)} answers of the data cannot be read as mathematics: {shown}"
+            if rewards is self.rewards and len(unread) > self.config.failure_limit * len(items):
+                raise UsageError(f"{text}. Every reply to them scores 0: fix the data, or give a reward of your own")
+            self.run.log_event(0, "unread answers", f"{text}. Every reply to them counts as wrong")
+            return
 
     # ---- state -----------------------------------------------------------------------------------------------------
 
@@ -104,7 +143,7 @@ class TextTrainer:
         parts: list[Rollouts] = []
         reasons: dict[str, int] = {}
         groups, sampled, zero_variance = 0, 0, []
-        rounds = 0
+        rounds = self.unfinished = 0
         for round_ in range(1 + config.refill_rounds):
             rounds += 1
             rollouts = self.roll_out(step, round_)
@@ -130,6 +169,8 @@ class TextTrainer:
             "samples/rounds": float(rounds),
             **{f"failures/{reason}": float(count) for reason, count in reasons.items()},
         }
+        if self.unfinished:
+            metrics["unfinished_reasoning"] = float(self.unfinished)
         return (batch if len(batch) else None), metrics
 
     def roll_out(self, step: int, round_: int) -> Rollouts:
@@ -148,7 +189,9 @@ class TextTrainer:
             pad_id=self.policy.pad_id,
         )
         self.counts["tokens"] += int(rollouts.mask.sum())
-        rollouts.columns["level"] = torch.tensor([item.level for item in items]).repeat_interleave(config.group_size)
+        rollouts.columns["difficulty"] = torch.tensor([item.difficulty for item in items]).repeat_interleave(
+            config.group_size
+        )
         if self.pieces.asks_for("greedy_reward"):
             rollouts.columns["greedy_reward"] = self.greedy_reward(items).repeat_interleave(config.group_size)
         return rollouts
@@ -162,6 +205,7 @@ class TextTrainer:
         items = [self.items[int(position)] for position in rollouts.item]
         texts = [self.text(ids, mask) for ids, mask in zip(rollouts.ids, rollouts.mask, strict=True)]
         scored = score_answers(self.rewards, texts, items, rollouts, failure_limit=self.config.failure_limit)
+        self.unfinished += scored.unfinished
         columns, reasons = rollouts.columns, dict(scored.reasons)
         columns["scores"] = torch.as_tensor(scored.scores, dtype=torch.float32)
         columns["score"] = torch.as_tensor(scored.total, dtype=torch.float32)
@@ -296,9 +340,10 @@ class TextTrainer:
             self.run.log_event(step, kind, text)
 
     def close(self) -> None:
-        """End the processes that score answers."""
+        """End the processes that score."""
         self.rewards.close()
-        self.checks.close()
+        if self.checks is not None:
+            self.checks.close()
 
     # ---- look ------------------------------------------------------------------------------------------------------
 
@@ -308,9 +353,10 @@ class TextTrainer:
             self.engine,
             self.tests,
             encode=self.prompt,
-            decode=self.policy.decode,
-            judge=self.right,
-            max_new=lambda level: self.config.max_tokens or self.task.max_new(level),
+            decode=self.policy.decode_answer,
+            check=None if self.checks is None else self.right,
+            reward=self.rewarded,
+            max_new=lambda difficulty: self.config.max_tokens or self.task.max_new(difficulty),
             samples=self.config.evaluation_samples,
             sampling=self.sampling,
             seed=lambda index: self.run.seed_for("held_out", step, index),
@@ -318,8 +364,14 @@ class TextTrainer:
         )
 
     def right(self, texts: list[str], items: list[Item]) -> list[float]:
-        """Return whether answers are right, by the task's own check, not the training reward; NaN: not scored."""
+        """Return whether answers are right, by the task's own check, not the training reward; NaN: not known."""
+        assert self.checks is not None
         return score_answers(self.checks, texts, items, None, failure_limit=1.0).scores[:, 0].tolist()
+
+    def rewarded(self, texts: list[str], items: list[Item], lengths: np.ndarray) -> list[float]:
+        """Return the reward that is trained on, of answers with these numbers of tokens; NaN: could not be made."""
+        written = SimpleNamespace(length=lengths)
+        return score_answers(self.rewards, texts, items, written, failure_limit=1.0).total.tolist()
 
     def save_rollouts(self, step: int, rollouts: Rollouts) -> None:
         """Write some answers of the step to rollouts.jsonl."""
@@ -352,11 +404,11 @@ class TextTrainer:
 
     def max_tokens(self, item: Item) -> int:
         """Return the largest number of tokens of an answer to an item."""
-        return self.config.max_tokens or self.task.max_new(item.level)
+        return self.config.max_tokens or self.task.max_new(item.difficulty)
 
     def text(self, ids: Tensor, mask: Tensor) -> str:
         """Return the text of sampled tokens."""
-        return self.policy.decode(ids[mask].tolist())
+        return self.policy.decode_answer(ids[mask])
 
 
 def _correctness(names: Sequence[str], scores: Tensor, total: Tensor) -> Tensor:
@@ -431,6 +483,7 @@ class _Training(Hooks):
         return dict(self.callback(self.trainer, step)) if self.callback else {}
 
 
+@gives(*[name for name in METRICS if name.startswith("held_out/")], "samples/total", "tokens/total")
 def train(config: TextConfig, run: Any, callback: Callback | None = None) -> Result:
     """Train a language policy; resume from the run's newest checkpoint when there is one.
 
@@ -455,7 +508,7 @@ def train(config: TextConfig, run: Any, callback: Callback | None = None) -> Res
         checkpoint_every=config.checkpoint_every,
         evaluate_every=config.evaluate_every,
     )
-    trainer.policy.save(Path(run.directory) / "policy")
+    trainer.policy.save_pretrained(Path(run.directory) / "policy")
     trainer.close()
     final = {
         **training.final,

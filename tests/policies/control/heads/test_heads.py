@@ -12,8 +12,8 @@ from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.encoders import RecurrentEncoder
 from pilotage.policies.control.heads.denoiser import Denoiser, flow
 from pilotage.policies.control.heads.direct import BinsWithOffsets, LatentVariable, Mixture, Regression
-from pilotage.policies.control.heads.energy import ENERGY_LOSSES, ContrastiveEnergy, EnergyByDescent
-from pilotage.policies.control.sampling.sampling import Start
+from pilotage.policies.control.heads.energy import ContrastiveEnergy, EnergyByDescent
+from pilotage.policies.control.sampling.sampling import InitialSample
 
 
 def bins():
@@ -95,7 +95,7 @@ def test_a_row_with_its_own_generator_does_not_depend_on_the_batch(name):
 @pytest.mark.parametrize("name", ["mixture", "bins", "contrast", "regression", "latent"])
 def test_heads_that_answer_at_once_take_neither_start_nor_guidance(name):
     with pytest.raises(UsageError, match="takes no warm start"):
-        HEADS[name]().sample(unknown(1), generator(), Start(torch.zeros(1, 2, 1)))
+        HEADS[name]().sample(unknown(1), generator(), InitialSample(torch.zeros(1, 2, 1)))
     with pytest.raises(UsageError, match="takes no guidance"):
         HEADS[name]().sample(unknown(1), generator(), None, lambda denoise: denoise)
     with pytest.raises(UsageError, match="does not denoise"):
@@ -150,14 +150,14 @@ def test_a_full_list_from_a_gaussian_start_equals_sampling_from_noise_bit_for_bi
     head = Denoiser(small_mlp(), VariancePreserving(20)).eval()
     g = generator(2)
     noise = torch.randn(3, 2, 1, generator=g)
-    warm = head.sample(unknown(3), g, Start(noise, list(range(19, -1, -1))))
+    warm = head.sample(unknown(3), g, InitialSample(noise, list(range(19, -1, -1))))
     assert torch.equal(warm, head.sample(unknown(3), generator(2)))
 
 
 def test_an_empty_list_returns_the_start():
     start = torch.randn(3, 2, 1)
     assert torch.equal(
-        Denoiser(small_mlp(), VariancePreserving(20)).sample(unknown(3), generator(), Start(start, [])), start
+        Denoiser(small_mlp(), VariancePreserving(20)).sample(unknown(3), generator(), InitialSample(start, [])), start
     )
 
 
@@ -186,7 +186,7 @@ def test_sampler_and_steps_are_chosen_without_retraining():
     ],
 )
 def test_heads_that_cannot_work_are_refused(make):
-    with pytest.raises(UsageError, match=r"choose|make its network|give one|fit\("):
+    with pytest.raises(UsageError, match=r"no energy_loss piece|choose|make its network|give one|fit\("):
         make()
 
 
@@ -265,21 +265,21 @@ def test_descent_starts_from_a_given_chunk_and_leaves_no_graph():
     head = EnergyByDescent(small_mlp(takes_level=False), step_size=0.5, steps=1)
     start = torch.randn(2, 2, 1)
     with torch.no_grad():
-        end = head.sample(unknown(2), generator(), Start(start))
+        end = head.sample(unknown(2), generator(), InitialSample(start))
     x = start.clone().requires_grad_()
     (slope,) = torch.autograd.grad(head.energy(x, unknown(2)).sum(), x)
     torch.testing.assert_close(end, start - 0.5 * slope)
     assert not end.requires_grad
 
 
-def test_another_loss_of_an_energy_can_be_passed_in():
-    ENERGY_LOSSES["bowl"] = lambda energy, chunk, *_: energy(chunk)
-    try:
-        head = EnergyByDescent(small_mlp(takes_level=False), training_loss="bowl")
-        chunk, mask = two_modes(3, 0)
-        assert torch.equal(head.loss(chunk, unknown(3), generator(), mask), head.energy(chunk, unknown(3)))
-    finally:
-        del ENERGY_LOSSES["bowl"]
+def bowl(energy, chunk, *_):
+    return energy(chunk)
+
+
+def test_another_loss_of_an_energy_is_a_function_of_ones_own():
+    head = EnergyByDescent(small_mlp(takes_level=False), training_loss=f"{__name__}:bowl")
+    chunk, mask = two_modes(3, 0)
+    assert torch.equal(head.loss(chunk, unknown(3), generator(), mask), head.energy(chunk, unknown(3)))
 
 
 def test_equilibrium_matching_reaches_every_parameter_by_the_second_derivative():

@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import load_piece
+from pilotage.core.registry import find_pieces
 from pilotage.objectives.draws import normal
 from pilotage.objectives.levels import exponential_levels, linear_levels
 from pilotage.objectives.noise_paths import Karras, Linear, VariancePreserving
 from pilotage.policies.control.sampling.discrete_samplers import ddim, ddpm
-from pilotage.policies.control.sampling.samplers import SAMPLERS, flow_euler, sampler_for
+from pilotage.policies.control.sampling.samplers import SLOT, flow_euler, limit_of, sampler_for, takes_path
 from pilotage.policies.control.sampling.sigma_samplers import (
     ancestral_step,
     ddim_sigma,
@@ -21,7 +23,8 @@ from pilotage.policies.control.sampling.sigma_samplers import (
     heun,
 )
 
-SIGMA = {name: sampler.function for name, sampler in SAMPLERS.items() if sampler.path is Karras}
+SAMPLERS = {name: load_piece(SLOT, name) for name in find_pieces(SLOT)}
+SIGMA = {name: sampler for name, sampler in SAMPLERS.items() if sampler.path is Karras}
 DETERMINISTIC = {name: function for name, function in SIGMA.items() if name != "euler_ancestral"}
 VP = VariancePreserving()
 
@@ -252,7 +255,7 @@ def test_a_row_with_its_own_generator_does_not_depend_on_the_batch(name):
     levels = linear_levels(5, 0.1, 1.0) if isinstance(path, Karras) else path.levels(5)
     if name == "ddpm":
         levels = path.levels()
-    options = {"path": path} if SAMPLERS[name].takes_path else {}
+    options = {"path": path} if takes_path(SAMPLERS[name]) else {}
     if name == "ddim":
         options["eta"] = 1.0
     if name in ("euler", "heun"):
@@ -261,7 +264,7 @@ def test_a_row_with_its_own_generator_does_not_depend_on_the_batch(name):
     def sample(seeds):
         rows = [generator(seed) for seed in seeds]
         x = normal([len(rows), 3, 2], rows, like=torch.empty(0, dtype=torch.float64))
-        return SAMPLERS[name].function(denoise, levels, x, rows, **options)
+        return SAMPLERS[name](denoise, levels, x, rows, **options)
 
     together = sample([4, 5, 6, 7])
     assert torch.equal(together[2:3], sample([6]))
@@ -345,11 +348,23 @@ def test_bad_times_are_refused(levels):
 
 
 def test_a_sampler_of_another_path_is_refused_with_those_that_fit():
-    assert sampler_for("ddpm", VP).function is ddpm
+    assert sampler_for("ddpm", VP) is ddpm
     with pytest.raises(UsageError, match=r"another kind of path.*choose of ddpm, ddim"):
         sampler_for("heun", VP)
     with pytest.raises(UsageError, match=r"not known.*choose of flow_euler"):
         sampler_for("leapfrog", Linear())
+
+
+def test_an_option_that_a_sampler_has_not_is_refused_with_those_it_has():
+    assert sampler_for("ddim", VP, {"eta": 0.5}) is ddim
+    with pytest.raises(UsageError, match=r"no option 'eta_' .did you mean 'eta'"):
+        sampler_for("ddim", VP, {"eta_": 0.5})
+
+
+def test_a_sampler_says_within_what_its_answers_lie():
+    assert [limit_of(ddim), limit_of(ddim, {"clip": None}), limit_of(ddpm, {"clip": 3.0}), limit_of(heun)] == [
+        *(1.0, None, 3.0, None),
+    ]
 
 
 def test_flow_steps_equal_steps_along_the_velocity():

@@ -11,7 +11,7 @@ from pilotage.policies.control.execution.discrete_entries import BinaryDimsHoriz
 from pilotage.policies.control.heads.denoiser import Denoiser
 from pilotage.policies.control.sampling.discrete_samplers import ddpm
 from pilotage.policies.control.sampling.restarts import RestartingStart
-from pilotage.policies.control.sampling.sampling import Start
+from pilotage.policies.control.sampling.sampling import InitialSample
 from pilotage.policies.control.sampling.starts import ShiftedStart
 from pilotage.systems.robots.rti_dp.actions import contraction_by_list
 from pilotage.systems.robots.rti_dp.metrics import WatchedPlans
@@ -31,7 +31,9 @@ def test_all_levels_from_noise_are_the_base_sampler_bit_for_bit():
     for g in generators:
         torch.randn(6, 2, generator=g)  # what the start took
     with torch.no_grad():
-        chunk = policy.head.eval().sample(policy.encoder(observations), generators, Start(noise, range(9, -1, -1)))
+        chunk = policy.head.eval().sample(
+            policy.encoder(observations), generators, InitialSample(noise, range(9, -1, -1))
+        )
     assert torch.equal(chunk, full)
 
 
@@ -39,9 +41,9 @@ def test_a_start_may_bring_its_sampler():
     policy = small_policy()
     observations = {"state": torch.randn(3, 2, 2, generator=generator())}
     guess = torch.randn(3, 6, 2, generator=generator(1))
-    ours, own = (planned(policy, observations, 0, Start(guess, [3, 0], name)) for name in ("ddim", None))
+    ours, own = (planned(policy, observations, 0, InitialSample(guess, [3, 0], name)) for name in ("ddim", None))
     policy.head.sampler = "ddim"
-    assert torch.equal(ours, planned(policy, observations, 0, Start(guess, [3, 0])))
+    assert torch.equal(ours, planned(policy, observations, 0, InitialSample(guess, [3, 0])))
     assert not torch.equal(ours, own)
 
 

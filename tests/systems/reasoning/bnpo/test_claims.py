@@ -13,7 +13,7 @@ from tests.systems.reasoning.tiny_world import TINY, context_for
 
 from pilotage.experiments.planning import check_claims
 from pilotage.objectives.beta_normalisation import beta_fit
-from pilotage.policies.language.policy import load_policy
+from pilotage.policies.language.policy import LanguagePolicy
 from pilotage.systems.reasoning.bnpo import claims as bnpo
 from pilotage.training.language.frozen_policy import batches, frozen_trainer, gradient
 
@@ -108,7 +108,7 @@ def test_a_loaded_policy_gives_the_gradient_of_the_trained_one(tmp_path):
     """Saving and loading a policy between its training and its measurement loses nothing."""
     context = context_for(tmp_path, f"grpo {WORLD}")
     folder = str(Path(context.train().run) / "policy")
-    weights = dict(load_policy(folder).model.named_parameters())
+    weights = dict(LanguagePolicy.from_pretrained(folder).model.named_parameters())
     with frozen_trainer(replace(context.configuration(), model=folder), tmp_path / "again", 0) as trainer:
         assert all(torch.equal(weights[name], p) for name, p in trainer.model.named_parameters())
         assert float(gradient(trainer, next(batches(trainer, 1))).norm()) > 0
@@ -118,5 +118,7 @@ def test_twice_a_graded_reward_with_twice_the_range_trains_to_the_same_policy(tm
     """Doubling is exact in floating point, so that the two trainings must agree to the last bit."""
     half = context_for(tmp_path, f"bnpo {WORLD} --reward partial", "half").train()
     twice = context_for(tmp_path, f"bnpo {WORLD} --reward 2*partial --advantage bnpo:high=2", "twice").train()
-    first, second = (load_policy(str(Path(done.run) / "policy")).model.state_dict() for done in (half, twice))
+    first, second = (
+        LanguagePolicy.from_pretrained(str(Path(done.run) / "policy")).model.state_dict() for done in (half, twice)
+    )
     assert all(torch.equal(value, second[name]) for name, value in first.items())

@@ -10,7 +10,7 @@ import torch
 from tests.systems.reasoning.tiny_world import TINY, context_for
 
 from pilotage.experiments.planning import check_claims
-from pilotage.policies.language.policy import load_policy
+from pilotage.policies.language.policy import LanguagePolicy
 from pilotage.systems.reasoning.gtpo import claims as gtpo
 from pilotage.training.language.frozen_policy import batches, frozen_trainer
 from pilotage.types import Item
@@ -56,7 +56,7 @@ def test_conflict_shares_are_those_counted_by_hand(tmp_path):
 def test_the_probe_measures_a_change_that_is_there(tmp_path):
     context = context_for(tmp_path, f"gtpo {TINY}")
     measured = gtpo.probe_log_prob("gtpo", 0, context)
-    trained = load_policy(str(Path(context.train().run) / "policy"))
+    trained = LanguagePolicy.from_pretrained(str(Path(context.train().run) / "policy"))
     with frozen_trainer(context.configuration(), tmp_path / "again", gtpo.PROBE_SEED) as trainer:
         (rollouts,) = batches(trainer, 1)
         changes = trainer.likelihood.score(trained.model, rollouts).logp
@@ -120,12 +120,14 @@ def test_a_policy_that_grew_surer_of_every_token_shows_it_in_both_numbers(tmp_pa
         shift = 0.25 if model.__dict__.get("is_trained") else 0.0
         return type("Scored", (), {"logp": torch.full(rollouts.ids.shape, shift)})
 
+    opened = LanguagePolicy.from_pretrained
+
     def load(folder):
-        policy = load_policy(folder)
+        policy = opened(folder)
         policy.model.__dict__["is_trained"] = folder.endswith("/policy")
         return policy
 
-    monkeypatch.setattr("pilotage.policies.language.policy.load_policy", load)
+    monkeypatch.setattr("pilotage.policies.language.policy.LanguagePolicy.from_pretrained", load)
     monkeypatch.setattr("pilotage.training.language.models.Autoregressive.score", score)
     measured = gtpo.probe_log_prob("grpo", 0, context)
     assert measured == {"conflict": pytest.approx(0.25), "other": pytest.approx(0.25)}

@@ -10,7 +10,7 @@ from tests.systems.reasoning.graded import mostly_right
 from tests.systems.reasoning.tiny import TINY, Context
 
 from pilotage.core.registry import find_claims
-from pilotage.experiments import Wiring
+from pilotage.experiments import ModuleNames
 from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import read_lines
 from pilotage.systems.reasoning.vade import measures
@@ -22,7 +22,7 @@ from pilotage.training.language.trainer import TextTrainer
 def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("vade") == CLAIMS
     check_claims(CLAIMS)
-    plan = JobPlan(Wiring())
+    plan = JobPlan(ModuleNames())
     core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
     assert core.seconds < 22 * 60
     for claim in CLAIMS:
@@ -127,7 +127,8 @@ def test_a_training_with_vade_is_looked_in_on_and_its_estimates_are_the_samplers
 
 def samplers_items(context: Context):
     """The pool that a context's command trains on."""
-    from pilotage.core.registry import configure, find_system
+    from pilotage.core.configuration import configure
+    from pilotage.core.registry import find_system
     from pilotage.training.language.task import make_task
 
     config = configure(find_system("vade"), context.command.split()[1:])

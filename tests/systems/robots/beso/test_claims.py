@@ -12,8 +12,9 @@ import pytest
 
 pytest.importorskip("pymunk", reason="block push needs pilotage[robots]")
 
+from pilotage.core.configuration import config_to_dict, configure
 from pilotage.core.errors import UsageError
-from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
+from pilotage.core.registry import find_claims, find_system
 from pilotage.core.system import Result
 from pilotage.experiments.launch import load_policy
 from pilotage.experiments.planning import check_claims

@@ -12,9 +12,10 @@ import pytest
 
 pytest.importorskip("gymnasium", reason="control environments need pilotage[robots]")
 
-from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
+from pilotage.core.configuration import config_to_dict, configure
+from pilotage.core.registry import find_claims, find_system
 from pilotage.core.system import Result
-from pilotage.experiments import Wiring
+from pilotage.experiments import ModuleNames
 from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import Run
 from pilotage.systems.robots.carp import measures
@@ -60,7 +61,7 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("carp") == CLAIMS
     check_claims(CLAIMS)
     assert len(CLAIMS) <= 10
-    plan = JobPlan(Wiring())
+    plan = JobPlan(ModuleNames())
     core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
     assert core.seconds < 3 * 55 * 60  # costs are of a machine a third as fast as the one of the budget
     for claim in CLAIMS:
@@ -95,12 +96,12 @@ def test_a_training_is_judged_on_its_own_starts_and_tuning_on_others(
 def test_ways_are_those_of_one_checkpoint_drawn_differently(
     arm: str, top_k: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pilotage.training.imitation.task import World
+    from pilotage.training.imitation.task import ControlTask
 
     heads = []
-    original = World.evaluate
+    original = ControlTask.evaluate
     monkeypatch.setattr(
-        World,
+        ControlTask,
         "evaluate",
         lambda self, policy, *a, **k: (heads.append(policy.head.top_k), 0) and original(self, policy, *a, **k),
     )

@@ -11,10 +11,11 @@ import torch
 
 pytest.importorskip("gymnasium", reason="control environments need pilotage[robots]")
 
+from pilotage.core.configuration import config_to_dict, configure
 from pilotage.core.errors import UsageError
-from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
+from pilotage.core.registry import find_claims, find_system
 from pilotage.core.system import Result
-from pilotage.experiments import Wiring
+from pilotage.experiments import ModuleNames
 from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import Run
 from pilotage.systems.robots.ebt_policy import measures
@@ -62,7 +63,7 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("ebt-policy") == CLAIMS
     check_claims(CLAIMS)
     assert len(CLAIMS) <= 10
-    plan = JobPlan(Wiring())
+    plan = JobPlan(ModuleNames())
     core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
     assert core.seconds < 90 * 60  # timed on a slow processor; 45 minutes is meant for one twice as fast
     assert sum(claim.primary for claim in CLAIMS) == 3

@@ -11,9 +11,10 @@ import pytest
 
 pytest.importorskip("gymnasium", reason="control environments need pilotage[robots]")
 
-from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
+from pilotage.core.configuration import config_to_dict, configure
+from pilotage.core.registry import find_claims, find_system
 from pilotage.core.system import Result
-from pilotage.experiments import Wiring
+from pilotage.experiments import ModuleNames
 from pilotage.experiments.jobs import parse_command
 from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import Run
@@ -59,14 +60,14 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("rti-dp") == CLAIMS
     check_claims(CLAIMS)
     assert len(CLAIMS) <= 10
-    plan = JobPlan(Wiring())
+    plan = JobPlan(ModuleNames())
     core = forecast([c for c in CLAIMS if c.tier == "core"], plan)
     # 45 minutes on a machine three times as fast as the one on which the costs were found.
     assert core.seconds < 3 * 45 * 60
     for claim in CLAIMS:
         for spec in claim.arms.values():
             for options in spec.grid or ("",):
-                parse_command(f"{spec.command} {options}", plan.wiring)  # raises for a command that cannot work
+                parse_command(f"{spec.command} {options}", plan.modules)  # raises for a command that cannot work
     assert LONG_LIST.startswith("40,37,")
     assert LONG_LIST.endswith(",4,1,0")
 

@@ -11,9 +11,10 @@ import pytest
 
 pytest.importorskip("gymnasium", reason="the closed loop needs pilotage[robots]")
 
-from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
+from pilotage.core.configuration import config_to_dict, configure
+from pilotage.core.registry import find_claims, find_system
 from pilotage.core.system import Result
-from pilotage.experiments import Wiring
+from pilotage.experiments import ModuleNames
 from pilotage.experiments.planning import JobPlan, check_claims, forecast
 from pilotage.runs import Run
 from pilotage.systems.robots.stl_diffusion import measures
@@ -56,7 +57,7 @@ def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("stl-diffusion") == CLAIMS
     check_claims(CLAIMS)
     assert len(CLAIMS) <= 10
-    plan = JobPlan(Wiring())
+    plan = JobPlan(ModuleNames())
     core = forecast([claim for claim in CLAIMS if claim.tier == "core"], plan)
     assert core.seconds < 3 * 46 * 60  # stated on a machine a third as fast as the one the budget is for
     for claim in CLAIMS:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pilotage.core.registry import configure, find_claims, find_system
+from pilotage.core.configuration import configure
+from pilotage.core.registry import find_claims, find_system
 from pilotage.core.system import Result
 from pilotage.experiments.launch import launch
 from pilotage.experiments.planning import check_claims

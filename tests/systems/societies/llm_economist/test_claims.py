@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from pilotage.core.registry import config_to_dict, configure, find_claims, find_system
+from pilotage.core.configuration import config_to_dict, configure
+from pilotage.core.registry import find_claims, find_system
 from pilotage.core.system import Result
-from pilotage.experiments import Wiring
+from pilotage.experiments import ModuleNames
 from pilotage.experiments.jobs import parse_command
 from pilotage.experiments.planning import JobPlan, check_claims
 from pilotage.runs import Run
@@ -48,19 +49,19 @@ def context(tmp_path: Path) -> Context:
 def test_the_catalogue_finds_claims_that_keep_the_rules() -> None:
     assert find_claims("llm-economist") == CLAIMS
     check_claims(CLAIMS)
-    plan = JobPlan(Wiring())
+    plan = JobPlan(ModuleNames())
     # An upper bound: trainings that claims share are counted with each of them.
     assert sum(c.cost * c.n * len(c.arms) for c in CLAIMS) < 25 * 60
     assert len(CLAIMS) <= 10
     for claim in CLAIMS:
         for spec in claim.arms.values():
-            parse_command(spec.command, plan.wiring)  # raises for a command that cannot work
+            parse_command(spec.command, plan.modules)  # raises for a command that cannot work
     assert sum(claim.primary for claim in CLAIMS) == 3
     assert all(claim.measure for claim in CLAIMS)
     # Paired by seed: the arms of a claim differ in nothing that draws the population, but for brackets.
     drawn = ("agents", "incomes", "cost_spread", "altruistic", "adversarial", "satisfaction", "workers")
     for claim in CLAIMS:
-        kept = [config_to_dict(parse_command(spec.command, plan.wiring)[1]) for spec in claim.arms.values()]
+        kept = [config_to_dict(parse_command(spec.command, plan.modules)[1]) for spec in claim.arms.values()]
         assert all({k: one[k] for k in drawn} == {k: kept[0][k] for k in drawn} for one in kept), claim.name
 
 

@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import ROOT
 
 from pilotage.cli.actions import action_named, options_of
-from pilotage.core.configuration import read_options
-from pilotage.core.registry import configure, find_system
+from pilotage.core.configuration import configure, read_options
+from pilotage.core.registry import find_system
 
 PAGE = (ROOT / "docs/tax-design.md").read_text(encoding="utf-8")
 SYSTEM = find_system("llm-economist")

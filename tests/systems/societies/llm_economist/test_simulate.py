@@ -228,7 +228,7 @@ def test_a_local_model_is_asked_in_this_process(monkeypatch: pytest.MonkeyPatch,
 
     policy = tiny_policy("0.4M", string.printable[:95] + "\n", 0, context=4096)
     policy.tokenizer.chat_template = TEMPLATE
-    monkeypatch.setattr("pilotage.training.llm_service.load_policy", lambda _: policy)
+    monkeypatch.setattr("pilotage.training.llm_service.LanguagePolicy.from_pretrained", lambda _: policy)
     config = replace(SMALL, agents=10, years=2, tax_year=1, settled=1.0, attempts=2, max_tokens=4, history=2, best=1)
     run = played(tmp_path, replace(config, workers="rational", planner="llm", provider="local", model="tiny"))
     last = lines(run, "metrics")[-1]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pilotage.core.registry import configure, find_claims, find_system
+from pilotage.core.configuration import configure
+from pilotage.core.registry import find_claims, find_system
 from pilotage.experiments.planning import check_claims
 from pilotage.systems.societies.stock_agent import measures
 from pilotage.systems.societies.stock_agent.actions import simulate_market

@@ -18,7 +18,7 @@ from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.heads.denoiser import Denoiser
 from pilotage.policies.control.heads.head import PartMaker
 from pilotage.policies.control.sampling.guidance import holding
-from pilotage.policies.control.sampling.sampling import Guide, Start
+from pilotage.policies.control.sampling.sampling import Guide, InitialSample
 
 
 class ContextDenoiser(Denoiser):
@@ -72,6 +72,16 @@ class ContextDenoiser(Denoiser):
         made: ContextDenoiser = fill(cls, options, {**cls.configured(make), **context})
         return made
 
+    def action_limit(self) -> float | None:
+        """Return its own bound or the sampler's, whichever is narrower."""
+        return min((limit for limit in (self.limit, super().action_limit()) if limit is not None), default=None)
+
+    def limit_reason(self) -> str:
+        """Return what limits the actions and how the limit is lifted."""
+        if self.limit is not None and self.limit == self.action_limit():
+            return f"--context {self.context} (--head denoiser:limit=none lifts it)"
+        return super().limit_reason()
+
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         """Return the loss of each window, [batch]."""
         asked = needed_mask(mask, chunk)
@@ -88,7 +98,11 @@ class ContextDenoiser(Denoiser):
         return weighted_rows(error, self.path.weight(level, self.predicts))
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""
         chunk = super().sample(condition, generator, start, guide)

@@ -17,8 +17,8 @@ from pilotage.objectives.levels import SCHEDULES
 from pilotage.objectives.noise_paths import Karras, Linear, NoisePath, Predicts, VariancePreserving, rowwise
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.heads.head import Head, PartMaker
-from pilotage.policies.control.sampling.samplers import sampler_for
-from pilotage.policies.control.sampling.sampling import Denoise, Guide, Start
+from pilotage.policies.control.sampling.samplers import limit_of, sampler_for, takes_path
+from pilotage.policies.control.sampling.sampling import Denoise, Guide, InitialSample
 
 
 class Denoiser(Head):
@@ -50,7 +50,7 @@ class Denoiser(Head):
         self.path, self.predicts = path, predicts
         self.sampler, self.steps, self.schedule, self.levels, self.options = sampler, steps, schedule, levels, options
         self.sigma_min = sigma_min
-        sampler_for(sampler, path)
+        sampler_for(sampler, path, options)
         path.weight(torch.zeros(1), predicts)  # refuses what the path does not know
         if not network.takes_level:
             raise UsageError("a denoiser must be told the noise level; make its network with takes_level=True")
@@ -69,6 +69,15 @@ class Denoiser(Head):
     def configured(make: PartMaker) -> dict[str, Any]:
         """Return the arguments that the other parts of the configuration decide."""
         return {"network": make.network(), "path": make.noise_schedule(), **sampler_arguments(make.parts.sampler)}
+
+    def action_limit(self) -> float | None:
+        """Return the bound of the sampler."""
+        return limit_of(sampler_for(self.sampler, self.path), self.options)
+
+    def limit_reason(self) -> str:
+        """Return what limits the actions and how the limit is lifted."""
+        option = getattr(sampler_for(self.sampler, self.path), "limit", None)
+        return f"the sampler {self.sampler} (--sampler {self.sampler}:{option}=none lifts it)"
 
     def warnings(self, actions: Tensor, constant: Tensor) -> Mapping[str, str]:
         """Return what the head warns about, as (kind, text)."""
@@ -93,7 +102,11 @@ class Denoiser(Head):
         return weighted_rows(error, self.path.weight(level, self.predicts))
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""
         levels = self.sampling_levels() if start is None or start.levels is None else start.levels
@@ -104,9 +117,9 @@ class Denoiser(Head):
         denoise = self.denoiser(condition)
         other = None if start is None else start.sampler
         sampler = sampler_for(other or self.sampler, self.path)
-        path = {"path": self.path} if sampler.takes_path else {}
+        path = {"path": self.path} if takes_path(sampler) else {}
         guided = denoise if guide is None else guide(denoise)
-        return sampler.function(guided, levels, x, generator, **path, **({} if other else self.options or {}))
+        return sampler(guided, levels, x, generator, **path, **({} if other else self.options or {}))
 
     def denoiser(self, condition: Condition) -> Denoise:
         """Return the denoiser under a condition."""

@@ -21,7 +21,7 @@ from pilotage.objectives.imitation import (
 )
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.heads.head import Head, PartMaker, TrainingData, with_outputs
-from pilotage.policies.control.sampling.sampling import Guide, Start
+from pilotage.policies.control.sampling.sampling import Guide, InitialSample
 
 
 class Regression(Head):
@@ -39,7 +39,7 @@ class Regression(Head):
         self,
         condition: Condition,
         generator: Generators,  # noqa: ARG002
-        start: Start | None = None,
+        start: InitialSample | None = None,
         guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""
@@ -82,7 +82,11 @@ class Mixture(Head):
         return -mixture_log_likelihood(*parts).view(len(chunk), -1).sum(1) / self.horizon
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""
         self._only(start, guide)
@@ -143,7 +147,11 @@ class BinsWithOffsets(Head):
         )
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""
         self._only(start, guide)
@@ -198,7 +206,7 @@ class LatentVariable(Head):
         self,
         condition: Condition,
         generator: Generators,  # noqa: ARG002
-        start: Start | None = None,
+        start: InitialSample | None = None,
         guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pilotage.core.errors import UsageError
-from pilotage.core.pieces import fill
+from pilotage.core.pieces import fill, load_piece
 from pilotage.networks.chunk_network import ChunkNetwork
 from pilotage.objectives.denoising import chunk_error, fill_padding, needed_mask
 from pilotage.objectives.draws import Generators, normal, uniform
@@ -21,10 +21,19 @@ from pilotage.objectives.imitation import equilibrium_gradient, info_nce
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.heads.head import Head, PartMaker
 from pilotage.policies.control.sampling.descent import Energy, derivative_free, descend
-from pilotage.policies.control.sampling.sampling import Guide, Start
+from pilotage.policies.control.sampling.sampling import Guide, InitialSample
 
 EnergyLoss = Callable[[Energy, Tensor, Tensor, Generators], Tensor]
-"""(energy, chunk [B, T, A] with its padding filled, mask [B, T], generator) -> loss per row [B]."""
+"""(energy, chunk [B, T, A] with its padding filled, mask [B, T], generator) -> loss per row [B]: a piece of the slot
+`energy_loss`."""
+
+
+def energy_loss(name: str) -> EnergyLoss:
+    """Return the loss of an energy called `name`, or the user's own ("module:function").
+
+    Raises UsageError, with the names there are, for another.
+    """
+    return load_piece("energy_loss", name)
 
 
 class EnergyHead(Head):
@@ -93,7 +102,11 @@ class ContrastiveEnergy(EnergyHead):
         return info_nce(energy[:, 0], energy[:, 1:])
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""
         self._only(start, guide)
@@ -108,6 +121,14 @@ class ContrastiveEnergy(EnergyHead):
             choose=self.choose,
         )
 
+    def action_limit(self) -> float | None:
+        """Return the bound of the box from which negatives and candidates are drawn."""
+        return self.bound
+
+    def limit_reason(self) -> str:
+        """Return what limits the actions and how the limit is moved."""
+        return f"the head contrastive, whose candidates lie in a box (--head contrastive:bound={self.bound:g}),"
+
     def _box(self, count: int, condition: Condition, generator: Generators) -> Tensor:
         shape = [len(condition.vector), count, self.horizon, self.action_dim]
         return self.bound * (2 * uniform(shape, generator, like=condition.vector) - 1)
@@ -116,7 +137,8 @@ class ContrastiveEnergy(EnergyHead):
 class EnergyByDescent(EnergyHead):
     """Sampled by descent on the energy from noise, with an early stop per row; trained by a loss that is passed in.
 
-    `training_loss` names one of ENERGY_LOSSES. `noise` is the standard deviation added at each step (Langevin).
+    `training_loss` names a piece of the slot `energy_loss`. `noise` is the standard deviation added at each step
+    (Langevin).
     """
 
     def __init__(
@@ -132,8 +154,7 @@ class EnergyByDescent(EnergyHead):
         least_slope: float = 0.0,
     ) -> None:
         super().__init__(network)
-        if training_loss not in ENERGY_LOSSES:
-            raise UsageError(f"training_loss={training_loss!r} is not known; choose of {', '.join(ENERGY_LOSSES)}")
+        energy_loss(training_loss)  # refuses an unknown one
         if not isinstance(noise, int | float) and len(noise) != steps:
             raise UsageError(f"{len(noise)} noise levels for {steps} steps; give one, or one per step")
         self.training_loss, self.step_size, self.steps, self.noise = training_loss, step_size, steps, noise
@@ -142,10 +163,14 @@ class EnergyByDescent(EnergyHead):
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         """Return the loss of each window, [batch]."""
         clean, mask = fill_padding(chunk, mask), needed_mask(mask, chunk)
-        return ENERGY_LOSSES[self.training_loss](self._energy_of(condition), clean, mask, generator)
+        return energy_loss(self.training_loss)(self._energy_of(condition), clean, mask, generator)
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""
         self._only(guide=guide)
@@ -169,7 +194,3 @@ def equilibrium_matching(energy: Energy, chunk: Tensor, mask: Tensor, generator:
     with torch.enable_grad():
         (slope,) = torch.autograd.grad(energy(mixed).sum(), mixed, create_graph=True)
     return chunk_error(slope, equilibrium_gradient(chunk, noise, share), mask)
-
-
-ENERGY_LOSSES: dict[str, EnergyLoss] = {"equilibrium_matching": equilibrium_matching}
-"""Others join by `ENERGY_LOSSES["mine"] = function`."""

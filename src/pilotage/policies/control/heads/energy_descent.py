@@ -45,7 +45,7 @@ class Descent:
             )
 
 
-class Step(NamedTuple):
+class DescentStep(NamedTuple):
     """After a step: chunk and speed [B, T, A]; the slope ‖∂E/∂x‖ [B] and the energy [B] where it was taken."""
 
     chunk: Tensor
@@ -64,7 +64,7 @@ def energy_step(
     factor: Tensor | None = None,
     graph: bool = False,
     detach: bool = True,
-) -> Step:
+) -> DescentStep:
     """Return one step from `x` [B, T, A] with `speed` [B, T, A].
 
     Args:
@@ -94,7 +94,7 @@ def energy_step(
             of_row = of_row * energy_scaled(value, 1.0, temperature=law.temperature, limit=law.energy_limit)
         speed = law.momentum * (speed.detach() if detach else speed) - of_row[:, None, None] * moved
         chunk = (x.detach() if detach else x) + speed
-    return Step(chunk, speed, norm_by_row(gradient.detach()), value.detach())
+    return DescentStep(chunk, speed, norm_by_row(gradient.detach()), value.detach())
 
 
 class Settled(NamedTuple):

@@ -16,20 +16,20 @@ from pilotage.objectives.draws import Generators, normal
 from pilotage.objectives.energy_steps import falling_noise
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.execution.pass_counts import PassCount
-from pilotage.policies.control.heads.energy import ENERGY_LOSSES, EnergyHead
+from pilotage.policies.control.heads.energy import EnergyHead, energy_loss
 from pilotage.policies.control.heads.energy_descent import Descent, Settled, settle
 from pilotage.policies.control.heads.energy_training import ThroughDescent
 from pilotage.policies.control.heads.head import Head, PartMaker
 from pilotage.policies.control.policy import evaluating
 from pilotage.policies.control.sampling.descent import Energy
-from pilotage.policies.control.sampling.sampling import Guide, Start
+from pilotage.policies.control.sampling.sampling import Guide, InitialSample
 
 LEARNT_STEP = 10.0
 """The logarithm of a learnt α moves so many times faster than a weight."""
 CALIBRATE_EVERY, CALIBRATION_ROWS = 50, 64
 """Training losses between looks at where descents come to rest, and windows of each look."""
 OUTSIDE = 1.05
-"""Demonstrated actions beyond this are refused: the energy was meant for [-1, 1], and starts are drawn for it."""
+"""Demonstrated actions beyond this are refused: the energy is meant for [-1, 1], and starts are drawn for it."""
 
 METRICS = {
     "evaluation/forward_passes": "Energies: forward passes of the network per decision, row by row.",
@@ -43,11 +43,11 @@ METRICS = {
 }
 
 
-class Judged(NamedTuple):
+class EnergyDecisions(NamedTuple):
     """The last decisions, in the order of their rows."""
 
     energy: Tensor
-    """[B], of the chunk that was answered; where the last gradient was taken unless the head judges."""
+    """[B], of the chunk that was answered; where the last gradient was taken unless `final_energy` is set."""
     steps: Tensor
     """[B] int64, gradients that the answered chunk took."""
     slope: Tensor
@@ -55,13 +55,14 @@ class Judged(NamedTuple):
 
 
 class EnergyOptimisation(EnergyHead):
-    """An energy that acts by `settle`, trained by the loss of ENERGY_LOSSES that `training_loss` names.
+    """An energy that acts by `settle`, trained by the piece of the slot `energy_loss` that `training_loss` names.
 
     Options of the descent are those of `Descent`; those of training through it (`least_steps` to `smooth`) are those of
     `ThroughDescent`, used by losses that take a descent. `learn_step`: whether α is a parameter.
-    `steps`, `least_slope`, `noise`, `candidates`, `judge` are of acting alone and may be changed at any time:
+    `steps`, `least_slope`, `noise`, `candidates`, `final_energy` are of acting alone and may be changed at any time:
     least_slope None stops a row at the slope below which nine in ten descents of training ended; `candidates` starts
-    are drawn per decision and that of lowest energy is kept; `judge` spends a forward on the answered chunk's energy.
+    are drawn per decision and that of lowest energy is kept; `final_energy` spends a forward pass on the energy of the
+    answered chunk.
     `bias`: whether the last layer has one, of which no gradient knows; `zero_output`: whether it begins at 0.
     """
 
@@ -70,7 +71,7 @@ class EnergyOptimisation(EnergyHead):
     steps: int
     candidates: int
     noise: float
-    judge: bool
+    final_energy: bool
     rest_slope: Tensor
     calibrations: Tensor
 
@@ -100,13 +101,12 @@ class EnergyOptimisation(EnergyHead):
         least_slope: float | None = None,
         noise: float = 0.0,
         candidates: int = 1,
-        judge: bool = False,
+        final_energy: bool = False,
         bias: bool = False,
         zero_output: bool = True,
     ) -> None:
         super().__init__(network)
-        if training_loss not in ENERGY_LOSSES:
-            raise UsageError(f"training_loss={training_loss!r} is not known; choose of {', '.join(ENERGY_LOSSES)}")
+        energy_loss(training_loss)  # refuses an unknown one
         if steps < 1 or candidates < 1:
             raise UsageError(f"steps={steps} and candidates={candidates} must be at least 1")
         given = {name: value for name, value in locals().items() if name not in ("self", "network", "__class__")}
@@ -119,7 +119,7 @@ class EnergyOptimisation(EnergyHead):
         self.register_buffer("calibrations", torch.zeros((), dtype=torch.int64))
         _prepare_output(network, bias=bias, zero=zero_output)
         self.count, self.rows, self.stopped, self.taken_steps = PassCount(), 0, 0, 0
-        self.latest: Judged | None = None
+        self.latest: EnergyDecisions | None = None
         self._checked = False
 
     def energy(self, chunk: Tensor, condition: Condition) -> Tensor:
@@ -132,18 +132,16 @@ class EnergyOptimisation(EnergyHead):
             return self.law.step_size
         return self.law.step_size * (LEARNT_STEP * self.log_step).exp()
 
+    def action_limit(self) -> float | None:
+        """Return the range for which the energy is meant."""
+        return OUTSIDE
+
     # ---- training
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         """Return the loss of each window, [batch]."""
         clean, mask = fill_padding(chunk, mask), needed_mask(mask, chunk)
-        farthest = float(clean.abs().max())
-        if self.training and farthest > OUTSIDE:  # what is held back may lie outside
-            raise UsageError(
-                f"demonstrated actions reach {farthest:.3g}; an energy is trained on chunks within [-1, 1]: use "
-                "action_scaling=min_max"
-            )
-        energy, function = self._energy_of(condition), ENERGY_LOSSES[self.training_loss]
+        energy, function = self._energy_of(condition), energy_loss(self.training_loss)
         if not self._checked:
             check_double_backward(self._energy_of(condition.map(lambda part: part[:1])), clean[:1])
             self.count.pop()
@@ -174,7 +172,11 @@ class EnergyOptimisation(EnergyHead):
     # ---- acting
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""
         self._only(guide=guide)
@@ -190,14 +192,14 @@ class EnergyOptimisation(EnergyHead):
             sources = [one for one in generator for _ in range(count)]
         settled = self._settled(many, x, sources)
         energy = settled.energy
-        if self.judge or count > 1:
+        if self.final_energy or count > 1:
             with torch.no_grad():
                 energy = self.energy(settled.chunk, many)
         best = energy.view(rows, count).argmin(1) + count * torch.arange(rows, device=energy.device)
         self.rows += rows
         self.taken_steps += int(settled.steps.sum())
         self.stopped += int(settled.early.sum())
-        self.latest = Judged(energy[best], settled.steps[best], settled.slope[best])
+        self.latest = EnergyDecisions(energy[best], settled.steps[best], settled.slope[best])
         return settled.chunk[best]
 
     def _settled(

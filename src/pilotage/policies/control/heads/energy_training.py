@@ -1,4 +1,4 @@
-"""Training an energy through the descent that acts by it: EBT-Policy's loss, under a name in ENERGY_LOSSES.
+"""Training an energy through the descent that acts by it: EBT-Policy's loss, a piece of the slot `energy_loss`.
 
 EBT-Policy (arXiv 2510.27545) after Energy-Based Transformers (arXiv 2507.02092). From a start that knows nothing of the
 demonstrated chunk the least squared error is reached by going to the conditional mean from everywhere, so this loss
@@ -18,7 +18,6 @@ from pilotage.core.errors import UsageError
 from pilotage.objectives.denoising import chunk_error, step_mean
 from pilotage.objectives.draws import Generators, normal, uniform
 from pilotage.objectives.energy_steps import falling_noise, noised_start, spread_factor, unit_scale
-from pilotage.policies.control.heads.energy import ENERGY_LOSSES
 from pilotage.policies.control.heads.energy_descent import Descent, energy_step
 from pilotage.policies.control.sampling.descent import Energy
 
@@ -38,7 +37,7 @@ class ThroughDescent:
     noise_last: float = 0.0
     """The same before the last step; linear between."""
     truncate: bool = False
-    """Whether only the last step is judged, not the mean over all."""
+    """Whether only the error after the last step counts, not the mean over all."""
     detach: bool = True
     """Whether derivatives end between steps."""
     spread: float = 1.0
@@ -97,6 +96,3 @@ def _error(x: Tensor, chunk: Tensor, mask: Tensor, smooth: bool) -> Tensor:
     if smooth:
         return step_mean(functional.smooth_l1_loss(x, chunk, reduction="none").mean(-1), mask)
     return chunk_error(x, chunk, mask)
-
-
-ENERGY_LOSSES["through_descent"] = through_descent

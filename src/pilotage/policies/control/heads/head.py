@@ -21,7 +21,7 @@ from pilotage.objectives.draws import Generators
 from pilotage.objectives.noise_paths import NoisePath
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.encoders import Encoder
-from pilotage.policies.control.sampling.sampling import Denoise, Guide, Start
+from pilotage.policies.control.sampling.sampling import Denoise, Guide, InitialSample
 
 
 class ActionHead(Protocol):
@@ -36,7 +36,11 @@ class ActionHead(Protocol):
         ...
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return one chunk per row: [B, T, A].
 
@@ -119,6 +123,14 @@ class Head(nn.Module):
         """
         return {}
 
+    def action_limit(self) -> float | None:
+        """Return the largest absolute value, normalised, of an action that it can answer. Default: None, no limit."""
+        return None
+
+    def limit_reason(self) -> str:
+        """Return what limits the actions and how the limit is lifted, for messages."""
+        return f"the head {type(self).__name__}"
+
     def held_out_metrics(
         self,
         chunk: Tensor,  # noqa: ARG002
@@ -141,7 +153,11 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""
         raise NotImplementedError
@@ -151,7 +167,9 @@ class Head(nn.Module):
         """Those whose passes are what acting costs."""
         return (self.network,)
 
-    def decide(self, condition: Condition, generator: Generators, start: Start | None, guide: Guide | None) -> Tensor:
+    def decide(
+        self, condition: Condition, generator: Generators, start: InitialSample | None, guide: Guide | None
+    ) -> Tensor:
         """Return what the executor is given at a decision. Default: a sampled chunk per row."""
         return self.sample(condition, generator, start, guide)
 

@@ -22,7 +22,7 @@ from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.encoders import joined
 from pilotage.policies.control.execution.executors import RecedingHorizon
 from pilotage.policies.control.heads.head import Head, PartMaker, with_outputs
-from pilotage.policies.control.sampling.sampling import Guide, Start
+from pilotage.policies.control.sampling.sampling import Guide, InitialSample
 
 LOG_STD = (-5.0, 2.0)
 """Bounds of the logarithm of a plan's standard deviation."""
@@ -59,7 +59,9 @@ class PlanHead(Head):
         """Return the plan for what the newest frame shows: [B, P]."""
         raise NotImplementedError
 
-    def decide(self, condition: Condition, generator: Generators, start: Start | None, guide: Guide | None) -> Tensor:
+    def decide(
+        self, condition: Condition, generator: Generators, start: InitialSample | None, guide: Guide | None
+    ) -> Tensor:
         """Return the chunk that the executor is given."""
         self._only(start, guide)
         return self.plan(condition, generator)
@@ -69,7 +71,11 @@ class PlanHead(Head):
         return self._decoded(plan, newest(condition)[:, None], condition.goal)[:, 0]
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return the actions at the window's own frames, under a plan made at its first: [B, T, A]."""
         self._only(start, guide)

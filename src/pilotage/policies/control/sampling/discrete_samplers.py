@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import declare
 from pilotage.objectives.draws import Generators, normal
 from pilotage.objectives.levels import called_levels
 from pilotage.objectives.noise_paths import VariancePreserving
 from pilotage.policies.control.sampling.sampling import Denoise, clipped, level_rows
 
 
+@declare(path=VariancePreserving, limit="clip")
 def ddpm(
     denoise: Denoise,
     levels: Tensor | Sequence[int],
@@ -46,6 +48,7 @@ def ddpm(
     return x
 
 
+@declare(path=VariancePreserving, limit="clip")
 def ddim(
     denoise: Denoise,
     levels: Tensor | Sequence[int],

@@ -12,7 +12,7 @@ from pilotage.objectives.draws import Generators
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.heads.energy import EnergyHead
 from pilotage.policies.control.heads.head import Head
-from pilotage.policies.control.sampling.sampling import Denoise, Guide, Start
+from pilotage.policies.control.sampling.sampling import Denoise, Guide, InitialSample
 
 Score = Callable[[Tensor], Tensor]
 """Clean chunks [B, T, A] -> scores [B], high is good, differentiable where gradients are asked for."""
@@ -126,12 +126,20 @@ class BestOf(Head):
         """Return the loss of each window, [batch]."""
         return self.head.loss(chunk, condition, generator, mask)
 
+    def action_limit(self) -> float | None:
+        """Return the limit of the head that draws."""
+        return self.head.action_limit()
+
     def denoiser(self, condition: Condition) -> Denoise:
         """Return the denoiser under a condition."""
         return self.head.denoiser(condition)
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Return chunks of actions, [batch, time, action]."""
         if guide is not None and self.count > 1:

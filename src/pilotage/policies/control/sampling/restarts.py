@@ -9,7 +9,7 @@ from torch import Tensor
 from pilotage.core.errors import UsageError
 from pilotage.objectives.draws import Generators
 from pilotage.objectives.noise_paths import NoisePath
-from pilotage.policies.control.sampling.sampling import Start
+from pilotage.policies.control.sampling.sampling import InitialSample
 from pilotage.policies.control.sampling.starts import ShiftedStart
 
 
@@ -60,7 +60,7 @@ class RestartingStart(ShiftedStart):
                 self._give_up(row)
             self._seen[row] = state
 
-    def start(self, rows: Sequence[int], generator: Generators) -> Start:
+    def start(self, rows: Sequence[int], generator: Generators) -> InitialSample:
         """Return where sampling begins for these rows."""
         start = super().start(rows, generator)
         if self.residual is not None:

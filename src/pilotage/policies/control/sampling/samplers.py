@@ -1,33 +1,35 @@
-"""Samplers by name, and what they have in common.
+"""Samplers by name, what they have in common, and the one that walks a flow.
 
 A sampler is `sampler(denoise, levels, x, generator, **options) -> x`: it starts from `x` [B, ...] at the first level
 and calls `denoise(x, level [B]) -> clean estimate` once or twice per level. It knows no network. Randomness comes from
 `generator`: one, or a sequence of one per row; with the latter a row's result does not depend on the other rows.
+
+Samplers are the pieces of the slot `denoising_sampler`. Each declares (`core.pieces.declare`) the kind of `path` whose
+levels it walks, and as `limit` the option that bounds what it answers, where it has one. A sampler that takes `path`
+is given the path itself, for its factors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
+from pilotage.core.names import nearest
+from pilotage.core.pieces import declare, load_piece, piece_options
+from pilotage.core.registry import find_pieces
 from pilotage.objectives.draws import Generators
-from pilotage.objectives.noise_paths import Karras, Linear, NoisePath, VariancePreserving
-from pilotage.policies.control.sampling.discrete_samplers import ddim, ddpm
+from pilotage.objectives.noise_paths import Linear, NoisePath
 from pilotage.policies.control.sampling.sampling import Denoise, level_rows
-from pilotage.policies.control.sampling.sigma_samplers import (
-    ddim_sigma,
-    dpm_solver_2m,
-    dpm_solver_2s,
-    euler,
-    euler_ancestral,
-    heun,
-)
+
+SLOT = "denoising_sampler"
 
 
+@declare(path=Linear)
 def flow_euler(denoise: Denoise, levels: Tensor | Sequence[float], x: Tensor, generator: Generators | None) -> Tensor:  # noqa: ARG001
     """dx/dt = (D − x)/(1 − t) in Euler steps over rising `levels` of t that end with 1; deterministic.
 
@@ -42,34 +44,53 @@ def flow_euler(denoise: Denoise, levels: Tensor | Sequence[float], x: Tensor, ge
     return x
 
 
-@dataclass(frozen=True)
-class Sampler:
-    """A sampler with the kind of path whose levels it walks."""
+def sampler_for(name: str, path: NoisePath, options: Mapping[str, Any] | None = None) -> Callable[..., Tensor]:
+    """Return the sampler called `name`, or the user's own ("module:function").
 
-    function: Callable[..., Tensor]
-    path: type[NoisePath]
-    takes_path: bool = False
-    """Whether it needs the path itself, for its factors."""
+    Args:
+        name: a piece of the slot `denoising_sampler`.
+        path: the path whose levels it shall walk.
+        options: further arguments that it will be called with.
 
-
-SAMPLERS: dict[str, Sampler] = {
-    "ddpm": Sampler(ddpm, VariancePreserving, takes_path=True),
-    "ddim": Sampler(ddim, VariancePreserving, takes_path=True),
-    "flow_euler": Sampler(flow_euler, Linear),
-    "ddim_sigma": Sampler(ddim_sigma, Karras),
-    "euler": Sampler(euler, Karras),
-    "euler_ancestral": Sampler(euler_ancestral, Karras),
-    "heun": Sampler(heun, Karras),
-    "dpm_solver_2s": Sampler(dpm_solver_2s, Karras),
-    "dpm_solver_2m": Sampler(dpm_solver_2m, Karras),
-}
-"""Others join by `SAMPLERS["mine"] = Sampler(function, path)`."""
-
-
-def sampler_for(name: str, path: NoisePath) -> Sampler:
-    """Return the sampler called `name`. Raises UsageError when there is none, or it walks another kind of path."""
-    fitting = [known for known, sampler in SAMPLERS.items() if isinstance(path, sampler.path)]
-    if name not in fitting:
-        what = "walks another kind of path" if name in SAMPLERS else "is not known"
+    Raises:
+        UsageError: when there is none, it walks another kind of path, or it has no such option.
+    """
+    pieces = find_pieces(SLOT)
+    fitting = [known for known in pieces if isinstance(path, _path_of(load_piece(SLOT, known)))]
+    if name not in pieces and ":" not in name:
+        what = f"is not known{nearest(name, pieces)}"
+    elif isinstance(path, _path_of(load_piece(SLOT, name))):
+        what = ""
+    else:
+        what = "walks another kind of path"
+    if what:
         raise UsageError(f"sampler {name!r} {what}; on a {type(path).__name__} path choose of {', '.join(fitting)}")
-    return SAMPLERS[name]
+    sampler = load_piece(SLOT, name)
+    settable = [option for option in piece_options(sampler) if option != "path"]
+    for option in options or ():
+        if option not in settable:
+            raise UsageError(
+                f"the sampler {name!r} has no option {option!r}{nearest(option, settable)}; beside steps, schedule, "
+                f"levels and sigma_min it has {', '.join(settable) or 'none'}"
+            )
+    return sampler
+
+
+def takes_path(sampler: Callable[..., Tensor]) -> bool:
+    """Return whether a sampler is given the path itself."""
+    return "path" in inspect.signature(sampler).parameters
+
+
+def limit_of(sampler: Callable[..., Tensor], options: Mapping[str, Any] | None = None) -> float | None:
+    """Return the bound on what a sampler with these options answers, ± in normalised units; None: there is none."""
+    name = getattr(sampler, "limit", None)
+    if name is None:
+        return None
+    found: float | None = (options or {}).get(name, piece_options(sampler)[name].default)
+    return found
+
+
+def _path_of(sampler: Callable[..., Tensor]) -> type[NoisePath]:
+    """Return the kind of path that a sampler walks; one that declares none walks any."""
+    declared: type[NoisePath] = getattr(sampler, "path", NoisePath)
+    return declared

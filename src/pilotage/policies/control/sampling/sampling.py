@@ -14,7 +14,7 @@ Guide = Callable[[Denoise], Denoise]
 """Changes a denoiser into a guided one."""
 
 
-class Start(NamedTuple):
+class InitialSample(NamedTuple):
     """Where sampling begins, when it does not begin from noise."""
 
     chunk: Tensor

@@ -15,13 +15,16 @@ from itertools import pairwise
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
+from pilotage.core.pieces import declare
 from pilotage.objectives.draws import Generators, normal
 from pilotage.objectives.levels import falling_to_zero
+from pilotage.objectives.noise_paths import Karras
 from pilotage.policies.control.sampling.sampling import Denoise, level_rows
 
 Levels = Tensor | Sequence[float]
 
 
+@declare(path=Karras)
 def euler(
     denoise: Denoise,
     levels: Levels,
@@ -42,6 +45,7 @@ def euler(
     return x
 
 
+@declare(path=Karras)
 def heun(
     denoise: Denoise,
     levels: Levels,
@@ -75,6 +79,7 @@ def ancestral_step(sigma: float, following: float, eta: float = 1.0) -> tuple[fl
     return (following**2 - up**2) ** 0.5, up
 
 
+@declare(path=Karras)
 def euler_ancestral(
     denoise: Denoise, levels: Levels, x: Tensor, generator: Generators | None, *, eta: float = 1.0, noise: float = 1.0
 ) -> Tensor:
@@ -87,6 +92,7 @@ def euler_ancestral(
     return x
 
 
+@declare(path=Karras)
 def ddim_sigma(denoise: Denoise, levels: Levels, x: Tensor, generator: Generators | None = None) -> Tensor:  # noqa: ARG001
     """X' = (σ'/σ)·x − (e^{−h} − 1)·D, h = ln σ − ln σ': DDIM, which is DPM-Solver++(1); the last step returns D."""
     for now, then in pairwise(falling_to_zero(levels)):
@@ -94,6 +100,7 @@ def ddim_sigma(denoise: Denoise, levels: Levels, x: Tensor, generator: Generator
     return x
 
 
+@declare(path=Karras)
 def dpm_solver_2s(denoise: Denoise, levels: Levels, x: Tensor, generator: Generators | None = None) -> Tensor:  # noqa: ARG001
     """DPM-Solver++(2S): the estimate is taken at the middle of the step in ln σ; two calls per level, one at the last.
 
@@ -108,6 +115,7 @@ def dpm_solver_2s(denoise: Denoise, levels: Levels, x: Tensor, generator: Genera
     return x
 
 
+@declare(path=Karras)
 def dpm_solver_2m(denoise: Denoise, levels: Levels, x: Tensor, generator: Generators | None = None) -> Tensor:  # noqa: ARG001
     """DPM-Solver++(2M): the estimate is extrapolated from the last two; one call per level. Algorithm 2."""
     previous: Tensor | None = None

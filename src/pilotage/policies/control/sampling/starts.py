@@ -11,7 +11,7 @@ from torch import Tensor
 from pilotage.core.errors import UsageError
 from pilotage.objectives.draws import Generators, normal
 from pilotage.objectives.noise_paths import NoisePath
-from pilotage.policies.control.sampling.sampling import Start
+from pilotage.policies.control.sampling.sampling import InitialSample
 
 
 class Initialiser(Protocol):
@@ -30,7 +30,7 @@ class Initialiser(Protocol):
         """Return whether there is a start for the row."""
         ...
 
-    def start(self, rows: Sequence[int], generator: Generators) -> Start:
+    def start(self, rows: Sequence[int], generator: Generators) -> InitialSample:
         """Return the start of rows that are all warm."""
         ...
 
@@ -67,7 +67,7 @@ class FreshStart:
         """Return whether the row has a start of its own."""
         return False
 
-    def start(self, rows: Sequence[int], generator: Generators) -> Start:  # noqa: ARG002
+    def start(self, rows: Sequence[int], generator: Generators) -> InitialSample:  # noqa: ARG002
         """Return where sampling begins for these rows."""
         raise UsageError("a fresh start begins from noise; no row is warm")
 
@@ -108,7 +108,7 @@ class ShiftedStart:
         """Return whether the row has a start of its own."""
         return row in self._last
 
-    def start(self, rows: Sequence[int], generator: Generators) -> Start:
+    def start(self, rows: Sequence[int], generator: Generators) -> InitialSample:
         """Return where sampling begins for these rows."""
         guess = shifted(torch.stack([self._last[row] for row in rows]), self.executed)
         if self.alter is not None:
@@ -116,7 +116,7 @@ class ShiftedStart:
         if self.renoise is not None:
             level = torch.full((len(guess),), self.levels[0], device=guess.device)
             guess = self.renoise.mix(guess, normal(guess.shape, generator, like=guess), level)
-        return Start(guess, self.levels, self.sampler)
+        return InitialSample(guess, self.levels, self.sampler)
 
     def keep(self, rows: Sequence[int], chunks: Tensor) -> None:
         """Remember the chunks that were decided."""

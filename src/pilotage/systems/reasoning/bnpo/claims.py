@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.claims import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion, Events
 
 WORLD = (
     "--task add --difficulties 1,2,3 --pretrain-to-accuracy 0.45 --num-train-prompts 240 --prompts-per-step 16 "
@@ -35,7 +35,7 @@ BEFORE, AFTER = "before training", "after training"
 # ---- what is measured ------------------------------------------------------------------------------------------------
 
 
-def identities(arm: str, unit: int, context: Any) -> Mapping[str, float]:
+def identities(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     """Return whether BNPO's advantages equal those of the method it generalises, within 1e-10, in float64, on 1000
     random groups of 16 rewards of 0 or 1 (`equal`, 1 or 0); with `largest_error`, and for GRPO how far TRL's ε =
     1e-4 takes it from there (`trl_gap`, the largest relative difference).
@@ -46,7 +46,7 @@ def identities(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     from pilotage.objectives.beta_normalisation import beta_norm
 
     answers, groups = 16, 20 if context.quick else 1000
-    generator = torch.Generator().manual_seed(unit)
+    generator = torch.Generator().manual_seed(seed)
     rate = torch.rand(groups, 1, generator=generator, dtype=torch.float64)
     reward = (torch.rand(groups, answers, generator=generator, dtype=torch.float64) < rate).double().flatten()
     group = torch.arange(groups).repeat_interleave(answers)
@@ -62,7 +62,7 @@ def identities(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     return {"equal": float(error <= 1e-10), "largest_error": error, "trl_gap": gap}
 
 
-def gradient_noise(arm: str, unit: int, context: Any) -> Mapping[str, float]:
+def gradient_noise(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     """Return ln(tr Cov g / |E g|²) of the arm's gradient, mean over the first and the last policy of a GRPO training.
 
     Every arm meets the same batches of the same answers.
@@ -75,26 +75,26 @@ def gradient_noise(arm: str, unit: int, context: Any) -> Mapping[str, float]:
 
     config = context.configuration()
     out: dict[str, float] = {}
-    for steps, model in _walk(unit, context).items():
-        with frozen_trainer(replace(config, model=model), context.directory / f"at-{steps}", unit) as trainer:
+    for steps, model in _walk(seed, context).items():
+        with frozen_trainer(replace(config, model=model), context.directory / f"at-{steps}", seed) as trainer:
             drawn = batches(trainer, QUICK_BATCHES if context.quick else BATCHES)
             rows = [gradient(trainer, rollouts) for rollouts in drawn]
             out[f"log_noise_at_{steps}"] = math.log(scale_free_variance(gram_matrix(torch.stack(rows))))
     return {"log_noise": sum(out.values()) / len(out), **out}
 
 
-def _walk(unit: int, context: Any) -> dict[int, str]:
+def _walk(seed: int, context: Any) -> dict[int, str]:
     """Policies by number of steps along one training with GRPO, whatever the arm's own method is."""
     config = context.configuration()
     rest = shlex.join(shlex.split(context.command)[1:])
     walk = {0: config.model}
     if config.steps:
-        done = context.train(f"grpo {rest} --advantage zscore --shaping none", unit)
+        done = context.train(f"grpo {rest} --advantage zscore --shaping none", seed)
         walk[config.steps] = str(Path(done.run) / "policy")
     return walk
 
 
-def normaliser(arm: str, unit: int, context: Any) -> Mapping[str, float]:
+def normaliser(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     """Return what BNPO fits to the batches of its own policy before (BEFORE) and after training: m, a, b, α, β,
     `log_ratio` = ln(α/β), each a mean over batches, and whether it is on the foretold side of 1 (`as_foretold`).
     """
@@ -105,7 +105,7 @@ def normaliser(arm: str, unit: int, context: Any) -> Mapping[str, float]:
 
     config = context.configuration()
     model = config.model if arm == BEFORE else str(Path(context.train().run) / "policy")
-    with frozen_trainer(replace(config, model=model), context.directory / "fit", unit) as trainer:
+    with frozen_trainer(replace(config, model=model), context.directory / "fit", seed) as trainer:
         drawn = batches(trainer, QUICK_BATCHES if context.quick else 8)
         fits = [beta_fit(rollouts.column("reward"), rollouts.group) for rollouts in drawn]
     out = {name: float(np.mean([getattr(fit, name) for fit in fits])) for name in ("mean", "a", "b", "alpha", "beta")}
@@ -113,13 +113,13 @@ def normaliser(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     return {**out, "as_foretold": float(out["log_ratio"] < 0 if arm == BEFORE else out["log_ratio"] > 0)}
 
 
-def steadiness(arm: str, unit: int, context: Any) -> Mapping[str, float]:
+def steadiness(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     """Return how evenly a training went: `variation` of the gradient norm (standard deviation over mean), `spikes`
     (steps with a norm above three times the median of the ten before), and final accuracy.
     """
-    del arm, unit
+    del arm, seed
     done = context.train()
-    lines = [json.loads(line) for line in (Path(done.run) / "metrics.jsonl").open()]
+    lines = [json.loads(line) for line in (Path(done.run) / "metrics.jsonl").open(encoding="utf-8")]
     norms = [line["gradient_norm"] for line in lines if "gradient_norm" in line]
     return {**steadiness_of(norms), "accuracy": done.metrics["held_out/accuracy"]}
 
@@ -140,7 +140,7 @@ def steadiness_of(norms: list[float], window: int = 10) -> dict[str, float]:
 # ---- what is claimed -------------------------------------------------------------------------------------------------
 
 NOISE_NOTE = (
-    "A unit is one GRPO training with its first and its last policy, 24 batches at each, the same for both arms; "
+    "A seed is one GRPO training with its first and its last policy, 24 batches at each, the same for both arms; "
     "differences of logarithms, so that 0.02 is 2 %. Within a policy |E g|² is estimated without bias from pairs of "
     "batches. Estimates p̂ come from 8 answers."
 )
@@ -234,6 +234,7 @@ STABILITY = [
         compare=("bnpo", "grpo"),
         metric="spikes",
         criterion=Criterion("not_worse", 1.0),
+        events=Events("spikes", 0.0, most=0.55),
         higher_is_better=False,
         measure=steadiness,
         cost=1.0,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.claims import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion, Events
 
 WORLD = "--task add --difficulties 1,2,3 --prompts-per-step 16 --group-size 8"
 CALM = f"{WORLD} --pretrain-to-accuracy 0.45 --num-train-prompts 240 --steps 40 --evaluate-every 0"
@@ -22,11 +22,11 @@ GRID = ("--lr 3e-5", "--lr 1e-4")
 CENTRE = "22.5 %"
 UNTRAINED = "untrained"
 PROBE_SEED = 1000
-"""Of the probe answers, the same for all arms and units."""
+"""Of the probe answers, the same for all arms and seeds."""
 STEP_SECONDS = 0.7
 
 
-def conflict_shares(arm: str, unit: int, context: Any) -> Mapping[str, float]:
+def conflict_shares(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     """Shares of a batch's tokens that are in conflict (`share`), and that would be without the rule that only unbroken
     runs count (`raw_share`), mean over the policy before and after the arm's training. The arm CENTRE is a number.
     """
@@ -41,7 +41,7 @@ def conflict_shares(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     policies = {"before": config.model, "after": str(Path(context.train().run) / "policy")}
     out: dict[str, float] = {}
     for when, model in policies.items():
-        with frozen_trainer(replace(config, model=model), context.directory / when, unit) as trainer:
+        with frozen_trainer(replace(config, model=model), context.directory / when, seed) as trainer:
             shares = []
             for rollouts in batches(trainer, 2 if context.quick else 8):
                 columns = (rollouts.column(name) for name in ("ids", "mask", "reward", "group", "truncated"))
@@ -54,18 +54,18 @@ def conflict_shares(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     return {**both, **out}
 
 
-def probe_log_prob(arm: str, unit: int, context: Any) -> Mapping[str, float]:
+def probe_log_prob(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     """Change over training of the log-probability, in nats a token, of the conflict tokens in answers that the
     untrained policy gave to fixed prompts (`conflict`), and of all other tokens (`other`).
     """
-    del unit
+    del seed
     if arm == UNTRAINED:
         return {"conflict": 0.0, "other": 0.0}
     from pilotage.objectives.conflict import conflict_tokens
-    from pilotage.policies.language.policy import load_policy
+    from pilotage.policies.language.policy import LanguagePolicy
     from pilotage.training.language.frozen_policy import batches, frozen_trainer
 
-    trained = load_policy(str(Path(context.train().run) / "policy"))
+    trained = LanguagePolicy.from_pretrained(str(Path(context.train().run) / "policy"))
     sums = {"conflict": [0.0, 0.0], "other": [0.0, 0.0]}
     with frozen_trainer(context.configuration(), context.directory / "probe", PROBE_SEED) as trainer:
         for rollouts in batches(trainer, 1 if context.quick else 4):
@@ -80,13 +80,13 @@ def probe_log_prob(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     return {name: total / count if count else float("nan") for name, (total, count) in sums.items()}
 
 
-def collapse(arm: str, unit: int, context: Any) -> Mapping[str, float]:
+def collapse(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     """Return how a training went over its evaluations: whether it `survived` (final accuracy at least 90 % of its own
     maximum), `collapsed` (the opposite), final accuracy, share of well-formed answers and entropy. The arm UNTRAINED
     has the numbers of the evaluation before the first step.
     """
-    del unit
-    lines = [json.loads(line) for line in (Path(context.train().run) / "metrics.jsonl").open()]
+    del seed
+    lines = [json.loads(line) for line in (Path(context.train().run) / "metrics.jsonl").open(encoding="utf-8")]
     looks = [line for line in lines if "held_out/accuracy" in line]
     accuracy = [line["held_out/accuracy"] for line in looks]
     look = looks[0] if arm == UNTRAINED else looks[-1]
@@ -102,7 +102,7 @@ def collapse(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     }
 
 
-def pass_at(arm: str, unit: int, context: Any) -> Mapping[str, float]:
+def pass_at(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     """pass@k of the trained policy for k = 1, 2, … 32, unbiased, from 32 answers to each of 200 held-out prompts."""
     del arm
     from pilotage.evaluation.sampling import pass_at_k
@@ -111,7 +111,7 @@ def pass_at(arm: str, unit: int, context: Any) -> Mapping[str, float]:
     policy = str(Path(context.train().run) / "policy")
     config = replace(context.configuration(), model=policy, evaluation_samples=32)
     config = replace(config, evaluation_prompts=-(-(12 if context.quick else 200) // max(1, len(config.difficulties))))
-    with frozen_trainer(config, context.directory / "samples", unit) as trainer:
+    with frozen_trainer(config, context.directory / "samples", seed) as trainer:
         right = trainer.evaluate(0).right
     return {f"pass@{k}": float(pass_at_k(right.sum(1), right.shape[1], k).mean()) for k in (1, 2, 4, 8, 16, 32)}
 
@@ -119,7 +119,7 @@ def pass_at(arm: str, unit: int, context: Any) -> Mapping[str, float]:
 SAME_RATE = "Both arms at one learning rate; the tuned comparison is `accuracy`."
 HARSH_NOTE = (
     "The harsh regime: wrong answers outnumber right ones four to one and the learning rate is five times the calm "
-    "one. It was fixed before the units ran and not searched for; the entropy filter's threshold is the paper's."
+    "one. It was fixed before the seeds ran and not searched for; the entropy filter's threshold is the paper's."
 )
 
 CONFLICTS = [
@@ -199,6 +199,7 @@ HARSH_CLAIMS = [
         compare=("gtpo", "grpo"),
         metric="survived",
         criterion=Criterion("better", 0.4),
+        events=Events("collapsed", 0.5),
         primary=True,
         measure=collapse,
         cost=1.0,

@@ -10,7 +10,7 @@ import numpy as np
 from pilotage.evaluation.matched import mean_over_progress
 from pilotage.evaluation.sampling import pass_at_k
 
-HARD_LEVELS = (3, 4)
+HARD_DIFFICULTIES = (3, 4)
 EQUAL_ACCURACY = (0.38, 0.42)
 """Held-out accuracies between which entropies are compared: from where all arms start to where a baseline gets."""
 PASSES = (1, 8, 32)
@@ -24,15 +24,15 @@ def look(trainer: Any, step: int) -> dict[str, float]:
     from pilotage.training.language import callbacks
 
     short = trainer.config.steps < 10
-    tests = [trainer.tests[i] for i in callbacks.first_of_each_level(trainer.tests, 4 if short else 50)]
+    tests = [trainer.tests[i] for i in callbacks.first_of_each_difficulty(trainer.tests, 4 if short else 50)]
     seen = {"gold_entropy": callbacks.gold_entropy(trainer, tests)}
-    sampled = [trainer.items[i] for i in callbacks.first_of_each_level(trainer.items, 2 if short else 5)]
+    sampled = [trainer.items[i] for i in callbacks.first_of_each_difficulty(trainer.items, 2 if short else 5)]
     rollouts = callbacks.sample_answers(trainer, sampled, 16, "covariance", step)
     seen |= covariances(rollouts, trainer.run.seed_for("bundles", step))
     if step == trainer.config.steps:
         count = 4 if short else 24
-        hard = [trainer.tests[i] for i in callbacks.first_of_each_level(trainer.tests, count)]
-        hard = [item for item in hard if item.level in HARD_LEVELS]
+        hard = [trainer.tests[i] for i in callbacks.first_of_each_difficulty(trainer.tests, count)]
+        hard = [item for item in hard if item.difficulty in HARD_DIFFICULTIES]
         answers = PASSES[-1] if short else 2 * PASSES[-1]
         if hard:
             right = callbacks.right_counts(callbacks.sample_answers(trainer, hard, answers, "pass", step), answers)
@@ -70,9 +70,9 @@ def covariances(rollouts: Any, seed: int) -> dict[str, float]:
     }
 
 
-def trained(arm: str, unit: int, context: Any) -> dict[str, float]:
+def trained(arm: str, seed: int, context: Any) -> dict[str, float]:
     """Return one training: accuracy by level, signal, entropy at equal accuracy, pass@k on the hard levels."""
-    del arm, unit
+    del arm, seed
     from pilotage.runs.metrics import read_lines
 
     result = context.train(callback=look)
@@ -86,7 +86,7 @@ def training_numbers(lines: list[dict[str, Any]]) -> dict[str, float]:
     accuracy = [line["held_out/accuracy"] for line in looks]
     entropy = [line["gold_entropy"] for line in looks]
     last = looks[-1]
-    hard = [last[f"held_out/accuracy/level_{level}"] for level in HARD_LEVELS]
+    hard = [last[f"held_out/accuracy/level_{level}"] for level in HARD_DIFFICULTIES]
     numbers = {
         "nonzero": float(np.mean([line["advantage/nonzero"] for line in lines if "advantage/nonzero" in line])),
         "gold_entropy": entropy[-1],
@@ -101,11 +101,11 @@ def training_numbers(lines: list[dict[str, Any]]) -> dict[str, float]:
     return numbers
 
 
-def covariance(arm: str, unit: int, context: Any) -> dict[str, float]:
+def covariance(arm: str, seed: int, context: Any) -> dict[str, float]:
     """Return the mean over the looks of one training (the first is at the start) of the covariance of the advantage
     `arm`.
     """
-    numbers = trained(arm, unit, context)
+    numbers = trained(arm, seed, context)
     return {
         "covariance": numbers[f"covariance/{arm}"],
         "assumption": numbers["assumption"],
@@ -116,33 +116,29 @@ def covariance(arm: str, unit: int, context: Any) -> dict[str, float]:
 # ---- the gradient of the hardest level -------------------------------------------------------------------------------
 
 
-def bundling_noise(arm: str, unit: int, context: Any) -> dict[str, float]:
+def bundling_noise(arm: str, seed: int, context: Any) -> dict[str, float]:
     """Variance of the hardest level's gradient at the start of training, over fresh answers to the same prompts.
 
     Advantages have deviation 1 over the batch, so that the arms' scales do not matter. `log_variance` is the logarithm
     of tr Cov; `noise_share` its share of the second moment.
     """
     del arm
-    import importlib
-
+    from pilotage.core.configuration import config_to_dict
     from pilotage.runs import Run
     from pilotage.training.language import callbacks
     from pilotage.training.language.trainer import TextTrainer
 
-    wiring = context.wiring
-    catalogue = importlib.import_module(wiring.catalogue)
-    name, *options = context.command.split()
-    config = catalogue.configure(catalogue.find_system(name), options)
+    name, config = context.command.split()[0], context.configuration()
     draws = 3 if context.quick else 12
-    with Run.create(context.directory, system=name, config=catalogue.config_to_dict(config), seed=unit) as run:
+    with Run.create(context.directory, system=name, config=config_to_dict(config), seed=seed) as run:
         trainer = TextTrainer(config, run)
         items = trainer.items[: config.prompts_per_step]
-        hardest = max(item.level for item in items)
+        hardest = max(item.difficulty for item in items)
         gradients = []
         for draw in range(draws):
             rollouts = callbacks.sample_answers(trainer, items, config.group_size, "noise", draw)
             advantage = _fresh_advantage(trainer, rollouts, run.seed_for("bundles", draw))
-            rows = (rollouts.column("level") == hardest).nonzero().flatten()
+            rows = (rollouts.column("difficulty") == hardest).nonzero().flatten()
             gradients.append(callbacks.gradient_of(trainer, rollouts, callbacks.unit_deviation(advantage), rows))
         trainer.close()
     table = np.stack(gradients)

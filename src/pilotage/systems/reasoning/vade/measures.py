@@ -24,11 +24,11 @@ STALE_AFTER = 10
 # ---- the bandit ------------------------------------------------------------------------------------------------------
 
 
-def bandit(arm: str, unit: int, context: Any) -> Mapping[str, float]:
+def bandit(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     """Return a curriculum `arm` on a bandit of 500 prompts whose pass rates drift; 20 of them, 8 answers each, 100
     steps.
     """
-    result = simulate_bandit(VARIANTS[arm], 500, 10 if context.quick else 100, 20, 8, 0.01, unit)
+    result = simulate_bandit(VARIANTS[arm], 500, 10 if context.quick else 100, 20, 8, 0.01, seed)
     numbers = {name: float(value) for name, value in result.items() if name != "gains"}
     return {**numbers, "share_of_oracle": numbers["gain"] / numbers["oracle"]}
 
@@ -45,7 +45,7 @@ def look(trainer: Any, step: int) -> dict[str, float]:
         return {}
     short = trainer.config.steps < 10
     answers = 8 if short else 64
-    items = [trainer.items[i] for i in callbacks.first_of_each_level(trainer.items, 2 if short else 6)]
+    items = [trainer.items[i] for i in callbacks.first_of_each_difficulty(trainer.items, 2 if short else 6)]
     right = callbacks.right_counts(callbacks.sample_answers(trainer, items, answers, "pass rates", step), answers)
     seen = {f"{PASS_RATE}{item.id}": float(share) for item, share in zip(items, right / answers, strict=True)}
     if step == trainer.config.steps:
@@ -57,9 +57,9 @@ def look(trainer: Any, step: int) -> dict[str, float]:
     return seen
 
 
-def trained(arm: str, unit: int, context: Any) -> dict[str, float]:
+def trained(arm: str, seed: int, context: Any) -> dict[str, float]:
     """Return one training: accuracy at equal completions, groups without variance, what every completion bought."""
-    del arm, unit
+    del arm, seed
     from pilotage.runs.metrics import read_lines
 
     result = context.train(callback=look)
@@ -98,9 +98,9 @@ def training_numbers(lines: Sequence[Mapping[str, Any]], *, quick: bool = False)
 # ---- estimates -------------------------------------------------------------------------------------------------------
 
 
-def estimate(arm: str, unit: int, context: Any) -> dict[str, float]:
+def estimate(arm: str, seed: int, context: Any) -> dict[str, float]:
     """Error of the estimator `arm` on what VADE's training saw, against pass rates of 64 answers at each look."""
-    del unit
+    del seed
     from pilotage.runs.metrics import read_lines
 
     run = Path(context.train(callback=look).run)

@@ -55,6 +55,14 @@ SYSTEM = System(
             "clean": "pilotage.policies.control.heads.context_denoiser:ContextDenoiser",
         },
         "noise_schedule": {"karras": "pilotage.objectives.noise_paths:Karras"},
+        "denoising_sampler": {
+            "ddim_sigma": "pilotage.policies.control.sampling.sigma_samplers:ddim_sigma",
+            "euler": "pilotage.policies.control.sampling.sigma_samplers:euler",
+            "euler_ancestral": "pilotage.policies.control.sampling.sigma_samplers:euler_ancestral",
+            "heun": "pilotage.policies.control.sampling.sigma_samplers:heun",
+            "dpm_solver_2s": "pilotage.policies.control.sampling.sigma_samplers:dpm_solver_2s",
+            "dpm_solver_2m": "pilotage.policies.control.sampling.sigma_samplers:dpm_solver_2m",
+        },
         "env": {
             "block-push": "pilotage.environments.control.block_push:block_push",
             "block-push-goals": "pilotage.environments.control.block_push:block_push_goals",

@@ -40,11 +40,11 @@ def acting(arm: str, unit: int, context: Any) -> dict[str, float]:
         and reward apart both are the share of successes.
     """
     del unit
-    from pilotage.training.imitation.task import World, judged
+    from pilotage.training.imitation.task import ControlTask, goal_metrics
 
     policy, config = policy_of(arm, context), context.configuration()
-    happened = World(config).evaluate(policy)
-    all_numbers = happened.metrics() | judged(happened)
+    happened = ControlTask(config).evaluate(policy)
+    all_numbers = happened.metrics() | goal_metrics(happened)
     success = all_numbers.get("evaluation/success", math.nan)
     return {
         "result": all_numbers.get("evaluation/result", success),
@@ -63,7 +63,7 @@ def orders(arm: str, unit: int, context: Any) -> dict[str, float]:
     """
     from pilotage.environments.control import control_env
     from pilotage.rollouts.control import evaluate
-    from pilotage.training.imitation.task import World
+    from pilotage.training.imitation.task import ControlTask
 
     starts, repeats = (2, 3) if context.quick else (FIXED_STARTS, REPEATS)
     if arm == "oracle":
@@ -75,7 +75,7 @@ def orders(arm: str, unit: int, context: Any) -> dict[str, float]:
     seeds = [config.evaluation_seed + start for start in range(starts) for _ in range(repeats)]
     happened = evaluate(
         lambda: control_env(config.env),
-        World(config).acting(policy),
+        ControlTask(config).acting(policy),
         seeds,
         num_envs=config.num_envs,
         window=config.n_obs_steps,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pilotage.core.references import PieceName
 from pilotage.training.imitation.config import ImitationConfig
 
 
@@ -11,7 +12,7 @@ from pilotage.training.imitation.config import ImitationConfig
 class TokensConfig(ImitationConfig):
     """Configuration of an imitation whose head answers in tokens, and of the tokeniser that it learns first."""
 
-    tokeniser: str = "multiscale:scales=1|2|3|4,codes=256,latent=8,channels=8"
+    tokeniser: PieceName = "multiscale:scales=1|2|3|4,codes=256,latent=8,channels=8"
     """The first stage: scales (P, the last is chunk/4), codes (V), latent (z), channels (the paper's ch=2),
     similarity=cosine or euclidean, per_dimension=true or false."""
     tokeniser_steps: int = 2500

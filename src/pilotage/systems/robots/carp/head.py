@@ -15,7 +15,7 @@ from pilotage.objectives.denoising import fill_padding
 from pilotage.objectives.draws import Generators, categorical
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.heads.head import Head, PartMaker, TrainingData
-from pilotage.policies.control.sampling.sampling import Guide, Start
+from pilotage.policies.control.sampling.sampling import Guide, InitialSample
 from pilotage.systems.robots.carp.model import Cache, NextScaleTransformer
 from pilotage.systems.robots.carp.tokeniser import MultiscaleTokeniser
 from pilotage.systems.robots.carp.tokeniser_training import LEAST_USE, MOST_ERROR, fit_tokeniser
@@ -162,10 +162,18 @@ class NextScaleTokens(Head):
         tokens, inputs = self.teacher_inputs(fill_padding(chunk, mask))
         return tokens, self.network(inputs, condition.vector, generator=generator)
 
+    def action_limit(self) -> float | None:
+        """Return its bound; 1 where numbers of an action have two values, which are answered as ±1."""
+        return 1.0 if bool(self.tokeniser.binary_dims.any()) else self.bound
+
     # ---- acting ----------------------------------------------------------------------------------------------------
 
     def sample(
-        self, condition: Condition, generator: Generators, start: Start | None = None, guide: Guide | None = None
+        self,
+        condition: Condition,
+        generator: Generators,
+        start: InitialSample | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Draw chunks [batch, step, number], of `candidates` the likeliest; starts and guides are refused."""
         self._only(start, guide)

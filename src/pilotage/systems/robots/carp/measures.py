@@ -73,7 +73,7 @@ def _evaluated(
 ) -> tuple[Any, Any]:
     """Return the evaluation of a run's policy on its declared starts, and the policy; `top_k` is set on its head."""
     from pilotage.policies.control.policy import ActionPolicy
-    from pilotage.training.imitation.task import World
+    from pilotage.training.imitation.task import ControlTask
 
     policy = ActionPolicy.from_pretrained(Path(run) / "policy")
     if top_k is not None:
@@ -81,7 +81,7 @@ def _evaluated(
     count = 2 if context.quick else episodes
     config = context.configuration()
     first = config.evaluation_seed + (TUNING_STARTS if tuning else 0)
-    world = World(replace(config, evaluation_episodes=count, evaluation_seed=first))
+    world = ControlTask(replace(config, evaluation_episodes=count, evaluation_seed=first))
     return world.evaluate(policy, keep=keep), policy
 
 

@@ -40,6 +40,10 @@ SYSTEM = System(
             "ebt": "pilotage.policies.control.heads.energy_optimisation:build_ebt",
             "descent": "pilotage.policies.control.heads.energy:EnergyByDescent",
         },
+        "energy_loss": {
+            "equilibrium_matching": "pilotage.policies.control.heads.energy:equilibrium_matching",
+            "through_descent": "pilotage.policies.control.heads.energy_training:through_descent",
+        },
         "encoder": {"causal": "pilotage.policies.control.causal_encoder:CausalEncoder"},
     },
 )

@@ -87,10 +87,10 @@ def stopping(arm: str, unit: int, context: Any) -> dict[str, float]:
 
 
 def _in_world(config: Any, policy: Any, unit: int) -> Mapping[str, float]:
-    from pilotage.training.imitation.task import World
+    from pilotage.training.imitation.task import ControlTask
 
     policy.seed = unit
-    found: Mapping[str, float] = World(config).evaluate(policy).metrics()
+    found: Mapping[str, float] = ControlTask(config).evaluate(policy).metrics()
     return found
 
 

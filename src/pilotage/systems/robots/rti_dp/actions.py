@@ -19,12 +19,12 @@ from pilotage.objectives.warm_start import ShiftErrors, contraction, shift_error
 from pilotage.policies.control.execution.latency import MeteredPolicy
 from pilotage.policies.control.heads.denoiser import Denoiser
 from pilotage.policies.control.policy import ActionPolicy
-from pilotage.policies.control.sampling.sampling import Start
+from pilotage.policies.control.sampling.sampling import InitialSample
 from pilotage.policies.control.sampling.starts import FreshStart, ShiftedStart, shifted
 from pilotage.rollouts.control import evaluate
 from pilotage.runs import Run, check_device
 from pilotage.systems.robots.rti_dp.config import WarmStartConfig
-from pilotage.systems.robots.rti_dp.env import DisturbedWorld
+from pilotage.systems.robots.rti_dp.env import DisturbedTask
 from pilotage.systems.robots.rti_dp.policy import consecutive_windows, planned, replace_start, row_generators
 from pilotage.training.imitation import play as imitation_play
 
@@ -150,7 +150,9 @@ def contraction_by_list(
     disturbed = guess + delta * normal(guess.shape, row_generators(len(guess), seed + 1), like=guess)
     factors = []
     for levels in lists:
-        plain, other = (planned(policy, observations, seed, Start(x, levels, sampler)) for x in (guess, disturbed))
+        plain, other = (
+            planned(policy, observations, seed, InitialSample(x, levels, sampler)) for x in (guess, disturbed)
+        )
         factors.append(float(contraction(plain, other, guess, disturbed).median()))
     return factors
 
@@ -172,7 +174,7 @@ def timed(config: WarmStartConfig, policy: ActionPolicy, decisions: int) -> dict
     if decisions < 1:
         raise UsageError(f"{decisions} decisions were to be timed; expected at least 1")
     metered = MeteredPolicy(policy, warm_up=WARM_UP)
-    world = DisturbedWorld(replace(config, disturbance="", delay=0))
+    world = DisturbedTask(replace(config, disturbance="", delay=0))
     seed = config.evaluation_seed
     while len(metered.seconds) < decisions:
         missing = (WARM_UP + decisions) * config.n_action_steps
@@ -213,4 +215,4 @@ def play(config: WarmStartConfig, run: Path, episodes: int = 3, first_seed: int 
         episodes: how many episodes.
         first_seed: seed of the first one; None: that of the evaluations.
     """
-    return imitation_play.play(config, run, episodes, first_seed, make_world=DisturbedWorld)
+    return imitation_play.play(config, run, episodes, first_seed, make_task=DisturbedTask)

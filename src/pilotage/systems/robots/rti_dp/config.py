@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pilotage.core.references import PieceName
 from pilotage.training.imitation.config import ImitationConfig
 
 
@@ -24,7 +25,7 @@ class WarmStartConfig(ImitationConfig):
     update: Literal["ddpm", "ddim", "own"] = "ddpm"
     """Update from level to level. ddpm: one-level steps with their noise, even where levels are left out, as in the
     paper's code; ddim: from level to listed level, without noise; own: that of --sampler."""
-    sampler: str = "ddpm:steps=100"
+    sampler: PieceName = "ddpm:steps=100"
     """Sampler of the first decision of an episode, and of every one with --start noise."""
     n_action_steps: int = 1
     """Actions of a chunk that are executed before the next decision (Ta)."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pilotage.core.errors import UsageError
 from pilotage.core.pieces import parse_term
-from pilotage.rollouts.vector_envs import Start
+from pilotage.rollouts.vector_envs import EpisodeStart
 from pilotage.systems.robots.rti_dp.config import WarmStartConfig
 from pilotage.systems.robots.rti_dp.disturbances import Delayed, Displaced
-from pilotage.training.imitation.task import World
+from pilotage.training.imitation.task import ControlTask
 
 if TYPE_CHECKING:
     import gymnasium
@@ -19,7 +19,7 @@ BY_OPTION = ("slip", "nudge")
 """Disturbances that the environment pick-place has itself."""
 
 
-class DisturbedWorld(World):
+class DisturbedTask(ControlTask):
     """Environment of a configuration with its disturbance and delay.
 
     Raises UsageError for an unknown disturbance.
@@ -46,9 +46,9 @@ class DisturbedWorld(World):
             env = Displaced(env, **self.disturbance.options)
         return Delayed(env, self.delay) if self.delay else env
 
-    def starts(self) -> Sequence[Start]:
+    def starts(self) -> Sequence[EpisodeStart]:
         """Return the starts of the evaluation, with the disturbance where the environment has it itself."""
         declared = super().starts()
         if self.disturbance is None or self.disturbance.reference not in BY_OPTION:
             return declared
-        return [Start(start.seed, {"disturbance": self.disturbance.reference}) for start in declared]
+        return [EpisodeStart(start.seed, {"disturbance": self.disturbance.reference}) for start in declared]

@@ -43,7 +43,7 @@ def fork(arm: str, unit: int, context: Any) -> dict[str, float]:
     """Return, at the fork of the ring, changes of the planned route per episode, and the share of first routes."""
     del arm, unit
     from pilotage.policies.control.policy import ActionPolicy
-    from pilotage.systems.robots.rti_dp.env import DisturbedWorld
+    from pilotage.systems.robots.rti_dp.env import DisturbedTask
     from pilotage.systems.robots.rti_dp.metrics import WatchedPlans
 
     policy = ActionPolicy.from_pretrained(Path(context.train().run) / "policy")
@@ -55,7 +55,7 @@ def fork(arm: str, unit: int, context: Any) -> dict[str, float]:
         plans[row].append(float(action[0] + action[1]))  # one route begins with +x, the other with -y
 
     policy.executor = WatchedPlans(policy.executor, keep)
-    happened = DisturbedWorld(config).evaluate(policy)
+    happened = DisturbedTask(config).evaluate(policy)
     return {**fork_numbers(plans), "steps": float(np.mean([e.steps for e in happened.episodes]))}
 
 

@@ -13,7 +13,7 @@ from pilotage.policies.control.policy import ActionPolicy
 from pilotage.policies.control.sampling.restarts import RestartingStart
 from pilotage.rollouts.episodes import Evaluation
 from pilotage.systems.robots.rti_dp.config import WarmStartConfig
-from pilotage.systems.robots.rti_dp.env import DisturbedWorld
+from pilotage.systems.robots.rti_dp.env import DisturbedTask
 
 SWITCH = 0.5
 """Distance between consecutive plans, root mean square of normalised units, that counts as a switch."""
@@ -75,7 +75,7 @@ class WatchedPlans:
 
 
 def evaluate_policy(
-    world: DisturbedWorld, policy: ActionPolicy, config: WarmStartConfig
+    world: DisturbedTask, policy: ActionPolicy, config: WarmStartConfig
 ) -> tuple[dict[str, float], Evaluation]:
     """Run every declared episode once; return the metrics, those of `OWN_METRICS` too, and the evaluation."""
     plain, watched = policy.executor, WatchedPlans(policy.executor)

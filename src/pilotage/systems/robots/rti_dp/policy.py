@@ -19,10 +19,10 @@ from pilotage.objectives.noise_paths import VariancePreserving
 from pilotage.policies.control.execution.discrete_entries import BinaryDimsHorizon, SignedGuess
 from pilotage.policies.control.execution.executors import RecedingHorizon
 from pilotage.policies.control.heads.denoiser import Denoiser, sampler_arguments
-from pilotage.policies.control.policy import ActionPolicy, evaluating
+from pilotage.policies.control.policy import ActionPolicy, evaluating, expect_within_limit
 from pilotage.policies.control.sampling.restarts import RestartingStart
-from pilotage.policies.control.sampling.samplers import sampler_for
-from pilotage.policies.control.sampling.sampling import Start
+from pilotage.policies.control.sampling.samplers import limit_of, sampler_for
+from pilotage.policies.control.sampling.sampling import InitialSample
 from pilotage.policies.control.sampling.starts import FreshStart, Initialiser, ShiftedStart, shifted
 from pilotage.policies.control.saving import is_action_policy
 from pilotage.policies.pickled import refuse_pickled
@@ -82,7 +82,12 @@ def acting_policy(config: WarmStartConfig, folder: Path, run: Any) -> ActionPoli
     head = base.head
     for name, value in sampler_arguments(config.sampler).items():
         setattr(head, name, value)
-    sampler_for(head.sampler, head.path)
+    sampler_for(head.sampler, head.path, head.options)
+    actions = base.normalisers["action"]
+    expect_within_limit(head.action_limit(), head.limit_reason(), actions)
+    if config.start != "noise" and config.update != "own" and isinstance(head.path, VariancePreserving):
+        limit = limit_of(sampler_for(config.update, head.path))
+        expect_within_limit(limit, f"--update {config.update} (--update own takes that of --sampler)", actions)
     frames, horizon = base.executor.frames, base.executor.horizon
     entries, value = _discrete(config, base)
     if entries:
@@ -176,7 +181,7 @@ def restart_limits(config: WarmStartConfig, policy: ActionPolicy, run: Any) -> t
     guess = shifted(planned(policy, now.observations, 0), config.n_action_steps)
     if initialiser.alter is not None:
         guess = initialiser.alter(guess)
-    start = Start(guess, initialiser.levels, initialiser.sampler)
+    start = InitialSample(guess, initialiser.levels, initialiser.sampler)
     moved = (planned(policy, then.observations, 1, start) - guess).double()
     limits = [torch.quantile(d.flatten(1).square().mean(1).sqrt(), config.restart_quantile) for d in (change, moved)]
     return float(limits[0]), float(limits[1])
@@ -226,7 +231,9 @@ def row_generators(count: int, seed: int) -> list[torch.Generator]:
 
 
 @torch.no_grad()
-def planned(policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int, start: Start | None = None) -> Tensor:
+def planned(
+    policy: ActionPolicy, observations: Mapping[str, Tensor], seed: int, start: InitialSample | None = None
+) -> Tensor:
     """Return the normalised chunks [window, step, number] that a policy plans in recorded situations.
 
     Args:

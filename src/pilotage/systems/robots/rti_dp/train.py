@@ -15,7 +15,7 @@ from pilotage.core.errors import UsageError
 from pilotage.core.system import Result
 from pilotage.systems.robots.rti_dp.actions import timed
 from pilotage.systems.robots.rti_dp.config import WarmStartConfig
-from pilotage.systems.robots.rti_dp.env import DisturbedWorld
+from pilotage.systems.robots.rti_dp.env import DisturbedTask
 from pilotage.systems.robots.rti_dp.metrics import OWN_METRICS, evaluate_policy
 from pilotage.systems.robots.rti_dp.policy import acting_policy, base_folder, base_hash
 from pilotage.training.imitation.config import ImitationConfig
@@ -35,7 +35,7 @@ def train(config: WarmStartConfig, run: Any) -> Result:
     for name, text in {**METRICS, **OWN_METRICS}.items():
         run.describe_metric(name, text)
     run.restore({})
-    world = DisturbedWorld(config)
+    world = DisturbedTask(config)
     folder = base_folder(config, run)
     run.log_event(None, "base", f"the weights of {folder} act, contents {base_hash(folder)[:16]}")
     policy = acting_policy(config, folder, run)

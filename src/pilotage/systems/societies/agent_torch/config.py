@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from pilotage.core.configuration import INPUT_FILE
 from pilotage.core.errors import UsageError
 from pilotage.llm.options import ServiceOptions
 
@@ -18,12 +19,13 @@ MAX_ASKED_AGENTS = 5000
 class EpidemicConfig(ServiceOptions):
     """A city of agents in an epidemic, its behaviour, and the series it is calibrated to"""
 
-    series: Path | None = None
-    """Daily or weekly counts by borough, in the format of nychealth/coronavirus-data, such as its data-by-day.csv; nyc:
-    the file in $PILOTAGE_HOME/nyc-covid; none: an invented city whose series is simulated with planted values, which
-    the result then compares with the recovered ones."""
-    populations: Path | None = None
-    """Table of people by borough and age group of the series; none: those of New York City, built in."""
+    series: Annotated[Path | None, INPUT_FILE] = None
+    """Daily or weekly cases of any city, a table with the columns date, place, cases, or New York City's
+    data-by-day.csv as it is published; nyc: the file in $PILOTAGE_HOME/nyc-covid; none: an invented city whose series
+    is simulated with planted values, which the result then compares with the recovered ones."""
+    populations: Annotated[Path | None, INPUT_FILE] = None
+    """Table of the people of the series, with the columns place, age_group (0-17, 65+), people; none: those of New York
+    City, built in."""
     start_week: str = "2020-09-05"
     """Last day of the first week of the series that is used."""
     end_week: str = "2021-03-27"
@@ -40,11 +42,13 @@ class EpidemicConfig(ServiceOptions):
     """Who decides to isolate. none: no agent isolates; rule: a share of people isolates in weeks after many cases;
     agents: every agent is asked for itself; archetypes: agents with the same attributes in the prompt are asked about
     once; aligned: as archetypes, with a scale and a shift per age group that are calibrated."""
-    prompt: Path | None = None
+    prompt: Annotated[Path | None, INPUT_FILE] = None
     """Text of the question, with {age} and {borough} where the answer is to depend on them, and {cases}, {change},
     {week}; none: the built-in question."""
     draws: int = 5
     """Number of answers to each question (n_arch)."""
+    max_tokens: int = 60
+    """Largest number of tokens of an answer; a model that reasons before it answers needs more, such as 2000."""
     first_token: bool = False
     """Whether one call replaces the draws, of which the probabilities of the first token are taken."""
     history_length: int = 0

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from pilotage.core.claims import Criterion, Verdict
 from pilotage.core.errors import UsageError
-from pilotage.evaluation.verdicts import Interval, judge, t_interval
+from pilotage.core.intervals import Interval, t_interval
+from pilotage.core.verdicts import judge
 
 
 @dataclass(frozen=True)

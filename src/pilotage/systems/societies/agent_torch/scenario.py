@@ -75,12 +75,20 @@ def build_scenario(config: EpidemicConfig) -> Scenario:
     if config.series is None:
         return _planted(config)
     series = read_weekly(series_path(config)).between(config.start_week, config.end_week)
-    counts = nyc_people() if config.populations is None else read_populations(config.populations)
+    if config.populations is not None:
+        counts = read_populations(config.populations, series.boroughs)
+    elif series.boroughs == tuple(BOROUGHS.values()):
+        counts = nyc_people()
+    else:
+        raise UsageError(
+            f"{series_path(config)} has the places {', '.join(series.boroughs[:5])}; give --populations FILE with "
+            "their people (place, age_group, people), since only New York City's are built in"
+        )
     total = int(counts.sum())
     agents = min(config.agents, total)
     population = city(
         counts if agents == total else sample_counts(counts, agents),
-        boroughs=tuple(BOROUGHS.values()),
+        boroughs=series.boroughs,
         weight=total / agents,
     )
     labels = tuple(str(week) for week in series.weeks)
@@ -253,7 +261,12 @@ class LLMBehaviour:
 
         def ask(questions: Sequence[Conversation]) -> Sequence[Poll]:
             polls = poll(
-                service, questions, draws=config.draws, first_token=config.first_token, temperature=config.temperature
+                service,
+                questions,
+                draws=config.draws,
+                first_token=config.first_token,
+                temperature=config.temperature,
+                max_tokens=config.max_tokens,
             )
             if log_poll is not None:
                 for place in range(0, len(polls), max(1, len(polls) // LOGGED_QUESTIONS)):

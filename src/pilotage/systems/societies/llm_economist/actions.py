@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pilotage.core.errors import UsageError
-from pilotage.evaluation.verdicts import t_interval
+from pilotage.core.intervals import t_interval
 from pilotage.random.streams import Streams, derive_seed
 from pilotage.runs.manifest import Manifest
 from pilotage.systems.societies.llm_economist.builders import evaluate_schedule, make_workers

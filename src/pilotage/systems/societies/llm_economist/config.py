@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from pilotage.core.configuration import INPUT_FILE
 from pilotage.core.errors import UsageError
 from pilotage.llm.options import ServiceOptions
 
@@ -36,7 +37,7 @@ class TaxDesignConfig(ServiceOptions):
     """Source of the incomes at 40 hours a week. gb2: the distribution that the paper fitted to the American Community
     Survey 2023; cps-primary, cps-unit, cps-earned: resampled from survey records, with wages of a unit's first earner,
     wages of the couple, or these and income from self-employment."""
-    tax_units: Path | None = None
+    tax_units: Annotated[Path | None, INPUT_FILE] = None
     """A CSV file of survey records in place of the 10,000 that come with the package."""
     income_growth: float = 1.37
     """Factor on survey incomes, about 1.35 to 1.4 from 2013 to 2024; with `--incomes cps-…` only."""
@@ -110,8 +111,9 @@ class TaxDesignConfig(ServiceOptions):
     """Elasticity e of Saez's formula, one or one per bracket; the paper's for three brackets: .18,.11,.57."""
     updates: int = 150
     """Number of gradient steps of the training of `--planner reinforce`; the network is kept as an artifact."""
-    temperature: float = 0.7
-    """Sampling temperature of the language model, 0 or more; at 0 all draws are the same."""
+    temperature: float | None = 0.7
+    """Sampling temperature of the language model, 0 or more; at 0 all draws are the same; none: that of the endpoint,
+    to which no temperature is sent, or 1 for a local model."""
     max_tokens: int = 300
     """Largest number of tokens of an answer."""
     skill_bins: int = 5

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pilotage.core.errors import UsageError
-from pilotage.evaluation.verdicts import t_interval
+from pilotage.core.intervals import t_interval
 from pilotage.random.streams import derive_seed
 from pilotage.runs import Progress
 from pilotage.runs.manifest import Manifest

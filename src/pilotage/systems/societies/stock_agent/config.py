@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from pilotage.core.configuration import INPUT_FILE
 from pilotage.core.errors import UsageError
 from pilotage.llm.options import ServiceOptions
 
@@ -33,7 +34,7 @@ class StockMarketConfig(ServiceOptions):
     rule: Literal["continuous", "exact"] = "continuous"
     """Matching of orders. continuous: a double auction by price and time; exact: only equal prices trade, as in the
     paper's code."""
-    scenario: Path | None = None
+    scenario: Annotated[Path | None, INPUT_FILE] = None
     """YAML file with firms, rates, reports, events and news; none: the firms A and B of the package."""
     rate_events: bool = True
     """Whether the central bank's decisions happen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from pilotage.core.errors import UsageError
+from pilotage.systems.societies.agent_torch.config import EpidemicConfig
 from pilotage.systems.societies.agent_torch.data import nyc_unemployment
 from pilotage.systems.societies.agent_torch.data.epidemic_series import (
     change_against_month,
@@ -18,8 +20,14 @@ from pilotage.systems.societies.agent_torch.data.epidemic_series import (
     read_weekly,
 )
 from pilotage.systems.societies.agent_torch.data.nyc_people import nyc_people
+from pilotage.systems.societies.agent_torch.scenario import build_scenario
 
-HEADER = "BX_cases,BX_hospitalized,BX_deaths"
+HEADER = "BX_cases,BX_hospitalized"
+PUBLISHED = (
+    "date_of_interest,CASE_COUNT,PROBABLE_CASE_COUNT,HOSPITALIZED_COUNT,DEATH_COUNT,CASE_COUNT_7DAY_AVG,BX_CASE_COUNT,"
+    "BX_PROBABLE_CASE_COUNT,BX_HOSPITALIZED_COUNT,BX_DEATH_COUNT,BX_CASE_COUNT_7DAY_AVG,BX_ALL_CASE_COUNT_7DAY_AVG"
+)
+"""Header of trends/data-by-day.csv as New York City publishes it, of one borough."""
 
 
 def written(path: Path, text: str) -> Path:
@@ -28,7 +36,7 @@ def written(path: Path, text: str) -> Path:
 
 
 def daily(path: Path, days: int, begin: date = date(2020, 9, 3)) -> Path:
-    rows = [f"{begin + timedelta(days=day)},{day},{10 * day},1" for day in range(days)]
+    rows = [f"{begin + timedelta(days=day)},{day},{10 * day}" for day in range(days)]
     return written(path, "\n".join([f"date,{HEADER}", *rows]) + "\n")
 
 
@@ -38,26 +46,78 @@ def test_days_become_weeks_that_end_on_saturday(tmp_path: Path) -> None:
     assert series.weeks == (date(2020, 9, 12), date(2020, 9, 19))
     assert series.boroughs == ("Bronx",)
     assert series.cases[:, 0].tolist() == [sum(range(3, 10)), sum(range(10, 17))]
-    assert torch.equal(series.admissions, 10 * series.cases)
-    assert series.deaths[:, 0].tolist() == [7, 7]
 
 
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        (f"week_ending,{HEADER}\n2020-09-05,1,,0\n", "line 2: BX_hospitalized"),
-        (f"week_ending,{HEADER}\n2020-09-05,1,-3,0\n", "line 2: BX_hospitalized"),
-        (f"week_ending,{HEADER}\n2020-09-05,1,nan,0\n", "line 2: BX_hospitalized"),
-        (f"week_ending,{HEADER}\n2020-09-05,1,1,0\n2020-09-19,1,1,0\n", "line 3: week_ending is 2020-09-19"),
-        (f"week_ending,{HEADER}\n5.9.2020,1,1,0\n", "line 2: week_ending"),
-        ("week_ending,BX_cases,BX_deaths\n2020-09-05,1,1\n", "BX_hospitalized"),
-        (f"when,{HEADER}\n2020-09-05,1,1,1\n", "week_ending or date"),
+        (f"week_ending,{HEADER}\n2020-09-05,,1\n", "line 2: BX_cases"),
+        (f"week_ending,{HEADER}\n2020-09-05,-3,0\n", "line 2: BX_cases"),
+        (f"week_ending,{HEADER}\n2020-09-05,nan,0\n", "line 2: BX_cases"),
+        (f"week_ending,{HEADER}\n2020-09-05,1,1\n2020-09-19,1,1\n", "line 3: week_ending is 2020-09-19"),
+        (f"week_ending,{HEADER}\n5.9.2020,1,1\n", "line 2: week_ending"),
+        ("week_ending,BX_hospitalized\n2020-09-05,1\n", "BX_CASE_COUNT"),
+        (f"when,{HEADER}\n2020-09-05,1,1\n", "week_ending or date"),
+        ("place,date\nA,2020-09-05\n", "no column cases"),
+        ("date,place,cases\n2020-09-05,A,1\n2020-09-05,A,2\n", "line 3: A has two rows"),
+        ("date,place,cases\n2020-09-05,A,1\n2020-09-06,A,2\n2020-09-05,B,2\n", "no row for 2020-09-06 and B"),
+        ("date,place,cases\n2020-09-05,A,1\n2020-09-06,A,2\n2020-09-08,A,2\n", "no row for 2020-09-07 and A"),
+        ("date,place,cases\n2020-09-05,A,1\n2020-09-08,A,2\n", "a row a day or a row a week"),
+        ("date,place,cases\n", "no rows"),
         (f"week_ending,{HEADER}\n", "no rows"),
     ],
 )
 def test_bad_files_are_refused_with_line_and_field(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(UsageError, match=named):
         read_weekly(written(tmp_path / "bad.csv", text), ["BX"])
+
+
+def test_the_published_file_of_new_york_is_read_as_it_is(tmp_path: Path) -> None:
+    begin = date(2020, 2, 29)
+    rows = [f"{begin + timedelta(days=day):%m/%d/%Y},{6 * day},5,5,0,1,{10 * day},1,2,0,3,4" for day in range(16)]
+    series = read_weekly(written(tmp_path / "data-by-day.csv", "\n".join([PUBLISHED, *rows]) + "\n"), ["BX"])
+    assert series.weeks == (date(2020, 3, 7), date(2020, 3, 14))
+    assert series.cases[:, 0].tolist() == [10 + 20 + 30 + 40 + 50 + 60 + 70, 80 + 90 + 100 + 110 + 120 + 130 + 140]
+
+
+def test_a_plain_table_has_places_of_its_own_and_rows_in_any_order(tmp_path: Path) -> None:
+    rows = [
+        f"{date(2024, 1, 7) + timedelta(days=day)},{place},{day + n}"
+        for n, place in enumerate("PQ")
+        for day in range(14)
+    ]
+    series = read_weekly(
+        written(tmp_path / "s.csv", "\n".join(["date,place,cases,note", *(f"{r}," for r in rows[::-1])]))
+    )
+    assert series.weeks == (date(2024, 1, 13), date(2024, 1, 20))
+    assert series.boroughs == ("Q", "P")
+    assert series.cases.tolist() == [[28, 21], [77, 70]]
+    by_week = "date,place,cases\n2024-01-03,P,5\n2024-01-10,P,7\n"
+    assert read_weekly(written(tmp_path / "w.csv", by_week)).weeks == (date(2024, 1, 3), date(2024, 1, 10))
+
+
+def test_ages_of_a_plain_table_are_spread_over_the_years_of_a_group(tmp_path: Path) -> None:
+    text = "place,age_group,people\nP,0-17,170\nP,18-64,470\nP,65+,100\nQ,0-64,65\nQ,65+,7\n"
+    people = read_populations(written(tmp_path / "p.csv", text), ["Q", "P"])
+    assert people.tolist() == [[20, 10, 10, 10, 15, 7], [190, 100, 100, 100, 150, 100]]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("place,people\nP,1\n", "age_group"),
+        ("place,age_group,people\nP,0-17,x\n", "line 2: people"),
+        ("place,age_group,people\nP,young,3\n", "'young'"),
+        ("place,age_group,people\nP,0-17,3\nP,17+,3\n", "overlap or leave a gap"),
+        ("place,age_group,people\nP,0-17,3\nP,20+,3\n", "overlap or leave a gap"),
+        ("place,age_group,people\nP,0-17,3\nP,0-17,3\n", "line 3"),
+        ("place,age_group,people\nQ,0+,3\n", "no row for P; it has Q"),
+        ("place,age_group,people\n", "no rows"),
+    ],
+)
+def test_bad_tables_of_people_are_refused(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        read_populations(written(tmp_path / "p.csv", text), ["P"])
 
 
 def test_a_missing_file_names_the_original(tmp_path: Path) -> None:
@@ -123,3 +183,21 @@ def test_month_labels_of_unemployment_agree_only_as_given() -> None:
         if change.gt(0).all()
     ]
     assert rises == ["2021-01", "2021-06"]
+
+
+def test_a_city_of_ones_own_runs_from_two_tables(tmp_path: Path) -> None:
+    begin, places = date(2024, 1, 6), ("Left bank", "Right bank")
+    rows = [f"{begin + timedelta(weeks=week)},{place},{40 + 5 * week}" for week in range(8) for place in places]
+    series = written(tmp_path / "cases.csv", "\n".join(["date,place,cases", *rows]))
+    groups = ("0-17,900", "18-64,3000", "65+,800")
+    ages = [f"{place},{group}" for place in places for group in groups]
+    people = written(tmp_path / "people.csv", "\n".join(["place,age_group,people", *ages]))
+    config = EpidemicConfig(
+        series=series, populations=people, start_week="2024-01-06", end_week="2024-02-24", agents=600, behaviour="rule"
+    )
+    scenario = build_scenario(config)
+    assert scenario.population.boroughs == places
+    assert scenario.people.tolist() == [4700, 4700]
+    assert scenario.reported[:, 0].tolist() == [40 + 5 * week for week in range(8)]
+    with pytest.raises(UsageError, match="--populations"):
+        build_scenario(replace(config, populations=None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pilotage.evaluation.verdicts import t_interval
+from pilotage.core.intervals import t_interval
 from pilotage.systems.societies.agent_torch.env import Parameters, simulate, tiny_city
 
 TOWN = tiny_city(3000, seed=0)

@@ -1,17 +1,18 @@
-"""Weekly counts of an epidemic by borough: cases, hospital admissions, deaths; and features for a calibration.
+"""Weekly cases of an epidemic by place, and people by place and age, from files.
 
-The format is that of New York City's health department: repository nychealth/coronavirus-data, file
-trends/data-by-day.csv, and the same table as NYC Open Data set rc75-m7u3. A daily file has a column `date`, a weekly
-one `week_ending` (Saturdays), and both BX_cases, BX_hospitalized, BX_deaths and so on for each borough. Nothing is
-downloaded here: give a path.
+Two forms of series are read: a plain table with the columns `date, place, cases`, one row per place and day or week;
+and the tables of New York City's health department as they are published (repository nychealth/coronavirus-data, file
+trends/data-by-day.csv: `date_of_interest, BX_CASE_COUNT, …`), or with short names (`date` or `week_ending`,
+`BX_cases`). Nothing is downloaded here: give a path.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -29,24 +30,22 @@ BOROUGHS: Mapping[str, str] = {
 }
 SOURCE = "https://raw.githubusercontent.com/nychealth/coronavirus-data/master/trends/data-by-day.csv"
 """Source of the file. Attribution: NYC Health."""
-COLUMNS: Mapping[str, str] = {"cases": "cases", "admissions": "hospitalized", "deaths": "deaths"}
-WEEK = timedelta(days=7)
+_DATES = ("week_ending", "date", "date_of_interest")
+_CASES = ("{}_cases", "{}_CASE_COUNT")
+"""Column of a borough's confirmed cases: with a short name, and as published."""
+WEEK, DAY = timedelta(days=7), timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class WeeklySeries:
-    """Weekly series by borough."""
+    """Weekly cases by place."""
 
     weeks: tuple[date, ...]
     """Last day of each week, seven days apart."""
     boroughs: tuple[str, ...]
-    """Names of the boroughs."""
+    """Names of the places."""
     cases: Tensor
     """Cases in persons, [weeks, boroughs] float32."""
-    admissions: Tensor
-    """Hospital admissions, [weeks, boroughs] float32."""
-    deaths: Tensor
-    """Deaths, [weeks, boroughs] float32."""
 
     def __len__(self) -> int:
         return len(self.weeks)
@@ -60,23 +59,21 @@ class WeeklySeries:
         inside = [index for index, week in enumerate(self.weeks) if begin <= week <= end]
         if not inside or begin <= self.weeks[0] - WEEK or end >= self.weeks[-1] + WEEK:
             raise UsageError(
-                f"weeks from {first} to {last} were asked for; the data has those that end from {self.weeks[0]} to "
-                f"{self.weeks[-1]}"
+                f"weeks from {first} to {last} were asked for (--start-week, --end-week); the data has those that end "
+                f"from {self.weeks[0]} to {self.weeks[-1]}"
             )
         return self[inside[0] : inside[-1] + 1]
 
     def __getitem__(self, part: slice) -> WeeklySeries:
-        return replace(
-            self,
-            weeks=self.weeks[part],
-            cases=self.cases[part],
-            admissions=self.admissions[part],
-            deaths=self.deaths[part],
-        )
+        return replace(self, weeks=self.weeks[part], cases=self.cases[part])
 
 
 def read_weekly(path: Path | str, boroughs: Sequence[str] = tuple(BOROUGHS)) -> WeeklySeries:
     """Read a series from a daily or weekly file; days are summed to whole weeks that end on Saturday.
+
+    Args:
+        path: a CSV file in one of the forms above.
+        boroughs: the boroughs of a file of New York City; a plain table has the places that stand in it.
 
     Raises:
         UsageError: a column is missing, a number is empty or negative, or dates are out of order or left out; the
@@ -87,32 +84,80 @@ def read_weekly(path: Path | str, boroughs: Sequence[str] = tuple(BOROUGHS)) -> 
         raise UsageError(f"there is no file {path}; the original is at {SOURCE}")
     with path.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines)
-        header = list(reader.fieldnames or [])
-        when = next((name for name in ("week_ending", "date", "date_of_interest") if name in header), None)
-        wanted = [f"{code}_{column}" for code in boroughs for column in COLUMNS.values()]
-        missing = [name for name in wanted if name not in header]
-        if when is None or missing:
-            lacks = ", ".join(missing) if when else "week_ending or date"
-            raise UsageError(f"{path} has no column {lacks}; its columns are {', '.join(header[:8])} …")
-        step = WEEK if when == "week_ending" else timedelta(days=1)
-        days: list[date] = []
-        rows: list[list[float]] = []
-        for row in reader:
-            day = _day(row[when], path, reader.line_num, when)
-            if days and day != days[-1] + step:
-                raise UsageError(
-                    f"{path}, line {reader.line_num}: {when} is {day}, {days[-1] + step} was expected: rows are in "
-                    "order and none is left out"
-                )
-            days.append(day)
-            rows.append([_count(row[name], path, reader.line_num, name) for name in wanted])
-    if not days:
-        raise UsageError(f"{path} holds no rows")
-    table = torch.tensor(rows, dtype=torch.float64).unflatten(1, (len(boroughs), len(COLUMNS)))
+        read = _plain_table if "place" in (reader.fieldnames or []) else _wide_table
+        days, names, table, step = read(reader, path, boroughs)
     if step != WEEK:
         days, table = _whole_weeks(days, table, path)
-    columns = {name: table[:, :, place].float() for place, name in enumerate(COLUMNS)}
-    return WeeklySeries(tuple(days), tuple(BOROUGHS.get(code, code) for code in boroughs), **columns)
+    return WeeklySeries(tuple(days), tuple(names), table.float())
+
+
+_Table = tuple[list[date], list[str], Tensor, timedelta]
+"""Dates, names of places, cases [dates, places] float64, and the time from one date to the next."""
+
+
+def _wide_table(reader: csv.DictReader[str], path: Path, boroughs: Sequence[str]) -> _Table:
+    """Read one row per date with a column per borough."""
+    header = list(reader.fieldnames or [])
+    when = next((name for name in _DATES if name in header), None)
+    columns = [[form.format(code) for form in _CASES] for code in boroughs]
+    wanted = [next((name for name in names if name in header), names[-1]) for names in columns]
+    missing = [name for name in wanted if name not in header]
+    if when is None or missing:
+        lacks = ", ".join(missing) if when else "week_ending or date"
+        raise UsageError(
+            f"{path} has no column {lacks}; its columns are {', '.join(header[:8])} …; expected date, place, cases, or "
+            "the columns that New York City publishes"
+        )
+    step = WEEK if when == "week_ending" else DAY
+    days: list[date] = []
+    rows: list[list[float]] = []
+    for row in reader:
+        day = _day(row[when], path, reader.line_num, when)
+        if days and day != days[-1] + step:
+            raise UsageError(
+                f"{path}, line {reader.line_num}: {when} is {day}, {days[-1] + step} was expected: rows are in "
+                "order and none is left out"
+            )
+        days.append(day)
+        rows.append([_count(row[name], path, reader.line_num, name) for name in wanted])
+    if not days:
+        raise UsageError(f"{path} holds no rows")
+    return days, [BOROUGHS.get(code, code) for code in boroughs], torch.tensor(rows, dtype=torch.float64), step
+
+
+def _plain_table(reader: csv.DictReader[str], path: Path, _: Sequence[str]) -> _Table:
+    """Read one row per date and place, in any order; every place has every date."""
+    found: dict[tuple[date, str], float] = {}
+    for row in _rows(reader, path, ("date", "place", "cases")):
+        line = reader.line_num
+        key = _day(row["date"], path, line, "date"), row["place"]
+        if key in found:
+            raise UsageError(f"{path}, line {line}: {key[1]} has two rows for {key[0]}")
+        found[key] = _count(row["cases"], path, line, "cases")
+    days, places = sorted({day for day, _ in found}), list(dict.fromkeys(place for _, place in found))
+    step = days[1] - days[0] if len(days) > 1 else WEEK
+    if step not in (DAY, WEEK):
+        raise UsageError(f"{path}: {days[0]} is followed by {days[1]}; expected a row a day or a row a week")
+    for day in (days[0] + step * place for place in range((days[-1] - days[0]) // step + 1)):
+        if absent := [place for place in places if (day, place) not in found]:
+            raise UsageError(f"{path} has no row for {day} and {absent[0]}; every place needs every date")
+    if len(days) != (days[-1] - days[0]) // step + 1:
+        raise UsageError(f"{path}: dates are not all {step.days} days apart")
+    table = torch.tensor([[found[day, place] for place in places] for day in days], dtype=torch.float64)
+    return days, places, table, step
+
+
+def _rows(reader: csv.DictReader[str], path: Path, needed: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Yield the rows of a table. Raises UsageError when it lacks a column or holds no rows."""
+    header = list(reader.fieldnames or [])
+    if missing := [name for name in needed if name not in header]:
+        raise UsageError(f"{path} has no column {', '.join(missing)}; its columns are {', '.join(header[:8])}")
+    empty = True
+    for row in reader:
+        empty = False
+        yield row
+    if empty:
+        raise UsageError(f"{path} holds no rows")
 
 
 def _whole_weeks(days: list[date], table: Tensor, path: Path) -> tuple[list[date], Tensor]:
@@ -164,60 +209,107 @@ def features(cases: Tensor, *, population: Tensor) -> Tensor:
     return torch.cat([torch.log1p(cases * (1e4 / population)), growth(cases)], 1)
 
 
-_AGE_SHARES: Mapping[str, tuple[float, ...]] = {
-    "0-4": (1, 0, 0, 0, 0, 0),
-    "5-12": (1, 0, 0, 0, 0, 0),
-    "13-17": (1, 0, 0, 0, 0, 0),
-    "18-24": (2 / 7, 5 / 7, 0, 0, 0, 0),
-    "25-34": (0, 0.5, 0.5, 0, 0, 0),
-    "35-44": (0, 0, 0.5, 0.5, 0, 0),
-    "45-54": (0, 0, 0, 0.5, 0.5, 0),
-    "55-64": (0, 0, 0, 0, 1, 0),
-    "65-74": (0, 0, 0, 0, 0, 1),
-    "75+": (0, 0, 0, 0, 0, 1),
-}
-"""Shares of the department's ten age groups in U19, 20–29, 30–39, 40–49, 50–64, 65+, as if evenly spread in each."""
+AGE_EDGES = (0, 20, 30, 40, 50, 65)
+"""First year of life of the six age groups of a population (U19, 20–29, 30–39, 40–49, 50–64, 65 and older)."""
+OLDEST = 85
+"""Years up to which an open age group such as 60+ is spread."""
 
 
-def read_populations(path: Path | str, boroughs: Sequence[str] = tuple(BOROUGHS)) -> Tensor:
-    """Read people by borough and age group, [boroughs, 6] whole numbers that sum to the boroughs of the file.
+def read_populations(path: Path | str, places: Sequence[str] = tuple(BOROUGHS.values())) -> Tensor:
+    """Read people by place and age group, [places, 6] whole numbers that sum to the places of the file.
 
-    Column implied_population, rows of group "Age" and "Boroughwide". Ages are rounded by largest remainders.
+    The table has the columns `place, age_group, people`, with age groups such as 0-17, 18-24, 65+; or it is the one of
+    New York City's health department (totals/group-data-by-boro.csv with a column implied_population). Ages are spread
+    evenly over the years of a group and rounded by largest remainders.
+
+    Args:
+        path: a CSV file.
+        places: names of the places, as in the series.
 
     Raises:
-        UsageError: a column or group is missing, or ages do not sum to the borough within 1 %.
+        UsageError: a column, a place or an age is missing, or ages do not sum to the borough within 1 %.
     """
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     with path.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines)
-        needed = ("borough", "group", "subgroup", "implied_population")
-        if missing := [name for name in needed if name not in (reader.fieldnames or [])]:
-            raise UsageError(f"{path} has no column {', '.join(missing)}")
-        people = {
-            (row["borough"], row["subgroup"]): _count(
-                row["implied_population"], path, reader.line_num, "implied_population"
-            )
-            for row in reader
-            if row["subgroup"] in ("Boroughwide", *_AGE_SHARES)
-        }
-    out = []
-    for code in boroughs:
-        wanted = [(code, name) for name in ("Boroughwide", *_AGE_SHARES)]
-        if absent := [key for key in wanted if key not in people]:
-            raise UsageError(f"{path} has no row for {' '.join(absent[0])}")
-        total = people[code, "Boroughwide"]
-        ages = torch.tensor([people[code, name] for name in _AGE_SHARES], dtype=torch.float64)
-        if abs(float(ages.sum()) - total) > 0.01 * total:
-            raise UsageError(f"{path}: ages of {code} sum to {float(ages.sum()):.0f}, the borough has {total:.0f}")
-        exact = ages @ torch.tensor(list(_AGE_SHARES.values()), dtype=torch.float64)
-        exact = exact * (total / exact.sum())
-        whole = exact.floor()
-        rest = round(total - float(whole.sum()))
-        whole[(exact - whole).argsort(descending=True, stable=True)[:rest]] += 1
-        out.append(whole.long())
-    return torch.stack(out)
+        read = _city_groups if "subgroup" in (reader.fieldnames or []) else _age_groups
+        groups = read(reader, path)
+    people = []
+    for place in places:
+        if place not in groups:
+            raise UsageError(f"{path} has no row for {place}; it has {', '.join(groups)}")
+        exact = sum(count * torch.tensor(_age_shares(age, path)) for age, count in groups[place].items())
+        assert isinstance(exact, Tensor)
+        people.append(_rounded(exact, round(float(exact.sum()))))
+    return torch.stack(people)
+
+
+def _age_groups(reader: csv.DictReader[str], path: Path) -> dict[str, dict[str, float]]:
+    """Read people by place and age group from a plain table; the groups of a place cover every age once."""
+    groups: dict[str, dict[str, float]] = {}
+    for row in _rows(reader, path, ("place", "age_group", "people")):
+        of_place = groups.setdefault(row["place"], {})
+        if row["age_group"] in of_place:
+            raise UsageError(f"{path}, line {reader.line_num}: {row['place']} has age group {row['age_group']} twice")
+        of_place[row["age_group"]] = _count(row["people"], path, reader.line_num, "people")
+    for place, ages in groups.items():
+        ends = sorted(_age_range(age, path) for age in ages)
+        joined = [0, *(end for _, end in ends)]
+        if [begin for begin, _ in ends] != joined[:-1]:
+            raise UsageError(f"{path}: the age groups of {place} overlap or leave a gap: {', '.join(sorted(ages))}")
+    return groups
+
+
+def _city_groups(reader: csv.DictReader[str], path: Path) -> dict[str, dict[str, float]]:
+    """Read the department's table: rows of ten age groups and "Boroughwide", in the column implied_population."""
+    groups: dict[str, dict[str, float]] = {}
+    totals: dict[str, float] = {}
+    for row in _rows(reader, path, ("borough", "group", "subgroup", "implied_population")):
+        place = BOROUGHS.get(row["borough"], row["borough"])
+        if row["subgroup"] == "Boroughwide":
+            totals[place] = _count(row["implied_population"], path, reader.line_num, "implied_population")
+        elif row["subgroup"] in _CITY_AGES:
+            people = _count(row["implied_population"], path, reader.line_num, "implied_population")
+            groups.setdefault(place, {})[row["subgroup"]] = people
+    for place, ages in groups.items():
+        if absent := [age for age in _CITY_AGES if age not in ages] + ["Boroughwide"] * (place not in totals):
+            raise UsageError(f"{path} has no row for {place} {absent[0]}")
+        total, total_of_ages = totals[place], sum(ages.values())
+        if abs(total_of_ages - total) > 0.01 * total:
+            raise UsageError(f"{path}: ages of {place} sum to {total_of_ages:.0f}, the borough has {total:.0f}")
+        groups[place] = {age: people * total / total_of_ages for age, people in ages.items()}
+    return groups
+
+
+_CITY_AGES = ("0-4", "5-12", "13-17", "18-24", "25-34", "35-44", "45-54", "55-64", "65-74", "75+")
+
+
+def _age_range(text: str, path: Path) -> tuple[int, int]:
+    """Return first year and first year beyond of an age group such as 18-24 or 65+."""
+    begin, dash, end = text.strip().removesuffix("+").partition("-")
+    if begin.isdigit() and (end.isdigit() and not text.endswith("+") if dash else text.strip().endswith("+")):
+        first, beyond = int(begin), int(end) + 1 if dash else max(OLDEST, int(begin) + 1)
+        if first < beyond:
+            return first, beyond
+    raise UsageError(f"{path}: age_group is {text!r}; expected years such as 0-17, 18-64 or 65+")
+
+
+def _age_shares(text: str, path: Path) -> list[float]:
+    """Return the share of an age group's years in each of the six groups of a population."""
+    first, beyond = _age_range(text, path)
+    edges = [*AGE_EDGES, max(beyond, OLDEST)]
+    years = [max(0, min(beyond, end) - max(first, begin)) for begin, end in pairwise(edges)]
+    return [part / (beyond - first) for part in years]
+
+
+def _rounded(exact: Tensor, total: int) -> Tensor:
+    """Round people [ages] to whole numbers that sum to `total`, by largest remainders."""
+    whole = exact.floor()
+    rest = total - int(whole.sum())
+    whole[(exact - whole).argsort(descending=True, stable=True)[:rest]] += 1
+    return whole.long()
 
 
 def _day(text: str, path: Path, line: int, field: str) -> date:
