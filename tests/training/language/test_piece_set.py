@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 from tests.properties.batches import context, random_rollouts
 
+from pilotage.core.configuration import configure
 from pilotage.core.errors import UsageError
+from pilotage.core.registry import all_systems
 from pilotage.systems.reasoning import baselines, bnpo, gtpo, riskpo, vade
 from pilotage.training.language.config import TextConfig
 from pilotage.training.language.credit import assign_credit
@@ -170,3 +172,24 @@ def test_a_piece_that_gives_another_shape_is_named(slot):
     pieces = make_piece_set(TextConfig(**{slot: crooked}))
     with pytest.raises(UsageError, match=rf"{slot} piece 'crooked' gave \(9,\)"):
         assign_credit(pieces, random_rollouts(), context())
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--steps", "-3"], "--steps: given -3"),
+        (["--lr", "0"], r"--lr: given 0\.0"),
+        (["--lr", "nan"], "--lr: given nan"),
+        (["--group-size", "0"], "--group-size"),
+        (["--temperature", "0"], "--temperature"),
+        (["--failure-limit", "1.5"], "--failure-limit"),
+    ],
+)
+def test_options_outside_their_range_are_refused_by_their_name(options, named):
+    with pytest.raises(UsageError, match=named):
+        configure(gtpo.SYSTEM, options)
+
+
+@pytest.mark.parametrize("system", all_systems(), ids=lambda system: system.name)
+def test_the_defaults_of_every_system_lie_in_their_ranges(system):
+    assert configure(system) == system.config
