@@ -78,7 +78,7 @@ def conflict_weights(
 
     ids, mask [N, T], reward, group, truncated [N]. A token in both runs gets weight² (or 0). All rewards of a group
     equal: λ is the mask. `divide_by_conflicts` divides an answer's weights by its number of conflict tokens, as the
-    authors' code does and the paper does not.
+    authors' code does and the paper does not; a token in both runs counts once, an answer without any is not divided.
 
     Args:
         weight: weight of a conflict token in right answers.
