@@ -56,7 +56,7 @@ if tokenizer.pad_token_id is None:
 max_tokens = options.max_tokens or (64 if options.model else 2)
 optimiser = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=0.0)
 
-# ---- the task: what is asked, and how good an answer is ----------------------------------------------------------------
+# ---- the task: what is asked, and how good an answer is --------------------------------------------------------------
 
 
 def question() -> tuple[str, int]:
@@ -73,7 +73,7 @@ def reward_of(answer: str, right: int) -> float:
     return 0.0 if not numbers else 1.0 if int(numbers[-1]) == right else 0.2
 
 
-# ---- the log-probability of what was sampled ---------------------------------------------------------------------------
+# ---- the log-probability of what was sampled -------------------------------------------------------------------------
 
 
 def log_probabilities(of: torch.nn.Module, ids: torch.Tensor, seen: torch.Tensor, answer_length: int) -> torch.Tensor:

@@ -7,10 +7,10 @@ pilotage run bc-mlp --env examples/own_environment.py:Reach --data reach.npz
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from pilotage.data.formats.npz import write_npz
 
 import pilotage
 from pilotage.data.demonstrations import Demonstrations
+from pilotage.data.formats.numpy_archive import write_npz
 from pilotage.environments.control.experts import collect
 
 
@@ -60,7 +60,7 @@ class Straight:
 
 if __name__ == "__main__":
     shown = collect(Reach(), Straight(), episodes=40, seed=0)
-    facts = shown.pop("meta")
-    write_npz(Demonstrations(**shown, meta={"source": "a script"}, episode_meta=[{}] * 40), "reach.npz")
+    shown["meta"] = {"source": "a script"}
+    write_npz(Demonstrations(**shown), "reach.npz")
     result = pilotage.run("bc-mlp", env=Reach, data="reach.npz", steps=400, evaluation_episodes=20, videos=0)
     print(result.metrics["evaluation/success"], "of the episodes reach the goal")

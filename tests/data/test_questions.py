@@ -312,7 +312,11 @@ def test_a_pool_makes_only_the_items_that_it_gives(write: Write) -> None:
         ("a.csv", 'question,answer\n"1,2\n', "is a double quote missing"),
         ("a.csv", "question,question\n1,2\n", "'question' twice"),
         ("a.csv", "question,answer\n", "has no rows"),
-        ("a.jsonl.gz", gzip.compress(b'{"question": "a", "answer": "b"}' * 50, mtime=0)[:-9], "damaged or incomplete gzip"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(b'{"question": "a", "answer": "b"}' * 50, mtime=0)[:-9],
+            "damaged or incomplete gzip",
+        ),
         ("a.xlsx", b"PK\x03\x04", "zip archive"),
         ("a.txt", "What is 1+1?", r"no format that is known \(.txt\); expected a file"),
         ("a.jsonl", "[" * 100_000, "line 1 is not JSON"),

@@ -57,3 +57,9 @@ def raising_on_some(text, item):
     if sum(map(ord, text)) % 5 == 0:
         raise RuntimeError("no judgement")
     return sum(c.isdigit() for c in text) / max(len(text), 1)
+
+
+def always_one(text):
+    """Give every answer 1."""
+    del text
+    return 1.0

@@ -51,16 +51,16 @@ S7: no dropout between two passes; at learning rate 0 nothing moves
     policies/language/test_policy.py::test_dropout_is_removed_so_that_training_mode_changes_nothing
 
 S8: a failed judgement is no zero and disturbs nobody
-    properties/test_judging.py::test_a_fifth_of_the_scores_breaks_and_is_counted_by_reason
-    properties/test_judging.py::test_the_others_advantages_are_those_of_a_batch_without_the_broken
-    properties/test_judging.py::test_the_scores_are_the_same_from_the_main_thread_a_thread_and_a_process
-    properties/test_judging.py::test_failures_stand_in_the_metrics_and_in_the_report
-    properties/test_judging.py::test_past_the_limit_the_run_stops_and_says_why
+    properties/test_scoring.py::test_a_fifth_of_the_scores_breaks_and_is_counted_by_reason
+    properties/test_scoring.py::test_the_others_advantages_are_those_of_a_batch_without_the_broken
+    properties/test_scoring.py::test_the_scores_are_the_same_from_the_main_thread_a_thread_and_a_process
+    properties/test_scoring.py::test_failures_stand_in_the_metrics_and_in_the_report
+    properties/test_scoring.py::test_past_the_limit_the_run_stops_and_says_why
     rewards/test_combine.py::test_a_failure_is_never_zero_and_is_counted_by_reason
     rewards/test_combine.py::test_broken_scores_change_nothing_for_the_others
     training/language/test_trainer.py::test_failed_judgements_leave_the_others_advantages_alone
     rewards/test_workers.py::test_every_way_of_failing_has_its_reason_and_leaves_the_others_alone
-    rewards/test_workers.py::test_threads_get_the_same_verdicts
+    rewards/test_workers.py::test_threads_get_the_same_scores
 
 S9: values do not leak over the end of an episode (of generalised advantages; there are no other targets of values yet)
     objectives/test_advantages.py::test_concatenated_episodes_equal_each_alone
@@ -135,8 +135,8 @@ S21: tokens are never encoded again
 
 S22: nothing outlives its limit
     rewards/test_workers.py::test_what_hangs_is_killed_at_the_limit_and_its_worker_replaced
-    rewards/test_workers.py::test_threads_get_the_same_verdicts
-    rewards/test_workers.py::test_processes_get_the_same_verdicts_and_leave_the_parent_s_workers_alone
+    rewards/test_workers.py::test_threads_get_the_same_scores
+    rewards/test_workers.py::test_processes_get_the_same_scores_and_leave_the_parent_s_workers_alone
     rewards/test_workers.py::test_mathematics_built_to_explode_ends_and_leaves_its_neighbours_alone
     rewards/test_math_equality.py::test_boxes_are_cut_with_their_braces_matched_and_in_linear_time
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.properties import breaking
 from tests.properties.batches import choices, context, random_rollouts
-from tests.properties.runs import run_in, small
+from tests.properties.runs import SYSTEMS, run_in, small
 
 from pilotage.report.page import write_run_report
 from pilotage.rewards import ScoredAnswers, TooManyFailuresError, build_rewards, score_answers
@@ -102,3 +102,12 @@ def test_failures_stand_in_the_metrics_and_in_the_report(tmp_path: Path) -> None
 def test_past_the_limit_the_run_stops_and_says_why(tmp_path: Path) -> None:
     with pytest.raises(TooManyFailuresError, match=r"of 24 answers could not be scored \(exception: \d+\); the limit"):
         run_in(tmp_path / "run", small("grpo", reward=f"{BREAKING}:raising_on_some", failure_limit=0.01))
+
+
+def test_held_out_prompts_are_scored_with_the_reward_that_is_trained_on(tmp_path: Path) -> None:
+    config = small("grpo", reward=f"{BREAKING}:always_one", steps=1)
+    written = run_in(tmp_path / "run", config)
+    assert written.result.metrics["held_out/reward"] == 1.0
+    assert SYSTEMS["grpo"].metric_for(config) == "held_out/reward"
+    assert SYSTEMS["grpo"].metric_for(small("grpo", reward="exact+0.5*format")) == "held_out/accuracy"
+    assert all(row["ids"] and len(row["ids"]) == row["length"] for row in written.rollouts)

@@ -16,6 +16,7 @@ from pilotage.rewards import (
     Component,
     TooManyFailuresError,
     build_rewards,
+    check_golds,
     overlong_penalty,
     score_answers,
 )
@@ -146,6 +147,78 @@ def test_a_task_without_grammar_or_partial_credit_says_what_to_use_instead() -> 
         build_rewards("format", plain)
     with pytest.raises(UsageError, match="use the reward 'exact'"):
         build_rewards("partial", plain)
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "unfinished"),
+    [
+        ("<think>1? 2?</think>0", 1.0, 0),
+        ("<think>0</think>1", 0.0, 0),
+        ("<think>it is 0", 0.0, 1),
+        ("<think>0</think>", 0.0, 1),
+        ("0", 1.0, 0),
+    ],
+)
+def test_what_follows_the_reasoning_is_scored(text: str, score: float, unfinished: int) -> None:
+    rewards = build_rewards("exact+format+format:pattern='.*0.*'", Sums())
+    scored = score_answers(rewards, [text], items(1), None)
+    assert scored.scores[0, 0] == score
+    assert scored.scores[0, 1] == 1.0 - unfinished
+    assert scored.scores[0, 2] == float("0" in text), "a pattern sees the whole text"
+    assert scored.unfinished == unfinished
+    assert scored.valid.all()
+    rewards.close()
+
+
+def test_mathematics_reads_what_follows_the_reasoning() -> None:
+    pytest.importorskip("math_verify")
+    rewards = build_rewards("math", None, limit=20.0)
+    texts = [
+        "<think>6*7 is 42, but let me check that agai",
+        r"<think>Maybe \boxed{42}? Wait, no, I should",
+        r"<think>Maybe \boxed{41}? No.</think>The answer is \boxed{42}.",
+        r"<think>Maybe \boxed{42}? No.</think>The answer is \boxed{41}.",
+        "<think>Maybe 42? No.</think>\n\nThe answer is 41.",
+        "<think>41? 43?</think>\n\n42",
+        "<think>try # 42</think>",
+        r"\boxed{41} or \boxed{42}",
+        "I do not know. Numbers: 1 2 3 42",
+    ]
+    scored = score_answers(rewards, texts, [Item("g", "", "42")] * len(texts), None)
+    assert scored.total.tolist() == [0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    assert scored.unfinished == 3
+    rewards.close()
+
+
+def test_one_of_several_right_answers_is_enough_and_none_has_no_opinion() -> None:
+    pytest.importorskip("math_verify")
+    rewards = build_rewards("math", None, limit=20.0)
+    choice = Item("g", "", "B", meta={"answers": ("B", "12", r"\frac{1}{2}")})
+    texts = [r"\boxed{B}", "#12", "#13", "It is $0.5$.", "It is $0.6$."]
+    scored = score_answers(rewards, [*texts, "#12"], [*[choice] * 5, Item("h", "", "")], None)
+    np.testing.assert_array_equal(scored.total, [1.0, 1.0, 0.0, 1.0, 0.0, np.nan])
+    assert scored.reasons == {"none": 1}
+    rewards.close()
+
+
+def test_gold_answers_that_cannot_be_read_are_named() -> None:
+    pytest.importorskip("math_verify")
+    golds = [
+        "12",
+        "1,300",
+        r"\frac{1}{2}",
+        "Evelyn Waugh",
+        r"\frac{1}{",
+        "",
+        r"x^2+y^2=25",
+        "see the figure on page 3, left",
+    ]
+    given = [Item(str(k), "", gold, meta={"place": f"file.jsonl, line {k + 1}"}) for k, gold in enumerate(golds)]
+    rewards = build_rewards("format:pattern='.*'+math", None, limit=20.0)
+    named = check_golds(rewards, given)
+    assert [line.partition(":")[0] for line in named] == [f"file.jsonl, line {k}" for k in (5, 6, 8)]
+    assert check_golds(build_rewards("exact", Sums()), given) == []
+    rewards.close()
 
 
 def test_the_task_s_own_scores_and_a_pattern() -> None:

@@ -392,6 +392,8 @@ def _parse_tuple(arguments: tuple[Any, ...], text: str) -> tuple[Any, ...]:
 
 def _from_python(config_type: type, name: str, value: Any) -> Any:
     kind = field_types(config_type)[name]
+    if kind is str and callable(value) and name in code_fields(config_type):
+        return function_name(value)
     for member in _members(kind):
         try:
             return _accept(member, value)

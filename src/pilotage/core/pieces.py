@@ -26,7 +26,7 @@ from pilotage.core.configuration import accept_value, code_fields, describe_type
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
 from pilotage.core.ranges import missed_range
-from pilotage.core.references import function_name, is_of_session, load_function
+from pilotage.core.references import function_name, is_of_session, load_function, look_in_current_folder
 from pilotage.core.registry import all_pieces, find_pieces
 
 P = TypeVar("P")
@@ -156,6 +156,7 @@ def _is_importable(parts: tuple[str, str]) -> bool:
         return bool(function)
     if place == "__main__":
         return False
+    look_in_current_folder()
     return all(p.isidentifier() for p in place.split(".")) and bool(importlib.util.find_spec(place.split(".")[0]))
 
 

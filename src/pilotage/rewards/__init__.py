@@ -34,7 +34,7 @@ from pilotage.rewards.components import (
     TaskCheck,
     overlong_penalty,
 )
-from pilotage.rewards.math_equality import MathEquality, is_read_at_once
+from pilotage.rewards.math_equality import MathEquality, boxed, is_read_at_once
 from pilotage.rewards.user_function import UserFunction, calling_convention
 from pilotage.rewards.workers import Scorer, WorkerPool
 from pilotage.types import Item
@@ -135,7 +135,7 @@ def check_golds(rewards: Sequence[Component], items: Sequence[Item]) -> list[str
         if isinstance(reward, InWorkers) and isinstance(reward.scorer, MathEquality):
             scores = reward.score([rf"\boxed{{{item.answer}}}" for item in doubtful], doubtful, quick=False)
             for item, score in zip(doubtful, scores, strict=True):
-                if score != 1.0:
+                if score != 1.0 or boxed(rf"\boxed{{{item.answer}}}") is None:  # its braces do not match
                     place = item.meta.get("place") or item.meta.get("line") or item.id
                     found[item.id] = f"{place}: {item.answer!r:.100}"
     return list(found.values())

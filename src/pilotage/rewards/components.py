@@ -85,7 +85,7 @@ class InWorkers:
                 continue
             read = read_model_text(text) if self._answer_only else None
             answer = text if read is None else read.answer
-            score = self._quick(item.answer, answer) if quick and self._quick is not None else None
+            score = self._quick(item, answer) if quick and self._quick is not None else None
             if read is not None and not read.complete:
                 found[key] = 0.0
             elif score is not None:

@@ -37,7 +37,7 @@ class Scorer(Protocol):
 
     Attributes that it may have: `answer_only` (True: it is given what follows the reasoning of a model, and reasoning
     without an answer scores 0), `identity` (text on which recorded scores depend, such as a version) and
-    `quick(gold, text)` (a score where no worker is needed, or None).
+    `quick(item, text)` (a score where no worker is needed, or None).
     """
 
     def prepare(self) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
-from pilotage.core.references import is_reference, load_function
+from pilotage.core.references import is_of_session, is_reference, load_file, load_function, look_in_current_folder
 from pilotage.core.registry import find_pieces
 from pilotage.environments.control.experts import Expert, collect, episode_seed
 
@@ -27,8 +27,9 @@ def control_env(name: str, **options: Any) -> gymnasium.Env:
     """Return the environment called `name`, made with `options`.
 
     Args:
-        name: a piece of the slot `env`; an id that Gymnasium has registered ("Pendulum-v1"); or a class or function of
-            your own that gives a `gymnasium.Env`, "my_env.py:MyEnv" or "my_package.my_env:MyEnv".
+        name: a piece of the slot `env`; an id that Gymnasium has registered ("Pendulum-v1"), "module:id" for one that a
+            module registers and "file.py:id" for one of a file; or a class or function of your own that gives a
+            `gymnasium.Env`, "my_env.py:MyEnv" or "my_package.my_env:MyEnv".
         options: arguments of its class, ahead of those that its name stands for.
 
     Raises:
@@ -42,8 +43,15 @@ def control_env(name: str, **options: Any) -> gymnasium.Env:
             return made
     with _Packages():
         import gymnasium
-    if name not in gymnasium.registry and is_reference(name):
+    look_in_current_folder()
+    if is_of_session(name) or (name not in gymnasium.registry and is_reference(name)):
         return _own_env(name, options)
+    file, _, identifier = name.rpartition(":")
+    if file.endswith(".py"):
+        load_file(file)
+        if identifier not in gymnasium.registry:
+            raise UsageError(f"{file} neither defines nor registers an environment {identifier!r}")
+        return gymnasium.make(identifier, **options)
     if name in gymnasium.registry or ":" in name:
         return gymnasium.make(name, **options)
     raise UsageError(

@@ -52,6 +52,7 @@ class TextTrainer:
         self.rewards = self.build_rewards(config.reward)
         check_reward_bounds(self.pieces, [(part.weight, part.name) for part in self.rewards])
         self.checks = self.build_checks()
+        self.report_unread_golds()
         self.policy = text_models.make_policy(config, self.task, run)
         text_models.check_prompts(self.policy, config, [*self.items, *self.tests])
         self.model = self.policy.model
@@ -65,7 +66,6 @@ class TextTrainer:
         self.optimiser = text_models.optimiser_for(self.model, config)
         if len(self.items) != offered:
             self.sampler = self.make_sampler()
-        self.report_unread_golds()
         self.reference = text_models.frozen_copy(self.model) if self.pieces.asks_for("logp_ref") else None
         self.critic = Critic(self.policy, config, run.generator("critic")) if self.pieces.asks_for("value") else None
         self.health = HealthMonitor(self.pieces)
@@ -101,7 +101,8 @@ class TextTrainer:
 
         Raises UsageError when they are more than `failure_limit` of the prompts that are trained on.
         """
-        for rewards, items in ((self.rewards, self.items), (self.checks, (*self.items, *self.tests))):
+        answered = [item for item in (*self.items, *self.tests) if item.answer]
+        for rewards, items in ((self.rewards, self.items), (self.checks, answered)):
             unread = check_golds(rewards, items) if rewards else []
             if not unread:
                 continue
