@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +26,7 @@ from pilotage.training.language.credit import apply_filter, assign_credit, colum
 from pilotage.training.language.critic import Critic
 from pilotage.training.language.health import HealthMonitor
 from pilotage.training.language.metrics import METRICS, batch_metrics, rollout_record
-from pilotage.training.language.piece_set import make_piece_set, sampler_term
+from pilotage.training.language.piece_set import check_reward_bounds, make_piece_set, sampler_term
 from pilotage.training.language.task import fitting_items, make_task
 from pilotage.training.language.update import accumulate_gradient, minibatches, optimiser_step
 from pilotage.training.loop import Hooks, train_loop
@@ -47,8 +47,10 @@ class TextTrainer:
         self.task = make_task(config)
         self.items = self.task.pool(config.num_train_prompts, "train", 0)
         self.tests = self.task.pool(config.evaluation_prompts * len(self.task.difficulties), "held_out", 0)
-        # Before the policy, which may be trained first: a reward that cannot be built costs nothing.
+        # What may refuse an option comes before the policy, which may be trained first.
+        self.sampler, offered = self.make_sampler(), len(self.items)
         self.rewards = self.build_rewards(config.reward)
+        check_reward_bounds(self.pieces, [(part.weight, part.name) for part in self.rewards])
         self.checks = self.build_checks()
         self.report_unread_golds()
         self.policy = text_models.make_policy(config, self.task, run)
@@ -62,14 +64,19 @@ class TextTrainer:
             self.tests = fitting_items(self.tests, self.prompt, context, leave_out)
         self.sampling = text_models.training_sampling(config)
         self.optimiser = text_models.optimiser_for(self.model, config)
-        sampler, options = sampler_term(config.sampler)
-        self.sampler = sampler(len(self.items), seed=run.seed_for("sampler"), **options)
+        if len(self.items) != offered:
+            self.sampler = self.make_sampler()
         self.reference = text_models.frozen_copy(self.model) if self.pieces.asks_for("logp_ref") else None
         self.critic = Critic(self.policy, config, run.generator("critic")) if self.pieces.asks_for("value") else None
         self.health = HealthMonitor(self.pieces)
         self.unfinished = 0
         """Answers of the step under way whose reasoning was not finished."""
         self.counts: dict[str, float] = {"tokens": 0, "samples": 0, "initial_entropy": float("nan")}
+
+    def make_sampler(self) -> Any:
+        """Return the sampler over the training prompts."""
+        sampler, options = sampler_term(self.config.sampler)
+        return sampler(len(self.items), seed=self.run.seed_for("sampler"), **options)
 
     def build_rewards(self, choice: str | Callable[..., Any]) -> Rewards:
         """Return the components of a reward expression; slow and user-written ones run in workers."""
@@ -142,7 +149,7 @@ class TextTrainer:
             rounds += 1
             rollouts = self.roll_out(step, round_)
             sampled += len(rollouts)
-            rollouts, failures = self.judge(rollouts)
+            rollouts, failures = self.score_rollouts(rollouts)
             for reason, count in failures.items():
                 reasons[reason] = reasons.get(reason, 0) + count
             self.remember_pass_rates(rollouts)
@@ -190,20 +197,31 @@ class TextTrainer:
             rollouts.columns["greedy_reward"] = self.greedy_reward(items).repeat_interleave(config.group_size)
         return rollouts
 
-    def judge(self, rollouts: Rollouts) -> tuple[Rollouts, dict[str, int]]:
-        """Write scores as columns; rows that could not be scored are left out, and counted by reason."""
+    def score_rollouts(self, rollouts: Rollouts) -> tuple[Rollouts, dict[str, int]]:
+        """Return the roll-outs with their scores as columns, without those left out, and the latter's count by reason.
+
+        An answer is left out when it could not be scored, and when the greedy answer to its prompt could not, of which
+        it would need the reward as its baseline (reason `greedy`).
+        """
         items = [self.items[int(position)] for position in rollouts.item]
         texts = [self.text(ids, mask) for ids, mask in zip(rollouts.ids, rollouts.mask, strict=True)]
         scored = score_answers(self.rewards, texts, items, rollouts, failure_limit=self.config.failure_limit)
         self.unfinished += scored.unfinished
-        rollouts.columns["scores"] = torch.as_tensor(scored.scores, dtype=torch.float32)
-        rollouts.columns["score"] = torch.as_tensor(scored.total, dtype=torch.float32)
-        rollouts.columns["reward"] = rollouts.columns["score"].clone()
+        columns, reasons = rollouts.columns, dict(scored.reasons)
+        columns["scores"] = torch.as_tensor(scored.scores, dtype=torch.float32)
+        columns["score"] = torch.as_tensor(scored.total, dtype=torch.float32)
+        columns["reward"] = columns["score"].clone()
+        columns["correctness"] = _correctness(scored.names, columns["scores"], columns["score"])
         valid = torch.as_tensor(scored.valid)
-        return rollouts.select(valid) if not bool(valid.all()) else rollouts, dict(scored.reasons)
+        if "greedy_reward" in columns:
+            without_baseline = valid & columns["greedy_reward"].isnan()
+            if bool(without_baseline.any()):
+                reasons["greedy"] = int(without_baseline.sum())
+                valid &= ~without_baseline
+        return rollouts.select(valid) if not bool(valid.all()) else rollouts, reasons
 
     def greedy_reward(self, items: list[Item]) -> Tensor:
-        """Return the reward of the greedy answer to each prompt (ReMax), [prompts]."""
+        """Return the reward of the greedy answer to each prompt (ReMax), NaN where it has no score: [prompts]."""
         greedy = sample_groups(
             self.engine,
             [self.prompt(item) for item in items],
@@ -218,8 +236,7 @@ class TextTrainer:
         self.counts["samples"] += len(greedy)
         texts = [self.text(ids, mask) for ids, mask in zip(greedy.ids, greedy.mask, strict=True)]
         scored = score_answers(self.rewards, texts, items, greedy, failure_limit=self.config.failure_limit)
-        # A greedy answer that could not be scored gives no baseline: its group is compared with 0.
-        return torch.as_tensor(np.where(scored.valid, scored.total, 0.0), dtype=torch.float32)
+        return torch.as_tensor(np.where(scored.valid, scored.total, np.nan), dtype=torch.float32)
 
     def remember_pass_rates(self, rollouts: Rollouts) -> None:
         """Tell the sampler how each prompt instance went."""
@@ -269,8 +286,13 @@ class TextTrainer:
         frozen = self.critic is not None and step < config.critic_warmup_steps
         norms: list[float] = []
         generator = self.run.generator("minibatches")
+        parts = min(config.minibatches, len(rollouts.group.unique()))
+        if parts < config.minibatches:
+            self.run.log_event(
+                step + 1, "few groups", f"{parts} groups are left: {parts} minibatches instead of {config.minibatches}"
+            )
         for _ in range(0 if frozen else config.epochs):
-            for rows in minibatches(rollouts.group, config.minibatches, generator):
+            for rows in minibatches(rollouts.group, parts, generator):
                 sums = accumulate_gradient(
                     self.pieces, self.model, self.likelihood, rollouts, rows, on_policy=self.on_policy
                 )
@@ -388,6 +410,20 @@ class TextTrainer:
     def text(self, ids: Tensor, mask: Tensor) -> str:
         """Return the text of sampled tokens."""
         return self.policy.decode_answer(ids[mask])
+
+
+def _correctness(names: Sequence[str], scores: Tensor, total: Tensor) -> Tensor:
+    """Return the score of the component `exact` where the reward has one that scored the answer, else the total: [N].
+
+    Args:
+        names: name of each component of the reward.
+        scores: score of every answer by every component, [N, K], NaN where it abstained.
+        total: the reward, [N].
+    """
+    if "exact" not in names:
+        return total.clone()
+    exact = scores[:, list(names).index("exact")]
+    return torch.where(exact.isnan(), total, exact)
 
 
 def _tensors(rollouts: Rollouts) -> dict[str, Tensor]:
