@@ -65,7 +65,7 @@ Score = float | None | Failed
 
 
 class Reward(Protocol):
-    """Judges answers. `texts[i]` answers `items[i]`; `rollouts` has one row per answer."""
+    """Scores answers. `texts[i]` answers `items[i]`; `rollouts` has one row per answer."""
 
     name: str
 

@@ -143,3 +143,23 @@ def test_the_plot_of_a_claim_is_the_same_for_the_same_numbers(tmp_path: Path) ->
     arms = {"a: x": [1.0, 2.0], "b: x": [1.0, 2.0], "a: y": [3.0, 4.0]}
     frontier = claim_plot({**ENTRY, "kind": "frontier", "arms": arms}, tmp_path / "c.svg").read_text()
     assert {"x", "y"} <= set(texts(frontier))
+
+
+def test_dates_stand_on_the_axis_and_on_hover() -> None:
+    days = np.arange(np.datetime64("2020-09-05"), np.datetime64("2021-03-28"), 7).astype(float)
+    chart = line_chart([Line("cases", days, np.arange(len(days)))], x_label="week", y_label="cases", dates=True)
+    assert "cases, 2020-09-05: 0" in chart
+    assert any(f">{month}<" in chart for month in ("Nov", "2021-01", "2021"))
+    assert "18510" not in chart
+
+
+def test_a_long_name_beside_a_difference_is_wrapped_and_not_cut() -> None:
+    name = "bnpo --advantage 0.5*mvar:size=2+0.5*zscore --surrogate clip:low=0.2,high=0.28 --filter informative"
+    chart = difference_chart([Difference(name, [0.1], Interval(0.1, 0.0, 0.2))], against="grpo")
+    words = [word for word in (*name.split(), "grpo") if f">{word}" in chart or f" {word}" in chart]
+    assert words == [*name.split(), "grpo"]
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.2e-5, "1.2 × 10⁻⁵"), (2.986e5, "298.6k"), (-0.0, "0")])
+def test_numbers_of_charts_have_no_e(value: float, text: str) -> None:
+    assert format_number(value) == text

@@ -82,3 +82,12 @@ def test_too_little_memory_is_a_sentence(
         monkeypatch.setattr("pilotage.cli._dispatch", small)
         assert main(["list"]) == 1
         assert "not enough memory" in capsys.readouterr().err
+
+
+def test_an_interruption_that_is_repeated_ends_with_the_code_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pilotage.cli._dispatch", interrupt)
+    monkeypatch.setattr("pilotage.cli._complain", interrupt)
+    assert main(["list"]) == 130

@@ -1,14 +1,15 @@
-"""Texts from outside can be written to UTF-8 files."""
+"""Texts from outside can be written to UTF-8 files; numbers are written for people."""
 
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotage.core.text import printable
+from pilotage.core.text import number, printable
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,27 @@ def test_every_text_becomes_one_that_files_can_hold(text: str) -> None:
 @given(st.text())
 def test_a_whole_text_stays_as_it_is(text: str) -> None:
     assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.5123456, "0.5123"),
+        (1234, "1234"),
+        (1234.5678, "1235"),
+        (9999.7, "10,000"),
+        (298_612.4, "298,600"),
+        (298_612, "298,612"),
+        (-298_612.4, "-298,600"),
+        (2.986e12, "2.99 × 10¹²"),
+        (0.000012, "1.2 × 10⁻⁵"),
+        (-2e-9, "-2 × 10⁻⁹"),
+        (0, "0"),
+        (0.0, "0"),
+        (math.inf, "inf"),
+        (True, "True"),
+        ("as it is", "as it is"),
+    ],
+)
+def test_numbers_are_written_without_an_e(value: object, text: str) -> None:
+    assert number(value) == text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "br", "img", "input", "hr", "link"}
+VOID = {"meta", "br", "img", "input", "hr", "link", "wbr"}
 
 
 class Page(HTMLParser):

@@ -134,7 +134,7 @@ def test_what_was_measured_once_is_no_curve_of_its_own(tmp_path: Path) -> None:
             for number, line in enumerate(lines)
         ]
         (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in left))
-        curves = write_report(run).read_text().split('id="curves"')[1].split('id="final"')[0]
+        curves = write_report(run).read_text().split('id="curves"')[1].split("</section>")[0]
         assert ("<h3>held_out/accuracy</h3>" in curves) is shown
         assert "Inside the run" in curves
 

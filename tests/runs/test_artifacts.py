@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Mapping
@@ -47,6 +48,26 @@ def test_it_is_made_once_and_says_what_it_cost(tmp_path: Path) -> None:
     (path / "sub" / "model").write_text("x")
     with pytest.raises(RunError, match="was altered"):
         verify_artifact(path)
+
+
+def test_an_altered_artifact_is_neither_served_nor_taken_as_an_input(tmp_path: Path) -> None:
+    path = build(tmp_path)
+    (path / "sub" / "model").write_text("x")
+    with pytest.raises(RunError, match=r"was altered.* remove that folder"):
+        build(tmp_path)
+    with pytest.raises(RunError, match="was altered"):
+        build(tmp_path, {"size": 2}, path)
+    shutil.rmtree(path)
+    assert build(tmp_path) == path
+
+
+def test_files_that_a_library_made_for_its_owner_alone_are_as_readable_as_any(tmp_path: Path) -> None:
+    def private(directory: Path, _: Mapping[str, Any]) -> None:
+        (directory / "model").touch(0o600)
+
+    (tmp_path / "any").touch()
+    made = build(tmp_path, maker=private) / "model"
+    assert made.stat().st_mode == (tmp_path / "any").stat().st_mode
 
 
 def test_it_depends_on_name_maker_code_configuration_and_contents_of_inputs(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from pilotage.core.errors import NonFinite, RunError, UsageError
 from pilotage.runs import Manifest, Run, read_lines, read_result
 from pilotage.runs import directory as directory_module
+from pilotage.runs.artifacts import contents_hash
 
 FUNCTION = {"source": "def length(text):\n    return len(text)\n", "name": "my.reward:length"}
 CONFIG = {"lr": 1e-3, "levels": [1, 2], "clip": math.inf, "reward": FUNCTION}
@@ -277,6 +278,7 @@ def test_artifacts_used_are_recorded_and_a_changed_one_is_refused(tmp_path: Path
     entry = Manifest.read(tmp_path / "r").artifacts["base"]
     about = json.loads((path / "artifact.json").read_text())
     assert (entry["contents"], entry["key"], entry["path"]) == (about["contents"], about["key"], str(path))
-    (path / "artifact.json").write_text(json.dumps({**about, "contents": "0" * 64}))
+    (path / "model").write_text("2")
+    (path / "artifact.json").write_text(json.dumps({**about, "contents": contents_hash(path)}))
     with create(tmp_path / "r") as run, pytest.raises(UsageError, match="used the artifact base"):
         run.artifact(make, {"size": 1}, name="base", root=tmp_path / "a")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -14,18 +16,24 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import to_rgba
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, num2date
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pilotage.charts.style import DASHES, INK, MUTED, PAPER, SERIES, STYLE, new_figure, set_titles, to_svg
 from pilotage.core.intervals import Interval
+from pilotage.core.text import scientific
 
 Unit = Literal["", "%", "$"]
 """How numbers are written: as they are, fractions as per cent, or amounts of dollars."""
 WIDTH, HEIGHT = 380, 250
+NAME_WIDTH = 56
+"""Characters of a line of an arm's name beside its difference."""
 TITLED_POINTS = 24
 """Points of a line, at most, whose values are shown on hover."""
+MOST_POINTS = 600
+"""Points of a line, at most, that are drawn; of more, the lowest and highest of each stretch stay."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,25 @@ class Difference:
     series: int = 0
 
 
+def thin(values: Sequence[float] | NDArray[np.float64], most: int = MOST_POINTS) -> NDArray[np.int64]:
+    """Return the places of at most `most` points that keep the shape of a curve.
+
+    These are the first, the last, and the lowest and the highest of each of equal stretches, so that no peak is lost.
+    """
+    y = np.asarray(values, dtype=float)
+    if len(y) <= most:
+        return np.arange(len(y))
+    edges = np.linspace(0, len(y), (most - 2) // 2 + 1).astype(int)
+    kept = {0, len(y) - 1}
+    for first, end in pairwise(edges):
+        part = y[first:end]
+        if np.isfinite(part).any():
+            kept |= {first + int(np.nanargmin(part)), first + int(np.nanargmax(part))}
+        else:
+            kept.add(int(first))
+    return np.array(sorted(kept))
+
+
 def colour(series: int) -> str:
     """Return the colour of a series; colours repeat after the sixth."""
     return SERIES[series % len(SERIES)]
@@ -84,7 +111,9 @@ def format_number(value: float, unit: Unit = "", *, digits: int = 4, signed: boo
     """
     value = (100 * value if unit == "%" else value) + 0.0
     scale, suffix = (1e6, "M") if abs(value) >= 1e6 else (1e3, "k") if abs(value) >= 1e4 else (1, "")
-    text = f"{abs(value) / scale:.{digits}g}{suffix}{'%' if unit == '%' else ''}"
+    size = abs(value) / scale
+    written = scientific(size, min(digits, 3)) if 0 < size < 1e-4 or size >= 1e6 else f"{size:.{digits}g}"
+    text = f"{written}{suffix}{'%' if unit == '%' else ''}"
     sign = "−" if value < 0 else "+" if signed and value else ""
     return f"{sign}{'$' if unit == '$' else ''}{text}"
 
@@ -106,6 +135,7 @@ def line_chart(
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
     legend: bool = False,
+    dates: bool = False,
     width: float = WIDTH,
     height: float = HEIGHT,
 ) -> Markup:
@@ -121,13 +151,14 @@ def line_chart(
         x_range: limits of x; None: those of the lines.
         y_range: limits of y; None: those of lines, bands and levels.
         legend: whether names stand above the chart.
+        dates: whether x are dates, in days since 1970.
         width: in pixels.
         height: in pixels.
     """
     figure, axes = new_figure(width, height)
     if x_range is not None:
         axes.set_xlim(*x_range)
-    draw_lines(axes, lines, unit)
+    draw_lines(axes, lines, unit, dates=dates)
     for level in levels:
         drawn = axes.axhline(level.y, color=colour(level.series), linestyle=dash(level.series), linewidth=1.6, zorder=1)
         set_titles(drawn, [f"{level.name}: {format_number(level.y, unit)}"])
@@ -140,8 +171,13 @@ def line_chart(
             at, low, low + share / share.max() * (high - low) * 0.35, color=MUTED, alpha=0.16, linewidth=0, zorder=0
         )
         axes.set_ylim(low, high)
-    whole = x_range is None and all(float(value).is_integer() for line in lines for value in line.x)
-    axes.xaxis.set_major_locator(MaxNLocator(8 if width > 500 else 5, integer=whole, min_n_ticks=1))
+    whole = x_range is None and not dates and all(float(value).is_integer() for line in lines for value in line.x)
+    if dates:
+        locator = AutoDateLocator(minticks=2, maxticks=8 if width > 500 else 5)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=True))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(8 if width > 500 else 5, integer=whole, min_n_ticks=1))
     axes.set_xlabel(x_label)
     if legend:
         figure.legend(loc="outside upper left", ncols=4, handlelength=2.2, columnspacing=1.2)
@@ -150,10 +186,14 @@ def line_chart(
     return to_svg(figure, f"{y_label} by {x_label}: {'; '.join([*ends, *compared])}")
 
 
-def draw_lines(axes: Axes, lines: Sequence[Line], unit: Unit = "") -> None:
-    """Draw lines with their bands, a dot at the end of each, and values that are shown on hover."""
+def draw_lines(axes: Axes, lines: Sequence[Line], unit: Unit = "", *, dates: bool = False) -> None:
+    """Draw lines with their bands, a dot at the end of each, and values that are shown on hover.
+
+    Of a line of many points those are drawn that `thin` keeps.
+    """
     limit = axes.get_xlim()[1] if not axes.get_autoscalex_on() else math.inf
-    for line in lines:
+    for whole in lines:
+        line = _thinned(whole)
         x, y = np.asarray(line.x, dtype=float), np.asarray(line.y, dtype=float)
         style: Any = {"color": colour(line.series)}
         if line.band is not None and np.isfinite(line.band).all():
@@ -168,20 +208,29 @@ def draw_lines(axes: Axes, lines: Sequence[Line], unit: Unit = "") -> None:
         if len(there):
             at = there[np.unique(np.linspace(0, len(there) - 1, TITLED_POINTS).round().astype(int))]
             (points,) = axes.plot(x[at], y[at], "o", markersize=8, alpha=0, zorder=3, **style)
-            set_titles(points, [_point_title(line, place, unit) for place in at])
+            set_titles(points, [_point_title(line, place, unit, dates) for place in at])
             if not line.stepped:
                 (end,) = axes.plot(x[at[-1]], y[at[-1]], "o", markersize=6, zorder=3, **style)
-                set_titles(end, [_point_title(line, at[-1], unit)])
+                set_titles(end, [_point_title(line, at[-1], unit, dates)])
     axes.yaxis.set_major_formatter(ticks(unit))
     axes.xaxis.set_major_formatter(ticks())
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
 
 
-def _point_title(line: Line, place: int, unit: Unit) -> str:
+def _thinned(line: Line) -> Line:
+    kept = thin(line.y)
+    if len(kept) == len(line.y):
+        return line
+    band = None if line.band is None else (line.band[0][kept], line.band[1][kept])
+    return replace(line, x=np.asarray(line.x)[kept], y=np.asarray(line.y)[kept], band=band)
+
+
+def _point_title(line: Line, place: int, unit: Unit, dates: bool = False) -> str:
     band = ""
     if line.band is not None and math.isfinite(line.band[0][place]):
         band = " [{}, {}]".format(*(format_number(end[place], unit) for end in line.band))
-    return f"{line.name}, {format_number(line.x[place], digits=6)}: {format_number(line.y[place], unit)}{band}"
+    where = str(num2date(line.x[place]).date()) if dates else format_number(line.x[place], digits=6)
+    return f"{line.name}, {where}: {format_number(line.y[place], unit)}{band}"
 
 
 @mpl.rc_context(STYLE)
@@ -225,13 +274,14 @@ def difference_chart(rows: Sequence[Difference], *, against: str, percent: bool 
         against: name of the arm that the others are compared with.
         percent: whether values are fractions, shown in percentage points.
     """
-    figure, axes = new_figure(420, 62 + 46 * len(rows))
+    lines = sum(len(_wrapped(f"{row.name} − {against}")) for row in rows)
+    figure, axes = new_figure(420, 62 + 30 * len(rows) + 16 * lines)
     draw_differences(axes, rows, against, percent)
     return to_svg(figure, f"differences from {against} with intervals")
 
 
 def draw_differences(axes: Axes, rows: Sequence[Difference], against: str, percent: bool) -> None:
-    """Draw one row per difference, its name above it, and a vertical line at zero."""
+    """Draw one row per difference, its name, wrapped when long, above it, and a vertical line at zero."""
     axes.grid(visible=False)
     axes.grid(visible=True, axis="x")
     axes.axvline(0, color=INK, linewidth=1.2, zorder=1)
@@ -245,7 +295,7 @@ def draw_differences(axes: Axes, rows: Sequence[Difference], against: str, perce
             _whisker(axes, difference.interval, row, difference.series, vertical=False)
             (mean,) = axes.plot(difference.interval.mean, row, "D", markersize=7, zorder=4, **style)
             set_titles(mean, [f"{difference.name} − {against}: {_with_interval(difference.interval, unit, _signed)}"])
-        name = f"{difference.name} − {against}"
+        name = "\n".join(_wrapped(f"{difference.name} − {against}"))
         place: Any = {"xycoords": axes.get_yaxis_transform(), "xytext": (0, 9), "textcoords": "offset points"}
         axes.annotate(name, (0.01, row), bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1}, zorder=5, **place)
     axes.set_ylim(len(rows) - 0.6, -0.6)
@@ -253,6 +303,10 @@ def draw_differences(axes: Axes, rows: Sequence[Difference], against: str, perce
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(lambda value, _: _signed(round(value, 12), unit).removesuffix("%"))
     axes.set_xlabel("difference, percentage points" if percent else "difference")
+
+
+def _wrapped(name: str) -> list[str]:
+    return textwrap.wrap(name, NAME_WIDTH) or [name]
 
 
 def _signed(value: float, unit: Unit) -> str:

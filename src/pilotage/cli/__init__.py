@@ -8,7 +8,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import IO, cast
 
@@ -29,6 +29,7 @@ COMMANDS = {
     "play": "record videos of a run's policy in its environment",
     "do": "run an action of a system on a finished run",
     "export": "write the policy of a run as a Hugging Face folder",
+    "clean": "list stored jobs and artifacts with their sizes, and remove old ones",
     "doctor": "check this machine, and name what is missing and how to install it",
 }
 """Command to what it does; each is a module of this package that holds a `COMMAND`."""
@@ -72,7 +73,9 @@ def _run(words: list[str], debug: bool) -> int:
     except UsageError as error:
         return _complain(str(error), MISUSED, debug)
     except KeyboardInterrupt:
-        return _complain("interrupted; the same command goes on where it stopped", INTERRUPTED, debug)
+        with suppress(KeyboardInterrupt):  # pressed again meanwhile
+            _complain("interrupted; the same command goes on where it stopped", INTERRUPTED, debug)
+        return INTERRUPTED
     except MemoryError:
         return _complain(_NO_MEMORY, FAILED, debug)
     except Exception as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from pilotage.cli.arguments import Command, split
 from pilotage.cli.console import Console, fit
@@ -79,7 +80,8 @@ def _docstrings(file: Path) -> Mapping[str, str]:
 
 def _meanings() -> Iterator[tuple[str, tuple[str, str]]]:
     """Yield each slot that an option chooses from, with the option and the first sentence of its help."""
-    for kind in dict.fromkeys(type(system.config) for system in all_systems()):
+    kinds: dict[Any, None] = dict.fromkeys(type(system.config) for system in all_systems())
+    for kind in kinds:
         for field in field_types(kind):
             text = field_docs(kind).get(field, "")
             if field in code_fields(kind):

@@ -17,6 +17,8 @@ from typing import Any
 from pilotage.core.errors import DiskFull, RunError, UsageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
 _FEW_FILES = {errno.EMFILE, errno.ENFILE}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _KINDS = {
@@ -101,6 +103,12 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def share(path: Path) -> None:
+    """Give a file the mode of any new file (by the umask), where a library has made it for its owner alone."""
+    if path.is_file() and not path.is_symlink():
+        path.chmod(0o666 & ~_UMASK)
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Call `os.write` until everything is written."""
     view = memoryview(data)
@@ -121,6 +129,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     with disk_errors(path):
         try:
             yield aside
+            share(aside)
             sync(aside)
             os.replace(aside, path)
         except BaseException:
@@ -204,7 +213,7 @@ class Lock:
 
     def owner(self) -> str:
         """Return who holds the lock, in words: "process 4711"."""
-        text = self.path.read_text(errors="replace").strip() if self.path.exists() else ""
+        text = self.path.read_text(encoding="utf-8", errors="replace").strip() if self.path.exists() else ""
         return f"process {text}" if text else "another process"
 
     def release(self) -> None:
@@ -218,6 +227,21 @@ class Lock:
     def held(self) -> bool:
         """Return whether this object holds the lock."""
         return self._descriptor is not None
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock on the file at `path`; the file stays as it is."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 _held: weakref.WeakSet[Lock] = weakref.WeakSet()

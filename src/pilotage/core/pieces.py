@@ -99,8 +99,12 @@ def parse_term(text: str) -> Term:
 
 
 def parse_sum(text: str) -> list[Term]:
-    """Parse a mixture, such as `0.5*grpo+0.5*mine`. A plus sign inside a number (1e+3) does not separate."""
-    return [parse_term(part) for part in _split(text, _PLUS) if part.strip()]
+    """Parse a mixture, such as `0.5*grpo+0.5*mine`. A plus sign inside a number (1e+3) does not separate.
+
+    Raises UsageError for a summand that is empty or cannot be read.
+    """
+    first, *others = _split(text, _PLUS)
+    return [parse_term(part) for part in ([first] if first.strip() else []) + others]
 
 
 def parse_chain(text: str) -> list[Term]:

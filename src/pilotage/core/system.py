@@ -118,13 +118,17 @@ class System:
     """Commands for a finished run (`pilotage do NAME ACTION`): `action(config, run, **options)`. The action
     `estimate_cost(config)` says what a run will take."""
     metric: str = "held_out/accuracy"
-    """The number of a run's result by which runs are compared unless another is named."""
+    """The number of a run's result by which runs are compared unless another is named; see `metric_for`."""
     panels: Reference | None = None
     """`panels(record) -> Sequence[Panel]`: the sections of the report that only this system has."""
     pieces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Pieces that it adds to shared slots: slot to name to reference."""
     revision: int = 1
     """Raised when a change alters the system's numbers: finished jobs of an earlier revision are not used any more."""
+
+    def metric_for(self, config: Any) -> str:
+        """Return the number by which runs of a configuration are compared: its own `compared_by`, else the system's."""
+        return str(getattr(config, "compared_by", "") or self.metric)
 
     @property
     def name(self) -> str:

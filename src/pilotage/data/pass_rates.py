@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import beta as beta_distribution
 
 from pilotage.core.errors import UsageError
 
@@ -61,9 +60,11 @@ class BetaPassRate:
 
     def quantile(self, share: float, rows: np.ndarray | None = None) -> np.ndarray:
         """Return or [len(rows)]: the value below which the pass rate lies with probability `share` in (0, 1), [N]."""
+        from scipy.stats import beta  # importing takes most of a second, and most samplers have no use for it
+
         a, b = (np.broadcast_to(part, self.size) for part in self.posterior())
         chosen = slice(None) if rows is None else rows
-        return beta_distribution.ppf(share, a[chosen], b[chosen])
+        return beta.ppf(share, a[chosen], b[chosen])
 
     def interval(self, level: float = 0.8, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends of the equal-tailed credible intervals of probability `level`."""

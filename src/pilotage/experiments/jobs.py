@@ -157,4 +157,4 @@ def place(job: Job, modules: ModuleNames, root: Path | None = None) -> PlacedJob
 def read_result(directory: Path) -> JobResult | None:
     """Return the result in a job's directory; None when the job has not finished (the file is put in place last)."""
     path = directory / "result.json"
-    return JobResult(**json.loads(path.read_text())) if path.exists() else None
+    return JobResult(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None

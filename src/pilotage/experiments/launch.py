@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pilotage.core.atomic_io import share
 from pilotage.core.configuration import (
     code_fields,
     config_from_dict,
@@ -195,4 +196,6 @@ def export_policy(run: Path, folder: Path) -> str:
     """
     policy = load_policy(run)
     policy.save_pretrained(folder)
+    for path in folder.rglob("*"):
+        share(path)
     return str(policy.opened_by)

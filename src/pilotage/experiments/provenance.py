@@ -80,7 +80,7 @@ def artifacts_used(directory: Path) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for about in sorted(directory.rglob("run.json")):
-        for name, used in (json.loads(about.read_text()).get("artifacts") or {}).items():
+        for name, used in (json.loads(about.read_text(encoding="utf-8")).get("artifacts") or {}).items():
             found[name] = {field: used[field] for field in ("key", "contents", "seconds") if field in used}
     return found
 

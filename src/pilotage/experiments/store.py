@@ -54,7 +54,7 @@ class ResultStore:
     def _read(self) -> list[dict[str, Any]]:
         """Return the lines of the file; one that a kill cut off is left out."""
         records = []
-        for line in self.jobs.read_text().splitlines() if self.jobs.exists() else ():
+        for line in self.jobs.read_text(encoding="utf-8").splitlines() if self.jobs.exists() else ():
             with contextlib.suppress(json.JSONDecodeError):
                 records.append(json.loads(line))
         return records

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from pilotage.charts.charts import Line
+from pilotage.charts.charts import Line, thin
 from pilotage.core.intervals import Interval, t_interval
 from pilotage.runs.reader import Points, RunRecord
 
@@ -43,9 +43,9 @@ def curve(name: str, runs: Sequence[RunRecord], metric: str, axis: Axis = "steps
         grid = np.linspace(first, last, _GRID) if last > first else np.array([])
     if len(grid) == 0:
         return None
-    if len(grid) > 4 * _GRID:
-        grid = grid[np.unique(np.linspace(0, len(grid) - 1, 4 * _GRID).astype(int))]
     table = np.array([np.interp(grid, x, y) for x, y in points])
+    kept = thin(table.mean(0), 4 * _GRID)
+    grid, table = grid[kept], table[:, kept]
     intervals = [t_interval(column) for column in table.T]
     low, high = (np.array([getattr(interval, side) for interval in intervals]) for side in ("low", "high"))
     return Line(name, grid, table.mean(0), (low, high), series)

@@ -23,7 +23,7 @@ from pilotage.core.errors import UsageError
 from pilotage.core.intervals import Interval, t_interval
 from pilotage.core.references import load_reference
 from pilotage.core.registry import find_system
-from pilotage.core.text import duration, printable
+from pilotage.core.text import duration, number, printable
 from pilotage.report.actions import action_panels
 from pilotage.report.curves import SPENT, Axis, curve, final_interval, is_level, levels_of
 from pilotage.report.videos import frame_strips
@@ -38,6 +38,14 @@ _AXES: tuple[tuple[Axis, str], ...] = (
     ("seconds", "seconds"),
 )
 _MOST_CHARTS = 9
+MOST_EVENTS = 60
+"""Events of a run that a report shows, the first and the last ones."""
+MOST_EXAMPLES = 24
+"""Answers of an arm that a report shows."""
+MOST_ROWS = 200
+"""Rows of a table, and transcripts, that a report shows of a panel."""
+LONGEST_TEXT = 6000
+"""Characters of a prompt or an answer that a report shows."""
 _PROMINENT = ("reward/mean", "entropy", "length")
 """Beginnings of the names of metrics that are shown first."""
 _VERDICT_MARKS = {"better": "▲", "worse": "▼", "undecided": "◇"}
@@ -107,7 +115,7 @@ def read_comparison(directory: Path) -> ReportData:
     path = directory / "comparison.json"
     if not path.is_file():
         raise UsageError(f"{directory} holds no comparison (there is no comparison.json)")
-    stored = json.loads(path.read_text())
+    stored = json.loads(path.read_text(encoding="utf-8"))
     arms = tuple(
         ArmRuns(arm["name"], arm["command"], tuple(read_run(directory / run) for run in arm["runs"]))
         for arm in stored["arms"]
@@ -158,13 +166,18 @@ def render(data: ReportData) -> str:
         table=_table(data, levels, runs),
         panels=(*run_panels(runs[0]), *action_panels(runs[0].directory)) if data.kind == "run" else (),
         videos=[(arm.name, frame_strips(arm.runs[0].directory), arm.runs[0].seed) for arm in data.arms],
+        unfinished=[(arm.name, run.seed, run.unfinished) for arm in data.arms for run in arm.runs if run.unfinished],
+        cut=_cut,
+        number=number,
+        most_rows=MOST_ROWS,
+        most_examples=MOST_EXAMPLES,
         examples=[
             (arm.name, read_examples(arm.runs[0].directory), arm.runs[0].seed)
             for arm in data.arms
             if may_complete(arm.runs[0].directory)
         ],
         config=_config_differences(data),
-        events=[(arm.name, run.seed, event) for arm in data.arms for run in arm.runs for event in run.events],
+        events=[(arm.name, run.seed, *_some_events(run)) for arm in data.arms for run in arm.runs if run.events],
         failures=[(arm.name, run.seed, run.failures) for arm in data.arms for run in arm.runs if run.failures],
         hardware=_flat(where.get("hardware") or {}),
         versions=_flat(where.get("versions") or {}),
@@ -210,8 +223,25 @@ def _headline(data: ReportData, percent: bool) -> str:
         return f"No {data.metric} was measured yet."
     _, values = run.points(data.metric)
     start = f", from {_value(float(values[0]), percent)} at the start" if len(values) > 1 else ""
-    done = "" if run.result else " so far (the run has not finished)"
-    return f"{data.metric} is {_value(final, percent)}{start}{done}. One seed only: no conclusion about the method."
+    so_far = "" if run.finished else " so far"
+    return f"{data.metric} is {_value(final, percent)}{so_far}{start}. One seed only: no conclusion about the method."
+
+
+def _some_events(run: RunRecord) -> tuple[list[Mapping[str, Any]], int]:
+    """Return the first and the last events of a run, and the number of those between that are left out."""
+    events = list(run.events)
+    if len(events) <= MOST_EVENTS:
+        return events, 0
+    half = MOST_EVENTS // 2
+    return events[:half] + events[-half:], len(events) - 2 * half
+
+
+def _cut(text: str) -> str:
+    """Return a text as far as a report shows it."""
+    if len(text) <= LONGEST_TEXT:
+        return text
+    half = LONGEST_TEXT // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters are left out here …\n{text[-half:]}"
 
 
 def run_panels(run: RunRecord) -> Sequence[Panel]:
@@ -372,9 +402,7 @@ def _with_interval(interval: Interval, percent: bool, signed: bool = False) -> t
 
 def _value(value: float, percent: bool, signed: bool = False) -> str:
     sign = "+" if signed else ""
-    text = (
-        f"{100 * value:{sign}.1f}%" if percent else f"{value:{sign}.4g}" if abs(value) < 1e5 else f"{value:{sign},.0f}"
-    )
+    text = f"{100 * value:{sign}.1f}%" if percent else (sign if value > 0 else "") + number(value)
     return text.replace("-", "−")
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FRAMES = 6
 """Frames of a strip in a report."""
+MOST_FRAMES = 60
+"""Frames of an episode that a report plays."""
 MOST_STRIPS = 2
 """Videos of a run that a report shows."""
 _WIDTH = 192
@@ -34,7 +36,9 @@ class Strip:
     """Frames of an episode, from beginning to end, as one picture."""
 
     source: str
-    """A data URI."""
+    """The frames side by side, as a data URI."""
+    film: str
+    """All frames as a picture that plays, as a data URI."""
     seed: int
     success: bool | None
     steps: int
@@ -102,8 +106,25 @@ def frame_strips(run: Path) -> list[Strip]:
         file = io.BytesIO()
         picture.resize((round(picture.width * scale), round(picture.height * scale))).save(file, "PNG", optimize=True)
         source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-        strips.append(Strip(source, seed, None if success < 0 else bool(success), len(frames)))
+        strips.append(Strip(source, _film(frames), seed, None if success < 0 else bool(success), len(frames)))
     return strips
+
+
+def _film(frames: np.ndarray) -> str:
+    """Return the frames, at most `MOST_FRAMES` at equal distances, as a WebP or GIF that plays again and again."""
+    from PIL import Image, features
+
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().astype(int))
+    height, width = frames.shape[1:3]
+    scale = min(1.0, _WIDTH / width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    pictures = [Image.fromarray(frames[i]).resize(size) for i in chosen]
+    kind = "webp" if features.check("webp") else "gif"
+    duration = round(100 * len(frames) / len(chosen))
+    file = io.BytesIO()
+    rest = {"quality": 70} if kind == "webp" else {}
+    pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], duration=duration, loop=0, **rest)
+    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _side_by_side(frames: np.ndarray, count: int, gap: int) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
+import os
 import re
 import shutil
 import sys
@@ -15,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.atomic_io import Lock, disk_errors, replace_directory, sync
+from pilotage.core.atomic_io import Lock, disk_errors, read_file, replace_directory, share, sync
 from pilotage.core.errors import RunError, UsageError
 from pilotage.core.paths import home
 from pilotage.core.serialisation import digest, to_json
@@ -48,7 +50,8 @@ def artifact(
     inputs: other artifacts, files, or directories such as a run's. name: letters, digits, "-", "_", ".". code: the
     text on which the result depends; by default the maker's own source. progress: is given messages (that it is being
     made; that another process makes it and we wait), by default printed to standard error.
-    Raises UsageError for a maker without a name and for a missing input, DiskFull without room.
+    Raises UsageError for a maker without a name and for a missing input, RunError for an artifact that was altered,
+    DiskFull without room.
     """
     tell = progress or _print
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
@@ -64,12 +67,21 @@ def artifact(
     key = digest(parts)
     place = root / f"{name}-{key[:16]}"
     if (place / _ABOUT).exists():
-        return place
+        return _checked(place)
     with disk_errors(place), _alone(root, place, tell):
         if not (place / _ABOUT).exists():
             tell(f"making {name} in {place}")
             seconds = _make(maker, config, [Path(path) for path in inputs], place, {"key": key, **parts})
             tell(f"made {name} in {seconds:.1f} s")
+            return place
+    return _checked(place)
+
+
+def _checked(place: Path) -> Path:
+    """Return the place of an artifact whose files are those that were made, and note that it was used."""
+    verify_artifact(place)
+    with contextlib.suppress(OSError):  # a shared folder in which we may not write
+        os.utime(place)
     return place
 
 
@@ -92,6 +104,7 @@ def _make(
         }
         (aside / _ABOUT).write_text(json.dumps(document, indent=2) + "\n")
         for path in [*sorted(aside.rglob("*")), aside]:
+            share(path)
             sync(path)
         replace_directory(aside, place)
     except BaseException:
@@ -126,7 +139,7 @@ def read_artifact(path: Path | str) -> dict[str, Any]:
     place = Path(path) / _ABOUT
     if not place.exists():
         raise UsageError(f"{path} is not an artifact: it has no {_ABOUT}")
-    about = json.loads(place.read_text())
+    about = json.loads(read_file(place))
     if about.get("format") != FORMAT:
         raise UsageError(
             f"{place} has format {about.get('format')!r}; this version of pilotage reads {FORMAT}. Remove the artifact "
@@ -144,7 +157,10 @@ def verify_artifact(path: Path | str) -> None:
     """Raise RunError when the files of an artifact are not those that were made."""
     stored, found = read_artifact(path)["contents"], contents_hash(Path(path))
     if stored != found:
-        raise RunError(f"{path} was altered since it was made; remove it to have it made anew")
+        raise RunError(
+            f"{path} was altered since it was made (the SHA-256 of its files was {stored[:16]}, is {found[:16]}); "
+            "remove that folder and start the same command again, which makes it anew"
+        )
 
 
 def contents_hash(path: Path) -> str:
@@ -162,6 +178,7 @@ def _file_hash(path: Path) -> str:
 
 def _input_hash(path: Path) -> str:
     if (path / _ABOUT).exists():
+        verify_artifact(path)
         return str(read_artifact(path)["contents"])
     if not path.exists():
         raise UsageError(f"the input {path} does not exist; make it first, or correct its path")

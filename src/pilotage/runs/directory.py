@@ -31,7 +31,7 @@ from pilotage.runs.artifacts import artifact, read_artifact
 from pilotage.runs.hardware import check_device, numerics, versions
 from pilotage.runs.inputs import input_hashes
 from pilotage.runs.journal import Journal
-from pilotage.runs.manifest import Manifest, Recipe
+from pilotage.runs.manifest import FAILED, INTERRUPTED, Manifest, Recipe
 from pilotage.runs.metrics import FILES, Records, numbers
 from pilotage.runs.state import save_tensors
 from pilotage.runs.tracking import Trackers
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     import torch
 
 RESULT_FORMAT = 1
-FAILED, INTERRUPTED = "failed", "interrupted"
-"""Kinds of the event that says why a process ended before the run was finished."""
 _LONGEST_REASON = 2000
 _NAMES = {"run.json", "lock", "sources"}
 """What may lie in a directory whose run was killed before run.json was in place."""
@@ -430,7 +428,7 @@ class Run:
         entry = {"format": RESULT_FORMAT, "metrics": to_json(numbers(result), "result")}
         path = self.directory / "result.json"
         self._records.sync()
-        if path.exists() and json.loads(path.read_text()) != entry:
+        if path.exists() and json.loads(path.read_text(encoding="utf-8")) != entry:
             raise RunError(f"{path} holds another result; a run finishes once, so begin a new one")
         write_atomically(path, json.dumps(entry, indent=2).encode() + b"\n")
 

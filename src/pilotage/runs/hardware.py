@@ -33,7 +33,7 @@ def _processor() -> Mapping[str, str]:
     source = Path("/proc/cpuinfo")
     if not source.exists():
         return {}
-    first = source.read_text(errors="replace").split("\n\n")[0]
+    first = source.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
     pairs = (row.partition(":") for row in first.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs}
 

@@ -18,6 +18,8 @@ from pilotage.core.serialisation import differences, from_json, to_json
 from pilotage.runs.hardware import commit, hardware, versions
 
 FORMAT = 1
+FAILED, INTERRUPTED = "failed", "interrupted"
+"""Kinds of the event that says why a process ended before the run was finished."""
 
 
 @dataclass(frozen=True)

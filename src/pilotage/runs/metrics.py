@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.atomic_io import disk_errors, open_to_append, read_file, write_all, write_atomically
+from pilotage.core.atomic_io import (
+    disk_errors,
+    open_to_append,
+    read_file,
+    refuse_other_kind,
+    write_all,
+    write_atomically,
+)
 from pilotage.core.errors import RunError, UsageError
 from pilotage.core.serialisation import line
 
@@ -71,17 +78,26 @@ def read_lines(path: Path | str) -> list[dict[str, Any]]:
     return parse_lines(read_file(Path(path)), Path(path))
 
 
+def iterate_lines(path: Path | str) -> Iterator[dict[str, Any]]:
+    """Give the records of a JSON Lines file one after the other, as `read_lines` does, without holding them all."""
+    refuse_other_kind(Path(path))
+    with Path(path).open("rb") as file:
+        for number, row in enumerate(file, start=1):
+            if row.endswith(b"\n"):
+                yield _parse(row, number, Path(path))
+
+
 def parse_lines(data: bytes, path: Path) -> list[dict[str, Any]]:
     """Return the records in `data`, the content of `path`; see `read_lines`."""
-    records = []
-    for number, row in enumerate(data.split(b"\n")[:-1], start=1):
-        try:
-            records.append(json.loads(row))
-        except ValueError as error:
-            raise RunError(
-                f"{path}, line {number}, is not JSON ({error}); restore the file or remove that line"
-            ) from error
-    return records
+    return [_parse(row, number, path) for number, row in enumerate(data.split(b"\n")[:-1], start=1)]
+
+
+def _parse(row: bytes, number: int, path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(row)
+    except ValueError as error:
+        raise RunError(f"{path}, line {number}, is not JSON ({error}); restore the file or remove that line") from error
+    return record
 
 
 class Records:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotage.core.atomic_io import read_file
+from pilotage.core.atomic_io import is_locked, read_file
 from pilotage.core.errors import UsageError
 from pilotage.core.serialisation import from_json
-from pilotage.runs.metrics import read_lines
+from pilotage.runs.manifest import FAILED, INTERRUPTED
+from pilotage.runs.metrics import iterate_lines, read_lines
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Steps [point], rising, and the values at them [point]."""
@@ -44,6 +45,33 @@ class RunRecord:
     events: tuple[Mapping[str, Any], ...]
     glossary: Mapping[str, str]
     result: Mapping[str, float]
+    running: bool = False
+    """Whether a process was at work on it when it was read."""
+
+    @property
+    def finished(self) -> bool:
+        """Return whether the run has come to its end."""
+        return (self.directory / "result.json").exists()
+
+    @property
+    def last_step(self) -> int:
+        """Return the last step that was logged; 0 before the first."""
+        return int(self.metrics[-1]["step"]) if self.metrics else 0
+
+    @property
+    def unfinished(self) -> str:
+        """Return why the run is not finished, in a sentence; empty for a finished one."""
+        if self.finished:
+            return ""
+        where = f"at step {self.last_step}" if self.last_step else "before its first step"
+        if self.running:
+            return f"This run is still at work, {where}; the numbers are those so far."
+        ends = [event for event in self.events if event.get("kind") in (FAILED, INTERRUPTED)]
+        after = "The same command goes on from the last checkpoint."
+        if ends and ends[-1]["kind"] == FAILED:
+            return f"This run failed {where}: {str(ends[-1]['text']).rstrip('.')}. {after}"
+        by = ", by the user" if ends else ""
+        return f"This run was interrupted {where}{by}; the numbers are those until then. {after}"
 
     @property
     def seed(self) -> int:
@@ -111,6 +139,7 @@ def read_run(directory: Path) -> RunRecord:
         timing=tuple(read_log(directory / "timing.jsonl")),
         events=tuple(read_log(directory / "events.jsonl")),
         glossary=_glossary(json.loads(read_file(glossary))) if glossary.exists() else {},
+        running=is_locked(directory / "lock"),
         result=from_json(json.loads(read_file(result)).get("metrics", {})) if result.exists() else {},
     )
 
@@ -123,7 +152,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def read_examples(directory: Path, *, per_kind: int = 1) -> list[Example]:
     """Return the latest `per_kind` right and wrong answers of every difficulty, by difficulty, right ones first."""
     latest: dict[tuple[str, bool], list[Example]] = {}
-    for line in read_log(directory / "rollouts.jsonl"):
+    for line in _iterate_log(directory / "rollouts.jsonl"):
         if line.get("reward") is None or "completion" not in line:
             continue
         reward = float(line["reward"])
@@ -140,8 +169,16 @@ def read_examples(directory: Path, *, per_kind: int = 1) -> list[Example]:
 
 def may_complete(directory: Path) -> bool:
     """Return whether a run may have kept completions; a robot's run keeps episodes, which have none."""
-    kept = read_log(directory / "rollouts.jsonl")
-    return not kept or any("completion" in line for line in kept)
+    empty = True
+    for line in _iterate_log(directory / "rollouts.jsonl"):
+        if "completion" in line:
+            return True
+        empty = False
+    return empty
+
+
+def _iterate_log(path: Path) -> Iterator[dict[str, Any]]:
+    return iterate_lines(path) if path.exists() else iter(())
 
 
 def _glossary(stored: Mapping[str, Any]) -> dict[str, str]:

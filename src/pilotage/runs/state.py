@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from pilotage.core.atomic_io import share
 from pilotage.core.errors import UsageError
 
 _UNSAFE = ["complex128", "quint8", "qint8", "qint32", "quint4x2", "quint2x4"]
@@ -121,6 +122,7 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
         used.add(own.data_ptr())
     try:
         save_file(owned, path)
+        share(path)
     except SafetensorError as error:
         system = as_os_error(error)
         if system is None:

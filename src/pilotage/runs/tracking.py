@@ -115,7 +115,7 @@ class MLflow(Tracker):
         self._last: dict[str, int] = {}
         place = directory / "mlflow.json"
         if place.exists():
-            self._id = json.loads(place.read_text())["run_id"]
+            self._id = json.loads(place.read_text(encoding="utf-8"))["run_id"]
             for name in self._client.get_run(self._id).data.metrics:
                 self._last[name] = max(entry.step for entry in self._client.get_metric_history(self._id, name))
             return
@@ -144,7 +144,7 @@ def _remembered(directory: Path, kind: str) -> str:
     if not place.exists():
         text = hashlib.sha256(f"{directory.absolute()}\0{time.time_ns()}".encode()).hexdigest()[:16]
         write_atomically(place, json.dumps({"run_id": text}).encode())
-    return json.loads(place.read_text())["run_id"]
+    return json.loads(place.read_text(encoding="utf-8"))["run_id"]
 
 
 TRACKERS: Mapping[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "mlflow": MLflow}

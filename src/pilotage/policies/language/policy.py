@@ -103,6 +103,17 @@ class LanguagePolicy:
         listed = ids.tolist() if hasattr(ids, "tolist") else list(ids)
         return str(self.tokenizer.decode(listed, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def decode_answer(self, ids: Sequence[int] | Tensor) -> str:
+        """Return the text of an answer as a reader sees it: special tokens inside it are shown.
+
+        The end-of-sequence token at its end, and padding after it, are left out.
+        """
+        listed = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+        ends = {*self.eos_ids, self.pad_id}
+        while listed and listed[-1] in ends:
+            listed.pop()
+        return str(self.tokenizer.decode(listed, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Return token ids of a conversation `[{"role": ..., "content": ...}]`, up to where the answer begins.
 

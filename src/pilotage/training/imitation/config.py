@@ -55,13 +55,19 @@ class ImitationConfig(Imitation, OptimiserOptions):
     """What a method learns from, and for how long."""
 
     env: PieceName = "pillar"
-    """Where the policy acts: pillar, ring, lattice, block-push, push-t, pick-place, or an id registered with Gymnasium;
-    none: nowhere, the data is all there is."""
+    """Where the policy acts: pillar, ring, lattice, block-push, push-t, pick-place, an id registered with Gymnasium, or
+    an environment of your own, my_env.py:MyEnv; none: nowhere, the data is all there is."""
     data: Annotated[str | None, INPUT_FILE] = None
     """Demonstrations: pusht, a file or folder (npz, zarr, robomimic, D4RL, Minari, LeRobot), a Minari id; without, the
     world's scripted expert demonstrates."""
     state_keys: str = ""
-    """Names of the observations that make up the state, joined by +; empty: the data's own state."""
+    """Names of the observations that make up the state, joined by +, in the data and in what the environment shows
+    (observation+desired_goal of Gymnasium's goal environments); empty: the state of both."""
+    action_key: str = ""
+    """Names of the data's arrays that make up the action, joined by +; empty: the format's own (action, actions)."""
+    skip_bad_episodes: bool = False
+    """Leave out demonstrations that cannot be used (missing steps, numbers that are not finite) instead of refusing the
+    data; an event names them."""
     cameras: str = ""
     """Names of the cameras that the policy sees (image/NAME in the data), joined by +; empty: none."""
     demonstrations: int = 200
@@ -73,7 +79,8 @@ class ImitationConfig(Imitation, OptimiserOptions):
     state_scaling: str = "min_max"
     """How states are normalised: min_max to [-1, 1], mean_std, identity."""
     action_scaling: str = "min_max"
-    """How actions are normalised. Samplers clip to [-1, 1], so that min_max is what most methods need."""
+    """How actions are normalised: min_max to [-1, 1], mean_std, identity. Heads and samplers that clip to [-1, 1]
+    refuse what lies outside."""
     steps: int = 4000
     """Optimiser steps."""
     batch: int = 256

@@ -48,18 +48,28 @@ class TextConfig(Method, OptimiserOptions):
     num_train_prompts: int = 2000
     """Number of different training prompts."""
     data: Annotated[str | None, INPUT_FILE] = None
-    """Questions of your own: JSON Lines, JSON, Parquet or a Hugging Face data set (GSM8K, SVAMP or MATH format)."""
+    """Questions of your own: JSON Lines, JSON, CSV, TSV, Parquet, a folder or the name of a Hugging Face data set."""
     fields: str = ""
     """Field names in data, such as prompt=question,answer=target; empty: recognised."""
+    subset: str = ""
+    """Configuration of a Hugging Face data set."""
+    split: str = "train"
+    """Split of a Hugging Face data set to train on."""
+    test_split: str = "test"
+    """Split of test_data, where that is a Hugging Face data set."""
+    skip_bad_rows: bool = False
+    """Whether rows of data that cannot be used are left out, and counted, instead of refusing all of it."""
     reward: PieceChoice = "exact"
-    """How answers are judged, a sum such as exact+0.5*format; module:function or file.py:function for your own. exact:
-    the task's own check, mathematical equality for data."""
+    """How answers are scored, a sum such as exact+0.5*format; module:function or file.py:function for your own. exact:
+    the task's own check, mathematical equality for data. A function takes (text, item), or what it needs by name
+    (completion, prompt, answer and columns of your data), or lists as in trl (prompts, completions, **columns); it
+    returns a number, or None for no opinion."""
     reward_workers: int = 1
     """Processes in which slow or user-written rewards run."""
     reward_seconds: float = 5.0
-    """Limit of one judgement, in seconds; past it the worker is killed and the answer is left out."""
+    """Limit of one score, in seconds; past it the worker is killed and the answer is left out."""
     failure_limit: float = 0.5
-    """Share of judgements in a step that may fail before the run stops."""
+    """Share of scores in a step that may fail before the run stops."""
     model: Annotated[str, INPUT_FILE] = "embedded:0.4M"
     """Policy: embedded:0.4M, embedded:1M, embedded:1.6M, or a Hugging Face name or folder."""
     adapter: Annotated[str | None, INPUT_FILE] = None
@@ -116,6 +126,15 @@ class TextConfig(Method, OptimiserOptions):
     def samples_per_step(self) -> int:
         """Return the number of answers per step, further rounds to refill a batch left out."""
         return self.prompts_per_step * self.group_size
+
+    @property
+    def compared_by(self) -> str:
+        """Return the metric by which runs are compared: the reward itself when it is the user's own; else empty."""
+        if callable(self.reward):
+            return "held_out/reward"
+        from pilotage.rewards import is_own  # it loads numpy, which listing systems need not
+
+        return "held_out/reward" if is_own(self.reward) else ""
 
 
 RUN = "pilotage.training.language.trainer:train"

@@ -119,7 +119,7 @@ def steadiness(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     """
     del arm, seed
     done = context.train()
-    lines = [json.loads(line) for line in (Path(done.run) / "metrics.jsonl").open()]
+    lines = [json.loads(line) for line in (Path(done.run) / "metrics.jsonl").open(encoding="utf-8")]
     norms = [line["gradient_norm"] for line in lines if "gradient_norm" in line]
     return {**steadiness_of(norms), "accuracy": done.metrics["held_out/accuracy"]}
 

@@ -86,7 +86,7 @@ def collapse(arm: str, seed: int, context: Any) -> Mapping[str, float]:
     has the numbers of the evaluation before the first step.
     """
     del seed
-    lines = [json.loads(line) for line in (Path(context.train().run) / "metrics.jsonl").open()]
+    lines = [json.loads(line) for line in (Path(context.train().run) / "metrics.jsonl").open(encoding="utf-8")]
     looks = [line for line in lines if "held_out/accuracy" in line]
     accuracy = [line["held_out/accuracy"] for line in looks]
     look = looks[0] if arm == UNTRAINED else looks[-1]

@@ -63,7 +63,7 @@ def fit_tokeniser(tokeniser: MultiscaleTokeniser, chunks: Tensor, config: Tokens
         save_file({"chunks": chunks.contiguous()}, f"{folder}/{CHUNKS}")
         made = run.artifact(make_tokeniser, settings, [f"{folder}/{CHUNKS}"], name="action-tokeniser", code=code)
     tokeniser.load_state_dict(load_file(made / WEIGHTS))
-    report: dict[str, float] = json.loads((made / REPORT).read_text())
+    report: dict[str, float] = json.loads((made / REPORT).read_text(encoding="utf-8"))
     return report
 
 

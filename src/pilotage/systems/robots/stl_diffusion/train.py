@@ -199,7 +199,9 @@ class DrivingTrainer(Hooks):
             numbers = make()
             self.run.log_timing(self.total, {f"{kind}/{planner}/seconds": time.process_time() - began})
             write_atomically(place, json.dumps(numbers).encode())
-        return {f"{kind}/{planner}/{name}": value for name, value in json.loads(place.read_text()).items()}
+        return {
+            f"{kind}/{planner}/{name}": value for name, value in json.loads(place.read_text(encoding="utf-8")).items()
+        }
 
 
 def train(config: DrivingConfig, run: Any) -> Result:

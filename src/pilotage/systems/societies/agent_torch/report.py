@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,13 @@ def panels(run: RunRecord) -> list[Panel]:
         + "."
     )
     boroughs = tuple(
-        (place, _chart(reported[:, index], {name: part[:, index] for name, part in table.items()}, observed, place))
+        (
+            place,
+            _chart(weeks, reported[:, index], {end: part[:, index] for end, part in table.items()}, observed, place),
+        )
         for index, place in enumerate(places)
     )
-    whole = _chart(reported.sum(1), city, observed, "the city")
+    whole = _chart(weeks, reported.sum(1), city, observed, "the city")
     found = [
         Panel("epidemic", "The epidemic", note, legend, figures=(("the city", whole), *boroughs)),
     ]
@@ -64,15 +68,18 @@ def _read(path: Path) -> dict[str, Any] | None:
     """Return the content of a curves file; None where there is none. Raises UsageError for another format."""
     if not path.is_file():
         return None
-    found: dict[str, Any] = json.loads(path.read_text())
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if found.get("format") != FORMAT:
         raise UsageError(f"{path} has format {found.get('format')!r}; this version of pilotage reads {FORMAT}")
     return found
 
 
-def _chart(reported: NDArray[Any], simulated: dict[str, NDArray[Any]], observed: int, place: str) -> Markup:
-    """Draw weekly cases; weeks count from 1."""
-    x = np.arange(1, len(reported) + 1, dtype=float)
+def _chart(
+    ends: Sequence[str], reported: NDArray[Any], simulated: dict[str, NDArray[Any]], observed: int, place: str
+) -> Markup:
+    """Draw weekly cases over the last days of the weeks, or over their numbers in an invented city ("week 1")."""
+    dates = not ends[0].startswith("week")
+    x = np.array(ends, dtype="datetime64[D]").astype(float) if dates else np.arange(1.0, len(ends) + 1)
 
     def part(name: str, weeks: slice, series: int) -> Line:
         median, low, high = (simulated[end][weeks] for end in ("median", "low", "high"))
@@ -81,7 +88,7 @@ def _chart(reported: NDArray[Any], simulated: dict[str, NDArray[Any]], observed:
     lines = [Line("reported", x, reported, series=REPORTED), part("observed weeks", slice(0, observed), CALIBRATED)]
     if observed < len(x):
         lines.append(part("forecast", slice(observed, None), FORECAST))
-    return line_chart(lines, x_label="week", y_label=f"weekly cases, {place}")
+    return line_chart(lines, x_label="week until" if dates else "week", y_label=f"weekly cases, {place}", dates=dates)
 
 
 def _transcripts(run: RunRecord) -> tuple[Transcript, ...]:
@@ -104,7 +111,7 @@ def _unemployment(directory: Path) -> Panel | None:
         else "the cases that were reported"
     )
     note = (
-        f"Unemployment in per cent from {months[0]} (month 1) to {months[-1]}, fitted up to {months[observed - 1]} "
+        f"Unemployment in per cent from {months[0]} to {months[-1]}, fitted up to {months[observed - 1]} "
         f"with three numbers per borough; later months follow from {cases}. Bands are central 95 % of {kept['seeds']} "
         "simulations and of the fit's residuals, without the uncertainty about the fitted numbers. The published rates "
         "are a copy that was not checked against BLS."
@@ -122,9 +129,9 @@ def _unemployment(directory: Path) -> Panel | None:
 
 
 def _rates_chart(kept: Any, place: int, observed: int, name: str) -> Markup:
-    """Draw unemployment; months count from 1."""
+    """Draw unemployment over the first days of the months."""
     published = np.array(kept["published"], dtype=float)[:, place]
-    x = np.arange(1, len(published) + 1, dtype=float)
+    x = np.array(kept["months"], dtype="datetime64[D]").astype(float)
     side = {end: np.array(kept["simulated"]["behaviour"][end])[:, place] for end in ("median", "low", "high")}
     flat = np.array(kept["simulated"]["constant"]["median"])[:, place]
     lines = [Line("published", x, published, series=PUBLISHED)]
@@ -132,4 +139,4 @@ def _rates_chart(kept: Any, place: int, observed: int, name: str) -> Markup:
         if len(x[part]):
             lines.append(Line(word, x[part], side["median"][part], (side["low"][part], side["high"][part]), series))
     lines.append(Line("behaviour constant", x, flat, series=CONSTANT))
-    return line_chart(lines, x_label="month", y_label=f"unemployment in %, {name}")
+    return line_chart(lines, x_label="month", y_label=f"unemployment in %, {name}", dates=True)

@@ -85,7 +85,7 @@ class RateNetwork(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> RateNetwork:
         """Return the network that `save` wrote into `folder`."""
-        sizes = json.loads((folder / "network.json").read_text())
+        sizes = json.loads((folder / "network.json").read_text(encoding="utf-8"))
         network = cls(sizes["brackets"], sizes["width"])
         network.load_state_dict(load_file(folder / "weights.safetensors"))
         return network

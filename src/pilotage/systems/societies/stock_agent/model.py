@@ -58,7 +58,7 @@ class TraderNetwork(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> TraderNetwork:
         """Return the network that `save` wrote into `folder`."""
-        sizes = json.loads((folder / "network.json").read_text())
+        sizes = json.loads((folder / "network.json").read_text(encoding="utf-8"))
         network = cls(**sizes)
         network.load_state_dict(load_file(folder / "weights.safetensors"))
         return network

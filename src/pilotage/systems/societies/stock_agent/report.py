@@ -104,7 +104,7 @@ def _training(run: RunRecord) -> Panel | None:
     path = run.directory / "training.json"
     if not path.exists():
         return None
-    kept = json.loads(path.read_text())
+    kept = json.loads(path.read_text(encoding="utf-8"))
     updates = list(range(1, len(kept["updates"]) + 1))
     if not updates:
         return None
