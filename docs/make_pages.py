@@ -52,6 +52,7 @@ GUIDE = [
     {"A batch's way": "language-trainer.md"},
     {"A chunk's way": "robot-policy.md"},
     {"Language models as a service": "llm.md"},
+    {"Python": "python.md"},
     {"Robot policies": "robot-policies.md"},
     {"Societies": "societies.md"},
     {"Populations": "populations.md"},

@@ -18,9 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from pilotage.objectives import clip, clipped, group_zscore, k3, seq_mean_token_mean, weighted_sum
 
 parser = argparse.ArgumentParser(description="GRPO in one file.")
-parser.add_argument(
-    "--model", default="", help="name or folder of a causal language model (default: a tiny random one)"
-)
+parser.add_argument("--model", default="", help="a causal language model (default: a tiny random one)")
 parser.add_argument("--steps", type=int, default=60, help="batches of roll-outs")
 parser.add_argument("--prompts", type=int, default=8, help="prompts per step")
 parser.add_argument("--group-size", type=int, default=8, help="answers per prompt (G)")
@@ -56,7 +54,7 @@ if tokenizer.pad_token_id is None:
 max_tokens = options.max_tokens or (64 if options.model else 2)
 optimiser = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=0.0)
 
-# ---- the task: what is asked, and how good an answer is --------------------------------------------------------------
+# ---- the task: what is asked, and how good an answer is ------------------------------------------------------------
 
 
 def question() -> tuple[str, int]:
@@ -73,7 +71,7 @@ def reward_of(answer: str, right: int) -> float:
     return 0.0 if not numbers else 1.0 if int(numbers[-1]) == right else 0.2
 
 
-# ---- the log-probability of what was sampled -------------------------------------------------------------------------
+# ---- the log-probability of what was sampled -----------------------------------------------------------------------
 
 
 def log_probabilities(of: torch.nn.Module, ids: torch.Tensor, seen: torch.Tensor, answer_length: int) -> torch.Tensor:

@@ -4,6 +4,8 @@ python examples/own_environment.py
 pilotage run bc-mlp --env examples/own_environment.py:Reach --data reach.npz
 """
 
+import sys
+
 import gymnasium
 import numpy as np
 from gymnasium import spaces
@@ -62,5 +64,7 @@ if __name__ == "__main__":
     shown = collect(Reach(), Straight(), episodes=40, seed=0)
     shown["meta"] = {"source": "a script"}
     write_npz(Demonstrations(**shown), "reach.npz")
-    result = pilotage.run("bc-mlp", env=Reach, data="reach.npz", steps=400, evaluation_episodes=20, videos=0)
+    SMALL = {"network": "residual_mlp:width=64,depth=1", "batch": 64, "videos": 0}
+    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+    result = pilotage.run("bc-mlp", env=Reach, data="reach.npz", steps=steps, evaluation_episodes=10, **SMALL)
     print(result.metrics["evaluation/success"], "of the episodes reach the goal")

@@ -4,6 +4,8 @@ python examples/own_head.py
 pilotage run bc-mlp --head examples/own_head.py:LogCosh:scale=0.3
 """
 
+import sys
+
 import torch
 from torch import Tensor
 
@@ -35,7 +37,8 @@ class LogCosh(Regression):
 
 
 if __name__ == "__main__":
-    SMALL = {"demonstrations": 20, "steps": 300, "evaluation_episodes": 10, "videos": 0}
-    result = pilotage.run("bc-mlp", head=LogCosh, env="pillar", **SMALL)
+    SMALL = {"network": "residual_mlp:width=64,depth=1", "demonstrations": 20, "batch": 64, "videos": 0}
+    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    result = pilotage.run("bc-mlp", head=LogCosh, env="pillar", steps=steps, evaluation_episodes=10, **SMALL)
     print(result.metrics["evaluation/success"], "of the episodes reach the goal")
     print(result.policy())

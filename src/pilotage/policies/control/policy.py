@@ -63,20 +63,6 @@ class ActionPolicy:
         self._executed: dict[int, list[Tensor]] = {}
         self._generators: dict[int, torch.Generator] = {}
 
-    def __repr__(self) -> str:
-        parts = [getattr(self.head, "network", None), self.encoder]
-        modules = [part for part in (self.head, *parts) if isinstance(part, torch.nn.Module)]
-        count = len({id(p): p for module in modules for p in module.parameters()})
-        size = sum({id(p): p.numel() for module in modules for p in module.parameters()}.values())
-        seen = ", ".join(sorted(name for name in self.normalisers if name != "action"))
-        network = f", {type(parts[0]).__name__}" if parts[0] is not None else ""
-        return (
-            f"Action policy: {type(self.head).__name__} head{network}, {type(self.encoder).__name__} encoder, "
-            f"{type(self.executor).__name__} executor\n"
-            f"{size:,} parameters in {count} tensors; observes {seen or 'nothing that is normalised'}\n"
-            "use: .reset([0]) at the start of an episode, then .act({'state': state}, [0]) at every step"
-        )
-
     def reset(self, rows: Sequence[int], seeds: Sequence[int] | None = None) -> None:
         """Begins an episode in these rows. Noise is drawn by (policy's seed, row), or by (policy's seed, `seeds`):
         give seeds where a row is a lane that is used again, and where noise should not depend on the row's number.
