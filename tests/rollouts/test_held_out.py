@@ -21,7 +21,7 @@ def answered(**options) -> HeldOut:
         ]
 
     return held_out(
-        SimpleNamespace(generate=generate),  # type: ignore[arg-type]
+        options.pop("engine", SimpleNamespace(generate=generate)),
         ITEMS,
         encode=lambda _: [1],
         decode=lambda ids: str(len(ids)),
@@ -50,3 +50,14 @@ def test_what_is_not_known_is_left_out() -> None:
     assert "held_out/accuracy" not in metrics
     assert metrics["held_out/reward"] == 2.0
     assert "held_out/reward" not in answered(check=lambda texts, _: [1.0] * len(texts)).metrics()
+
+
+def test_the_entropy_of_answers_is_their_mean_whatever_their_length() -> None:
+    def generate(requests, _):
+        entropies = [np.array([0.1]), np.array([0.7, 0.7, 0.7, 0.7])]
+        return [[Completion(np.arange(len(e)), e, "eos", 0, entropy=e) for e in entropies] for _ in requests]
+
+    found = answered(check=None, engine=SimpleNamespace(generate=generate))
+    assert found.entropy == pytest.approx((0.1 + 4 * 0.7) / 5)
+    assert found.answer_entropy == pytest.approx((0.1 + 0.7) / 2)
+    assert np.isnan(answered(check=None).answer_entropy)

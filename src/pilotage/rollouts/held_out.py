@@ -20,7 +20,9 @@ class HeldOut:
     well_formed: np.ndarray
     """[items, answers] in [0, 1]: whether the answer keeps the task's grammar (1 where the task has none)."""
     entropy: float
-    """Mean entropy in nats per token of the sampled-from distribution; NaN where the engine gives none."""
+    """Mean entropy in nats over all tokens, of the sampled-from distribution; NaN where the engine gives none."""
+    answer_entropy: float
+    """Mean over answers of each answer's mean entropy in nats per token; NaN where the engine gives none."""
     length: float
     """Mean answer length in tokens."""
     tokens: int
@@ -98,6 +100,7 @@ def held_out(
             ]
         ),
         entropy=float(np.concatenate(entropies).mean()) if entropies else float("nan"),
+        answer_entropy=_mean(np.array([e.mean() for e in entropies if len(e)], dtype=float)),
         length=float(np.mean(lengths)) if lengths else 0.0,
         tokens=int(np.sum(lengths)),
         texts=texts,

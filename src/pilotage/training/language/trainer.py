@@ -460,8 +460,9 @@ class _Training(Hooks):
         self.trainer.load_engine(done)
 
     def begin(self) -> Mapping[str, float]:
-        metrics = self.trainer.evaluate(0).metrics()
-        self.trainer.counts["initial_entropy"] = metrics.get("held_out/entropy", float("nan"))
+        evaluation = self.trainer.evaluate(0)
+        metrics = evaluation.metrics()
+        self.trainer.counts["initial_entropy"] = evaluation.answer_entropy
         return {**metrics, **self._called_back(0), "samples/total": 0.0, "tokens/total": 0.0}
 
     def step(self, step: int) -> None:
