@@ -114,7 +114,7 @@ def test_the_readmes_python_example_runs_its_advantage():
     import torch
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict = {"__name__": "example"}
     exec(compile(code, "README.md", "exec"), names)
     assert names["signed"](torch.tensor([1.0, 0.0, 0.0])).tolist() == [1.0, -1.0, -1.0]
