@@ -1,7 +1,8 @@
 """Pages of the systems, from their cards, configurations and results; the benchmarks; the table in README.md.
 
-`python docs/make_pages.py` writes the table between the markers of README.md. MkDocs calls `on_config`, which
-writes the pages to docs/systems/ and puts them into the navigation; they are built, never committed.
+`python docs/make_pages.py` writes the tables between the markers of README.md and of the pages of the guide. MkDocs
+calls `on_config`, which writes the pages to docs/systems/ and puts them into the navigation; they are built, never
+committed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import importlib
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -35,13 +37,14 @@ from pilotage.cli.show import (  # noqa: E402
 from pilotage.core.claims import Claim  # noqa: E402
 from pilotage.core.configuration import describe_type, field_types, option  # noqa: E402
 from pilotage.core.docstrings import field_docs  # noqa: E402
-from pilotage.core.registry import all_systems, find_claims, find_reproduction  # noqa: E402
+from pilotage.core.registry import all_pieces, all_systems, find_claims, find_reproduction  # noqa: E402
 from pilotage.core.system import System  # noqa: E402
 from pilotage.core.text import duration, number  # noqa: E402
 
-BEGIN, END = "<!-- systems: made by docs/make_pages.py -->", "<!-- end of systems -->"
+TABLE = re.compile(r"(<!-- ([a-z ]+): made by docs/make_pages\.py -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 GUIDE = [
     {"Home": "index.md"},
+    {"Your data and your reward": "your-data.md"},
     {"Design": "design.md"},
     {"Hardware and tracking": "hardware.md"},
     {"Add a system": "adding-a-system.md"},
@@ -49,6 +52,7 @@ GUIDE = [
     {"A batch's way": "language-trainer.md"},
     {"A chunk's way": "robot-policy.md"},
     {"Language models as a service": "llm.md"},
+    {"Python": "python.md"},
     {"Robot policies": "robot-policies.md"},
     {"Societies": "societies.md"},
     {"Populations": "populations.md"},
@@ -185,19 +189,43 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
-def write_readme() -> None:
-    """Put the table of systems between the markers of README.md."""
-    path = ROOT / "README.md"
-    path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
+def metrics_table(family: str) -> str:
+    """Return what every metric of a trainer means, as Markdown."""
+    explained = importlib.import_module(f"pilotage.training.{family}.metrics").METRICS
+    rows = [f"| `{name}` | {_cell(text)} |" for name, text in explained.items()]
+    return "\n".join(["| metric | meaning |", "|---|---|", *rows])
 
 
-def with_table(text: str) -> str:
-    """Return `text` with the table of systems between its markers. Raises ValueError when it has none."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"README.md lacks the markers {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{readme_table()}\n{END}{after}"
+def pieces_table() -> str:
+    """Return the pieces of every slot, as Markdown."""
+    rows = [f"| {slot} | {', '.join(f'`{name}`' for name in names)} |" for slot, names in sorted(all_pieces().items())]
+    return "\n".join(["| slot | pieces |", "|---|---|", *rows])
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "systems": readme_table,
+    "metrics": partial(metrics_table, "language"),
+    "control metrics": partial(metrics_table, "imitation"),
+    "pieces": pieces_table,
+}
+"""What stands between the markers of each name."""
+
+
+def with_tables(text: str) -> str:
+    """Return `text` with every table that it marks as it is now."""
+    return TABLE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", text)
+
+
+def pages_with_tables() -> list[Path]:
+    """Return README.md and the pages of the guide that mark a table."""
+    pages = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+    return [page for page in pages if TABLE.search(page.read_text(encoding="utf-8"))]
+
+
+def write_tables() -> None:
+    """Put the tables between their markers."""
+    for path in pages_with_tables():
+        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 # ---- MkDocs ----------------------------------------------------------------------------------------------------------
@@ -224,20 +252,9 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put what the code says about metrics and pieces in the place of its marker."""
-    for marker, module in (("metrics", "language"), ("control metrics", "imitation")):
-        if f"<!-- {marker} -->" in markdown:
-            explained = importlib.import_module(f"pilotage.training.{module}.metrics").METRICS
-            rows = [f"| `{name}` | {_cell(text)} |" for name, text in explained.items()]
-            markdown = markdown.replace(f"<!-- {marker} -->", "\n".join(["| metric | meaning |", "|---|---|", *rows]))
-    if "<!-- pieces -->" in markdown:
-        from pilotage.core.registry import all_pieces
-
-        rows = [f"| {slot} | {', '.join(f'`{name}`' for name in names)} |" for slot, names in all_pieces().items()]
-        markdown = markdown.replace("<!-- pieces -->", "\n".join(["| slot | pieces |", "|---|---|", *rows]))
-    # Links to code work in the repository; the site holds no code, so that its pages keep the text alone.
+    """Leave out the links to code, which work in the repository alone."""
     return re.sub(r"\[([^]]+)\]\(\.\./(?:src|tests|benchmarks|examples)/[^)]*\)", r"\1", markdown)
 
 
 if __name__ == "__main__":
-    write_readme()
+    write_tables()

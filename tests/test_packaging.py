@@ -70,9 +70,14 @@ def _make_pages():
     return module
 
 
-def test_the_readme_shows_the_systems_as_they_are():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert _make_pages().with_table(text) == text, "run `python docs/make_pages.py`"
+def test_the_tables_of_the_guide_are_those_of_the_code():
+    pages = _make_pages()
+    marked = pages.pages_with_tables()
+    assert {"README.md", "metrics.md", "adding-a-piece.md"} <= {page.name for page in marked}
+    for page in marked:
+        text = page.read_text(encoding="utf-8")
+        assert pages.with_tables(text) == text, f"{page.name}: run `python docs/make_pages.py`"
+        assert text.count("made by docs/make_pages.py -->") == len(pages.TABLE.findall(text)), page.name
 
 
 def test_the_page_of_a_system_says_what_when_how_and_every_option():
@@ -109,7 +114,7 @@ def test_the_readmes_python_example_runs_its_advantage():
     import torch
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict = {"__name__": "example"}
     exec(compile(code, "README.md", "exec"), names)
     assert names["signed"](torch.tensor([1.0, 0.0, 0.0])).tolist() == [1.0, -1.0, -1.0]

@@ -11,20 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pilotage.core.system import Configuration, Result
     from pilotage.experiments.comparison import Comparison
 
+    systems: Callable[..., list[str]]
+else:
+    from pilotage import systems
+
 __all__ = ["compare", "config", "load", "run", "systems"]
 __version__ = "0.1.0"
-
-
-def systems(family: str | None = None) -> list[str]:
-    """Return the names of all systems, or of those of one family, such as "reasoning"."""
-    from pilotage.core.registry import all_systems
-
-    return [system.name for system in all_systems() if family in (None, system.card.family)]
 
 
 def config(system: str, **options: Any) -> Configuration:

@@ -19,33 +19,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Item:
-    """One prompt with what is needed to judge an answer. `id` is stable: a hash of the content."""
+    """Prompt with what is needed to score an answer. `id` is stable: a hash of the content."""
 
     id: str
     prompt: str
     answer: str
+    """The right answer; empty where the data has none, for rewards that need none."""
     solution: str = ""
     """A worked gold answer for warm-up by supervised learning; a reward never looks at it."""
     difficulty: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
+    """What else is known: every field of a row of data under its name, "file", "line" and "place", "messages" for
+    chats, and "answers" where more than one answer is right."""
 
 
 class Task(Protocol):
-    """A source of items, and the check of an answer."""
+    """Source of items, with the check of an answer."""
 
     name: str
     difficulties: Sequence[int]
 
     def pool(self, count: int, split: Literal["train", "held_out"], seed: int = 0) -> list[Item]:
-        """`count` different items with stable ids; the two splits never share one."""
+        """Return `count` different items with stable ids; the two splits never share one."""
         ...
 
     def score(self, item: Item, text: str) -> float:
-        """1.0 for a right answer, else 0.0. Never raises, never looks at the gold solution."""
+        """Return 1.0 for a right answer, else 0.0. Never raises, never looks at the gold solution."""
         ...
 
     def max_new(self, difficulty: int) -> int:
-        """Tokens that the longest gold answer of a difficulty takes, with some room."""
+        """Return the tokens that the longest gold answer of a difficulty takes, with some room."""
         ...
 
 
@@ -65,7 +68,7 @@ Score = float | None | Failed
 
 
 class Reward(Protocol):
-    """Judges answers. `texts[i]` answers `items[i]`; `rollouts` has one row per answer."""
+    """Scores answers. `texts[i]` answers `items[i]`; `rollouts` has one row per answer."""
 
     name: str
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from pilotage.runs.manifest import Manifest
+
 
 def ask(config: Any, run: Path, times: int = 2, name: str | None = None, loud: bool = False) -> dict[str, Any]:
     """Return what was asked.
@@ -61,6 +63,15 @@ def test_a_result_is_kept_in_the_run_and_shown_in_its_report(pilotage, finished:
     assert 'id="action-ask"' in html
     assert "&lt;b&gt;word&lt;/b&gt;" in html
     assert "<b>word" not in html
+
+
+def test_a_result_of_a_run_with_a_scripted_stand_in_is_called_that(pilotage, finished: Path) -> None:
+    Manifest.read(finished).name_scripted_components(finished, ["the language model is the stand-in 'worker'"])
+    _, out, _ = pilotage("do", "fake-pilot", "ask", "--from", "here")
+    assert out.startswith("Scripted stand-in: the language model is the stand-in 'worker'")
+    _, out, _ = pilotage("do", "fake-pilot", "ask", "--from", "here", "--json")
+    assert "worker" in json.loads(out)["scripted_components"][0]
+    assert "worker" in json.loads((finished / "actions/ask.json").read_text())["scripted_components"][0]
 
 
 def test_json_prints_one_object(pilotage, finished: Path) -> None:

@@ -104,4 +104,4 @@ def test_refused_combinations_are_refused():
         resolve("advantage", parse_term("mvar:size=2")),
     ]
     with pytest.raises(UsageError, match=r"'mvar' cannot be combined with 'informative'"):
-        check_columns(pieces, ["reward", "group", "generator"])
+        check_columns(pieces, ["reward", "correctness", "group", "generator"])

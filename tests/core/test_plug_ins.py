@@ -73,6 +73,16 @@ def steady(reward, *, scale: float = 2.0):
         scale: the factor.
     """
     return reward * scale
+
+
+def pays(completion, *, amount: float = 1.0):
+    """Return the length of an answer times an amount.
+
+    Args:
+        completion: the text.
+        amount: the factor.
+    """
+    return len(completion) * amount
 ''',
     "task.py": """
 from pilotage.environments.text import TextTask
@@ -126,6 +136,7 @@ steady = {package}:SYSTEM
 steady = {package}.claims:CLAIMS
 [pilotage.pieces]
 advantage.steadier = {package}.pieces:steady
+reward.pays = {package}.pieces:pays
 task.steadier = {package}.task:Parity
 """
 USE_IT = """
@@ -142,6 +153,15 @@ for line in (
     print("$", line, flush=True)
     assert main(line.split()) == 0, line
 print(resolve("advantage", parse_term("steady:scale=3"))({"reward": 7}.__getitem__))
+"""
+
+SCORE_WITH_IT = """
+from pilotage.rewards import build_rewards, score_answers
+from pilotage.types import Item
+
+rewards = build_rewards("pays:amount=2+0.5*exact", type("Task", (), {"score": lambda self, item, text: 1.0})())
+print(score_answers(rewards, ["abc"], [Item("1", "", "")], None).total.tolist())
+rewards.close()
 """
 
 
@@ -209,6 +229,7 @@ def test_a_system_is_added_by_an_installed_package(tmp_path: Path) -> None:
     check(tmp_path, use(tmp_path, search=site))
     pieces = "from pilotage.core.registry import find_pieces; print(find_pieces('advantage')['steadier'])"
     assert use(tmp_path, script=pieces, search=site) == "my_package.pieces:steady\n"
+    assert use(tmp_path, script=SCORE_WITH_IT, search=site) == "[6.5]\n"
     task = "from pilotage.environments.text import text_task; print(text_task('steadier').pool(1, 'train')[0].answer)"
     assert use(tmp_path, script=task, search=site) in ("0\n", "1\n")
 

@@ -13,6 +13,7 @@ from pilotage.core.verdicts import (
     Gate,
     clopper_pearson,
     concordance_p,
+    events_judgement,
     judge,
     kendall,
     saturated,
@@ -252,3 +253,49 @@ def test_data_that_do_not_fit_are_refused() -> None:
         judge(Criterion("better"), np.ones(5), n_declared=5, looks=3)
     with pytest.raises(ValueError, match="events"):
         clopper_pearson(3, 2)
+
+
+def simulated_rare_collapse(generator: np.random.Generator, seeds: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Differences of mean zero, and collapses: a little better in nine of ten trainings, much worse in the tenth."""
+    collapsed = generator.random(seeds) < 0.1
+    gain = np.where(collapsed, -0.45, 0.05)
+    return gain + generator.normal(0.0, 0.002, seeds), collapsed
+
+
+@pytest.mark.parametrize("most", [None, 0.5])
+def test_a_rare_collapse_does_not_pass_for_stability(most):
+    generator = np.random.default_rng(0)
+    by_mean, by_both = 0, 0
+    for _ in range(1000):
+        differences, collapsed = simulated_rare_collapse(generator)
+        holds = judge(Criterion("better"), differences, n_declared=5).verdict == "holds"
+        fulfilled, _ = events_judgement(collapsed, np.zeros(5, dtype=bool), most)
+        by_mean += holds
+        by_both += holds and fulfilled
+    assert 540 < by_mean < 640  # .9 ** 5 = 59 %: no collapse is seen
+    assert by_both <= 50
+
+
+def test_events_in_fewer_seeds_are_shown_by_pairs():
+    yes, no = np.ones(5, dtype=bool), np.zeros(5, dtype=bool)
+    assert events_judgement(no, yes, None) == (
+        True,
+        "the event in 0 against 5 of 5 units, exact one-sided p 0.031; criterion: p ≤ 0.05",
+    )
+    assert not events_judgement(no, np.array([1, 1, 1, 1, 0], dtype=bool), None)[0]
+    assert not events_judgement(no, no, None)[0]
+    assert events_judgement(no, None, 0.53)[0]
+    assert not events_judgement(no, None, 0.52)[0]
+
+
+def test_an_interval_without_width_and_a_mean_of_one_unit_are_warned_of():
+    equal = judge(Criterion("better"), [0.1] * 5, n_declared=5)
+    assert (equal.verdict, "no width" in equal.reason) == ("holds", True)
+    carried = judge(Criterion("better", 0.1), [-0.1, -0.1, -0.05, -0.1, 1.0], n_declared=5)
+    assert "one unit carries the mean, which is -0.0875 without it" in carried.reason
+    assert "warning" not in judge(Criterion("better"), [0.1, 0.2, 0.3, 0.2, 0.1], n_declared=5).reason
+
+
+def test_rare_refuses_fractions_of_events():
+    with pytest.raises(ValueError, match=r"whole numbers of events and trials, given 0.5 of 5"):
+        judge(Criterion("rare", 0.5), [0.5, 5], n_declared=5)

@@ -1,6 +1,8 @@
 """Questions from files: the formats people have, the mistakes they make, splits that stay."""
 
+import gzip
 import json
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -145,6 +147,207 @@ def test_arrays_byte_order_marks_blank_lines_and_strange_separators_are_read(wri
     assert expected[0][1] == "a\u2028b\x85c?"
 
 
+CHOICES = "2+2?\n\nA. 3\nB. 4\n\nAnswer with the letter of the right choice."
+CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"}]
+GOLD_TURN = {"role": "assistant", "content": "It is \\boxed{4}"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "2+2?", "choices": ["3", "4"], "answer": 1},
+        {"question": "2+2?", "options": [3, 4], "answer": "B"},
+        {"question": "2+2?", "choices": ["3", "4"], "answer": "(b)"},
+        {"question": "2+2?", "choices": ["3", "4"], "answer": "4"},
+        {"question": "2+2?", "choices": {"text": ["3", "4"], "label": ["A", "B"]}, "answerKey": "B"},
+        {"question": "2+2?", "options": {"A": "3", "B": "4"}, "answer": "B"},
+        {"question": "2+2?", "choices": [{"label": "A", "text": "3"}, {"label": "B", "text": "4"}], "answerKey": "B"},
+        {"question": "2+2?", "A": "3", "B": "4", "answer": "B"},
+        {"question": "2+2?", "choices": '["3", "4"]', "answer": "1"},
+    ],
+)
+def test_rows_with_choices_are_asked_with_them(write: Write, row: dict) -> None:
+    (item,) = load_questions(write([row]))
+    assert (item.prompt, item.answer, item.meta["answers"]) == (CHOICES, "B", ("B", "4"))
+    task = QuestionTask([item])
+    assert [task.score(item, text) for text in ("\\boxed{B}", "\\boxed{4}", "\\boxed{A}", "\\boxed{3}")] == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"question": "?", "choices": ["3", "4"], "answer": 2}, "is 2, which names none of them; .* from 0 to 1"),
+        ({"question": "?", "choices": ["1", "0"], "answer": "1"}, "names more than one of them"),
+        ({"question": "?", "choices": ["3"], "answer": 0}, "at least two choices"),
+        ({"question": "?", "choices": ["3", None], "answer": 0}, "at least two choices"),
+    ],
+)
+def test_a_right_choice_that_is_none_is_refused(write: Write, row: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=f"data.jsonl, line 1: .*{message}"):
+        load_questions(write([row]))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [*CHAT, GOLD_TURN]},
+        {"messages": [*CHAT, {"role": "assistant", "content": "thus 4"}], "answer": 4},
+        {"messages": CHAT, "answer": "4"},
+        {"prompt": CHAT, "completion": [GOLD_TURN]},
+        {"prompt": CHAT, "solution": "So \\boxed{4}"},
+        {"prompt": CHAT, "reward_model": json.dumps({"ground_truth": ["4"]})},
+        {
+            "prompt": [{"role": m["role"], "content": [{"type": "text", "text": m["content"]}]} for m in CHAT],
+            "answer": 4,
+        },
+        {
+            "conversations": [
+                {"from": "system", "value": "Be brief."},
+                {"from": "human", "value": "2+2?"},
+                {"from": "gpt", "value": "Easy.\n#### 4"},
+            ]
+        },
+    ],
+)
+def test_chats_are_asked_without_the_turn_that_answers(write: Write, row: dict) -> None:
+    (item,) = load_questions(write([row]))
+    assert (item.prompt, item.answer, item.meta["messages"]) == ("Be brief.\n\n2+2?", "4", CHAT)
+    assert QuestionTask([item]).render_chat(item) == CHAT
+
+
+def test_a_conversation_beside_the_question_is_not_asked(write: Write) -> None:
+    (item,) = load_questions(write([{"problem": "2+2?", "solution": "\\boxed{4}", "messages": [*CHAT, GOLD_TURN]}]))
+    (asked,) = QuestionTask([item], held_out_share=0).pool(1, "train")
+    assert item.prompt == "2+2?"
+    assert GOLD_TURN not in asked.meta["messages"]
+
+
+def test_every_field_of_a_row_is_kept_and_may_stand_in_the_template(write: Write) -> None:
+    path = write([{"question": "Why?", "answer": "1", "context": "Rain.", "tests": ["a", {"b": 1}], "n": None}])
+    (item,) = load_questions(path)
+    kept = {"question": "Why?", "answer": "1", "context": "Rain.", "tests": ["a", {"b": 1}], "n": None}
+    assert item.meta == {**kept, "file": "data.jsonl", "line": 1, "place": "data.jsonl, line 1"}
+    task = QuestionTask([item], held_out_share=0, template="{context} {question} {nowhere} {n} \\boxed{}")
+    assert task.pool(1, "train")[0].prompt == "Rain. Why? {nowhere} {n} \\boxed{}"
+
+
+def test_an_instruction_is_asked_with_its_input(write: Write) -> None:
+    rows = [
+        {"instruction": "Sort.", "input": "2 1", "output": "1 2"},
+        {"instruction": "Hi", "input": "", "output": "x"},
+    ]
+    assert [item.prompt for item in load_questions(write(rows))] == ["Sort.\n\n2 1", "Hi"]
+
+
+def test_answers_are_needed_only_by_rewards_that_look_at_them(write: Write) -> None:
+    path = write([{"prompt": "Write a poem."}, {"prompt": "And one more."}])
+    with pytest.raises(UsageError, match=r"no field for an answer.*a reward that needs no answer"):
+        load_questions(path)
+    assert [item.answer for item in load_questions(path, needs_answer=False)] == ["", ""]
+    path = write([{"question": "1?", "answer": "1"}, {"question": "2?", "answer": None}])
+    with pytest.raises(UsageError, match="line 2: field 'answer' is None"):
+        load_questions(path)
+    assert [item.answer for item in load_questions(path, needs_answer=False)] == ["1", ""]
+
+
+# ---- files of other kinds ----------------------------------------------------------------------
+
+TABLE = [{"question": f"{k}, and 2?", "answer": str(k + 2)} for k in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", json.dumps({"version": "1", "data": TABLE}, indent=2)),
+        ("a.json", json.dumps({"questions": TABLE})),
+        ("a.json", json.dumps({name: [row[name] for row in TABLE] for name in TABLE[0]})),
+        ("a.json", json.dumps({name: {str(i): row[name] for i, row in enumerate(TABLE)} for name in TABLE[0]})),
+        ("a.jsonl", "\n".join(json.dumps(row, indent=2) for row in TABLE)),
+        ("a.csv", "question,answer\n" + "\n".join(f'"{row["question"]}",{row["answer"]}' for row in TABLE)),
+        ("a.csv", "\ufeffquestion;answer\r\n" + "\r\n".join(f"{row['question']};{row['answer']}" for row in TABLE)),
+        ("a.tsv", "question\tanswer\n\n" + "\n".join(f"{row['question']}\t{row['answer']}" for row in TABLE)),
+    ],
+)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_tables_and_nested_lists_are_read(tmp_path: Path, name: str, content: str, zipped: bool) -> None:
+    path = tmp_path / (f"{name}.gz" if zipped else name)
+    path.write_bytes(gzip.compress(content.encode()) if zipped else content.encode())
+    items = load_questions(path)
+    assert [(item.prompt, item.answer) for item in items] == [(row["question"], row["answer"]) for row in TABLE]
+    assert items[1].meta["file"] == path.name
+
+
+def test_parquet_is_read_by_columns_with_its_nested_fields(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    rows = [{"question": f"{k}?", "answer": float(k), "extra": {"a": [k]}} for k in range(2500)]
+    rows[7]["answer"] = float("nan")
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    with pytest.raises(
+        UsageError, match=r"1 of 2500 rows.*\n.*a.parquet, row 8: field 'answer' is nan, which is no number"
+    ):
+        load_questions(tmp_path / "a.parquet")
+    with pytest.warns(UserWarning, match=r"1 of 2500 rows .* left out \(row 8\)"):
+        items = load_questions(tmp_path / "a.parquet", skip_bad=True)
+    assert len(items) == 2499
+    assert (items[-1].prompt, items[-1].answer, items[-1].meta["extra"]) == ("2499?", "2499", {"a": [2499]})
+    assert items[-1].meta["line"] == 2500
+
+
+def test_a_pool_makes_only_the_items_that_it_gives(write: Write) -> None:
+    items = load_questions(write([{"question": f"{k}?", "answer": str(k)} for k in range(500)]))
+    task = QuestionTask(items)
+    made = []
+    items._read = lambda row, read=items._read: made.append(row) or read(row)
+    pool = task.pool(20, "train")
+    assert len(made) == len(pool) == 20
+    assert [item.id for item in QuestionTask(list(items)).pool(20, "train")] == [item.id for item in pool]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "question,answer\n1,2,3\n", "a.csv, line 2 has 3 cells, its header 2"),
+        ("a.csv", 'question,answer\n"1,2\n', "is a double quote missing"),
+        ("a.csv", "question,question\n1,2\n", "'question' twice"),
+        ("a.csv", "question,answer\n", "has no rows"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(b'{"question": "a", "answer": "b"}' * 50, mtime=0)[:-9],
+            "damaged or incomplete gzip",
+        ),
+        ("a.xlsx", b"PK\x03\x04", "zip archive"),
+        ("a.txt", "What is 1+1?", r"no format that is known \(.txt\); expected a file"),
+        ("a.jsonl", "[" * 100_000, "line 1 is not JSON"),
+        ("a.jsonl", json.dumps({"question": 5, "answer": 1}), "field 'question' is 5; expected a text"),
+        ("a.jsonl", json.dumps({"question": "a" * 2_000_000, "answer": None}), "line 1: field 'answer' is None"),
+        ("a.jsonl", json.dumps({"question": "?", "answer": {"a": None}}), "field 'answer' is {'a': None}"),
+        ("a.jsonl", json.dumps({"question": "?", "answer": ["a", "b"]}), "holds 2 answers; expected one"),
+        ("a.jsonl", '{"question": "?", "answer": -Infinity}', "is -inf, which is no number"),
+        ("a.jsonl", '{"question": "?", "answer": "\\udc00"}', "field 'answer' holds half of a surrogate pair"),
+        ("a.jsonl", '{"messages": [{"role": "assistant", "content": "4"}]}', "has no messages of a user"),
+        ("a.jsonl", '{"messages": [{"role": "user", "content": "2+2?"}]}', "the last turn of 'messages' is not the"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_one_sentence(tmp_path: Path, name: str, content: Any, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UsageError, match=message) as refused:
+        load_questions(path)
+    assert len(str(refused.value)) < 1000
+
+
+def test_pipes_and_empty_folders_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="a pipe or a device"):
+        load_questions(tmp_path / "pipe")
+    pytest.importorskip("datasets")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        load_questions(tmp_path / "empty")
+
+
 # ---- bad input ----------------------------------------------------------------------
 
 GOOD = {"question": "1+1?", "answer": "#### 2"}
@@ -159,7 +362,7 @@ GOOD = {"question": "1+1?", "answer": "#### 2"}
         (json.dumps(GOOD) + "\n{'question': 1}\n", r"data.jsonl, line 2 is not JSON.*found \"\{'question': 1\}\""),
         ("[{", "begins as an array"),
         ("question,answer\n1,2\n", "line 1 is not JSON"),
-        (json.dumps(GOOD) + "\n3\n", "line 2 is a int; expected an object"),
+        (json.dumps(GOOD) + "\n3\n", "line 2 is a number; expected an object"),
         (b'{"question": "a",\n "\xff": 1}', r"line 2: byte 20 \(0xff\) is not UTF-8"),
         (b'\xef\xbb\xbf{"a": "\xe9"}', r"line 1: byte 10 \(0xe9\) is not UTF-8"),
         (
@@ -205,7 +408,7 @@ def test_wrongly_named_fields_are_counted_and_suggested(write: Write) -> None:
 
 def test_bad_rows_are_left_out_only_on_demand_with_a_warning(write: Write) -> None:
     path = write([GOOD, {"question": "x?", "answer": "no mark"}])
-    with pytest.warns(UserWarning, match=r"1 of 2 rows .* left out, such as data.jsonl, line 2"):
+    with pytest.warns(UserWarning, match=r"1 of 2 rows .* left out \(line 2\), such as data.jsonl, line 2"):
         assert [item.answer for item in load_questions(path, skip_bad=True)] == ["2"]
     with pytest.raises(UsageError, match="1 of 1 rows"):
         load_questions(write([{"problem": "x?", "solution": "no box"}]), skip_bad=True)
@@ -263,6 +466,14 @@ def test_a_file_of_its_own_is_held_out_and_never_trained_on() -> None:
         warnings.simplefilter("error")
         assert len(task.pool(25, "train")) == 25
         assert {item.id for item in task.pool(5, "held_out")} == {f"id{k}" for k in range(5)}
+
+
+def test_a_small_set_has_something_held_out() -> None:
+    for count in (2, 3, 5):
+        task = QuestionTask(questions(count))
+        assert len(task.pool(1, "held_out")) == 1
+    with pytest.warns(UserWarning, match="0 held_out"):
+        assert QuestionTask(questions(5), held_out_share=0).pool(1, "held_out") == []
 
 
 def test_levels_may_be_chosen() -> None:

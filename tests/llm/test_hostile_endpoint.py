@@ -289,6 +289,6 @@ def test_questions_that_a_new_address_repeats_are_counted(
     assert counters.repeated == 0
     _, counters = ask(address.replace("127.0.0.1", "localhost"), 4, store=Store(path))
     assert (counters.repeated, counters.called, len(endpoint.bodies)) == (3, 4, 7)
-    assert caplog.text.count("from another address") == 1
+    assert caplog.text.count("Give the old address") == 1
     _, counters = ask(address, 4, store=Store(path))
     assert (counters.repeated, counters.called) == (1, 1)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tests.conftest import ROOT
 from tests.llm.asking import questions
 from tests.llm.endpoint import Endpoint
 
-from pilotage.llm import OpenAICompatible, Service, Store
+from pilotage.llm import Budget, OpenAICompatible, Service, Spent, Store
 
 pytest.importorskip("openai", reason="the extra llm is not installed")
 
@@ -103,3 +104,19 @@ def test_the_next_start_reports_nothing_twice(tmp_path: Path) -> None:
                 assert service.interrupted == expected
                 assert service.counters().maybe_paid_twice == 3
                 assert service.counters().spent_completion_tokens == 150
+
+
+def test_calls_of_another_host_are_abandoned_after_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a container was killed and begins again under another host name."""
+    store = Store(tmp_path / "a.sqlite")
+    for _ in range(2):
+        store.reserve("run", "key", Spent(1, 2, 3, 4), Budget())
+    store.close()
+    monkeypatch.setattr("pilotage.llm.store.socket.gethostname", lambda: "another")
+    again = Store(tmp_path / "a.sqlite")
+    assert again.settle_abandoned("run") == 0
+    now = time.time()
+    monkeypatch.setattr("pilotage.llm.store.time.time", lambda: now + 3601)
+    assert again.settle_abandoned("run") == 2
+    assert again.spent("run") == Spent(2, 4, 6, 8)
+    assert again.interrupted("run") == 2

@@ -117,6 +117,11 @@ def test_the_cost_of_unfinished_reasoning_is_what_the_endpoint_counted_and_it_is
         assert any("unfinished_reasoning" in note for note in service.notes())
 
 
+def test_what_could_not_be_read_is_said_when_the_service_closes(caplog: pytest.LogCaptureFixture) -> None:
+    ask(reply("", "length"), reply("Yes"))
+    assert "thinker: 1 of 2 requests got no answer that can be used: 1 unfinished_reasoning" in caplog.text
+
+
 def test_endless_reasoning_stops_the_service_and_names_what_to_change() -> None:
     with pytest.raises(ProviderDown, match="max_tokens"):
         ask(*[reply(None, "length", reasoning="Hm")] * 3, max_consecutive_failures=3)

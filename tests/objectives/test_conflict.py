@@ -86,6 +86,10 @@ def test_division_by_the_number_of_conflicts():
         assert divided[row] == pytest.approx([w / count for w in plain[row]])
 
 
+def test_a_token_in_both_runs_is_one_conflict():
+    assert weights([[5, 6], [5, 6]], [1, 0], divide_by_conflicts=True) == [[2, 2], [0, 0]]
+
+
 def test_another_weight():
     assert weights([[5, 6], [5, 7]], [1, 0], weight=1.7) == [[1.7, 1], [0, 1]]
 

@@ -109,10 +109,10 @@ def test_bundles_are_permuted_within_prompts_and_repeat_with_the_generator():
     assert partners != [(i,) for i in range(8)]
 
 
-@pytest.mark.parametrize("size", [0, 3])
-def test_a_bundle_that_no_batch_fills_is_refused(size):
+def test_no_answer_is_in_a_bundle_when_no_set_fills_and_a_size_below_one_is_refused():
+    assert make_bundles(torch.tensor([0, 0, 1, 1]), 3, generator()).tolist() == [-1] * 4
     with pytest.raises(UsageError, match="bundles of"):
-        make_bundles(torch.tensor([0, 0, 1, 1]), size, generator())
+        make_bundles(torch.tensor([0, 0, 1, 1]), 0, generator())
 
 
 def test_scores_are_sums_and_rows_without_a_bundle_do_not_count():
@@ -225,7 +225,7 @@ def batch(seed=0):
 
 @pytest.mark.parametrize("form", ["paper", "repository", "seeking"])
 def test_a_resumed_advantage_goes_on_where_it_was(form):
-    first, second = (MeanValueAtRisk(form=form, quantiles="track") for _ in range(2))
+    first, second, fresh = (MeanValueAtRisk(form=form, quantiles="track") for _ in range(3))
     for seed in range(3):
         reward, group, bundle = batch(seed)
         first(reward, group, bundle)
@@ -233,9 +233,7 @@ def test_a_resumed_advantage_goes_on_where_it_was(form):
     second.load_state_dict(first.state_dict())
     reward, group, bundle = batch(7)
     assert torch.equal(first(reward, group, bundle), second(reward, group, bundle))
-    assert not torch.equal(
-        first(reward, group, bundle), MeanValueAtRisk(form=form, quantiles="track")(reward, group, bundle)
-    )
+    assert not torch.equal(first(reward, group, bundle), fresh(reward, group, bundle))
 
 
 def test_a_batch_is_judged_by_the_quantiles_of_those_before_it():

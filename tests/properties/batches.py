@@ -46,6 +46,7 @@ def random_rollouts(
     columns = {
         "scores": torch.stack([reward, torch.randint(0, 2, (rows,), generator=generator).to(dtype)], 1),
         "score": reward,
+        "correctness": reward.clone(),
         "reward": reward.clone(),
         "difficulty": torch.ones(rows, dtype=torch.int64),
         "logp_old": torch.where(mask, base, 0.0),

@@ -19,13 +19,16 @@ from pilotage.types import Rollouts
 
 @dataclass
 class Cut:
-    """An autoregressive likelihood with micro-batches of a given number of rows."""
+    """An autoregressive likelihood with micro-batches of a given number of rows, or of at most so many tokens."""
 
     rows_each: int
+    share_prompt: bool | None = None
+    tokens: int = 10**6
 
     def micro_batches(self, rollouts: Rollouts, rows: torch.Tensor):
         parts = rows.split(self.rows_each) if self.rows_each else [rows]
-        return [m for part in parts for m in scoring.microbatches(rollouts, part, tokens_per_batch=10**6)]
+        options = {"tokens_per_batch": self.tokens, "share_prompt": self.share_prompt}
+        return [m for part in parts for m in scoring.microbatches(rollouts, part, **options)]
 
     def __call__(self, model, micro, entropy):
         return scoring.logprobs(model, micro, entropy=entropy)
@@ -36,10 +39,10 @@ def model():
     return tiny_policy("0.4M", "0123456789+-*=#,<>", 0).model.double()
 
 
-def gradient(model, pieces, rollouts, rows_each, on_policy=False) -> torch.Tensor:
+def gradient(model, pieces, rollouts, rows_each, on_policy=False, **cut) -> torch.Tensor:
     model.zero_grad(set_to_none=True)
     for rows in minibatches(rollouts.group, 1, torch.Generator()):
-        accumulate_gradient(pieces, model, Cut(rows_each), rollouts, rows, on_policy=on_policy)
+        accumulate_gradient(pieces, model, Cut(rows_each, **cut), rollouts, rows, on_policy=on_policy)
     grads = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
     return torch.cat(grads) if grads else torch.zeros(1, dtype=torch.float64)
 
@@ -99,6 +102,30 @@ def test_the_gradient_does_not_depend_on_row_order_or_padding(model):
     wider.columns = {k: pad(v, (0, 3)) if v.dim() == 2 and k != "scores" else v for k, v in wider.columns.items()}
     assign_credit(pieces, wider, context())
     torch.testing.assert_close(gradient(model, pieces, wider, 0), whole, rtol=1e-10, atol=1e-10)
+
+
+@pytest.fixture
+def exact_kernels(monkeypatch):
+    """Norms and rotations in float64: stock layers compute them in float32, which would hide a difference."""
+    monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
+    real = torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, *a, **k: self if a[:1] == (torch.float32,) else real(self, *a, **k)
+    )
+
+
+@pytest.mark.usefixtures("exact_kernels")
+@pytest.mark.parametrize("aggregate", choices("aggregate"))
+def test_the_gradient_does_not_depend_on_the_cut_where_prompts_are_shared(model, aggregate):
+    regulariser = "0.1*kl:kind=k3+0.01*entropy_bonus"
+    pieces = make_piece_set(TextConfig(aggregate=aggregate, regulariser=regulariser, weights="conflict"))
+    rollouts = random_rollouts(groups=3, answers=4, empty_row=True)
+    assign_credit(pieces, rollouts, context())
+    whole = gradient(model, pieces, rollouts, 0, share_prompt=False)
+    assert whole.abs().max() > 0
+    for rows_each, tokens in ((0, 10**6), (0, 30), (5, 10**6)):
+        shared = gradient(model, pieces, rollouts, rows_each, share_prompt=True, tokens=tokens)
+        torch.testing.assert_close(shared, whole, rtol=1e-10, atol=1e-10)
 
 
 def test_two_processes_sum_to_the_gradient_of_one(model):

@@ -3,6 +3,7 @@
 S1: how a batch is cut, padded, ordered or shared changes no gradient
     properties/test_batch_cutting.py::test_the_gradient_does_not_depend_on_the_cut
     properties/test_batch_cutting.py::test_the_gradient_does_not_depend_on_row_order_or_padding
+    properties/test_batch_cutting.py::test_the_gradient_does_not_depend_on_the_cut_where_prompts_are_shared
     properties/test_batch_cutting.py::test_two_processes_sum_to_the_gradient_of_one
     properties/test_batch_cutting.py::test_the_gradient_of_what_a_filter_keeps_is_that_of_a_batch_that_never_held_the_rest
     policies/language/test_scoring.py::test_gradients_do_not_depend_on_how_rows_are_cut
@@ -25,20 +26,24 @@ S3: what stands in masked slots changes nothing
 
 S4: unchanged weights give ratio 1 at every sampling setting, or it is refused
     policies/language/test_scoring.py::test_ratios_are_one_at_unchanged_weights
+    policies/language/test_architectures.py::test_prompts_are_shared_only_where_the_results_are_the_same
     policies/language/test_scoring.py::test_settings_whose_ratios_would_be_wrong_are_refused
     properties/test_batch_cutting.py::test_at_unchanged_weights_every_surrogate_has_the_same_gradient
 
 S5: what samples has the weights that are trained
     policies/language/test_scoring.py::test_the_gap_rises_without_a_sync_and_falls_with_one
     policies/language/test_scoring.py::test_a_gap_that_is_no_number_raises_the_alarm
-    policies/language/test_policy.py::test_a_disabled_adapter_is_not_sampled_from
+    policies/language/test_adapters.py::test_all_of_an_adapters_effect_is_sampled_from_and_exported
+    policies/language/test_architectures.py::test_sampler_and_trainer_agree_before_and_after_an_update
+    training/language/test_hand_over.py::test_an_adapter_that_does_not_arrive_ends_the_run_although_it_has_no_effect_yet
+    policies/language/test_adapters.py::test_a_disabled_adapter_is_not_sampled_from
     training/language/test_trainer.py::test_stale_weights_raise_the_alarm
     training/test_kill.py::test_killed_twice_with_more_state_equals_undisturbed
     properties/test_reference.py::test_reference_log_probabilities_stay_while_the_policys_move
 
 S6: syncs leave frozen weights as they are
-    policies/language/test_policy.py::test_frozen_weights_are_untouched_by_fifty_syncs
-    policies/language/test_policy.py::test_frozen_weights_are_untouched_by_a_thousand_syncs
+    policies/language/test_adapters.py::test_frozen_weights_are_untouched_and_the_last_sync_is_right
+    policies/language/test_adapters.py::test_frozen_weights_are_untouched_by_a_thousand_syncs
 
 S7: no dropout between two passes; at learning rate 0 nothing moves
     training/language/test_trainer.py::test_a_learning_rate_of_zero_keeps_every_ratio_at_one
@@ -46,16 +51,16 @@ S7: no dropout between two passes; at learning rate 0 nothing moves
     policies/language/test_policy.py::test_dropout_is_removed_so_that_training_mode_changes_nothing
 
 S8: a failed judgement is no zero and disturbs nobody
-    properties/test_judging.py::test_a_fifth_of_the_scores_breaks_and_is_counted_by_reason
-    properties/test_judging.py::test_the_others_advantages_are_those_of_a_batch_without_the_broken
-    properties/test_judging.py::test_the_scores_are_the_same_from_the_main_thread_a_thread_and_a_process
-    properties/test_judging.py::test_failures_stand_in_the_metrics_and_in_the_report
-    properties/test_judging.py::test_past_the_limit_the_run_stops_and_says_why
+    properties/test_scoring.py::test_a_fifth_of_the_scores_breaks_and_is_counted_by_reason
+    properties/test_scoring.py::test_the_others_advantages_are_those_of_a_batch_without_the_broken
+    properties/test_scoring.py::test_the_scores_are_the_same_from_the_main_thread_a_thread_and_a_process
+    properties/test_scoring.py::test_failures_stand_in_the_metrics_and_in_the_report
+    properties/test_scoring.py::test_past_the_limit_the_run_stops_and_says_why
     rewards/test_combine.py::test_a_failure_is_never_zero_and_is_counted_by_reason
     rewards/test_combine.py::test_broken_scores_change_nothing_for_the_others
     training/language/test_trainer.py::test_failed_judgements_leave_the_others_advantages_alone
     rewards/test_workers.py::test_every_way_of_failing_has_its_reason_and_leaves_the_others_alone
-    rewards/test_workers.py::test_threads_get_the_same_verdicts
+    rewards/test_workers.py::test_threads_get_the_same_scores
 
 S9: values do not leak over the end of an episode (of generalised advantages; there are no other targets of values yet)
     objectives/test_advantages.py::test_concatenated_episodes_equal_each_alone
@@ -130,17 +135,17 @@ S21: tokens are never encoded again
 
 S22: nothing outlives its limit
     rewards/test_workers.py::test_what_hangs_is_killed_at_the_limit_and_its_worker_replaced
-    rewards/test_workers.py::test_threads_get_the_same_verdicts
-    rewards/test_workers.py::test_processes_get_the_same_verdicts_and_leave_the_parent_s_workers_alone
+    rewards/test_workers.py::test_threads_get_the_same_scores
+    rewards/test_workers.py::test_processes_get_the_same_scores_and_leave_the_parent_s_workers_alone
     rewards/test_workers.py::test_mathematics_built_to_explode_ends_and_leaves_its_neighbours_alone
     rewards/test_math_equality.py::test_boxes_are_cut_with_their_braces_matched_and_in_linear_time
 
 S23: intervals cover, and nothing is found where nothing is
-    evaluation/test_verdicts.py::test_intervals_cover_as_often_as_they_say
-    evaluation/test_verdicts.py::test_without_an_effect_claims_hold_in_at_most_5_percent
-    evaluation/test_verdicts.py::test_two_looks_together_hold_in_at_most_5_percent
-    evaluation/test_verdicts.py::test_a_rate_above_p_is_called_rare_in_at_most_5_percent
-    evaluation/test_verdicts.py::test_too_few_units_are_undecided_however_clear
+    core/test_verdicts.py::test_intervals_cover_as_often_as_they_say
+    core/test_verdicts.py::test_without_an_effect_claims_hold_in_at_most_5_percent
+    core/test_verdicts.py::test_two_looks_together_hold_in_at_most_5_percent
+    core/test_verdicts.py::test_a_rate_above_p_is_called_rare_in_at_most_5_percent
+    core/test_verdicts.py::test_too_few_units_are_undecided_however_clear
     experiments/test_comparison.py::test_few_seeds_equal_arms_and_missing_numbers_stay_undecided
 
 S24: killed and resumed equals undisturbed

@@ -27,7 +27,7 @@ def test_drawing_from_the_global_generators_between_steps_changes_nothing(
 ) -> None:
     config = small(name)
     quiet = run_in(tmp_path / "quiet", config)
-    for method in ("step", "learn", "evaluate", "judge"):
+    for method in ("step", "learn", "evaluate", "score_rollouts"):
         plain = getattr(TextTrainer, method)
 
         def disturbed(self, *given, plain=plain):

@@ -1,4 +1,4 @@
-"""Judges and reward functions that misbehave, for the tests of the workers."""
+"""Reward functions that misbehave, for the tests of the workers."""
 
 import os
 import signal
@@ -10,8 +10,8 @@ from pathlib import Path
 from pilotage.types import Item
 
 
-def judge(text: str, item: Item) -> float | None:
-    """Does what the text says."""
+def obey(text: str, item: Item) -> float | None:
+    """Do what the text says."""
     word, _, rest = text.partition(" ")
     match word:
         case "score":
@@ -41,6 +41,25 @@ def judge(text: str, item: Item) -> float | None:
                 signal.signal(number, signal.SIG_IGN)
             while True:
                 pass
+        case "fork":
+            if os.fork() == 0:
+                os.execv("/usr/bin/checker-that-is-not-installed", ["checker"])
+            return float(rest)
+        case "reply":  # whatever descriptor leads to the process that asks
+            for descriptor in range(3, 30):
+                try:
+                    os.write(descriptor, len(rest).to_bytes(4, "big") + rest.encode())
+                except OSError:
+                    continue
+            return 0.5
+        case "daemon":
+            child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+            Path(rest).write_text(str(child.pid))
+            time.sleep(600)
+        case "orphan":
+            script = f"sleep 600 & echo $! > {rest}"
+            subprocess.run(["sh", "-c", script], start_new_session=True, check=True)
+            os._exit(3)
         case "child":
             child = subprocess.Popen(["sleep", "600"])
             Path(rest).write_text(str(child.pid))

@@ -34,7 +34,7 @@ def equal(pool: WorkerPool, pairs: list[tuple[str, str]]) -> list[float]:
     """The verdicts as the reward gives them: at once where that is possible, else from a worker."""
     quick = [quick_verdict(gold, text) for gold, text in pairs]
     open_ = [i for i, verdict in enumerate(quick) if verdict is None]
-    slow = pool.judge([("math", pairs[i][1], Item("", "", pairs[i][0])) for i in open_])
+    slow = pool.score([("math", pairs[i][1], Item("", "", pairs[i][0])) for i in open_])
     for i, verdict in zip(open_, slow, strict=True):
         assert isinstance(verdict, float), (pairs[i], verdict)
         quick[i] = verdict
@@ -55,7 +55,7 @@ def test_solutions_of_real_questions_equal_their_own_answer_and_no_neighbour_s(
     pool: WorkerPool, shared_data: Path
 ) -> None:
     rows = [json.loads(line) for line in (shared_data / "math500" / "test.jsonl").read_text().splitlines()][::4]
-    own = [pool.judge([("math", row["solution"], Item("", "", row["answer"]))])[0] for row in rows]
+    own = [pool.score([("math", row["solution"], Item("", "", row["answer"]))])[0] for row in rows]
     assert own == [1.0] * len(rows)
     pairs = [(a["answer"], b["solution"]) for a, b in pairwise(rows)]
     accepted = [pairs[i] for i, verdict in enumerate(equal(pool, pairs)) if verdict == 1.0]
@@ -74,7 +74,7 @@ def test_the_quick_way_and_the_parser_agree_on_graded_model_solutions(pool: Work
             pairs.append((gold, solution["solution"].replace("A:", "####")))
             truth.append(float(solution["is_correct"]))
     assert [quick_verdict(gold, text) for gold, text in pairs] == truth
-    assert pool.judge([("math", text, Item("", "", gold)) for gold, text in pairs[:20]]) == truth[:20]
+    assert pool.score([("math", text, Item("", "", gold)) for gold, text in pairs[:20]]) == truth[:20]
 
 
 @pytest.mark.parametrize(
@@ -315,3 +315,11 @@ def test_a_number_with_more_digits_than_python_reads_is_wrong(pool: WorkerPool) 
 @pytest.mark.parametrize(("text", "wrapped"), [("10, 4", True), ("1 000", False), ("x+1", True), ("an apple", False)])
 def test_bare_formulas_are_boxed_and_sentences_are_not(text: str, wrapped: bool) -> None:
     assert as_formula(text) == (rf"\boxed{{{text}}}" if wrapped else text)
+
+
+def test_every_answer_that_counts_is_right(pool: WorkerPool) -> None:
+    item = Item("c", "?", "B", meta={"answers": ("B", r"\frac{1}{2}")})
+    texts = [r"\boxed{B}", r"\boxed{0.5}", r"\boxed{A}", r"\boxed{0.25}"]
+    assert pool.score([("math", text, item) for text in texts]) == [1.0, 1.0, 0.0, 0.0]
+    assert MathEquality.quick(item, r"\boxed{B}") == 1.0
+    assert MathEquality.quick(item, r"\boxed{0.25}") is None

@@ -1,4 +1,4 @@
-"""Workers that judge: nothing outlives its limit, nothing disturbs its neighbours, the same verdicts everywhere."""
+"""Workers that score: nothing outlives its limit, nothing disturbs its neighbours, the same scores everywhere."""
 
 import multiprocessing
 import os
@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pilotage.core.errors import UsageError
 from pilotage.rewards import MathEquality, UserFunction, WorkerPool
 from pilotage.types import Failed, Item, Score
 
-HOSTILE = f"{Path(__file__).with_name('hostile.py')}:judge"
+HOSTILE = f"{Path(__file__).with_name('hostile.py')}:obey"
 ITEM = Item(id="i", prompt="", answer="4")
 LIMIT = 0.6
 
@@ -32,7 +33,7 @@ TEXTS = [
     "memory",
     "4",
 ]
-VERDICTS = ["0.5", "None", "exception", "exception", "crashed", "exception", "1.0", "nan", "nan", "exception", "1.0"]
+SCORES = ["0.5", "None", "exception", "exception", "crashed", "exception", "1.0", "nan", "nan", "exception", "1.0"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def pool() -> Iterator[WorkerPool]:
 
 
 def ask(pool: WorkerPool, texts: list[str]) -> list[Score]:
-    return pool.judge([("hostile", text, ITEM) for text in texts])
+    return pool.score([("hostile", text, ITEM) for text in texts])
 
 
 def short(scores: list[Score]) -> list[str]:
@@ -52,8 +53,8 @@ def short(scores: list[Score]) -> list[str]:
 
 
 def test_every_way_of_failing_has_its_reason_and_leaves_the_others_alone(pool: WorkerPool) -> None:
-    assert short(ask(pool, TEXTS)) == VERDICTS
-    assert short(ask(pool, TEXTS[::-1])) == VERDICTS[::-1]
+    assert short(ask(pool, TEXTS)) == SCORES
+    assert short(ask(pool, TEXTS[::-1])) == SCORES[::-1]
 
 
 @pytest.mark.parametrize("text", ["sleep", "power", "deaf"])
@@ -79,6 +80,41 @@ def test_children_of_a_killed_worker_die_with_it(pool: WorkerPool, tmp_path: Pat
     assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
+@pytest.mark.parametrize(("kind", "reason"), [("daemon", "timeout"), ("orphan", "crashed")])
+def test_children_that_left_the_worker_s_session_die_with_it(
+    pool: WorkerPool, tmp_path: Path, kind: str, reason: str
+) -> None:
+    note = tmp_path / "pid"
+    assert short(ask(pool, [f"{kind} {note}"])) == [reason]
+    child = psutil.Process(int(note.read_text())) if psutil.pid_exists(int(note.read_text())) else None
+    if child is not None:
+        psutil.wait_procs([child], timeout=10)
+        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_reward_that_forks_gives_every_answer_its_own_score() -> None:
+    single = WorkerPool({"hostile": UserFunction(HOSTILE)}, count=1, limit=5.0)
+    texts = [f"{'fork' if number % 5 == 0 else 'score'} {number}" for number in range(20)]
+    assert ask(single, texts) == [float(number) for number in range(20)]
+    assert ask(single, texts[::-1]) == [float(number) for number in range(20)][::-1]
+    assert single.replaced == 0
+    single.close()
+
+
+@pytest.mark.parametrize("reply", ['{"number": 99, "score": 1.0}', '{"score": "1"}', "[]", "no JSON", '{"process": 1}'])
+def test_a_reply_that_belongs_to_no_request_is_a_failure_and_shifts_no_score(pool: WorkerPool, reply: str) -> None:
+    scores = ask(pool, [f"reply {reply}"])
+    assert short(scores) in (["protocol"], ["0.5"])
+    assert short(ask(pool, ["score 1", "score 2", "score 3", "score 4"])) == ["1.0", "2.0", "3.0", "4.0"]
+
+
+def test_what_an_exception_says_is_printable(pool: WorkerPool) -> None:
+    (score,) = ask(pool, ["raise \x1b[2J\x1b]0;title\x07 \u202e\0"])
+    assert isinstance(score, Failed)
+    assert score.detail.isprintable()
+    assert r"\x1b[2J" in score.detail
+
+
 def test_workers_do_not_load_torch(pool: WorkerPool) -> None:
     assert ask(pool, ["modules"]) == [0.0]
 
@@ -93,21 +129,21 @@ def test_nothing_that_tasks_rewards_and_data_need_loads_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_the_verdicts_do_not_depend_on_the_number_of_workers(pool: WorkerPool) -> None:
+def test_the_scores_do_not_depend_on_the_number_of_workers(pool: WorkerPool) -> None:
     single = WorkerPool({"hostile": UserFunction(HOSTILE)}, count=1, limit=LIMIT)
     texts = [*TEXTS, "sleep", "score 3"]
     assert short(ask(single, texts)) == short(ask(pool, texts))
     single.close()
 
 
-def test_threads_get_the_same_verdicts(pool: WorkerPool) -> None:
+def test_threads_get_the_same_scores(pool: WorkerPool) -> None:
     seen: list[list[str]] = []
     threads = [threading.Thread(target=lambda: seen.append(short(ask(pool, [*TEXTS, "deaf"])))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert seen == [[*VERDICTS, "timeout"]] * 3
+    assert seen == [[*SCORES, "timeout"]] * 3
 
 
 def _in_child(pool: WorkerPool | None, pipe) -> None:
@@ -119,7 +155,7 @@ def _in_child(pool: WorkerPool | None, pipe) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_processes_get_the_same_verdicts_and_leave_the_parent_s_workers_alone(pool: WorkerPool, method: str) -> None:
+def test_processes_get_the_same_scores_and_leave_the_parent_s_workers_alone(pool: WorkerPool, method: str) -> None:
     pool.start()
     workers = [worker.process.pid for worker in pool._workers]
     context = multiprocessing.get_context(method)
@@ -127,13 +163,13 @@ def test_processes_get_the_same_verdicts_and_leave_the_parent_s_workers_alone(po
     child = context.Process(target=_in_child, args=(pool if method == "fork" else None, sender))
     child.start()
     assert receiver.poll(60)
-    verdicts, others = receiver.recv()
+    scores, others = receiver.recv()
     child.join()
-    assert verdicts == [*VERDICTS, "timeout"]
+    assert scores == [*SCORES, "timeout"]
     assert not set(workers) & set(others), "the child has used its parent's workers"
     assert [worker.process.poll() for worker in pool._workers] == [None] * len(workers), "the child has killed them"
     assert [worker.process.pid for worker in pool._workers] == workers
-    assert short(ask(pool, TEXTS)) == VERDICTS
+    assert short(ask(pool, TEXTS)) == SCORES
 
 
 def test_closing_ends_the_processes_and_a_later_use_starts_new_ones() -> None:
@@ -153,14 +189,14 @@ def test_settings_that_cannot_be_are_refused(settings: dict) -> None:
         WorkerPool({}, **settings)
 
 
-def test_a_judge_that_cannot_be_loaded_is_reported_at_the_start(tmp_path: Path) -> None:
+def test_a_scorer_that_cannot_be_loaded_is_reported_at_the_start(tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("def reward(text, item):\n    return 1.0\nraise ImportError('no such thing')\n")
     with pytest.raises(UsageError, match="no such thing"):
         WorkerPool({"x": UserFunction(f"{broken}:reward")}).start()
 
 
-def test_a_judge_s_file_may_hold_dataclasses(tmp_path: Path) -> None:
+def test_a_scorer_s_file_may_hold_dataclasses(tmp_path: Path) -> None:
     """They look their module up by name while it is executed."""
     file = tmp_path / "with_dataclass.py"
     file.write_text(
@@ -188,7 +224,7 @@ def test_mathematics_built_to_explode_ends_and_leaves_its_neighbours_alone() -> 
     pool = WorkerPool({"math": MathEquality()}, count=2, limit=2.0)
     gold = Item(id="g", prompt="", answer=r"\frac{x^2+1}{2}")
     texts = [text for hostile in ANSWERS_BUILT_TO_EXPLODE for text in (hostile, r"\boxed{\frac{1+x^2}{2}}")]
-    scores = pool.judge([("math", text, gold) for text in texts])
+    scores = pool.score([("math", text, gold) for text in texts])
     assert scores[1::2] == [1.0] * len(ANSWERS_BUILT_TO_EXPLODE)
     for text, score in zip(texts[::2], scores[::2], strict=True):
         assert score == 0.0 or isinstance(score, Failed), text[:40]

@@ -21,6 +21,7 @@ from pilotage.core.names import nearest
 COMMANDS = {
     "list": "list the systems and the verdicts on the claims of their papers",
     "show": "show one system: what it does, when to use it, what was measured",
+    "pieces": "list the pieces of which methods are made, by slot",
     "run": "train one system",
     "compare": "train several systems on the same seeds and say which is better, with a confidence interval",
     "reproduce": "measure the claims of a paper",

@@ -22,6 +22,7 @@ from pilotage.core.system import System
 from pilotage.core.text import number
 from pilotage.experiments.launch import recorded
 from pilotage.report.actions import FOLDER, action_record, is_table
+from pilotage.runs.manifest import Manifest
 
 ELSEWHERE = {"estimate_cost": "run NAME --dry-run", "play": "play RUN"}
 """Actions that have a command of their own, and that command."""
@@ -57,14 +58,19 @@ def do(arguments: Sequence[str], console: Console) -> int:
         raise UsageError(f"--from RUN is missing; usage: pilotage do {system.name} {name} --from RUN")
     values = read_options(options_of(action, name), parsed.rest, f"{system.name} {name}")
     made_by, config, _ = recorded(run)
+    scripted = Manifest.read(run).scripted_components
     if made_by.name != system.name:
         raise UsageError(f"{run} is a run of {made_by.name}, not of {system.name}: pilotage do {made_by.name} …")
     result = action(config, run, **values)
     record = action_record(name, values, result)
+    if scripted:
+        record["scripted_components"] = scripted
     write_json(run / FOLDER / f"{name}.json", record)
     if parsed.own.json:
         console.line(json.dumps(record))
     else:
+        if scripted:
+            console.line(f"Scripted stand-in: {'; '.join(scripted)}. The numbers say nothing about a real model.")
         show(result, console)
     return 0
 

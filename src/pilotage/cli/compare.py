@@ -44,6 +44,11 @@ def compare(words: Sequence[str], console: Console) -> int:
     """Train several systems on the same seeds and print how they differ."""
     own, arms = read_arms(words)
     plans = {label: _plan(label, command) for label, command in arms.items()}
+    if own.metric is not None:
+        from pilotage.experiments.comparison import check_metric
+
+        for label, (system, _) in plans.items():
+            check_metric(own.metric, label, system)
     if own.dry_run:
         _forecast(plans, own, console)
         return 0
@@ -60,6 +65,8 @@ def compare(words: Sequence[str], console: Console) -> int:
     show_table(comparison.rows, console)
     for sentence in comparison.sentences:
         console.line(sentence)
+    for note in comparison.notes:
+        console.line(note)
     for source in comparison.made:
         console.line(describe_source(source))
     console.line()
@@ -130,6 +137,8 @@ def _plan(label: str, command: str) -> tuple[System, Any]:
 
 
 def _forecast(plans: dict[str, tuple[System, Any]], own: CompareOptions, console: Console) -> None:
+    from pilotage.experiments.comparison import unequal_samples
+
     total = 0.0
     known = True
     for label, (system, config) in plans.items():
@@ -139,6 +148,8 @@ def _forecast(plans: dict[str, tuple[System, Any]], own: CompareOptions, console
         known = known and "seconds" in expected
         total += own.seeds * float(expected.get("seconds", 0.0))
     console.line()
+    for note in unequal_samples(plans):
+        console.line(note)
     console.line(f"together {duration(total)} of one core" if known else "the time is not known for every arm")
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, Union
 from pilotage.core.docstrings import field_docs
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
+from pilotage.core.ranges import missed_range
 from pilotage.core.references import NamesCode, function_name, is_reference, load_function
 
 FORMAT = 1
@@ -36,8 +37,27 @@ def field_types(config_type: Any) -> Mapping[str, Any]:
     return {f.name: hints[f.name] for f in dataclasses.fields(config_type)}
 
 
+@cache
+def _annotations(config_type: Any) -> Mapping[str, Any]:
+    return typing.get_type_hints(config_type, include_extras=True)
+
+
+def check_ranges(config: Any) -> None:
+    """Raise UsageError, with the name of the option, for a number outside the range that its annotation notes."""
+    config_type: Any = type(config)
+    for name in field_types(config_type):
+        missed = missed_range(_annotations(config_type)[name], getattr(config, name))
+        if missed:
+            raise _refuse(config_type, name, getattr(config, name), within=missed)
+
+
 def code_fields(config_type: Any) -> frozenset[str]:
     """Return the fields of a dataclass that may name code: pieces and functions. Text of other fields is only text."""
+    return _code_fields(config_type)
+
+
+@cache
+def _code_fields(config_type: Any) -> frozenset[str]:
     hints = typing.get_type_hints(config_type, include_extras=True)
     return frozenset(f.name for f in dataclasses.fields(config_type) if _may_name_code(hints[f.name]))
 
@@ -226,8 +246,7 @@ def config_from_dict(system: Any, data: Mapping[str, Any]) -> Any:
 def differing_fields(config: Any, defaults: Any) -> list[str]:
     """Return the fields in which two configurations of one class differ as JSON."""
     values, others = config_to_dict(config), config_to_dict(defaults)
-    config_type: Any = type(config)
-    return [name for name in field_types(config_type) if values[name] != others[name]]
+    return [name for name in values if name != "format" and values[name] != others[name]]
 
 
 def config_to_options(config: Any, defaults: Any) -> list[str]:
@@ -259,11 +278,13 @@ def _as_option(name: str, value: Any) -> str:
 
 def _replace(defaults: Any, values: Mapping[str, Any]) -> Any:
     try:
-        return dataclasses.replace(defaults, **values)
+        config = dataclasses.replace(defaults, **values)
     except UsageError:
         raise
     except ValueError as error:
         raise UsageError(str(error)) from error
+    check_ranges(config)
+    return config
 
 
 def _unknown(config_type: type, name: str, label: str, spelled: str) -> UsageError:
@@ -278,11 +299,9 @@ def _meaning(config_type: type, name: str) -> str:
     return f" ({doc.rstrip('.')})" if doc else ""
 
 
-def _refuse(config_type: type, name: str, given: Any, why: str = "") -> UsageError:
-    expected = describe_type(field_types(config_type)[name])
-    return UsageError(
-        f"{option(name)}: given {given!r}, expected {expected}{_meaning(config_type, name)}{': ' + why if why else ''}"
-    )
+def _refuse(config_type: type, name: str, given: Any, within: str = "") -> UsageError:
+    expected = describe_type(field_types(config_type)[name]) + (f" in {within}" if within else "")
+    return UsageError(f"{option(name)}: given {given!r}, expected {expected}{_meaning(config_type, name)}")
 
 
 def is_switch(kind: Any) -> bool:
@@ -373,6 +392,8 @@ def _parse_tuple(arguments: tuple[Any, ...], text: str) -> tuple[Any, ...]:
 
 def _from_python(config_type: type, name: str, value: Any) -> Any:
     kind = field_types(config_type)[name]
+    if kind is str and callable(value) and name in code_fields(config_type):
+        return function_name(value)
     for member in _members(kind):
         try:
             return _accept(member, value)
@@ -395,7 +416,7 @@ def _accept(kind: Any, value: Any) -> Any:
         if not many and len(value) != len(arguments):
             raise TypeError(value)
         kinds = [arguments[0]] * len(value) if many else arguments
-        return tuple(_accept_union(k, v) for k, v in zip(kinds, value, strict=True))
+        return tuple(accept_value(k, v) for k, v in zip(kinds, value, strict=True))
     elif origin is Callable or kind is Callable:
         if isinstance(value, str) and is_reference(value):
             return load_function(value)
@@ -419,7 +440,8 @@ def _accept(kind: Any, value: Any) -> Any:
     return value
 
 
-def _accept_union(kind: Any, value: Any) -> Any:
+def accept_value(kind: Any, value: Any) -> Any:
+    """Return a value from Python or JSON as a value of an annotation, a union too. Raises TypeError when it is none."""
     for member in _members(kind):
         try:
             return _accept(member, value)

@@ -13,15 +13,20 @@ import copy
 import functools
 import importlib.util
 import inspect
+import math
+import operator
 import re
+import types
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, Union
 
-from pilotage.core.configuration import code_fields
+from pilotage.core.configuration import accept_value, code_fields, describe_type
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
-from pilotage.core.references import function_name, is_of_session, load_function
+from pilotage.core.ranges import missed_range
+from pilotage.core.references import function_name, is_of_session, load_function, look_in_current_folder
 from pilotage.core.registry import all_pieces, find_pieces
 
 P = TypeVar("P")
@@ -95,12 +100,19 @@ def parse_term(text: str) -> Term:
         if not equals:
             raise UsageError(f"cannot read {pair!r} in the piece {text!r}: expected option=value")
         options[key.strip().replace("-", "_")] = parse_value(value.strip())
-    return Term(match["reference"], options, float(match["weight"] or 1.0))
+    weight = float(match["weight"] or 1.0)
+    if not math.isfinite(weight):
+        raise UsageError(f"the factor {match['weight']!r} of the piece {text!r} is too large for a number")
+    return Term(match["reference"], options, weight)
 
 
 def parse_sum(text: str) -> list[Term]:
-    """Parse a mixture, such as `0.5*grpo+0.5*mine`. A plus sign inside a number (1e+3) does not separate."""
-    return [parse_term(part) for part in _split(text, _PLUS) if part.strip()]
+    """Parse a mixture, such as `0.5*grpo+0.5*mine`. A plus sign inside a number (1e+3) does not separate.
+
+    Raises UsageError for a summand that is empty or cannot be read.
+    """
+    first, *others = _split(text, _PLUS)
+    return [parse_term(part) for part in ([first] if first.strip() else []) + others]
 
 
 def parse_chain(text: str) -> list[Term]:
@@ -144,6 +156,7 @@ def _is_importable(parts: tuple[str, str]) -> bool:
         return bool(function)
     if place == "__main__":
         return False
+    look_in_current_folder()
     return all(p.isidentifier() for p in place.split(".")) and bool(importlib.util.find_spec(place.split(".")[0]))
 
 
@@ -161,10 +174,16 @@ class Piece:
     refuses: tuple[str, ...] = ()
     needs_group: bool = False
     single_update: bool = False
+    per_token: bool = False
+    per_answer: bool = False
+    bounded: str = ""
+    least_prompts: int = 1
     alarms: tuple[Callable[..., Any], ...] = ()
     """What to warn about while training with it: see `pilotage.types.FinishedStep`."""
     weight: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """All hyper-parameters, with their defaults."""
     stateful: Any = None
     """The instance, for pieces that bring state."""
 
@@ -206,17 +225,32 @@ def declare(
     refuses: tuple[str, ...] = (),
     needs_group: bool = False,
     single_update: bool = False,
+    per_token: bool = False,
+    per_answer: bool = False,
+    bounded: Literal["", "reward", "scores"] = "",
+    least_prompts: int = 1,
+    check: Callable[..., None] | None = None,
     alarms: tuple[Callable[..., Any], ...] = (),
     **facts: Any,
 ) -> Callable[[P], P]:
     """Return a decorator that notes at a piece what the trainer must know of it before anything runs.
 
+    The type and the range of a hyper-parameter are no part of it: they are those of its annotation, such as
+    `Literal["k2", "k3"]` or `Annotated[float, Range("[0, 1)")]` (`pilotage.core.ranges`).
+
     Args:
-        writes: columns that the piece writes beside its slot's own.
+        writes: columns that the piece writes beside its slot's own; no two pieces of a run may write the same one.
         refuses: names of pieces with which it cannot work.
         needs_group: whether it compares the answers to one prompt and means nothing with a single answer.
         single_update: whether it has no importance ratio, so that its gradient is wrong after the first update of a
             batch.
+        per_token: whether the advantage that it gives has a value for each token.
+        per_answer: whether it takes an advantage with one value for each answer only.
+        bounded: "reward" or "scores" when the reward, or every component of it, must lie between its options `low` and
+            `high`.
+        least_prompts: number of prompts that a batch must have.
+        check: `check(**hyper_parameters)` raises UsageError for values that do not go together; a class checks them in
+            its constructor.
         alarms: each `alarm(step: pilotage.types.FinishedStep)` is asked after every step with a batch; it returns an
             event (kind, text), which is logged once, or None, or raises RunError to end the run.
         facts: what pieces of one slot alone declare, such as the `path` that a denoising sampler walks.
@@ -228,6 +262,11 @@ def declare(
             ("refuses", refuses),
             ("needs_group", needs_group),
             ("single_update", single_update),
+            ("per_token", per_token),
+            ("per_answer", per_answer),
+            ("bounded", bounded),
+            ("least_prompts", least_prompts),
+            ("check_options", check),
             ("alarms", alarms),
             *facts.items(),
         ):
@@ -311,18 +350,27 @@ def piece_options(piece: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     return _constructor_options(piece) if inspect.isclass(piece) else _positional(piece)[2]
 
 
-def load_term(slot: str, term: Term) -> Callable[..., Any]:
+def load_term(slot: str, term: Term, given: Sequence[str] = ()) -> Callable[..., Any]:
     """Return the class or function that a term names, after a check of the term's options.
 
-    Raises UsageError for a name that no slot has, an option that the piece has not, or one that it lacks.
+    Args:
+        slot: the slot of the piece.
+        term: the piece and its options as text.
+        given: arguments of a class that are not the user's to set.
+
+    Raises:
+        UsageError: for a name that no slot has, an option that the piece has not, or one that it lacks, and for a value
+            that is outside the option's type or range.
     """
     target = load_piece(slot, term.reference)
-    _check_options(slot, term.reference, target, term.options)
+    _check_options(slot, term.reference, target, term.options, given)
     return target
 
 
-def _check_options(slot: str, name: str, target: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    parameters = piece_options(target)
+def _check_options(
+    slot: str, name: str, target: Callable[..., Any], options: Mapping[str, Any], given: Sequence[str] = ()
+) -> None:
+    parameters = {key: p for key, p in piece_options(target).items() if key not in given}
     unknown = set(options) - set(parameters)
     if unknown:
         wrong = sorted(unknown)[0]
@@ -334,12 +382,64 @@ def _check_options(slot: str, name: str, target: Callable[..., Any], options: Ma
     if lacking:
         written = ",".join(f"{key}=…" for key in lacking)
         raise UsageError(f"the {slot} piece {name!r} needs {', '.join(lacking)}: write {name}:{written}")
+    annotations = _annotations(target)
+    for key, value in options.items():
+        expected = _expected(annotations.get(key), value)
+        if expected:
+            raise UsageError(f"the {slot} piece {name!r} was given {key}={value!r}, expected {expected}")
+    check = None if inspect.isclass(target) else getattr(target, "check_options", None)
+    if check is not None:
+        check(**_settings(target, options))
+
+
+def _settings(target: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: p.default for key, p in piece_options(target).items() if p.default is not p.empty} | dict(options)
+
+
+def _annotations(target: Callable[..., Any]) -> Mapping[str, Any]:
+    """Return the resolved annotations of a piece's arguments; none where they name what cannot be found."""
+    try:
+        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _expected(annotation: Any, value: Any) -> str:
+    """Return what was expected in place of a hyper-parameter, empty when it fits the type and range of its annotation.
+
+    Classes, choices and unions of them are checked; of other annotations only that a number is finite.
+    """
+    if _is_checked(annotation):
+        try:
+            accept_value(_without_ranges(annotation), value)
+        except TypeError:
+            return describe_type(_without_ranges(annotation))
+    missed = missed_range(annotation, value)
+    if not missed and isinstance(value, float) and not math.isfinite(value):
+        missed = "(-inf, inf)"
+    return f"a number in {missed}" if missed else ""
+
+
+def _is_checked(annotation: Any) -> bool:
+    plain = _without_ranges(annotation)
+    if typing.get_origin(plain) in (Union, types.UnionType):
+        return all(map(_is_checked, typing.get_args(plain)))
+    return isinstance(plain, type) or typing.get_origin(plain) is Literal
+
+
+def _without_ranges(annotation: Any) -> Any:
+    if hasattr(annotation, "__metadata__"):
+        return annotation.__origin__
+    if typing.get_origin(annotation) in (Union, types.UnionType):
+        return functools.reduce(operator.or_, map(_without_ranges, typing.get_args(annotation)))
+    return annotation
 
 
 def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
     """Return the piece that a term names, or that a function is, with its options bound.
 
-    Raises UsageError for a name that no slot has, an option that the piece has not, or one that it lacks.
+    Raises UsageError for a name that no slot has, an option that the piece has not, or one that it lacks, and for
+    hyper-parameters that the piece refuses.
     """
     target: Callable[..., Any]
     options: dict[str, Any] = {}
@@ -349,9 +449,13 @@ def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
     else:
         target, name, weight = load_term(slot, term), term.reference, term.weight
         options |= term.options
+    settings = _settings(target, options)
     stateful: Any = None
     if inspect.isclass(_inner(target)):
-        stateful = target(**options)
+        try:
+            stateful = target(**options)
+        except ValueError as error:
+            raise UsageError(f"the {slot} piece {name!r}: {error}") from error
         target, options = stateful, {}
     elif not inspect.isroutine(target) and not isinstance(target, functools.partial):
         # An object: every run begins with it as it was given.
@@ -368,9 +472,14 @@ def resolve(slot: str, term: Term | Callable[..., Any]) -> Piece:
         refuses=tuple(getattr(carrier, "refuses", ())),
         needs_group=bool(getattr(carrier, "needs_group", False)),
         single_update=bool(getattr(carrier, "single_update", False)),
+        per_token=bool(getattr(carrier, "per_token", False)),
+        per_answer=bool(getattr(carrier, "per_answer", False)),
+        bounded=str(getattr(carrier, "bounded", "")),
+        least_prompts=int(getattr(carrier, "least_prompts", 1)),
         alarms=tuple(getattr(carrier, "alarms", ())),
         weight=weight,
         options=options,
+        settings=settings,
         stateful=stateful if hasattr(stateful, "state_dict") or hasattr(stateful, "update") else None,
     )
 
@@ -407,7 +516,7 @@ def _writer_of(column: str) -> str | None:
 
 
 def check_columns(pieces: Sequence[Piece], given: Iterable[str]) -> None:
-    """Check that every column a piece needs is written before it, and that no piece meets one that it refuses.
+    """Check that every column a piece needs is written before it, once, and that no piece meets one that it refuses.
 
     Args:
         pieces: in the order in which they run.
@@ -418,6 +527,7 @@ def check_columns(pieces: Sequence[Piece], given: Iterable[str]) -> None:
     """
     there = set(given)
     names = {piece.name for piece in pieces}
+    writers: dict[str, Piece] = {}
     for piece in pieces:
         for refused in piece.refuses:
             if refused in names:
@@ -428,5 +538,12 @@ def check_columns(pieces: Sequence[Piece], given: Iterable[str]) -> None:
                 raise UsageError(
                     f"the {piece.slot} piece {piece.name!r} needs the column {column!r}, which no piece writes"
                     + (f"; {writer} would write it" if writer else f"; the columns at that point are {sorted(there)}")
+                )
+        for column in piece.writes:
+            if writers.setdefault(column, piece) is not piece:
+                other = writers[column]
+                raise UsageError(
+                    f"the {other.slot} piece {other.name!r} and the {piece.slot} piece {piece.name!r} both write the "
+                    f"column {column!r}, and what learns from it would read the other's: give one of them"
                 )
         there.update(piece.writes)

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import sys
 import types
@@ -208,6 +209,18 @@ def load_reference(reference: Reference) -> Callable[..., Any]:
     return load_function(reference) if isinstance(reference, str) else reference
 
 
+def look_in_current_folder() -> None:
+    """Put the current folder at the end of the import path, so that modules in it can be named in references."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+
+
+def load_file(name: str) -> types.ModuleType:
+    """Execute a Python file as a module, once per process, and return it. Raises UsageError when it is not there."""
+    return _load_module(name, name)
+
+
 def _load_module(name: str, reference: str) -> types.ModuleType:
     if name.endswith(".py"):
         path = Path(name).expanduser().resolve()
@@ -236,6 +249,7 @@ def _load_module(name: str, reference: str) -> types.ModuleType:
             f"{reference!r} was defined in a session that is over, and its source could not be kept; "
             "give the function again, or put it into a file and name it as path/to/file.py:function"
         )
+    look_in_current_folder()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

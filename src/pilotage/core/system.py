@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pilotage.core.configuration import config_to_options, configure, differing_fields
 from pilotage.core.references import Reference, load_function, load_reference
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
+F = TypeVar("F", bound=Callable[..., Any])
 Repeatability = Literal["exact", "exact given the journal", "statistical"]
 """exact: killed and resumed equals undisturbed, bit for bit, on the CPU. exact given the journal: the same once the
 recorded answers of services and timed-out verifiers are replayed. statistical: nothing lost, nothing twice."""
@@ -87,6 +88,19 @@ class Result:
 _FRAMES = "pilotage.report.frames"
 
 
+def gives(*names: str) -> Callable[[F], F]:
+    """Return a decorator that notes at the run of a system which numbers its result has.
+
+    A comparison by another number is then refused before anything runs. `*` in a name stands for any part.
+    """
+
+    def note(run: F) -> F:
+        run.result_names = names  # type: ignore[attr-defined]
+        return run
+
+    return note
+
+
 @dataclass(frozen=True)
 class System:
     """Published method, ready to run.
@@ -104,13 +118,17 @@ class System:
     """Commands for a finished run (`pilotage do NAME ACTION`): `action(config, run, **options)`. The action
     `estimate_cost(config)` says what a run will take."""
     metric: str = "held_out/accuracy"
-    """The number of a run's result by which runs are compared unless another is named."""
+    """The number of a run's result by which runs are compared unless another is named; see `metric_for`."""
     panels: Reference | None = None
     """`panels(record) -> Sequence[Panel]`: the sections of the report that only this system has."""
     pieces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Pieces that it adds to shared slots: slot to name to reference."""
     revision: int = 1
     """Raised when a change alters the system's numbers: finished jobs of an earlier revision are not used any more."""
+
+    def metric_for(self, config: Any) -> str:
+        """Return the number by which runs of a configuration are compared: its own `compared_by`, else the system's."""
+        return str(getattr(config, "compared_by", "") or self.metric)
 
     @property
     def name(self) -> str:

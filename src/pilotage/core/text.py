@@ -35,6 +35,11 @@ def scientific(value: float, digits: int = 3) -> str:
     return f"{mantissa} × 10{str(int(exponent)).translate(_RAISED)}"
 
 
+def escape_unprintable(text: str) -> str:
+    """Return a text whose control characters, direction marks and lone surrogates are written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def duration(seconds: float) -> str:
     """Return a duration such as "45 s", "3 min 20 s" or "2 h 05 min"."""
     whole = round(seconds)

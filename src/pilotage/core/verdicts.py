@@ -188,6 +188,8 @@ def _count_units(criterion: Criterion, data: NDArray[np.float64]) -> int:
         return data.shape[0] if data.ndim else 0
     if data.shape != (2,):
         raise ValueError(f"rare takes (events, trials), given an array of shape {data.shape}")
+    if not np.all(data == np.round(data)):
+        raise ValueError(f"rare takes whole numbers of events and trials, given {data[0]:g} of {data[1]:g}")
     return int(data[1])
 
 
@@ -226,12 +228,51 @@ def _interval_words(interval: Interval, level: float) -> str:
 def _better(margin: float, data: NDArray[np.float64], level: float) -> Judgement:
     interval = t_interval(data, level)
     words = f"difference {_interval_words(interval, level)}; criterion: mean ≥ {margin:g}, lower bound > 0"
-    if interval.low > 0 and interval.mean >= margin:
+    is_shown = interval.low > 0 and interval.mean >= margin
+    words += _weakness(data, margin, is_shown)
+    if is_shown:
         return Judgement("holds", interval.mean, interval.low, interval.high, words)
     if interval.high < 0:
         return Judgement("does not hold", interval.mean, interval.low, interval.high, "reversed: " + words, True)
     verdict: Verdict = "does not hold" if interval.high < margin else "undecided"
     return Judgement(verdict, interval.mean, interval.low, interval.high, words)
+
+
+def _weakness(data: NDArray[np.float64], margin: float, is_shown: bool) -> str:
+    """Return a warning, for the end of a reason, where a mean that meets the criterion says less than it seems to.
+
+    It does so where all differences are equal, and where one of them carries the mean: without it the mean is not
+    positive, or for a claim that holds less than half as large.
+    """
+    mean = float(data.mean()) if len(data) > 1 else 0.0
+    if mean <= 0 or mean < margin or not (is_shown or margin > 0):
+        return ""
+    if np.all(data == data[0]):
+        return f"; warning: all {len(data)} differences are equal, so that the interval has no width"
+    without = float((data.sum() - data.max()) / (len(data) - 1))
+    if without <= (mean / 2 if is_shown else 0.0):
+        return f"; warning: one unit carries the mean, which is {without:+.3g} without it"
+    return ""
+
+
+def events_judgement(of: ArrayLike, against: ArrayLike | None, most: float | None) -> tuple[bool, str]:
+    """Return whether a condition on the number of events holds, and in words why.
+
+    Args:
+        of: whether the event happened in each unit of the first arm, [unit].
+        against: the same of the second arm, paired; needed when `most` is None.
+        most: see `pilotage.core.claims.Events`.
+    """
+    first = np.asarray(of, dtype=bool)
+    if most is not None:
+        interval = clopper_pearson(int(first.sum()), len(first))
+        words = f"{first.sum()} of {len(first)} units with the event, upper bound {interval.high:.2g}"
+        return interval.high <= most, f"{words}; criterion: ≤ {most:g}"
+    second = np.asarray(against, dtype=bool)
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    p = float(stats.binom.sf(only_second - 1, only_first + only_second, 0.5)) if only_first + only_second else 1.0
+    words = f"the event in {first.sum()} against {second.sum()} of {len(first)} units, exact one-sided p {p:.2g}"
+    return p <= 0.05, f"{words}; criterion: p ≤ 0.05"
 
 
 def _not_worse(margin: float, data: NDArray[np.float64], level: float) -> Judgement:

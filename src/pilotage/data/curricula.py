@@ -21,7 +21,7 @@ _LEAST_FOR_A_PRIOR = 8
 
 
 class UniformSampler:
-    """Every prompt once per epoch, each epoch in another order.
+    """Sampler that takes every prompt once per epoch, each epoch in another order.
 
     size: number of prompts; seed: of the orders. The order of an epoch depends on (seed, epoch) and on nothing else.
     """
@@ -49,14 +49,14 @@ class UniformSampler:
         return np.concatenate(parts)
 
     def update(self, items: np.ndarray, right: np.ndarray, total: np.ndarray) -> None:
-        """Nothing is learnt from the scores."""
+        """Do nothing: the order does not depend on the scores."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state."""
         return {"size": self.size, "seed": self.seed, "epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises UsageError when the state is that of another number of prompts."""
+        """Take up a saved state. Raises UsageError when it is that of another number of prompts."""
         _refuse_other_size(state["size"], self.size)
         self.seed, self.epoch, self.position = int(state["seed"]), int(state["epoch"]), int(state["position"])
         self._order = self._shuffled(self.epoch)
@@ -66,7 +66,7 @@ class UniformSampler:
 
 
 class BetaThompsonSampler:
-    """VADE (arXiv 2511.18902): the prompts whose pass rate, drawn from its posterior, promises most.
+    """Sampler of the prompts whose pass rate, drawn from its posterior, promises most (VADE, arXiv 2511.18902).
 
     After a step the counts of the prompts that were rolled out are multiplied by `retain_selected`, all others by
     `retain_others`, and the new answers are added: what the policy was just trained on is soon out of date.
@@ -184,7 +184,7 @@ class BetaThompsonSampler:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises UsageError when the state is that of another number of prompts."""
+        """Take up a saved state. Raises UsageError when it is that of another number of prompts."""
         _refuse_other_size(len(state["chosen"]), self.size)
         self.rates.load_state_dict(state["rates"])
         self._generator.bit_generator.state = state["generator"]

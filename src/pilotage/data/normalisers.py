@@ -106,6 +106,11 @@ class Normaliser(torch.nn.Module):
             raw = torch.minimum(torch.maximum(raw, self.low.to(raw.dtype)), self.high.to(raw.dtype))
         return raw
 
+    def reach(self) -> float:
+        """Return the largest absolute value that the data has in normalised units."""
+        farthest = torch.maximum((self.high - self.offset).abs(), (self.low - self.offset).abs())
+        return float((farthest / torch.where(self.constant, torch.inf, self.scale)).max())
+
     def shrink(self, entries: Sequence[int], factor: float) -> None:
         """Maps these entries' range onto ±1/factor instead of ±1; what comes back is the same.
 

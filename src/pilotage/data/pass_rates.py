@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import beta as beta_distribution
 
 from pilotage.core.errors import UsageError
 
@@ -15,7 +14,7 @@ _NEVER = -1
 
 
 class BetaPassRate:
-    """For each of N prompts, pseudo-counts of right and wrong answers; the pass rate is Beta(right + a, wrong + b).
+    """Pass rates of N prompts as Beta distributions, Beta(right + a, wrong + b), from counts of their answers.
 
     size: N. prior: (a, b), the same for all prompts, or an array [N, 2]; the default is the uniform distribution.
     Everything is an array over the prompts, so that a million of them are no problem (40 bytes each).
@@ -61,9 +60,11 @@ class BetaPassRate:
 
     def quantile(self, share: float, rows: np.ndarray | None = None) -> np.ndarray:
         """Return or [len(rows)]: the value below which the pass rate lies with probability `share` in (0, 1), [N]."""
+        from scipy.stats import beta  # importing takes most of a second, and most samplers have no use for it
+
         a, b = (np.broadcast_to(part, self.size) for part in self.posterior())
         chosen = slice(None) if rows is None else rows
-        return beta_distribution.ppf(share, a[chosen], b[chosen])
+        return beta.ppf(share, a[chosen], b[chosen])
 
     def interval(self, level: float = 0.8, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends of the equal-tailed credible intervals of probability `level`."""
@@ -131,7 +132,7 @@ class BetaPassRate:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises UsageError when the state is that of another number of prompts."""
+        """Take up a saved state. Raises UsageError when it is that of another number of prompts."""
         if len(state["right"]) != self.size:
             raise UsageError(
                 f"the saved pass rates are of {len(state['right'])} prompts, but there are {self.size}: resume with "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pilotage.core.claims import Claim
+from pilotage.core.claims import Claim, Events
 from pilotage.core.errors import UsageError
-from pilotage.core.verdicts import Gate, Judgement, judge, saturated
+from pilotage.core.verdicts import Gate, Judgement, events_judgement, judge, saturated
 
 Values = Mapping[str, Sequence[float | None]]
 """Arm to one number per seed."""
@@ -70,7 +70,21 @@ def judge_claim(claim: Claim, jobs: Numbers) -> ClaimResult:
         constant=_constant(claim, values, complete),
         censored=seeds_run(jobs) - len(complete),
     )
+    if claim.events is not None:
+        judgement = _with_events(claim, claim.events, jobs, judgement)
     return ClaimResult(values, of, against, judgement)
+
+
+def _with_events(claim: Claim, events: Events, jobs: Numbers, judgement: Judgement) -> Judgement:
+    """Return the judgement of the mean, undecided where it holds and the condition on events does not."""
+    if claim.compare is None:
+        raise UsageError(f"claim {claim.name!r} counts events and must say which arms it compares")
+    columns = [_values(claim, arm, jobs[arm], events.metric) for arm in claim.compare]
+    pairs = [pair for pair in zip(*columns, strict=True) if None not in pair]
+    of, against = ([(pair[arm] or 0.0) > events.above for pair in pairs] for arm in (0, 1))
+    fulfilled, words = events_judgement(of, against, events.most)
+    verdict = "undecided" if judgement.verdict == "holds" and not fulfilled else judgement.verdict
+    return replace(judgement, verdict=verdict, reason=f"{judgement.reason}; {events.metric}: {words}")
 
 
 def seeds_run(jobs: Numbers) -> int:
@@ -102,6 +116,12 @@ def _judge_rare(claim: Claim, jobs: Numbers, values: Values) -> ClaimResult:
     arm = claim.compare[0] if claim.compare else next(iter(claim.arms))
     counted = [(v, u.get(f"{claim.metric}/trials", 1.0)) for v, u in zip(values[arm], jobs[arm], strict=True)]
     whole = [(events, trials) for events, trials in counted if events is not None and trials is not None]
+    for events, trials in whole:
+        if events != round(events) or trials != round(trials):
+            raise UsageError(
+                f"claim {claim.name!r} counts whole events, but a seed of arm {arm!r} gave {events:g} of {trials:g}; "
+                f"give {claim.metric} as a number of events and {claim.metric}/trials as the number of trials"
+            )
     data = np.sum(np.array(whole).reshape(-1, 2), axis=0)
     # Trials are pooled: they must be drawn independently, which the claim has to see to.
     judgement = judge(

@@ -6,8 +6,10 @@ import hashlib
 import json
 import math
 import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +18,10 @@ from pilotage.core.claims import Criterion
 from pilotage.core.configuration import config_to_options, configure
 from pilotage.core.errors import UsageError
 from pilotage.core.intervals import Interval, t_interval
+from pilotage.core.names import nearest
 from pilotage.core.references import load_function
 from pilotage.core.registry import find_system
-from pilotage.core.system import Configuration
+from pilotage.core.system import Configuration, System
 from pilotage.core.verdicts import judge, saturated
 from pilotage.experiments.jobs import Job, JobResult, ModuleNames, PlacedJob, parse_command, place
 from pilotage.experiments.pool import Display, JobEvent, cores, run_jobs, worker_count
@@ -79,6 +82,8 @@ class Comparison:
     """Hardware, versions and commit of the process that compared."""
     made: Sequence[Mapping[str, Any]] = ()
     """Numbers of jobs by the commit, version and processor that made them."""
+    notes: tuple[str, ...] = ()
+    """What makes the arms differ beside their methods, in sentences."""
 
     @property
     def report(self) -> Path:
@@ -169,9 +174,7 @@ def arm_commands(
     commands: dict[str, str] = {}
     for name, arm in named:
         if name in commands:
-            raise UsageError(
-                f"the arm {name!r} is given twice; arms have to differ, or to be named: {{'a': …, 'b': …}}"
-            )
+            raise UsageError(f"the arm {name!r} is given twice; name the arms: {{'a': …, 'b': …}}")
         words = shlex.split(arm if isinstance(arm, str) else arm.command)
         if not words:
             raise UsageError('an arm is empty; expected a system and its options, such as "grpo --lr 1e-4"')
@@ -202,6 +205,7 @@ def compare(
     root: Path | None = None,
     modules: ModuleNames | None = None,
     on_event: Callable[[JobEvent], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Train every arm with every seed and say which arm is better and how sure that is.
 
@@ -217,6 +221,7 @@ def compare(
         root: where jobs are kept; `$PILOTAGE_HOME` by default. What is finished there is not run again.
         modules: where systems and runs come from (tests use their own).
         on_event: called when a job is reused, starts or finishes; a line of progress by default.
+        say: shows the notes before anything runs; on standard error by default.
 
     Returns:
         Comparison, saved, with its report written.
@@ -227,13 +232,21 @@ def compare(
     """
     modules = modules or ModuleNames()
     against = _check(arms, seeds, against)
-    metric = metric or _common_metric(arms, modules)
+    plans = {name: parse_command(command, modules) for name, command in arms.items()}
+    if metric is None:
+        metric = _common_metric(plans)
+    else:
+        for name, (system, _) in plans.items():
+            check_metric(metric, name, system)
+    notes = unequal_samples(plans)
+    for note in notes:
+        (say or _to_standard_error)(note)
     placed = {
         (name, seed): place(Job(name, seed, command), modules, root) for seed in seeds for name, command in arms.items()
     }
     display = Display("compare")
     try:
-        results = run_jobs(list(placed.values()), workers, on_event or display)
+        results = run_jobs(list(placed.values()), workers, _Watch(metric, on_event or display))
     finally:
         display.close()
     values = {name: [metric_of(results, metric, placed[name, seed]) for seed in seeds] for name in arms}
@@ -256,18 +269,61 @@ def compare(
         directory=Path(out) if out else _default_directory(placed, metric),
         environment=environment(modules),
         made=sources(results.values()),
+        notes=notes,
     )
     comparison.save()
     load_function("pilotage.report:write_report")(comparison.directory)
     return comparison
 
 
-def _common_metric(arms: Mapping[str, str], modules: ModuleNames) -> str:
+class _Watch:
+    """Passes events on, and ends the comparison at the first finished job that has no such metric."""
+
+    def __init__(self, metric: str, on_event: Callable[[JobEvent], None]) -> None:
+        self._metric, self._on_event = metric, on_event
+
+    def __call__(self, event: JobEvent) -> None:
+        self._on_event(event)
+        if event.kind != "started" and (result := event.placed.result()) is not None:
+            metric_of({event.placed.key: result}, self._metric, event.placed)
+
+
+def _to_standard_error(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def check_metric(metric: str, arm: str, system: System) -> None:
+    """Raise UsageError when the runs of a system are known to give no number called `metric`."""
+    names: tuple[str, ...] = getattr(system.load_run(), "result_names", ())
+    if names and not any(fnmatchcase(metric, name) for name in names):
+        raise UsageError(
+            f"--metric: given {metric!r}, which runs of {system.name} (arm {arm!r}) do not give"
+            f"{nearest(metric, names)}; they give {', '.join(names)}"
+        )
+
+
+def unequal_samples(plans: Mapping[str, tuple[System, Any]]) -> tuple[str, ...]:
+    """Return a sentence when arms train on different numbers of samples per step or in all; empty otherwise."""
+    counts = {name: getattr(config, "samples_per_step", None) for name, (_, config) in plans.items()}
+    totals = {name: (count or 0) * getattr(plans[name][1], "steps", 0) for name, count in counts.items()}
+    if None in counts.values() or (len(set(counts.values())) == 1 and len(set(totals.values())) == 1):
+        return ()
+    if len(set(counts.values())) == 1:
+        each = ", ".join(f"{name} on {total:,}" for name, total in totals.items())
+        return (f"The arms train on different numbers of samples in all: {each}.",)
+    each = ", ".join(f"{name} on {count}" for name, count in counts.items())
+    return (
+        f"The arms train on different numbers of samples per step: {each}. A difference may come from that; options "
+        "such as --group-size or --batch after -- give all arms the same.",
+    )
+
+
+def _common_metric(plans: Mapping[str, tuple[System, Any]]) -> str:
     """Return the metric that the systems of all arms are compared by. Raises UsageError when they differ."""
-    metrics = {name: parse_command(command, modules)[0].metric for name, command in arms.items()}
+    metrics = {name: system.metric_for(config) for name, (system, config) in plans.items()}
     if len(set(metrics.values())) > 1:
         each = ", ".join(f"{name} by {metric}" for name, metric in metrics.items())
-        raise UsageError(f"the arms are judged by different numbers ({each}); name one of them with --metric")
+        raise UsageError(f"the arms are compared by different numbers ({each}); name one of them with --metric")
     return next(iter(metrics.values()))
 
 

@@ -8,7 +8,7 @@ import random
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +300,7 @@ def _fixed(claim: Claim) -> dict[str, Any]:
         "unit": claim.unit,
         "n": claim.n,
         "metric": claim.metric,
+        **({"events": asdict(claim.events)} if claim.events else {}),
         "gates": {arm: {"metric": metric, "least": least} for arm, (metric, least) in claim.gates.items()},
     }
 

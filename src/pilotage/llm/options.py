@@ -23,8 +23,9 @@ class ServiceOptions:
     """Name or folder of the model, for `--provider endpoint` and `local`."""
     base_url: str | None = None
     """Address of the endpoint, such as http://127.0.0.1:8000/v1; none: OpenAI's. The key comes from OPENAI_API_KEY."""
-    temperature: float = 1.0
-    """Sampling temperature of the answers, 0 or more; at 0 all draws are the same."""
+    temperature: float | None = None
+    """Sampling temperature of the answers, 0 or more; at 0 all draws are the same; none: that of the endpoint, to which
+    no temperature is sent, or 1 for a local model."""
     budget_calls: int | None = None
     """Stop cleanly after this many calls; answers are kept."""
     budget_tokens: int | None = None

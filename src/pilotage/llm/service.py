@@ -155,7 +155,9 @@ class Service:
         return [f"the language model is the scripted stand-in {self.provider.name!r}"] if scripted else []
 
     def close(self) -> None:
-        """End the thread and close connections and the store."""
+        """Log the notes as warnings, end the thread, and close connections and the store."""
+        for note in self.notes():
+            logger.warning("%s: %s", self.provider.name, note)
         closing = getattr(self.provider, "close", None)
         if closing is not None:
             self._loop.run(closing())

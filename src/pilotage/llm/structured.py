@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from pilotage.core.errors import UsageError
+from pilotage.core.model_text import read_model_text
 from pilotage.llm.chat import ChatAnswer, ChatRequest, Message
 from pilotage.llm.service import Service
 from pilotage.types import Failed
@@ -98,7 +99,11 @@ def structured(
 
 
 def one_object(text: str) -> dict[str, Any] | str:
-    """Return the one JSON object in a text, whatever surrounds it; or the fault, in words."""
+    """Return the one JSON object in an answer, whatever surrounds it; or the fault, in words. Reasoning is not read."""
+    parts = read_model_text(text)
+    if not parts.complete:
+        return "unfinished reasoning: the answer is missing, since the reasoning was not closed"
+    text = parts.answer
     found: list[dict[str, Any]] = []
     decoder, at, broken = json.JSONDecoder(parse_constant=_no_constant), 0, False
     while (begun := _BEGINNING.search(text, at)) is not None:

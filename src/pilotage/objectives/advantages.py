@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pilotage.core.pieces import declare
+from pilotage.core.ranges import PositiveFloat, Share
 from pilotage.objectives.groups import group_mean, group_size, group_spread, group_std
 from pilotage.objectives.shapes import check_shapes, masked
 
@@ -47,7 +48,7 @@ def group_center(reward: Tensor, group: Tensor) -> Tensor:
 
 @declare(needs_group=True)
 def group_zscore(
-    reward: Tensor, group: Tensor, *, epsilon: float = 1e-6, scale: Literal["group", "batch"] = "group"
+    reward: Tensor, group: Tensor, *, epsilon: PositiveFloat = 1e-6, scale: Literal["group", "batch"] = "group"
 ) -> Tensor:
     """Return (R_n − μ_g) / (σ + ε), σ unbiased: reward [N], group [N] -> [N].
 
@@ -110,15 +111,15 @@ def gae(
     return advantage
 
 
-@declare(writes=("value_target",))
+@declare(writes=("value_target",), per_token=True)
 def generalised_advantage(
     token_reward: Tensor,
     value: Tensor,
     mask: Tensor,
     final_value: Tensor | None = None,
     *,
-    discount: float = 1.0,
-    gae_lambda: float = 1.0,
+    discount: Share = 1.0,
+    gae_lambda: Share = 1.0,
 ) -> AdvantageAndTarget:
     """Return GAE over the policy's tokens with a critic: token_reward, value, mask [N, T] -> advantage, value target
     [N, T].
@@ -145,7 +146,8 @@ def generalised_advantage(
     return AdvantageAndTarget(masked(advantage, mask), masked(advantage + restored, mask))
 
 
-def token_return(token_reward: Tensor, mask: Tensor, *, discount: float = 1.0) -> Tensor:
+@declare(per_token=True)
+def token_return(token_reward: Tensor, mask: Tensor, *, discount: Share = 1.0) -> Tensor:
     """Return Σ_k γ^k r_{t+k} over the policy's tokens: token_reward, mask [N, T] -> [N, T]. Hu 2025, REINFORCE++.
 
     It is the generalised advantage with value 0 and λ = 1.

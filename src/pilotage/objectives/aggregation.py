@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pilotage.core.ranges import PositiveInt
 from pilotage.objectives.shapes import check_shapes
 
 
@@ -40,7 +41,7 @@ def seq_mean_token_sum(mask: Tensor, *, dtype: torch.dtype = torch.float32) -> T
     return mask.to(dtype) / mask.any(-1).sum().clamp(min=1).to(dtype)
 
 
-def const_norm(mask: Tensor, *, maximum: int, dtype: torch.dtype = torch.float32) -> Tensor:
+def const_norm(mask: Tensor, *, maximum: PositiveInt, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the coefficients of ΣlM / (N·`maximum`), `maximum` being the token limit: mask [N, T] bool -> [N, T].
 
     Liu et al. 2025, Dr.GRPO.

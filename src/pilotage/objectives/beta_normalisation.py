@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
 from pilotage.core.pieces import declare
+from pilotage.core.ranges import PositiveFloat, Range
 from pilotage.objectives.advantages import group_center
 from pilotage.objectives.decomposition import decompose
 from pilotage.objectives.groups import group_mean, per_group_mean
@@ -26,6 +27,10 @@ LARGEST_WEIGHT = 1e6
 """1/f is never above this (a guard against overflow, as in the authors' code)."""
 LEAST_PROMPTS = 4
 """Prompts in a batch from which a Beta distribution is fitted to their pass rates."""
+
+
+Exponent = Annotated[float, Range("(0, 1000]")]
+Decay = Annotated[float, Range("[0, 1)")]
 
 
 class BetaFit(NamedTuple):
@@ -112,16 +117,23 @@ def warn_of_few_prompts(step: FinishedStep) -> tuple[str, str] | None:
     )
 
 
-@declare(needs_group=True, alarms=(warn_of_few_prompts,))
+def _check_density(*, low: float, high: float, alpha: float | None = None, beta: float | None = None, **_: Any) -> None:
+    if (alpha is None) != (beta is None):
+        raise UsageError(f"alpha={alpha} and beta={beta}: give both, or neither to let them follow the batch")
+    if not low < high:
+        raise UsageError(f"low={low} is not below high={high}; give the reward's smallest and largest value")
+
+
+@declare(needs_group=True, bounded="reward", check=_check_density, alarms=(warn_of_few_prompts,))
 def beta_norm(
     reward: Tensor,
     group: Tensor,
     *,
-    alpha: float | None = None,
-    beta: float | None = None,
+    alpha: Exponent | None = None,
+    beta: Exponent | None = None,
     low: float = 0.0,
     high: float = 1.0,
-    max_weight: float | None = None,
+    max_weight: PositiveFloat | None = None,
 ) -> Tensor:
     """Return (R − p̂)/f(p̂; α, β): reward [N] in [low, high], group [N] -> [N].
 
@@ -137,8 +149,7 @@ def beta_norm(
         max_weight: largest 1/f.
     """
     check_shapes("N N", reward, group)
-    if (alpha is None) != (beta is None):
-        raise UsageError(f"alpha={alpha} and beta={beta}: give both, or neither to let them follow the batch")
+    _check_density(alpha=alpha, beta=beta, low=low, high=high)
     if alpha is None or beta is None:
         fit = beta_fit(reward, group, low=low, high=high)
         alpha, beta = fit.alpha, fit.beta
@@ -149,7 +160,7 @@ def beta_norm(
     return group_center(unit, group) * weight
 
 
-@declare(needs_group=True)
+@declare(needs_group=True, bounded="reward")
 class SmoothedBetaNorm:
     """beta_norm whose (α, β) follow a running mean of the batches' mean and variance of pass rates, for small batches:
     an addition of this library, not of the paper.
@@ -165,10 +176,11 @@ class SmoothedBetaNorm:
     """
 
     def __init__(
-        self, *, decay: float = 0.9, low: float = 0.0, high: float = 1.0, max_weight: float | None = None
+        self, *, decay: Decay = 0.9, low: float = 0.0, high: float = 1.0, max_weight: PositiveFloat | None = None
     ) -> None:
         if not 0 <= decay < 1:
             raise UsageError(f"decay is {decay}; what remains of the running mean must be in [0, 1)")
+        _check_density(low=low, high=high)
         self.decay, self.low, self.high, self.max_weight = decay, low, high, max_weight
         self.moments: list[float] | None = None
 
@@ -202,9 +214,9 @@ class SmoothedBetaNorm:
         self.moments = None if state["moments"] is None else [float(value) for value in state["moments"]]
 
 
-@declare(needs_group=True, alarms=(warn_of_few_prompts,))
+@declare(needs_group=True, bounded="scores", check=_check_density, alarms=(warn_of_few_prompts,))
 def decomposed_beta_norm(
-    scores: Tensor, group: Tensor, *, low: float = 0.0, high: float = 1.0, max_weight: float | None = None
+    scores: Tensor, group: Tensor, *, low: float = 0.0, high: float = 1.0, max_weight: PositiveFloat | None = None
 ) -> Tensor:
     """Return beta_norm of every reward component by itself, then the mean: scores [N, K] in [low, high], group [N] ->
     [N].
@@ -219,8 +231,7 @@ def decomposed_beta_norm(
 
 def _to_unit(reward: Tensor, low: float, high: float) -> Tensor:
     """The affine map of [low, high] onto [0, 1]."""
-    if not low < high:
-        raise UsageError(f"low={low} is not below high={high}; give the reward's smallest and largest value")
+    _check_density(low=low, high=high)
     outside = reward[~((reward >= low) & (reward <= high))]
     if len(outside):
         raise UsageError(

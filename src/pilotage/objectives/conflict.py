@@ -7,13 +7,14 @@ group, P are the answers with reward above the group's mean, N those below; answ
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pilotage.core.errors import RunError
 from pilotage.core.pieces import declare
+from pilotage.core.ranges import NonNegativeFloat, Range
 from pilotage.objectives.groups import group_index, group_mean, group_spread
 from pilotage.objectives.shapes import answer_mean, check_shapes
 from pilotage.types import FinishedStep
@@ -69,7 +70,7 @@ def conflict_weights(
     group: Tensor,
     truncated: Tensor,
     *,
-    weight: float = 2.0,
+    weight: Annotated[float, Range("[0, 1000]")] = 2.0,
     exclude_truncated: bool = True,
     divide_by_conflicts: bool = False,
 ) -> Tensor:
@@ -77,7 +78,7 @@ def conflict_weights(
 
     ids, mask [N, T], reward, group, truncated [N]. A token in both runs gets weight² (or 0). All rewards of a group
     equal: λ is the mask. `divide_by_conflicts` divides an answer's weights by its number of conflict tokens, as the
-    authors' code does and the paper does not.
+    authors' code does and the paper does not; a token in both runs counts once, an answer without any is not divided.
 
     Args:
         weight: weight of a conflict token in right answers.
@@ -114,15 +115,15 @@ def end_when_all_are_filtered(step: FinishedStep) -> None:
     )
 
 
-@declare(alarms=(end_when_all_are_filtered,))
+@declare(per_answer=True, alarms=(end_when_all_are_filtered,))
 def entropy_shape(
     advantage: Tensor,
     entropy: Tensor,
     mask: Tensor,
     initial_entropy: float | None = None,
     *,
-    gamma: float = 0.1,
-    threshold: float = THRESHOLD,
+    gamma: NonNegativeFloat = 0.1,
+    threshold: NonNegativeFloat = THRESHOLD,
     always_filter: bool = False,
     shape_zero_advantage: bool = True,
 ) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pilotage.core.pieces import declare
+from pilotage.core.ranges import PositiveFloat
 from pilotage.objectives.advantages import group_zscore
 from pilotage.objectives.shapes import check_shapes
 
@@ -37,7 +38,7 @@ def decompose(advantage: Callable[..., Tensor], scores: Tensor, group: Tensor, *
 
 
 @declare(needs_group=True)
-def decoupled_zscore(scores: Tensor, group: Tensor, *, epsilon: float = 1e-4) -> Tensor:
+def decoupled_zscore(scores: Tensor, group: Tensor, *, epsilon: PositiveFloat = 1e-4) -> Tensor:
     """Return group_zscore of every reward component by itself, then their mean: scores [N, K], group [N] -> [N].
 
     TRL's normalize_then_sum, before its standardisation over the batch; GDPO's first step.

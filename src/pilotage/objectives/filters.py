@@ -10,12 +10,13 @@ from pilotage.objectives.shapes import check_shapes
 
 
 @declare(needs_group=True)
-def keep_informative(reward: Tensor, group: Tensor) -> Tensor:
-    """Return rows of groups whose rewards differ: reward, group [N] -> bool [N].
+def keep_informative(correctness: Tensor, group: Tensor) -> Tensor:
+    """Return the rows of groups that are neither all right nor all wrong: correctness, group [N] -> bool [N].
 
     Yu et al. 2025, DAPO, dynamic sampling.
 
-    For 0/1 rewards these are the groups with 0 < number right < G: the others have no group-relative gradient.
+    correctness is the score of `exact` where the reward has it: a group that is all right goes even when other parts of
+    the reward, such as the penalty of overlong answers, differ within it.
     """
-    check_shapes("N N", reward, group)
-    return group_spread(reward, group) > 0
+    check_shapes("N N", correctness, group)
+    return group_spread(correctness, group) > 0

@@ -5,10 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pilotage.core.pieces import declare
+from pilotage.core.ranges import PositiveFloat
 from pilotage.objectives.shapes import check_shapes, per_token
 
 
-def whiten(advantage: Tensor, mask: Tensor, *, center: bool = True, epsilon: float = 1e-8) -> Tensor:
+@declare(per_token=True)
+def whiten(advantage: Tensor, mask: Tensor, *, center: bool = True, epsilon: PositiveFloat = 1e-8) -> Tensor:
     """Return (A − mean) / √(var + ε) over all tokens of the batch: advantage [N] or [N, T], mask [N, T] -> [N, T].
 
     The variance is unbiased; every token counts once, so long answers weigh more. `center=False` keeps the mean.
@@ -30,7 +33,8 @@ def whiten(advantage: Tensor, mask: Tensor, *, center: bool = True, epsilon: flo
     return torch.where(mask, deviation if center else tokens, 0.0) * scale
 
 
-def whiten_rows(advantage: Tensor, *, epsilon: float = 1e-4) -> Tensor:
+@declare(per_answer=True)
+def whiten_rows(advantage: Tensor, *, epsilon: PositiveFloat = 1e-4) -> Tensor:
     """Return (A_n − mean) / (σ + ε) over the answers of the batch, σ unbiased, every answer counting once: [N] -> [N].
 
     What TRL's RLOO does with `normalize_advantages`. All equal, or a single answer: 0.

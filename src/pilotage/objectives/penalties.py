@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pilotage.core.pieces import declare
+from pilotage.core.ranges import NonNegativeFloat
 from pilotage.objectives.divergences import k1
 from pilotage.objectives.shapes import check_shapes, masked
 
@@ -19,7 +20,7 @@ def score_on_last_token(reward: Tensor, mask: Tensor) -> Tensor:
 
 @declare(writes=("token_reward",))
 def kl_in_reward(
-    reward: Tensor, logp_old: Tensor, logp_ref: Tensor, mask: Tensor, *, coefficient: float = 0.001
+    reward: Tensor, logp_old: Tensor, logp_ref: Tensor, mask: Tensor, *, coefficient: NonNegativeFloat = 0.001
 ) -> Tensor:
     """Return −β·k1 on every token, the reward on the last: reward [N], the others [N, T] -> token_reward [N, T].
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from pilotage.core.ranges import PositiveFloat
 from pilotage.objectives import divergences
 from pilotage.objectives.shapes import check_shapes, masked
 
@@ -15,8 +16,8 @@ def kl(
     logp_ref: Tensor,
     mask: Tensor,
     *,
-    kind: Literal["k1", "k2", "k3", "k3_plus"] = "k3",
-    limit: float = 20.0,
+    kind: Literal["k2", "k3", "k3_plus"] = "k3",
+    limit: PositiveFloat | None = 20.0,
 ) -> Tensor:
     """Return the KL estimator `kind` as a loss: logp (with gradient), logp_ref, mask [N, T] -> [N, T].
 
@@ -27,8 +28,10 @@ def kl(
         kind: estimator: k2, k3 or k3_plus.
         limit: largest absolute log-ratio; none: not clamped.
     """
-    if kind == "k1":
-        raise ValueError("kl:kind=k1 has no gradient in expectation: use k2, k3 or k3_plus here, k1 as --penalty kl")
+    if kind not in ("k2", "k3", "k3_plus"):
+        raise ValueError(
+            f"kind is {kind!r}, expected k2, k3 or k3_plus; k1 has no gradient as a loss: use --penalty kl"
+        )
     return getattr(divergences, kind)(logp, logp_ref, mask, limit=limit)
 
 

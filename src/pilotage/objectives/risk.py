@@ -83,12 +83,15 @@ def make_bundles(group: Tensor, size: int, generator: torch.Generator) -> Tensor
 
     Prompts (groups, in ascending order) are taken `size` at a time; each prompt's answers are permuted, and bundle j of
     a set takes the j-th of each. A set gives as many bundles as its smallest group has answers; what is left over, and
-    the prompts of an incomplete last set, are in no bundle. Raises UsageError when no set fills.
+    the prompts of an incomplete last set, are in no bundle, and so are all answers when no set fills. Raises UsageError
+    for a size below 1.
     """
     check_shapes("N", group)
     index, count = group_index(group)
-    if size < 1 or count < size:
-        raise UsageError(f"bundles of {size} prompts from a batch of {count}; bundle size must be 1 to {count}")
+    if size < 1:
+        raise UsageError(f"bundles of {size} prompts: a bundle joins at least one")
+    if count < size:
+        return torch.full_like(index, -1)
     shuffled = torch.randperm(len(group), generator=generator).to(group.device)
     order = shuffled[torch.argsort(index[shuffled], stable=True)]  # by group, in random order within each
     sizes = torch.bincount(index, minlength=count)

@@ -6,14 +6,16 @@ advantage is per answer [N] or per token [N, T]. With unchanged weights all of t
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from pilotage.core.pieces import declare
+from pilotage.core.ranges import NonNegativeFloat, PositiveFloat, Range, Share
 from pilotage.objectives.shapes import answer_mean, check_shapes, masked, per_token
 
+AboveOne = Annotated[float, Range("(1, inf)")]
 Level = Literal["token", "sequence", "trajectory"]
 """What a ratio ρ spans. token: one token. sequence: the geometric mean over an answer (GSPO).
 trajectory: the product over an answer (RLOO in TRL)."""
@@ -56,10 +58,10 @@ def clip(
     advantage: Tensor,
     mask: Tensor,
     *,
-    low: float = 0.2,
-    high: float = 0.2,
-    dual: float | None = None,
-    delta: float | None = None,
+    low: Share = 0.2,
+    high: NonNegativeFloat = 0.2,
+    dual: AboveOne | None = None,
+    delta: AboveOne | None = None,
     level: Level = "token",
 ) -> Tensor:
     """Return PPO's clipped loss of each token, [N, T]: the negative of min(ρA, ρ̄A), where ρ̄ is ρ within 1−low … 1+high.
@@ -108,7 +110,7 @@ def clipped(
 
 
 def gspo(
-    logp: Tensor, logp_old: Tensor, advantage: Tensor, mask: Tensor, *, low: float = 3e-4, high: float = 4e-4
+    logp: Tensor, logp_old: Tensor, advantage: Tensor, mask: Tensor, *, low: Share = 3e-4, high: NonNegativeFloat = 4e-4
 ) -> Tensor:
     """Return the clipped loss at the level of the sequence, with the paper's narrow bounds.
 
@@ -121,7 +123,7 @@ def gspo(
     return clip(logp, logp_old, advantage, mask, low=low, high=high, level="sequence")
 
 
-def cispo(logp: Tensor, logp_old: Tensor, advantage: Tensor, mask: Tensor, *, high: float = 5.0) -> Tensor:
+def cispo(logp: Tensor, logp_old: Tensor, advantage: Tensor, mask: Tensor, *, high: PositiveFloat = 5.0) -> Tensor:
     """Return −sg(min(ρ, high))·A·log π: every token keeps a gradient, its weight is bounded. [N, T]; advantage [N] or
     [N, T].
 
@@ -134,7 +136,7 @@ def cispo(logp: Tensor, logp_old: Tensor, advantage: Tensor, mask: Tensor, *, hi
     return -weight * per_token(advantage, mask).detach() * masked(logp, mask)
 
 
-def importance_weight(logp_old: Tensor, logp_sampled: Tensor, mask: Tensor, *, cap: float = 2.0) -> Tensor:
+def importance_weight(logp_old: Tensor, logp_sampled: Tensor, mask: Tensor, *, cap: PositiveFloat = 2.0) -> Tensor:
     """Return min(π_old / π_sampled, cap) per token, without gradient; 0 on masked slots: all [N, T] -> [N, T].
 
     A token weight for when the engine's probabilities differ from the trainer's. Yao et al. 2025, truncated importance

@@ -74,6 +74,8 @@ class ReportData:
     differences: tuple[Mapping[str, Any], ...] = ()
     where: Mapping[str, Any] | None = None
     """Hardware, versions and commit."""
+    notes: tuple[str, ...] = ()
+    """What makes the arms differ beside their methods."""
 
 
 def write_run_report(directory: Path, out: Path | None = None) -> Path:
@@ -138,6 +140,7 @@ def read_comparison(directory: Path) -> ReportData:
         against=against,
         differences=tuple(stored["differences"]),
         where=stored,
+        notes=tuple(stored.get("notes", ())),
     )
 
 

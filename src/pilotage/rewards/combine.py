@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from pilotage.core.errors import UsageError
+from pilotage.core.model_text import read_model_text
 from pilotage.types import Failed, Item, Reward, Score
 
 
 class TooManyFailuresError(UsageError):
-    """So many answers could not be judged that what remains is not worth training on."""
+    """So many answers could not be scored that what remains is not worth training on."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Component:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What N answers scored under K components."""
+class ScoredAnswers:
+    """Scores of N answers under K components."""
 
     names: tuple[str, ...]
     """[K] names of the components."""
@@ -45,44 +46,8 @@ class Judged:
     """[N] bool: at least one component gave a number and none failed. Other rows must not be trained on."""
     reasons: Mapping[str, int]
     """How many scores could not be made, by reason; "none" counts answers on which every component abstained."""
-
-
-@dataclass(frozen=True)
-class Term:
-    """One summand of an expression, not yet built: `weight*name:option=value,…`."""
-
-    weight: float
-    name: str
-    options: Mapping[str, str]
-
-    @property
-    def text(self) -> str:
-        """Return the term without its weight: equal for equal rewards."""
-        return ":".join([self.name, *(f"{key}={value!r}" for key, value in sorted(self.options.items()))])
-
-
-def parse_expression(expression: str) -> list[Term]:
-    """Return the summands of `"exact+0.5*format:pattern='.*#[0-9]+'+my.py:reward"`.
-
-    A summand is `[weight*]name[:option=value,…]`, where name may be a function, `module:function` or
-    `path.py:function`. Values in quotes may hold any character. Raises UsageError for what cannot be read.
-    """
-    terms = []
-    for part in _split(expression, "+"):
-        if not part.strip():
-            raise UsageError(f"the reward {expression!r} has an empty summand; expected such as 'exact+0.5*format'")
-        factors = _split(part, "*")
-        weight = 1.0
-        if len(factors) > 1:
-            try:
-                weight = float(factors[0])
-            except ValueError:
-                raise UsageError(f"{factors[0].strip()!r} in the reward {expression!r} is not a number") from None
-        if not math.isfinite(weight):
-            raise UsageError(f"the weight {factors[0].strip()!r} in the reward {expression!r} is not finite")
-        name, options = _name_and_options("*".join(factors[1:] if len(factors) > 1 else factors).strip(), expression)
-        terms.append(Term(weight, name, options))
-    return terms
+    unfinished: int = 0
+    """How many texts hold reasoning and no answer after it, see `pilotage.core.model_text`."""
 
 
 def score_answers(
@@ -92,11 +57,12 @@ def score_answers(
     rollouts: Any,
     *,
     failure_limit: float = 0.5,
-) -> Judged:
-    """Judge N answers: `texts[i]` answers `items[i]`, row i of `rollouts`.
+) -> ScoredAnswers:
+    """Score N answers: `texts[i]` answers `items[i]`, row i of `rollouts`.
 
     A component that abstains on an answer is left out of its sum; one that fails makes the answer invalid.
     failure_limit: largest share of invalid answers in [0, 1].
+    Reasoning that was never finished is counted, too: such an answer scores 0 by the rewards that look for an answer.
     Raises TooManyFailuresError, with counts and examples, when the share is larger; ValueError when a reward returns
     the wrong number of scores.
     """
@@ -121,8 +87,9 @@ def score_answers(
         reasons["none"] += int(silent.sum())
     if len(texts) and 1.0 - valid.mean() > failure_limit:
         raise TooManyFailuresError(_complaint(components, table, texts, valid, reasons, failure_limit))
+    unfinished = sum(not read_model_text(text).complete for text in texts)
     names = tuple(component.name for component in components)
-    return Judged(names, scores, total.astype(np.float32), valid, dict(sorted(reasons.items())))
+    return ScoredAnswers(names, scores, total.astype(np.float32), valid, dict(sorted(reasons.items())), unfinished)
 
 
 def _checked(score: Score) -> Score:
@@ -143,8 +110,8 @@ def _complaint(
 ) -> str:
     counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
     lines = [
-        f"{int((~valid).sum())} of {len(texts)} answers could not be judged ({counts}); the limit is "
-        f"{failure_limit:.0%}. Mend the reward, or raise the limit if this is expected. Examples:"
+        f"{int((~valid).sum())} of {len(texts)} answers could not be scored ({counts}); the limit is "
+        f"{failure_limit:.0%}. Fix the reward function, or raise the limit if this is expected. Examples:"
     ]
     for position in np.flatnonzero(~valid)[:3]:
         details = [
@@ -154,34 +121,3 @@ def _complaint(
         ]
         lines.append(f"  {texts[position][:80]!r}: {'; '.join(details) or 'every reward abstained'}")
     return "\n".join(lines)
-
-
-def _split(text: str, mark: str) -> list[str]:
-    """Cut at `mark` outside of quotes; the sign of an exponent (1e+3) is no mark."""
-    parts, quote = [""], ""
-    for position, character in enumerate(text):
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "'\"":
-            quote = character
-        exponent = mark == "+" and text[max(0, position - 2) : position].lower() in {f"{d}e" for d in "0123456789."}
-        if character == mark and not quote and not (exponent and text[position + 1 : position + 2].isdigit()):
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
-
-
-def _name_and_options(text: str, expression: str) -> tuple[str, dict[str, str]]:
-    pieces = _split(text, ":")
-    last = pieces[-1]
-    if len(pieces) == 1 or len(_split(last, "=")) == 1:
-        return text, {}
-    options = {}
-    for setting in _split(last, ","):
-        key, *value = _split(setting, "=")
-        if not value or not key.strip():
-            raise UsageError(f"{setting!r} in the reward {expression!r} is no option; expected name:option=value,…")
-        joined = "=".join(value).strip()
-        options[key.strip()] = joined[1:-1] if joined[:1] in {"'", '"'} and joined[-1:] == joined[:1] else joined
-    return ":".join(pieces[:-1]), options

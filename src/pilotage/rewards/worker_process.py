@@ -1,11 +1,14 @@
-"""The process in which untrusted answers are judged. No torch here: it has to start fast.
+"""The process in which untrusted answers are scored. No torch here: it has to start fast.
 
 It reads frames (four bytes of length, then a pickle from its parent) and answers with frames of JSON: what has seen an
-untrusted answer is never unpickled. The first frame holds the judges, each further one an answer to judge.
+untrusted answer is never unpickled. The first frame holds the scorers, each further one a number and an answer to
+score; the reply bears that number. A process that a scorer forks can neither read requests nor reply.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import math
 import os
@@ -15,9 +18,18 @@ import signal
 import struct
 import sys
 import traceback
+from collections.abc import Iterable
 from typing import Any, BinaryIO
 
+import psutil
+
+from pilotage.core.text import escape_unprintable
+
 HEADER = struct.Struct(">I")
+MARK = "PILOTAGE_REWARD_WORKER"
+"""Environment variable that holds the mark of a worker, which all that it starts inherits."""
+_SET_CHILD_SUBREAPER = 36
+"""PR_SET_CHILD_SUBREAPER of Linux."""
 
 
 def main() -> None:
@@ -27,44 +39,52 @@ def main() -> None:
     outgoing = os.fdopen(os.dup(1), "wb")
     _close_the_standard_streams()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    judges: dict[str, Any] = {}
+    owner = os.getpid()
+    os.register_at_fork(after_in_child=lambda: _close(incoming, outgoing))
+    _adopt_orphans()
+    scorers: dict[str, Any] = {}
     try:
-        judges = pickle.loads(_read(incoming) or b"")
-        for judge in judges.values():
-            judge.prepare()
+        scorers = pickle.loads(_read(incoming) or b"")
+        for scorer in scorers.values():
+            scorer.prepare()
         if memory:
             resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     except BaseException as error:
         _write(outgoing, {"failed": "start", "detail": _describe(error)})
         return
-    _write(outgoing, {"ready": os.getpid()})
+    _write(outgoing, {"ready": owner})
     while (frame := _read(incoming)) is not None:
         # The parent kills at the limit. Should it be dead, the kernel ends this process: no handler runs, so that
         # not even a loop inside one arithmetic operation delays it.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, limit + 1.0)
-        verdict = _judge(judges, frame)
+        reply = _score(scorers, frame)
+        if os.getpid() != owner:
+            os._exit(1)  # a process that the scorer forked, and that was to become another program
         signal.setitimer(signal.ITIMER_REAL, 0.0)
-        _write(outgoing, verdict)
-        if verdict.get("last"):
+        _write(outgoing, {**reply, "process": owner})
+        if reply.get("last"):
             return
+    kill_all([process for process in marked_processes(os.environ.get(MARK, "")) if process.pid != owner])
 
 
-def _judge(judges: dict[str, Any], frame: bytes) -> dict[str, Any]:
+def _score(scorers: dict[str, Any], frame: bytes) -> dict[str, Any]:
+    number, name, text, item = pickle.loads(frame)
     try:
-        name, text, item = pickle.loads(frame)
-        return verdict_of(judges[name](text, item))
+        return {"number": number, **reply_of(scorers[name](text, item))}
     except MemoryError as error:  # what filled the memory may still be there: the next answer gets a new worker
-        return {"failed": "exception", "detail": _describe(error), "last": True}
-    except BaseException as error:  # SystemExit and the like come from what is judged, and must not end the worker
-        return {"failed": "exception", "detail": _describe(error)}
+        return {"number": number, "failed": "exception", "detail": _describe(error), "last": True}
+    except BaseException as error:  # SystemExit and the like come from what is scored, and must not end the worker
+        return {"number": number, "failed": "exception", "detail": _describe(error)}
 
 
-def verdict_of(value: Any) -> dict[str, Any]:
-    """Return what a judge returned as plain JSON: {"score": number or None} or {"failed": reason, "detail": text}."""
+def reply_of(value: Any) -> dict[str, Any]:
+    """Return what a scorer returned as plain JSON: {"score": number or None} or {"failed": reason, "detail": text}."""
     if value is None:
         return {"score": None}
     try:
+        if isinstance(value, str | bytes):
+            raise TypeError
         score = float(value)
     except (TypeError, ValueError, OverflowError):
         return {"failed": "exception", "detail": f"a score must be a number or None, not {type(value).__name__}"}
@@ -76,16 +96,53 @@ def verdict_of(value: Any) -> dict[str, Any]:
 def _describe(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}"[:300] + where
+    return escape_unprintable(f"{type(error).__name__}: {error}"[:300] + where)
 
 
 def _close_the_standard_streams() -> None:
-    """What a judge prints or reads reaches neither the parent's terminal nor the protocol."""
+    """Make sure that what a scorer prints or reads reaches neither the parent's terminal nor the pipes."""
     sys.stdout.flush()
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
     os.close(nowhere)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of processes whose parent has ended, so that they are found and killed with this one."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """Return the processes that a process and its children have started."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def marked_processes(mark: str) -> list[psutil.Process]:
+    """Return the processes whose environment holds the mark of a worker, wherever they stand among processes."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if mark and process.environ().get(MARK) == mark:
+                found.append(process)
+    return found
+
+
+def kill_all(processes: Iterable[psutil.Process]) -> None:
+    """End processes; those that have ended are passed over."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+def _close(*streams: BinaryIO) -> None:
+    for stream in streams:
+        with contextlib.suppress(OSError):
+            os.close(stream.fileno())
 
 
 def _read(stream: BinaryIO) -> bytes | None:

@@ -1,4 +1,4 @@
-"""A pool of processes that judge untrusted answers and are killed at their limit."""
+"""A pool of processes that score untrusted answers and are killed at their limit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pickle
+import secrets
 import selectors
 import signal
 import subprocess
@@ -14,10 +15,10 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from pilotage.core.errors import UsageError
-from pilotage.rewards.worker_process import HEADER
+from pilotage.rewards.worker_process import HEADER, MARK, descendants, kill_all, marked_processes
 from pilotage.types import Failed, Item, Score
 
 _START_LIMIT = 120.0
@@ -28,35 +29,42 @@ _REPLY_LIMIT = 1 << 20
 _PROGRAM = "from pilotage.rewards.worker_process import main; main()"
 
 Job = tuple[str, str, Item]
-"""(name of the judge, text, item)"""
+"""(name of the scorer, text, item)"""
 
 
-class Judge(Protocol):
-    """What runs in a worker. It is pickled once, when a worker starts; its class must be importable there."""
+class Scorer(Protocol):
+    """What runs in a worker. It is pickled once, when a worker starts; its class must be importable there.
+
+    Attributes that it may have: `answer_only` (True: it is given what follows the reasoning of a model, and reasoning
+    without an answer scores 0), `identity` (text on which recorded scores depend, such as a version) and
+    `quick(item, text)` (a score where no worker is needed, or None).
+    """
 
     def prepare(self) -> None:
         """Import what is needed, before the clock of the first answer runs. An exception stops the pool's start."""
         ...
 
     def __call__(self, text: str, item: Item) -> float | None:
-        """A score; None to abstain. Whatever it raises becomes Failed("exception")."""
+        """Return a score; None to abstain. Whatever it raises becomes Failed("exception")."""
         ...
 
 
 class WorkerPool:
-    """Judges answers in `count` processes of their own; an answer that takes over `limit` is Failed("timeout").
+    """Processes that score answers; an answer that takes over `limit` is Failed("timeout").
 
     Workers are fresh interpreters (never forks, so threads and locks of the caller do not matter) without torch. One
-    that reaches the limit is killed by SIGKILL with all its children, and replaced; starting the replacement is not
-    charged to any answer. The verdicts do not depend on the number of workers, nor on the thread or process that asks;
-    a process forked from one that has a pool gets workers of its own at its first use.
+    that reaches the limit is killed by SIGKILL with all that it has started, and replaced; starting the replacement is
+    not charged to any answer. A reply counts only when it bears the number of the request and comes from the worker;
+    any other is Failed("protocol"), and the worker is replaced. The scores do not depend on the number of workers, nor
+    on the thread or process that asks; a process forked from one that has a pool gets workers of its own at its first
+    use.
 
-    judges: by name; limit: seconds for one answer; memory: bytes of address space of a worker, 0 for no limit.
+    scorers: by name; limit: seconds for one answer; memory: bytes of address space of a worker, 0 for no limit.
     Raises UsageError for a limit or count that is not positive.
     """
 
     def __init__(
-        self, judges: Mapping[str, Judge], *, count: int = 1, limit: float = 5.0, memory: int = 4 << 30
+        self, scorers: Mapping[str, Scorer], *, count: int = 1, limit: float = 5.0, memory: int = 4 << 30
     ) -> None:
         if count < 1 or not limit > 0 or memory < 0:
             raise UsageError(
@@ -64,7 +72,7 @@ class WorkerPool:
                 "expected count ≥ 1, limit > 0 seconds, memory ≥ 0 bytes"
             )
         self.count, self.limit, self.memory = count, limit, memory
-        self._judges = pickle.dumps(dict(judges))
+        self._scorers = pickle.dumps(dict(scorers))
         self._workers: list[_Worker] = []
         self._owner = os.getpid()
         self._lock = threading.Lock()
@@ -73,14 +81,14 @@ class WorkerPool:
         self._finalizer = weakref.finalize(self, _close, self._workers, self._owner)
 
     def start(self) -> None:
-        """Start the workers now. Raises UsageError when the judges cannot be loaded."""
+        """Start the workers now. Raises UsageError when the scorers cannot be loaded."""
         with self._locked():
             self._ensure()
             for worker in self._workers:
                 worker.wait_until_ready()
 
-    def judge(self, jobs: Sequence[Job]) -> list[Score]:
-        """Return the verdict on each job, in order. Never raises for what a judge or an answer does."""
+    def score(self, jobs: Sequence[Job]) -> list[Score]:
+        """Return the score of each job, in order. Never raises for what a scorer or an answer does."""
         if not jobs:
             return []
         with self._locked():
@@ -105,37 +113,37 @@ class WorkerPool:
             if worker.gone or worker.process.poll() is not None:
                 self._replace(position)
         while len(self._workers) < wanted:
-            self._workers.append(_Worker(self._judges, self.limit, self.memory))
+            self._workers.append(_Worker(self._scorers, self.limit, self.memory))
 
     def _replace(self, position: int) -> None:
         self._workers[position].kill()
         self.replaced += 1
-        self._workers[position] = _Worker(self._judges, self.limit, self.memory)
+        self._workers[position] = _Worker(self._scorers, self.limit, self.memory)
 
     def _run(self, jobs: Sequence[Job]) -> list[Score]:
-        verdicts: list[Score] = [None] * len(jobs)
+        scores: list[Score] = [None] * len(jobs)
         waiting = list(range(len(jobs)))[::-1]
         running: dict[int, int] = {}  # position of a worker → index of its job
         try:
             while waiting or running:
                 for position in range(len(self._workers)):
-                    if self._workers[position].gone and position not in running:
+                    if position not in running and (self._workers[position].gone or self._workers[position].has_said):
                         self._replace(position)
                     if waiting and position not in running and self._workers[position].ready:
                         running[position] = waiting.pop()
-                        self._workers[position].send(pickle.dumps(jobs[running[position]]))
+                        self._workers[position].send(jobs[running[position]])
                 self._wait(running)
                 for position in range(len(self._workers)):
-                    verdict = self._collect(position)
-                    if verdict is not None and position in running:
-                        verdicts[running.pop(position)] = verdict[0]
-        except BaseException:  # an interrupt between sending and collecting: no stale verdict may reach the next call
+                    score = self._collect(position)
+                    if score is not None and position in running:
+                        scores[running.pop(position)] = score[0]
+        except BaseException:  # an interrupt between sending and collecting: no stale score may reach the next call
             _close(self._workers, self._owner)
             raise
-        return verdicts
+        return scores
 
     def _wait(self, running: Mapping[int, int]) -> None:
-        """Sleep until a worker says something or the next limit is reached."""
+        """Sleep until a worker sends something or the next limit is reached."""
         with selectors.DefaultSelector() as selector:
             for position, worker in enumerate(self._workers):
                 if position in running or not worker.ready:
@@ -144,7 +152,7 @@ class WorkerPool:
             selector.select(max(0.0, min(deadlines) - time.monotonic()))
 
     def _collect(self, position: int) -> tuple[Score] | None:
-        """The verdict of a worker in a tuple, when there is one; kills and replaces it when it is over its limit."""
+        """Return the score of a worker in a tuple, when there is one; replace a worker that is over its limit."""
         worker = self._workers[position]
         message = worker.receive()
         if message is not None:
@@ -166,9 +174,16 @@ class WorkerPool:
 class _Worker:
     """One process and what it is doing."""
 
-    def __init__(self, judges: bytes, limit: float, memory: int) -> None:
+    def __init__(self, scorers: bytes, limit: float, memory: int) -> None:
         paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if "\n" not in path)
-        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self.mark = secrets.token_hex(16)
+        environment = {
+            **os.environ,
+            MARK: self.mark,
+            "PYTHONPATH": paths,
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, str(memory), str(limit)],
             stdin=subprocess.PIPE,
@@ -182,18 +197,24 @@ class _Worker:
         os.set_blocking(self.output.fileno(), False)
         self.limit = limit
         self.ready = self.busy = self.gone = False
-        self._received = b""
+        self._received, self._number = b"", 0
         self.deadline = time.monotonic() + _START_LIMIT
-        self._write(judges)
+        self._write(scorers)
 
-    def send(self, payload: bytes) -> None:
+    @property
+    def has_said(self) -> bool:
+        """Return whether an idle worker has sent something that nobody asked for."""
+        return self.ready and not self.busy and (bool(self._received) or bool(_readable(self.output)))
+
+    def send(self, job: Job) -> None:
         """Begin a job. Its clock starts here: the worker is idle and answers at once."""
         self.busy = True
+        self._number += 1
         self.deadline = time.monotonic() + self.limit
-        self._write(payload)
+        self._write(pickle.dumps((self._number, *job)))
 
     def receive(self) -> dict[str, Any] | None:
-        """Return the verdict on the job under way, once it has come."""
+        """Return the reply to the job under way, once it has come."""
         with contextlib.suppress(BlockingIOError):
             while chunk := os.read(self.output.fileno(), 65536):
                 self._received += chunk
@@ -205,7 +226,7 @@ class _Worker:
         size = HEADER.unpack(self._received[: HEADER.size])[0]
         if size > _REPLY_LIMIT or len(self._received) < HEADER.size + size:
             return None
-        message = json.loads(self._received[HEADER.size : HEADER.size + size])
+        message = _decoded(self._received[HEADER.size : HEADER.size + size])
         self._received = self._received[HEADER.size + size :]
         if message.get("failed") == "start":
             raise UsageError(f"the rewards cannot be loaded in a worker: {message['detail']}")
@@ -213,6 +234,12 @@ class _Worker:
             self.ready = True
             return None
         self.busy = False
+        if (message.get("number"), message.get("process")) != (self._number, self.process.pid):
+            self.gone = True
+            return {
+                "failed": "protocol",
+                "detail": "a reply that does not belong to the request; does the reward fork?",
+            }
         self.gone = self.gone or message.get("last", False)
         return message
 
@@ -228,9 +255,11 @@ class _Worker:
 
     def kill(self) -> None:
         """End the process and whatever it has started."""
+        started = descendants(self.process.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        kill_all([*started, *marked_processes(self.mark)])
         for stream in (self.input, self.output):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
@@ -250,7 +279,25 @@ def _close(workers: list[_Worker], owner: int) -> None:
         workers.clear()
 
 
+def _readable(stream: IO[bytes]) -> list[object]:
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        return list(selector.select(0))
+
+
+def _decoded(payload: bytes) -> dict[str, Any]:
+    """Return a reply; an empty one for what is none."""
+    try:
+        message = json.loads(payload)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
 def _score(message: Mapping[str, Any]) -> Score:
     if "failed" in message:
-        return Failed(message["failed"], message["detail"])
-    return message["score"]
+        return Failed(str(message["failed"]), str(message.get("detail", "")))
+    score = message.get("score")
+    return (
+        score if score is None or isinstance(score, int | float) else Failed("protocol", f"the score is {score!r:.80}")
+    )

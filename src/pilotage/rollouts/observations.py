@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ GOAL = "goal"
 """The one entry without a window: what is to be reached, as it stands now."""
 
 
-def policy_view(observation: Any) -> dict[str, np.ndarray]:
+def policy_view(observation: Any, state_keys: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Return an observation under the names that policies read.
 
     The arrays are copies, since an environment may write the next observation into the array that it returned.
@@ -24,17 +24,31 @@ def policy_view(observation: Any) -> dict[str, np.ndarray]:
     Args:
         observation: a vector; an image [height, width, channels] of uint8; or a mapping with "state", "goal" and
             "image/NAME", or with the "observation" and "desired_goal" of a Gymnasium-Robotics GoalEnv.
+        state_keys: entries of a mapping that make up the state, side by side in this order ("a/b" is the entry b of
+            a); none: "state" or "observation". A vector is the state itself.
 
     Returns:
         "state" [S] float32, "goal" [G] float32, "image/NAME" [channels, height, width] float32 in [0, 1].
 
-    Raises UsageError for an entry that has none of these names.
+    Raises UsageError for an entry that has none of these names, and for a state key that is not there.
     """
     if not isinstance(observation, Mapping):
         array = np.asarray(observation)
         return {"image/pixels" if _is_image(array) else "state": _float_copy(array)}
     view = {}
-    for name, value in observation.items():
+    entries = observation
+    if state_keys:
+        named = dict(_entries(observation))
+        missing = [name for name in state_keys if name not in named]
+        if missing:
+            raise UsageError(
+                f"the observation has no entry {missing[0]!r}, which is part of the state (--state-keys); there are "
+                f"{', '.join(named)}"
+            )
+        view["state"] = np.concatenate([_float_copy(np.asarray(named[name])).reshape(-1) for name in state_keys])
+        kept = (GOAL, "desired_goal")
+        entries = {name: value for name, value in named.items() if name in kept or name.startswith("image/")}
+    for name, value in entries.items():
         array = np.asarray(value)
         if name in ("state", "observation"):
             view["state"] = _float_copy(array)
@@ -44,10 +58,20 @@ def policy_view(observation: Any) -> dict[str, np.ndarray]:
             view[name] = _float_copy(array)
         elif name != "achieved_goal":  # it is part of the state
             raise UsageError(
-                f"the observation has an entry {name!r}; policies read 'state', 'goal' and 'image/NAME': pass "
-                "observe=FUNCTION, which takes an observation and returns a dictionary with these names"
+                f"the observation has an entry {name!r}; policies read 'state', 'goal' and 'image/NAME': name "
+                "those that make up the state (--state-keys A+B), or in Python pass observe=FUNCTION, which takes an "
+                "observation and returns a dictionary with these names"
             )
     return view
+
+
+def _entries(observation: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the entries of a mapping by name, those of inner mappings as "outer/inner"."""
+    for name, value in observation.items():
+        if isinstance(value, Mapping):
+            yield from _entries(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _is_image(array: np.ndarray) -> bool:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class Progress:
     """Progress of `total` steps, on standard error: a live line on a terminal, now and then a plain one elsewhere.
 
-    total: number of steps; label: what is being done; start: the step it goes on from; unit: what a step is called;
-    every: seconds between plain lines, of which there is also one per tenth of the way; quiet: show nothing.
+    total: number of steps, an attribute that may be set again when more is known; label: what is being done; start: the
+    step it goes on from; unit: what a step is called; every: seconds between plain lines, of which there is also one
+    per tenth of the way; quiet: show nothing.
     Use it as `with Progress(...) as progress:` and call `progress.advance(step, reward=0.4)`.
     """
 
@@ -114,7 +115,9 @@ class Progress:
 
     def _draw(self) -> None:
         if self._live is not None:
-            self._live.update(self._live.task_ids[0], completed=self._step, speed=self._speed(), shown=self._shown)
+            self._live.update(
+                self._live.task_ids[0], total=self.total, completed=self._step, speed=self._speed(), shown=self._shown
+            )
 
     def _rich(self) -> rich.progress.Progress:
         from rich.console import Console

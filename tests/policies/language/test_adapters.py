@@ -116,8 +116,10 @@ def model_with(kind: str, tied: bool) -> Any:
     return adapted
 
 
-@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "tied"),
+    [*((kind, True) for kind in KINDS), *((kind, False) for kind in ("plain", "head", "whole-embedding"))],
+)
 def test_all_of_an_adapters_effect_is_sampled_from_and_exported(kind, tied, tmp_path):
     adapted, (ids,) = model_with(kind, tied), prompts(9)
     text = torch.tensor([ids])
@@ -207,13 +209,31 @@ def check_syncs(adapted: LanguagePolicy, count: int) -> None:
     assert answers[0].version == count
 
 
-def test_frozen_weights_are_untouched_by_fifty_syncs(adapted):
-    check_syncs(adapted, 50)
+def test_frozen_weights_are_untouched_and_the_last_sync_is_right(adapted):
+    check_syncs(adapted, 10)
 
 
-@pytest.mark.slow
-def test_frozen_weights_are_untouched_by_a_thousand_syncs(adapted):
-    check_syncs(adapted, 1000)
+def test_frozen_weights_are_untouched_by_a_thousand_syncs():
+    """In bfloat16, where adding a change to a weight and taking it off again would lose digits."""
+    from peft import LoraConfig, get_peft_model
+
+    shape = SHAPE | {"hidden_size": 16, "num_hidden_layers": 1, "tie_word_embeddings": True}
+    plain = AutoModelForCausalLM.from_config(Qwen2Config(**shape), dtype=torch.bfloat16).eval()
+    settings = LoraConfig(target_modules=["q_proj", "lm_head"], **LORA)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adapted = get_peft_model(plain, settings)
+    frozen = [parameter for parameter in adapted.parameters() if not parameter.requires_grad]
+    before = [parameter.clone() for parameter in frozen]
+    engine = build_engine("decoder", adapted, None, weights=named_weights(adapted))
+    for version in range(1, 1001):
+        with torch.no_grad():
+            for parameter in adapted.parameters():
+                if parameter.requires_grad:
+                    parameter.mul_(1.001)
+        engine.load(version, named_weights(adapted))
+    assert all(torch.equal(parameter, kept) for parameter, kept in zip(frozen, before, strict=True))
+    assert engine.version == 1000
 
 
 def test_a_disabled_adapter_is_not_sampled_from(adapted):

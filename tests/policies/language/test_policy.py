@@ -44,6 +44,17 @@ def test_text_of_the_embedded_tokenizer_survives_encoding():
     assert policy.decode(torch.tensor(policy.encode("7 8"))) == "7 8"
 
 
+def test_special_tokens_inside_an_answer_are_seen_and_those_at_its_end_are_not():
+    policy = small_policy()
+    end, pad = policy.tokenizer.eos_token_id, policy.tokenizer.pad_token_id
+    one, two = policy.encode("1"), policy.encode("2")
+    assert policy.decode_answer([*one, *two, end, pad, pad]) == "12"
+    shown = policy.decode_answer([*one, pad, *two, end])
+    assert shown == f"1{policy.tokenizer.pad_token}2"
+    assert policy.decode_answer(torch.tensor([*one, end, *two])) == f"1{policy.tokenizer.eos_token}2"
+    assert policy.decode_answer([end]) == policy.decode_answer([]) == ""
+
+
 def test_an_unknown_character_is_named():
     with pytest.raises(UsageError, match=r"cannot represent 'Z€' in the prompt '1€2Z'"):
         small_policy().encode("1€2Z")

@@ -39,6 +39,12 @@ def kinds(
     return found
 
 
+def test_reasoning_that_was_never_finished_is_said_once() -> None:
+    look = watch()
+    assert kinds(look, 3, batch()) == []
+    assert kinds(look, 3, batch(), unfinished_reasoning=2.0) == ["unfinished reasoning"]
+
+
 def test_a_sound_run_says_nothing() -> None:
     assert kinds(watch(), 3 * PATIENCE, batch()) == []
 

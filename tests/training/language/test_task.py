@@ -15,6 +15,7 @@ from pilotage.runs import Run
 from pilotage.systems.reasoning import baselines
 from pilotage.training.language.config import TextConfig
 from pilotage.training.language.cost import estimate_cost
+from pilotage.training.language.task import make_task, needs_answer
 from pilotage.training.language.trainer import train
 
 GRPO = next(system for system in baselines.SYSTEMS if system.name == "grpo")
@@ -76,7 +77,7 @@ def test_mathematical_equality_judges_data_by_default(model_folder, tmp_path):
     data.write_text("\n".join(json.dumps(row) for row in rows))
     metrics = run_in(tmp_path / "run", settings(model_folder, data, reward="exact"))
     assert 0 <= metrics[-1]["held_out/accuracy"] <= 1
-    assert (tmp_path / "run" / "journals" / "verdicts.jsonl").exists()
+    assert (tmp_path / "run" / "journals" / "scores.jsonl").exists()
 
 
 def test_fields_can_be_named(model_folder, tmp_path):
@@ -93,6 +94,7 @@ def test_fields_can_be_named(model_folder, tmp_path):
         ("{not json}\n", "line 1"),
         ('{"a": 1}\n', "field"),
         ('{"question": "q", "answer": ""}\n', "answer"),
+        ('{"question": "q", "answer": "1"}\n', "no questions to hold out"),
     ],
 )
 def test_bad_data_is_refused_at_the_door(model_folder, tmp_path, content, message):
@@ -100,14 +102,52 @@ def test_bad_data_is_refused_at_the_door(model_folder, tmp_path, content, messag
     if content is not None:
         data.write_text(content)
     with pytest.raises(UsageError, match=message):
-        run_in(tmp_path / "run", settings(model_folder, data))
+        run_in(tmp_path / "run", settings(model_folder, data, reward="exact"))
 
 
-def test_a_prompt_longer_than_the_context_is_refused(model_folder, tmp_path):
+def test_a_prompt_longer_than_the_context_is_refused_before_the_first_step_or_left_out(model_folder, tmp_path):
     data = tmp_path / "long.jsonl"
-    data.write_text("\n".join(json.dumps({"question": f"{i} " + "x" * 5000, "answer": "1"}) for i in range(20)))
-    with pytest.raises(UsageError, match=r"context|longer"):
-        run_in(tmp_path / "run", settings(model_folder, data))
+    questions = [f"{i} " + "x" * (5000 if i == 11 else 5) for i in range(40)]
+    data.write_text("\n".join(json.dumps({"question": text, "answer": "1"}) for text in questions))
+    config = settings(model_folder, data, num_train_prompts=40, steps=1)
+    with pytest.raises(UsageError, match=r"1 of \d+ prompts fill .*long.jsonl, line 12 \(\d+ tokens\)"):
+        run_in(tmp_path / "run", config)
+    with pytest.warns(UserWarning, match="line 12 .* they are left out"):
+        assert run_in(tmp_path / "other", replace(config, skip_bad_rows=True))
+
+
+def test_a_reward_of_ones_own_trains_on_rows_without_answers(model_folder, tmp_path):
+    data = tmp_path / "poems.csv"
+    data.write_text("prompt,topic\n" + "\n".join(f"Write a poem about {i},{i}" for i in range(30)))
+    assert run_in(tmp_path / "run", settings(model_folder, data, steps=1))
+    with pytest.raises(UsageError, match="no field for an answer"):
+        run_in(tmp_path / "exact", settings(model_folder, data, reward="0.5*exact+length:maximum=5"))
+
+
+def test_splits_of_a_data_set_are_trained_on_and_held_out(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    parts = {
+        name: [{"question": f"{name} {i}?", "answer": str(i)} for i in range(4)] for name in ("train", "dev", "test")
+    }
+    splits = {name: datasets.Dataset.from_list(rows) for name, rows in parts.items()}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "set")
+    config = settings("any", tmp_path / "set", test_data=str(tmp_path / "set"), template="{question}")
+    for test_split in ("test", "dev"):
+        task = make_task(replace(config, test_split=test_split))
+        assert sorted(item.prompt for item in task.pool(4, "train")) == [f"train {i}?" for i in range(4)]
+        assert sorted(item.prompt for item in task.pool(4, "held_out")) == [f"{test_split} {i}?" for i in range(4)]
+
+
+def test_an_embedded_policy_is_no_policy_for_questions_of_ones_own(tmp_path):
+    data = tmp_path / "questions.jsonl"
+    data.write_text("\n".join(json.dumps({"question": f"{i}?", "answer": "1"}) for i in range(9)))
+    with pytest.raises(UsageError, match="--model"):
+        make_task(replace(GRPO.config, data=str(data)))
+
+
+def test_which_rewards_look_at_the_answers():
+    assert [needs_answer(reward) for reward in ("exact", "math", "0.5*partial+format")] == [True] * 3
+    assert [needs_answer(reward) for reward in ("format", "my.py:score", spread)] == [False] * 3
 
 
 def test_the_cost_estimate_counts_answers_and_tokens():

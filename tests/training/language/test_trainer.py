@@ -15,7 +15,7 @@ from pilotage.core.system import Result
 from pilotage.runs import Run
 from pilotage.systems.reasoning import baselines, bnpo, gtpo, riskpo, vade
 from pilotage.training.language.config import TextConfig
-from pilotage.training.language.trainer import TextTrainer, train
+from pilotage.training.language.trainer import TextTrainer, _correctness, train
 
 SYSTEMS = {s.name: s for s in [*baselines.SYSTEMS, gtpo.SYSTEM, bnpo.SYSTEM, riskpo.SYSTEM, vade.SYSTEM]}
 
@@ -36,6 +36,19 @@ def broken(text, item):
     if len(text) % 5 == 0:
         raise RuntimeError("no judgement")
     return close_reward(text, item)
+
+
+def broken_for_some(text, item):
+    """Fails on the answers to some prompts."""
+    del text
+    if not item.id[0].isdigit():
+        raise RuntimeError("no score")
+    return 1.0
+
+
+def one_prompt_varies(text, item):
+    """Graded for a sixth of the prompts; the answers to the others all get the same."""
+    return close_reward(text, item) if int(item.id, 16) % 6 == 0 else 0.0
 
 
 def infinite(reward):
@@ -191,6 +204,82 @@ def test_failed_judgements_leave_the_others_advantages_alone(tmp_path):
             torch.testing.assert_close(
                 torch.tensor([row["advantage"] for row in rows], dtype=torch.float64), expected, atol=1e-4, rtol=1e-4
             )
+
+
+def test_fewer_groups_than_minibatches_are_trained_on_in_fewer_parts(tmp_path):
+    """A filter may leave a single group; the run goes on, and says so."""
+    config = small(SYSTEMS["gspo"].config, reward=f"{__file__}:one_prompt_varies", filter="informative", minibatches=6)
+    _, metrics, _ = run_in(tmp_path / "run", config)
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").open()]
+    few = {event["step"]: event["text"] for event in events if event["kind"] == "few groups"}
+    groups = {line["step"]: int(line["groups/trained"]) for line in metrics[1:]}
+    assert any(0 < count < 6 for count in groups.values())
+    assert {step for step, count in groups.items() if 0 < count < 6} == set(few)
+    assert all(text.startswith(f"{groups[step]} groups") for step, text in few.items())
+
+
+def test_dynamic_sampling_looks_at_correctness_not_at_the_whole_reward(tmp_path):
+    """A group that is all wrong goes, though the penalty of overlong answers differs within it."""
+    reward = "exact+overlong:maximum=8,buffer=8"
+    _, metrics, _ = run_in(
+        tmp_path / "run", small(SYSTEMS["grpo"].config, reward=reward, filter="informative", steps=1)
+    )
+    assert metrics[1]["groups/zero_variance"] < 1
+    assert metrics[1]["groups/trained"] == 0
+
+
+def test_correctness_is_the_exact_component_and_the_total_where_that_abstains():
+    scores = torch.tensor([[-0.5, 1.0], [-0.5, torch.nan]])
+    total = torch.tensor([0.5, -0.5])
+    assert _correctness(("overlong", "exact"), scores, total).tolist() == [1.0, -0.5]
+    assert _correctness(("overlong", "mine.py:reward"), scores, total).tolist() == total.tolist()
+
+
+def test_a_group_without_a_greedy_reward_is_left_out_and_counted(tmp_path, monkeypatch):
+    """S8: the baseline of ReMax could not be scored for one prompt of six."""
+    given = TextTrainer.greedy_reward
+
+    def with_one_failure(self, items):
+        found = given(self, items)
+        found[2] = torch.nan
+        return found
+
+    monkeypatch.setattr(TextTrainer, "greedy_reward", with_one_failure)
+    _, metrics, rollouts = run_in(tmp_path / "run", small(SYSTEMS["remax"].config))
+    for line in metrics[1:]:
+        assert line["failures/greedy"] == 4
+        assert line["groups/trained"] == 5
+        groups = {row["group"] for row in rollouts if row["step"] == line["step"]}
+        assert len(groups) == 5
+
+
+def test_a_greedy_answer_that_cannot_be_scored_has_no_reward(tmp_path):
+    config = small(SYSTEMS["remax"].config, reward=f"{__file__}:broken_for_some", failure_limit=1.0)
+    with Run.create(tmp_path / "run", system="test", config=config_to_dict(config), seed=0) as run:
+        trainer = TextTrainer(config, run)
+        trainer.load_engine(0)
+        items = trainer.items[:6]
+        fails = [not item.id[0].isdigit() for item in items]
+        assert any(fails)
+        assert trainer.greedy_reward(items).isnan().tolist() == fails
+        trainer.close()
+
+
+def test_what_refuses_an_option_comes_before_the_policy(tmp_path, monkeypatch):
+    """A policy may be trained first, for minutes."""
+
+    def make_policy(*_):
+        raise AssertionError("the policy was made")
+
+    monkeypatch.setattr("pilotage.training.language.models.make_policy", make_policy)
+    for changes in (
+        {"sampler": "thompson:retain_others=2"},
+        {"reward": "exact+form"},
+        {"advantage": "bnpo", "reward": "exact+format"},
+        {"advantage": "zscore:epsilon=-1"},
+    ):
+        with pytest.raises(UsageError):
+            run_in(tmp_path / str(len(list(tmp_path.iterdir()))), small(SYSTEMS["grpo"].config, **changes))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(tmp_path):

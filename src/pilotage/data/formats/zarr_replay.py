@@ -58,15 +58,19 @@ def read_zarr(
     zarr = package("zarr", "a zarr buffer")
     path = existing(path, "zarr buffer")
     _expect_safe(path)
-    stored, last = _stored(zarr, path)
+    stored, unknown, last = _stored(zarr, path)
     ends = _values(path, "meta/episode_ends", last)
     if ends.ndim != 1 or not np.issubdtype(ends.dtype, np.integer):
         raise UsageError(f"{path}: meta/episode_ends is {ends.dtype} {list(ends.shape)}; expected whole numbers [E]")
     chosen = list(action) or ["action"]
+    for name, error in unknown.items():
+        if name in chosen or wanted(name, names) or wanted(camera(name), names):
+            raise UsageError(f"{path}: data/{name} cannot be read ({error}); rewrite it with a codec of numcodecs")
     if not set(chosen) <= set(stored):
         raise no_action(f"{path}, data", [n for n in chosen if n not in stored], stored, named=bool(action))
     ours = {name: camera(name) if _is_camera(values) else name for name, values in sorted(stored.items())}
     unread = [ours[name] for name in ours if name not in chosen and not wanted(ours[name], names)]
+    unread = sorted([*unread, *unknown])
     for name in ours:
         if ours[name] not in unread:
             _expect_whole_chunks(path, name, stored[name])
@@ -126,6 +130,12 @@ def _metadata(path: Path) -> Iterator[tuple[str, bytes]]:
         raise UsageError(f"{path} cannot be opened as zarr: {error}; copy it again") from error
 
 
+def _names_below(path: Path, folder: str) -> list[str]:
+    """Return the names of what has metadata directly below a folder of the group."""
+    parts = [Path(name).parts for name, _ in _metadata(path)]
+    return sorted({part[1] for part in parts if len(part) == 3 and part[0] == folder})
+
+
 def _codecs(metadata: Any) -> set[str]:
     """Return the last part of every codec's id or name that metadata mentions, at any depth."""
     if isinstance(metadata, list):
@@ -136,15 +146,22 @@ def _codecs(metadata: Any) -> set[str]:
     return own | {name for inner in metadata.values() for name in _codecs(inner)}
 
 
-def _stored(zarr: Any, path: Path) -> tuple[dict[str, Any], Any]:
-    """(arrays below data by name, meta/episode_ends), none of them read yet."""
+def _stored(zarr: Any, path: Path) -> tuple[dict[str, Any], dict[str, str], Any]:
+    """Return arrays below data by name, what is wrong with others there, and meta/episode_ends; none is read yet."""
     try:
         store = zarr.storage.ZipStore(path, mode="r") if path.is_file() else str(path)
         root = zarr.open_group(store, mode="r")
         if "data" not in root or "meta" not in root or "episode_ends" not in root["meta"]:
             there = ", ".join(sorted(root)) or "nothing"
             raise UsageError(f"{path} holds {there}; expected data/* and meta/episode_ends")
-        return dict(root["data"].arrays()), root["meta"]["episode_ends"]
+        stored, unknown = {}, {}
+        for name in _names_below(path, "data"):
+            try:
+                if hasattr(found := root["data"][name], "chunks"):
+                    stored[name] = found
+            except _FAULTS as error:  # a codec that is not here matters only where the array is read
+                unknown[name] = f"{type(error).__name__}: {error}"
+        return stored, unknown, root["meta"]["episode_ends"]
     except UsageError:
         raise
     except _FAULTS as error:

@@ -7,12 +7,13 @@ state that say where on its map the acting body is) and `goal_dims` (entries tha
 
 from __future__ import annotations
 
+import inspect
 import os
 from typing import TYPE_CHECKING, Any
 
 from pilotage.core.errors import UsageError
 from pilotage.core.names import nearest
-from pilotage.core.references import load_function
+from pilotage.core.references import is_of_session, is_reference, load_file, load_function, look_in_current_folder
 from pilotage.core.registry import find_pieces
 from pilotage.environments.control.experts import Expert, collect, episode_seed
 
@@ -26,7 +27,9 @@ def control_env(name: str, **options: Any) -> gymnasium.Env:
     """Return the environment called `name`, made with `options`.
 
     Args:
-        name: a piece of the slot `env`, or an id that Gymnasium has registered ("Pendulum-v1").
+        name: a piece of the slot `env`; an id that Gymnasium has registered ("Pendulum-v1"), "module:id" for one that a
+            module registers and "file.py:id" for one of a file; or a class or function of your own that gives a
+            `gymnasium.Env`, "my_env.py:MyEnv" or "my_package.my_env:MyEnv".
         options: arguments of its class, ahead of those that its name stands for.
 
     Raises:
@@ -40,12 +43,43 @@ def control_env(name: str, **options: Any) -> gymnasium.Env:
             return made
     with _Packages():
         import gymnasium
+    look_in_current_folder()
+    if is_of_session(name) or (name not in gymnasium.registry and is_reference(name)):
+        return _own_env(name, options)
+    file, _, identifier = name.rpartition(":")
+    if file.endswith(".py"):
+        load_file(file)
+        if identifier not in gymnasium.registry:
+            raise UsageError(f"{file} neither defines nor registers an environment {identifier!r}")
+        return gymnasium.make(identifier, **options)
     if name in gymnasium.registry or ":" in name:
         return gymnasium.make(name, **options)
     raise UsageError(
         f"there is no control environment {name!r}{nearest(name, [*ours, *gymnasium.registry])}; there are "
-        f"{', '.join(ours)}, and the ids that Gymnasium has registered (MODULE:ID imports the module that registers ID)"
+        f"{', '.join(ours)}, the ids that Gymnasium has registered (MODULE:ID imports the module that registers ID), "
+        "and environments of your own (my_env.py:MyEnv)"
     )
+
+
+def _own_env(name: str, options: dict[str, Any]) -> gymnasium.Env:
+    """Return the environment of a class or function of the user's, given those options that it takes."""
+    import gymnasium
+
+    make = load_function(name)
+    parameters = inspect.signature(make).parameters
+    everything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    made = make(**{key: value for key, value in options.items() if everything or key in parameters})
+    if not isinstance(made, gymnasium.Env):
+        raise UsageError(f"{name} gives a {type(made).__name__}; expected a gymnasium.Env")
+    for space in ("observation_space", "action_space"):
+        if not isinstance(getattr(made, space, None), gymnasium.Space):
+            raise UsageError(f"{name}: set self.{space} to a space of Gymnasium in the constructor")
+    return made
+
+
+def renders(env: gymnasium.Env) -> bool:
+    """Return whether an environment says that it renders pictures."""
+    return "rgb_array" in (env.metadata or {}).get("render_modes", ())
 
 
 def control_expert(name: str, **options: Any) -> Expert:
@@ -90,4 +124,4 @@ class _Packages:
             ) from error
 
 
-__all__ = ["Expert", "collect", "control_env", "control_expert", "demonstration_modules", "episode_seed"]
+__all__ = ["Expert", "collect", "control_env", "control_expert", "demonstration_modules", "episode_seed", "renders"]

@@ -10,7 +10,7 @@ from pilotage.types import Item
 
 
 class Add(TextTask):
-    """Two numbers of as many digits as the difficulty says: `47+85=` → `7+5+0=12,4+8+1=13#132`.
+    """Sums of two numbers with as many digits as the difficulty says: `47+85=` → `7+5+0=12,4+8+1=13#132`.
 
     A step adds two digits and the carry, from the right. Difficulty 1 has 100 prompts, difficulty d > 1
     has (9·10^(d-1))².
@@ -43,13 +43,13 @@ class Add(TextTask):
         return len("9+9+1=18,") * difficulty - 1 + 1 + difficulty + 1
 
     def partial(self, item: Item, text: str) -> float:
-        """Share of the digits of the result that are right, aligned at the ones."""
+        """Return the share of the digits of the result that are right, aligned at the ones."""
         parts = self._parts(text)
         return 0.0 if parts is None else share_of_equal(parts[1], item.answer)
 
 
 class Chain10(TextTask):
-    """A chain of operations modulo 10, from left to right: `7+5*3-2>` → `7+5=2,2*3=6,6-2=4#264`.
+    """Chains of operations modulo 10, from left to right: `7+5*3-2>` → `7+5=2,2*3=6,6-2=4#264`.
 
     The answer is the last three running values (all of them when there are fewer), so that guessing does not pay. The
     difficulty is the number of operations; 10 and 12 are for tests of extrapolation. Difficulty 1 has 300 prompts.
@@ -84,6 +84,6 @@ class Chain10(TextTask):
         return len("7+5=2,") * difficulty - 1 + 1 + min(difficulty, 3)
 
     def partial(self, item: Item, text: str) -> float:
-        """Share of the running values in the answer that are right, aligned at the last."""
+        """Return the share of the running values in the answer that are right, aligned at the last."""
         parts = self._parts(text)
         return 0.0 if parts is None else share_of_equal(parts[1], item.answer)

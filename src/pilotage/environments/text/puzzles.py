@@ -17,7 +17,7 @@ def _apply(a: int, operation: str, b: int) -> int:
 
 
 class Countdown(TextTask):
-    """Reach the target with every number used once: `2,3,7:13=` → `2*3=6,6+7=13#13`.
+    """Puzzles in which a target is reached with every number used once: `2,3,7:13=` → `2*3=6,6+7=13#13`.
 
     Each step takes two of the numbers at hand (+, - or *) and puts their result in their place; a completion is right
     when the steps are true, exactly one number remains, and it is the target after the `#`. Any such derivation counts.
@@ -75,9 +75,10 @@ class Countdown(TextTask):
 
 
 class Sort(TextTask):
-    """Two-digit numbers in rising order: `45,07,93>` → `#07,45,93`. The difficulty is how many there are.
+    """Lists of two-digit numbers to be put in rising order: `45,07,93>` → `#07,45,93`.
 
-    There are no steps, so the bare list `07,45,93` is taken as an answer, too. Slow to learn: for stress only.
+    The difficulty is how many there are. There are no steps, so the bare list `07,45,93` is taken as an answer, too.
+    Slow to learn: for stress only.
     """
 
     name = "sort"
@@ -101,7 +102,7 @@ class Sort(TextTask):
         return len("#") + len("07,") * difficulty - 1
 
     def partial(self, item: Item, text: str) -> float:
-        """Share of the numbers that stand in their place."""
+        """Return the share of the numbers that stand in their place."""
         parts = self._parts(text)
         return 0.0 if parts is None else share_of_equal(parts[1].split(","), item.answer.split(","))
 
@@ -113,8 +114,10 @@ _MOVES = {"u": (-1, 0), "r": (0, 1), "d": (1, 0), "l": (0, -1)}
 
 
 class Maze(TextTask):
-    """A way through a grid: rows of `.` (free), `x` (wall), `s` (start), `g` (goal), joined by `/`, then `>`;
-    the answer is `#` and the moves `u`, `r`, `d`, `l`. Any path from start to goal over free cells is right.
+    """Mazes through which a way is to be found.
+
+    A prompt is the rows of a grid, of `.` (free), `x` (wall), `s` (start), `g` (goal), joined by `/`, then `>`; the
+    answer is `#` and the moves `u`, `r`, `d`, `l`. Any path from start to goal over free cells is right.
 
     The difficulty is the width and height of the grid. Shortest paths take 2 to twice that many moves.
     """

@@ -44,7 +44,7 @@ _INDICES = 2**31
 
 
 class RGTask(TextTask):
-    """A generator of reasoning-gym, scored by its own scorer; only a full score (1.0) counts as right.
+    """Task of a generator of reasoning-gym, scored by its own scorer; only a full score (1.0) counts as right.
 
     generator: its name there, such as `countdown` (without the prefix).
     difficulties: levels of the generator's curriculum, from 0; None: one difficulty, 0, with its default settings.
@@ -102,7 +102,7 @@ class RGTask(TextTask):
         self.__dict__.update(state)
         for (
             difficulty
-        ) in self.difficulties:  # now, so that the first answer that a worker judges does not pay for the import
+        ) in self.difficulties:  # now, so that the first answer that a worker scores does not pay for the import
             self._dataset(difficulty)
 
     def make(self, difficulty: int, rng: random.Random) -> Item:
@@ -116,7 +116,7 @@ class RGTask(TextTask):
         return Item(item.id, prompt, answer, f"<answer>{answer}</answer>", difficulty, item.meta)
 
     def longest(self, difficulty: int) -> int:
-        """Twice the longest of 64 answers: the generators do not say how long theirs can be."""
+        """Return twice the longest of 64 answers: the generators do not say how long theirs can be."""
         if difficulty not in self._longest:
             rng = random.Random(0)
             self._longest[difficulty] = 2 * max(len(self.make(difficulty, rng).solution) for _ in range(64))

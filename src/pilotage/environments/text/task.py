@@ -73,7 +73,7 @@ class TextTask:
         raise NotImplementedError
 
     def longest(self, difficulty: int) -> int:
-        """Characters of the longest gold completion of a difficulty."""
+        """Return the characters of the longest gold completion of a difficulty."""
         raise NotImplementedError
 
     def right(self, item: Item, steps: str, answer: str) -> bool:
@@ -85,9 +85,10 @@ class TextTask:
 
     @property
     def weights(self) -> Mapping[int, float]:
-        """Share of each difficulty in warm-up by supervised learning: the i-th easiest has 1/i times the easiest's.
+        """Return the share of each difficulty in warm-up by supervised learning.
 
-        A model warmed up this way has a graded profile (such as .9, .6, .3, .1) for reinforcement to raise.
+        The i-th easiest has 1/i times the share of the easiest. A model warmed up this way has a graded profile (such
+        as .9, .6, .3, .1) for reinforcement to raise.
         """
         total = sum(1 / rank for rank in range(1, len(self.difficulties) + 1))
         return {difficulty: 1 / rank / total for rank, difficulty in enumerate(self.difficulties, start=1)}
@@ -97,11 +98,12 @@ class TextTask:
         return self.longest(difficulty) + 1 + _ROOM
 
     def pool(self, count: int, split: Split, seed: int = 0) -> list[Item]:
-        """`count` items with different prompts, difficulties in turn; `pool(n)` is the beginning of `pool(n + 1)`.
+        """Return `count` items with different prompts, difficulties in turn.
 
-        A difficulty with too few different prompts gives all that it has (`add` has 100 of one digit, in both splits
-        together) and the other difficulties fill up, so that the pool is then not balanced. When every difficulty runs
-        dry the pool is shorter than `count`, with a warning: a prompt is never repeated.
+        `pool(n)` is the beginning of `pool(n + 1)`. A difficulty with too few different prompts gives all that it has
+        (`add` has 100 of one digit, in both splits together) and the other difficulties fill up, so that the pool is
+        then not balanced. When every difficulty runs dry the pool is shorter than `count`, with a warning: a prompt is
+        never repeated.
 
         Raises UsageError for a negative count or an unknown split.
         """
@@ -127,7 +129,7 @@ class TextTask:
         return items
 
     def _stream(self, difficulty: int, split: Split, seed: int) -> Iterator[Item]:
-        """Different items of one difficulty and split, until no new one turns up any more."""
+        """Yield different items of one difficulty and split, until no new one turns up any more."""
         rng = random.Random(f"{self.name}/{difficulty}/{split}/{seed}")
         seen: set[str] = set()
         misses = 0
@@ -142,7 +144,7 @@ class TextTask:
             yield item
 
     def score(self, item: Item, text: str) -> float:
-        """1.0 for a right answer, else 0.0. A text with no `#` or with more than one is wrong. Never raises."""
+        """Return 1.0 for a right answer, else 0.0. A text with no `#` or with more than one is wrong. Never raises."""
         parts = self._parts(text)
         return float(parts is not None and self.right(item, *parts))
 
@@ -183,7 +185,7 @@ class TextTask:
         )
 
     def _parts(self, text: str) -> tuple[str, str] | None:
-        """(steps, answer) without the white space around them; None unless there is exactly one `#`."""
+        """Return (steps, answer) without the white space around them; None unless there is exactly one `#`."""
         if text.count("#") != 1:
             return None
         steps, answer = text.split("#")
@@ -191,6 +193,6 @@ class TextTask:
 
 
 def share_of_equal(given: Sequence[str], expected: Sequence[str]) -> float:
-    """Share of positions that agree, counted from the right; what is missing or too much counts as wrong."""
+    """Return the share of positions that agree, counted from the right; what is missing or too much counts as wrong."""
     equal = sum(a == b for a, b in zip(reversed(given), reversed(expected), strict=False))
     return equal / max(len(given), len(expected), 1)

@@ -24,6 +24,8 @@ from pilotage.policies.control.sampling.starts import FreshStart, Initialiser, O
 
 ACTION = "action"
 """The key of the actions' normaliser."""
+LIMIT_TOLERANCE = 1.001
+"""Share of a limit that demonstrated actions may reach: their range is rounded."""
 PARTS = ("encoder", "head", "executor", "initialiser")
 """Parts that a saved policy describes."""
 
@@ -104,6 +106,24 @@ class ActionPolicy:
             for row, action in zip(rows, normalised, strict=True):
                 self._executed[row] = [*self._executed[row], action][-self.head.history :]
         return self.normalisers[ACTION].denormalise(normalised).cpu()
+
+    def __str__(self) -> str:
+        """Return what it is, what it takes and what it gives, a line for each."""
+        head, encoder, executor = self.head, self.encoder, self.executor
+        kinds = [type(part).__name__ for part in (head, head.network, encoder, executor)]
+        frames = f"the last {encoder.frames} observations" if encoder.frames > 1 else "the newest observation"
+        takes = [f"'state' [rows, {encoder.state_dim}]"] if encoder.state_dim else []
+        channels = getattr(encoder, "channels", 3)
+        takes += [
+            f"'image/{name}' [rows, {channels}, height, width] in 0..1" for name in getattr(encoder, "cameras", ())
+        ]
+        takes += [f"'goal' [rows, {encoder.goal_size}]"] if encoder.goal_dim else []
+        return (
+            f"Robot policy: head {kinds[0]} on a {kinds[1]}, encoder {kinds[2]}, executor {kinds[3]}\n"
+            f"takes {', '.join(takes)} in raw units, by policy.act(observations, rows); it decides on {frames}\n"
+            f"gives actions [rows, {self.normalisers[ACTION].offset.numel()}] in raw units; plans chunks of "
+            f"{executor.horizon} actions and executes {executor.executed} of each"
+        )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors into `folder`, the normalisers' numbers with the weights.
@@ -262,6 +282,22 @@ class ActionPolicy:
             for network in self.head.networks:
                 hooks.enter_context(network.register_forward_hook(count))
             yield
+
+
+def expect_within_limit(limit: float | None, reason: str, normaliser: Normaliser) -> None:
+    """Raise UsageError when demonstrated actions lie beyond what can be answered, so that they would be cut off.
+
+    Args:
+        limit: largest absolute value that is answered, in normalised units; None: there is none.
+        reason: what limits it, for the message.
+        normaliser: of the actions, fitted to those that are demonstrated.
+    """
+    reach = normaliser.reach()
+    if limit is not None and reach > limit * LIMIT_TOLERANCE:
+        raise UsageError(
+            f"the scaling of actions puts demonstrated ones at up to ±{reach:.3g}, and {reason} answers within "
+            f"±{limit:g} only, so that the rest would be cut off: give --action-scaling min_max, or another limit"
+        )
 
 
 @contextmanager

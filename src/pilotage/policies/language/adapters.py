@@ -170,10 +170,17 @@ def _owner(name: str, layers: dict[str, Any]) -> str | None:
 
 def _merged(name: str, layer: Any) -> dict[str, Tensor]:
     """Return the weights of one layer with its active adapters merged, by their names within the layer."""
+    active = [] if layer.disable_adapters else list(layer.active_adapters)
+    if _is_plain_lora(layer):
+        # Copies of PEFT's layers take milliseconds each, and this is done for every layer at every step.
+        weights = {leaf: parameter.detach() for leaf, parameter in layer.base_layer.named_parameters()}
+        for adapter in active:
+            if adapter in layer.lora_A:
+                weights["weight"] = _wide(weights["weight"]) + _wide(layer.get_delta_weight(adapter).detach())
+        return weights
     layer = copy.deepcopy(layer)
     if any(parameter.dtype in (torch.bfloat16, torch.float16) for parameter in layer.parameters()):
         layer = layer.float()
-    active = [] if layer.disable_adapters else list(layer.active_adapters)
     try:
         with torch.no_grad():
             if hasattr(layer, "unload_and_optionally_merge_module"):
@@ -191,3 +198,18 @@ def _merged(name: str, layer: Any) -> dict[str, Tensor]:
             "change of weights that the layer has, such as LoRA with lora_bias=False"
         ) from error
     return {leaf: parameter.detach() for leaf, parameter in plain.named_parameters()}
+
+
+def _is_plain_lora(layer: Any) -> bool:
+    """Return whether the layer computes x·(W + ΣBA) and nothing else."""
+    return (
+        hasattr(layer, "lora_A")
+        and type(layer.base_layer) is nn.Linear
+        and not layer.lora_variant
+        and not any(layer.lora_bias.values())
+    )
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Return the tensor in float32 at least."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor

@@ -35,7 +35,7 @@ DROPOUT_FIELDS = (
 """Names under which configurations keep a dropout rate."""
 
 
-@dataclass
+@dataclass(repr=False)
 class LanguagePolicy:
     """A causal LM and its tokenizer. `name` is the name or folder that the user gave; a run's records keep it."""
 
@@ -45,6 +45,16 @@ class LanguagePolicy:
 
     opened_by: ClassVar[str] = "transformers.AutoModelForCausalLM.from_pretrained"
     """What opens a saved folder."""
+
+    def __repr__(self) -> str:
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        kind = f"{type(self.model).__name__} with {parameters:,} parameters"
+        context = f", up to {self.context:,} positions" if self.context < 2**31 else ""
+        return (
+            f"Language policy {self.name}\n"
+            f"{kind}, {len(self.tokenizer):,} tokens{context}\n"
+            "use: .model and .tokenizer, or pilotage export RUN FOLDER and transformers"
+        )
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
@@ -92,6 +102,17 @@ class LanguagePolicy:
         """Return the text of token ids, special tokens left out and spaces left as they are."""
         listed = ids.tolist() if hasattr(ids, "tolist") else list(ids)
         return str(self.tokenizer.decode(listed, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def decode_answer(self, ids: Sequence[int] | Tensor) -> str:
+        """Return the text of an answer as a reader sees it: special tokens inside it are shown.
+
+        The end-of-sequence token at its end, and padding after it, are left out.
+        """
+        listed = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+        ends = {*self.eos_ids, self.pad_id}
+        while listed and listed[-1] in ends:
+            listed.pop()
+        return str(self.tokenizer.decode(listed, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Return token ids of a conversation `[{"role": ..., "content": ...}]`, up to where the answer begins.

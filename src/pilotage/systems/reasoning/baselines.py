@@ -54,6 +54,14 @@ SYSTEMS = [
                 "maze": "pilotage.environments.text.puzzles:Maze",
             },
             "sampler": {"uniform": "pilotage.data.curricula:UniformSampler"},
+            "reward": {
+                "exact": "pilotage.rewards.components:exact",
+                "math": "pilotage.rewards.components:mathematical",
+                "partial": "pilotage.rewards.components:partial",
+                "format": "pilotage.rewards.components:well_formed",
+                "overlong": "pilotage.rewards.components:overlong",
+                "length": "pilotage.rewards.components:length",
+            },
             "advantage": {
                 "score": "pilotage.objectives.advantages:raw_reward",
                 "batch_center": "pilotage.objectives.advantages:batch_center",

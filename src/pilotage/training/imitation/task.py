@@ -17,7 +17,7 @@ from pilotage.core.errors import UsageError
 from pilotage.data.demonstration_checks import source_of
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.formats.numpy_archive import read_npz, write_npz
-from pilotage.environments.control import collect, control_env, control_expert, demonstration_modules
+from pilotage.environments.control import collect, control_env, control_expert, demonstration_modules, renders
 from pilotage.environments.control.drawing import GroundPlan
 from pilotage.policies.control.policy import ActionPolicy
 from pilotage.rollouts.control import evaluate, starts_of
@@ -39,12 +39,14 @@ class ControlTask:
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
-        """Return what the environment says of itself, by name: measures, goal_dims, place_dims; None where it says
-        nothing.
+        """Return what the environment says of itself, by name.
+
+        They are measures, goal_dims and place_dims, None where it says nothing; and whether it renders pictures.
         """
         env = self.make()
         try:
-            return {name: getattr(env.unwrapped, name, None) for name in ("measures", "goal_dims", "place_dims")}
+            found = {name: getattr(env.unwrapped, name, None) for name in ("measures", "goal_dims", "place_dims")}
+            return {**found, "renders": renders(env)}
         finally:
             env.close()
 
@@ -56,7 +58,7 @@ class ControlTask:
     def evaluate(self, policy: ActionPolicy, videos: int = 0, keep: bool = False) -> Evaluation:
         """Return every declared episode once; the first `videos` of them are filmed. keep: keep all trajectories."""
         config = self.config
-        seen = range(min(videos, config.evaluation_episodes))
+        seen = range(min(videos, config.evaluation_episodes) if self.facts["renders"] else 0)
         options = {"render_mode": "rgb_array"} if len(seen) else {}
         return evaluate(
             lambda: self.make(**options),
@@ -69,7 +71,12 @@ class ControlTask:
             measures=self.facts["measures"] or (),
             frames=seen,
             frame_every=2,
+            observe=self.view,
         )
+
+    def view(self, observation: Any) -> Mapping[str, np.ndarray]:
+        """Return an observation of this environment as policies read it."""
+        return policy_view(observation, [name for name in self.config.state_keys.split("+") if name])
 
     def make(self, **options: Any) -> gymnasium.Env:
         """Return one environment of this world."""
@@ -79,7 +86,7 @@ class ControlTask:
         """Raises UsageError unless this world shows what was demonstrated on and takes such actions."""
         env = self.make()
         try:
-            shown = policy_view(env.reset(seed=self.config.evaluation_seed)[0])
+            shown = self.view(env.reset(seed=self.config.evaluation_seed)[0])
             takes = env.action_space.shape
         finally:
             env.close()
@@ -93,8 +100,18 @@ class ControlTask:
             raise UsageError(
                 f"the world {self.config.env} shows {_sizes(there)} and takes actions {list(takes or ())}; "
                 f"{source_of(demonstrations.meta)} shows {_sizes(wanted)} and has actions "
-                f"[{demonstrations.action_size}]: give --env the one it was recorded in, or none"
+                f"[{demonstrations.action_size}]: give --env the one it was recorded in, or none; --state-keys names "
+                "what makes up the state of both"
             )
+        if self.config.goal_steps and self.goal_entries is None:
+            size = self.config.goal_steps * int(np.prod(wanted.get("state", (0,))))
+            if there.get("goal") != (size,):
+                raise UsageError(
+                    f"goals are {self.config.goal_steps} whole states of the demonstrations, {size} numbers "
+                    f"(--goal-steps), and {self.config.env} shows {_sizes(there)}: it must show a 'goal' of that size, "
+                    "or say by its attribute goal_dims of which entries of the state its goal speaks; to clone on the "
+                    "goal that is shown, make it part of the state (--state-keys observation+desired_goal)"
+                )
 
     def starts(self) -> Sequence[EpisodeStart]:
         """Return the declared starts."""

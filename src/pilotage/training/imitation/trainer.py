@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pilotage.core.errors import UsageError
-from pilotage.core.system import Result
+from pilotage.core.system import Result, gives
 from pilotage.data.demonstrations import Demonstrations
 from pilotage.data.normalisers import Normaliser, Scaling, fit_normalisers
 from pilotage.data.sources import open_demonstrations
@@ -21,7 +21,7 @@ from pilotage.data.windows import Goals, WindowBatch, WindowBatches, Windows
 from pilotage.networks.ema import AveragedWeights
 from pilotage.policies.control.heads.context_denoiser import executed_context
 from pilotage.policies.control.heads.head import TrainingData
-from pilotage.policies.control.policy import ActionPolicy
+from pilotage.policies.control.policy import ActionPolicy, expect_within_limit
 from pilotage.rollouts.episodes import Evaluation
 from pilotage.runs import check_device, resolve_precision
 from pilotage.training.imitation.builder import Builder, Sizes
@@ -34,6 +34,8 @@ from pilotage.training.schedules import check_schedule, schedule
 
 VALIDATION_WINDOWS = 512
 """Windows, at most, on which the validation error is measured."""
+LISTED_EPISODES = 10
+"""Episodes left out that an event lists one by one."""
 
 
 class ImitationTrainer(Hooks):
@@ -72,7 +74,9 @@ class ImitationTrainer(Hooks):
         for name, text in self.head.metric_descriptions().items():
             run.describe_metric(name, text)
         self.head.fit(self.training_data)
+        expect_within_limit(self.head.action_limit(), self.head.limit_reason(), self.normalisers["action"])
         self.model.to(config.device)
+        self._decide_once(training)
         self.batches = WindowBatches(self.windows, config.batch, run.generator("batches"))
         self.noise = run.generator("noise")
         self.optimiser = torch.optim.AdamW(
@@ -217,7 +221,8 @@ class ImitationTrainer(Hooks):
 
     # ---- data ------------------------------------------------------------------------------------------------------
 
-    def _windows(self, demonstrations: Demonstrations) -> Windows:
+    def _windows(self, demonstrations: Demonstrations, *, raw: bool = False) -> Windows:
+        """Return the windows that a policy sees; raw: in the data's units."""
         config = self.config
         names = [*(["state"] if "state" in self.normalisers else []), *(f"image/{camera}" for camera in self.cameras)]
         if config.goal_mask not in ("asked", "all"):
@@ -230,7 +235,7 @@ class ImitationTrainer(Hooks):
             n_action_steps=config.n_action_steps,
             names=names,
             goals=Goals(steps=config.goal_steps, keep=keep) if config.goal_steps else None,
-            normalisers=self.normalisers,
+            normalisers=None if raw else self.normalisers,
             device=config.device,
         )
 
@@ -256,14 +261,32 @@ class ImitationTrainer(Hooks):
     def _actions(self, demonstrations: Demonstrations) -> Tensor:
         return self.normalisers["action"].normalise(torch.from_numpy(demonstrations.actions))
 
+    def _decide_once(self, demonstrations: Demonstrations) -> None:
+        """Make one decision with the untrained policy, so that parts that do not fit are refused before training."""
+        alone = self._windows(demonstrations.subset([0]), raw=True)
+        shown = alone.take([0], _generator(0)).observations
+        policy = self.policy(seed=0)
+        policy.reset([0])
+        policy.act({name: value.cpu() for name, value in shown.items()}, [0])
+        self.head.pop_metrics()
+
     def _report_data(self, demonstrations: Demonstrations) -> None:
         """What is odd about the data, once."""
+        gone = demonstrations.meta.get("left_out_episodes", {})
+        if gone:
+            listed = "; ".join(f"{name}: {why}" for name, why in list(gone.items())[:LISTED_EPISODES])
+            more = f"; and {len(gone) - LISTED_EPISODES} more" if len(gone) > LISTED_EPISODES else ""
+            self.run.log_event(None, "episodes left out", f"{len(gone)} demonstrations cannot be used ({listed}{more})")
         normaliser = self.normalisers["action"]
         constant = torch.nonzero(normaliser.constant).flatten().tolist()
         if constant:
             self.run.log_event(None, "constant actions", f"entries {constant} of the action never change in the data")
         for kind, text in self.head.warnings(self._actions(demonstrations), normaliser.constant.cpu()).items():
             self.run.log_event(None, kind, text)
+        if self.world is not None and self.config.videos and not self.world.facts["renders"]:
+            self.run.log_event(
+                None, "no videos", f"{self.config.env} cannot be filmed: its metadata[render_modes] lists no rgb_array"
+            )
         if self.windows.short_episodes:
             self.run.log_event(
                 None,
@@ -282,7 +305,14 @@ def demonstrations_of(config: ImitationConfig, run: Any) -> Demonstrations:
             raise UsageError("without a world there is no expert to demonstrate; give --data")
         found = expert_demonstrations(config, run)
     else:
-        found = open_demonstrations(config.data)
+        state = [name for name in config.state_keys.split("+") if name]
+        cameras = [f"image/{name}" for name in config.cameras.split("+") if name]
+        found = open_demonstrations(
+            config.data,
+            action=[name for name in config.action_key.split("+") if name],
+            names=[*(state or ["state"]), *cameras],
+            skip_bad=config.skip_bad_episodes,
+        )
         if found.total_episodes > config.demonstrations:
             found = found.subset(range(config.demonstrations))
     names: Sequence[str] = [name for name in config.state_keys.split("+") if name]
@@ -293,6 +323,7 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@gives("evaluation/*", "validation/*", "samples/total")
 def train(config: ImitationConfig, run: Any) -> Result:
     """Train a policy from demonstrations; goes on from the run's newest checkpoint when there is one."""
     if run.finished:

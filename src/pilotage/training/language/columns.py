@@ -16,6 +16,7 @@ ALWAYS = frozenset(
         "logp_sampled",
         "scores",
         "score",
+        "correctness",
         "reward",
         "difficulty",
         "generator",

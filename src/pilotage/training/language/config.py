@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pilotage.core.configuration import INPUT_FILE
 from pilotage.core.pieces import PieceChoice
+from pilotage.core.ranges import NonNegativeInt, PositiveFloat, PositiveInt, Share
 from pilotage.training.options import OptimiserOptions
 
 
@@ -18,7 +19,7 @@ class Method:
     """Which prompts to roll out next."""
     filter: PieceChoice = "none"
     """Which prompt groups to keep (DAPO's dynamic sampling: informative)."""
-    refill_rounds: int = 0
+    refill_rounds: NonNegativeInt = 0
     """Further rounds of roll-outs, at most, to fill the batch again after the filter (DAPO: 10)."""
     penalty: PieceChoice = "none"
     """What is taken off the reward per token, such as a KL penalty, before advantages."""
@@ -45,28 +46,38 @@ class TextConfig(Method, OptimiserOptions):
     (my.py:MyTask); ignored when data is given."""
     difficulties: tuple[int, ...] = ()
     """Difficulty levels of the task; empty: all of them."""
-    num_train_prompts: int = 2000
+    num_train_prompts: PositiveInt = 2000
     """Number of different training prompts."""
     data: Annotated[str | None, INPUT_FILE] = None
-    """Questions of your own: JSON Lines, JSON, Parquet or a Hugging Face data set (GSM8K, SVAMP or MATH format)."""
+    """Questions of your own: JSON Lines, JSON, CSV, TSV, Parquet, a folder or the name of a Hugging Face data set."""
     fields: str = ""
     """Field names in data, such as prompt=question,answer=target; empty: recognised."""
+    subset: str = ""
+    """Configuration of a Hugging Face data set."""
+    split: str = "train"
+    """Split of a Hugging Face data set to train on."""
+    test_split: str = "test"
+    """Split of test_data, where that is a Hugging Face data set."""
+    skip_bad_rows: bool = False
+    """Whether rows of data that cannot be used are left out, and counted, instead of refusing all of it."""
     reward: PieceChoice = "exact"
-    """How answers are judged, a sum such as exact+0.5*format; module:function or file.py:function for your own. exact:
-    the task's own check, mathematical equality for data."""
-    reward_workers: int = 1
+    """How answers are scored, a sum such as exact+0.5*format; module:function or file.py:function for your own. exact:
+    the task's own check, mathematical equality for data. A function takes (text, item), or what it needs by name
+    (completion, prompt, answer and columns of your data), or lists as in trl (prompts, completions, **columns); it
+    returns a number, or None for no opinion."""
+    reward_workers: PositiveInt = 1
     """Processes in which slow or user-written rewards run."""
-    reward_seconds: float = 5.0
-    """Limit of one judgement, in seconds; past it the worker is killed and the answer is left out."""
-    failure_limit: float = 0.5
-    """Share of judgements in a step that may fail before the run stops."""
+    reward_seconds: PositiveFloat = 5.0
+    """Limit of one score, in seconds; past it the worker is killed and the answer is left out."""
+    failure_limit: Share = 0.5
+    """Share of scores in a step that may fail before the run stops."""
     model: Annotated[str, INPUT_FILE] = "embedded:0.4M"
     """Policy: embedded:0.4M, embedded:1M, embedded:1.6M, or a Hugging Face name or folder."""
     adapter: Annotated[str | None, INPUT_FILE] = None
     """PEFT adapter folder, or lora:RANK for a new one."""
-    pretrain_to_accuracy: float = 0.3
+    pretrain_to_accuracy: Share = 0.3
     """Held-out accuracy (mean over levels) until which an embedded policy is first trained by supervised learning."""
-    pretrain_seed: int = 0
+    pretrain_seed: NonNegativeInt = 0
     """Seed of the embedded policy; shared by all arms and seeds of a comparison."""
     engine: str = "auto"
     """What samples: decoder, transformers, vllm; auto: decoder where the architecture allows."""
@@ -76,33 +87,33 @@ class TextConfig(Method, OptimiserOptions):
     """Text around a question of data, such as "{question} Think first."; empty: a request for a boxed answer."""
     test_data: Annotated[str | None, INPUT_FILE] = None
     """Held-out questions; without them a tenth of data, chosen by hash."""
-    prompts_per_step: int = 24
+    prompts_per_step: PositiveInt = 24
     """Prompts per batch."""
-    group_size: int = 8
+    group_size: PositiveInt = 8
     """Answers per prompt (G)."""
-    minibatches: int = 1
+    minibatches: PositiveInt = 1
     """Parts into which a batch is cut, one optimiser step each."""
-    epochs: int = 1
+    epochs: PositiveInt = 1
     """Passes over a batch (μ)."""
-    steps: int = 100
+    steps: NonNegativeInt = 100
     """Batches of roll-outs."""
-    max_tokens: int = 0
+    max_tokens: NonNegativeInt = 0
     """Longest answer in tokens; 0: what the task's longest gold answer needs."""
-    temperature: float = 1.0
+    temperature: PositiveFloat = 1.0
     """Sampling temperature, of training and evaluation."""
-    critic_lr: float = 1e-3
+    critic_lr: PositiveFloat = 1e-3
     """Learning rate of the critic, where a method has one."""
-    critic_warmup_steps: int = 5
+    critic_warmup_steps: NonNegativeInt = 5
     """First steps that train the critic alone, where a method has one."""
-    tokens_per_batch: int = 4096
+    tokens_per_batch: PositiveInt = 4096
     """Tokens per forward pass; changes memory and time, never the gradient."""
-    evaluate_every: int = 20
+    evaluate_every: NonNegativeInt = 20
     """Steps between evaluations on held-out prompts; 0: only before and after."""
-    evaluation_prompts: int = 64
+    evaluation_prompts: PositiveInt = 64
     """Held-out prompts per level."""
-    evaluation_samples: int = 2
+    evaluation_samples: PositiveInt = 2
     """Answers per held-out prompt."""
-    checkpoint_every: int = 20
+    checkpoint_every: PositiveInt = 20
     """Steps between checkpoints."""
     save_rollouts: int = 8
     """Answers written to rollouts.jsonl per step; -1: all of them."""
@@ -111,6 +122,20 @@ class TextConfig(Method, OptimiserOptions):
     alarm."""
     precision: str = "float32"
     """Number format of the weights: float32, or bfloat16 where it pays."""
+
+    @property
+    def samples_per_step(self) -> int:
+        """Return the number of answers per step, further rounds to refill a batch left out."""
+        return self.prompts_per_step * self.group_size
+
+    @property
+    def compared_by(self) -> str:
+        """Return the metric by which runs are compared: the reward itself when it is the user's own; else empty."""
+        if callable(self.reward):
+            return "held_out/reward"
+        from pilotage.rewards import is_own  # it loads numpy, which listing systems need not
+
+        return "held_out/reward" if is_own(self.reward) else ""
 
 
 RUN = "pilotage.training.language.trainer:train"

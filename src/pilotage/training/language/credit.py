@@ -1,4 +1,4 @@
-"""From judged answers to advantages and token weights: the slots that see the whole global batch."""
+"""From scored answers to advantages and token weights: the slots that see the whole global batch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pilotage.core.errors import UsageError
+from pilotage.core.pieces import Piece
 from pilotage.training.language.piece_set import PieceSet
 from pilotage.types import Rollouts
 
@@ -45,18 +47,18 @@ def assign_credit(pieces: PieceSet, rollouts: Rollouts, context: Mapping[str, An
     get, has = columns_of(rollouts, context)
     columns = rollouts.columns
     if pieces.penalty:
-        _write(columns, pieces.penalty[0](get, has), "token_reward")
+        _write(rollouts, pieces.penalty[0], get, has, "token_reward")
         columns["reward"] = torch.where(rollouts.mask, columns["token_reward"], 0.0).sum(-1)
     elif pieces.asks_for("token_reward"):
         columns["token_reward"] = _at_last_token(columns["reward"], rollouts.mask)
     total: Tensor | None = None
     for piece in pieces.advantage:
-        part = _write(columns, piece(get, has), "advantage") * piece.weight
+        part = _write(rollouts, piece, get, has, "advantage") * piece.weight
         total = part if total is None else _wide(total, part) + _wide(part, total)
     assert total is not None
     columns["advantage"] = total
     for piece in pieces.shaping:
-        columns["advantage"] = _write(columns, piece(get, has), "advantage")
+        columns["advantage"] = _write(rollouts, piece, get, has, "advantage")
     if columns["advantage"].dim() == 1:
         columns["advantage"] = columns["advantage"][:, None].expand(-1, rollouts.mask.shape[1])
     # Stored as the loss consumes it: zero where no policy token stands, whatever a piece left there.
@@ -64,20 +66,31 @@ def assign_credit(pieces: PieceSet, rollouts: Rollouts, context: Mapping[str, An
     if pieces.weights:
         weight = torch.ones_like(rollouts.mask, dtype=torch.float32)
         for piece in pieces.weights:
-            part = _write(columns, piece(get, has), "token_weight")
+            part = _write(rollouts, piece, get, has, "token_weight")
             weight = weight * (part[:, None] if part.dim() == 1 else part)
         columns["token_weight"] = torch.where(rollouts.mask, weight, 0.0)
 
 
-def _write(columns: dict[str, Tensor], returned: Any, main: str) -> Tensor:
-    """The piece's own column; other entries of a returned dictionary become columns."""
+def _write(rollouts: Rollouts, piece: Piece, get: Columns, has: Callable[[str], bool], main: str) -> Tensor:
+    """Call a piece and keep what it returns: its slot's column `main`, and the other entries of a dictionary.
+
+    Raises UsageError for what is neither a number for each answer, [N], nor one for each token, [N, T].
+    """
+    returned = piece(get, has)
     if hasattr(returned, "_asdict"):
         returned = returned._asdict()
     if not isinstance(returned, Mapping):
-        columns[main] = returned.detach()
-        return columns[main]
-    columns.update({name: value.detach() for name, value in returned.items()})
-    return columns[main]
+        returned = {main: returned}
+    rows, width = rollouts.mask.shape
+    value = returned.get(main)
+    shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    if shape not in ((rows,), (rows, width)):
+        raise UsageError(
+            f"the {piece.slot} piece {piece.name!r} gave {shape} as {main}; expected a tensor with a number for "
+            f"each of {rows} answers, or for each of {rows} x {width} tokens"
+        )
+    rollouts.columns.update({name: value.detach() for name, value in returned.items()})
+    return rollouts.columns[main]
 
 
 def _wide(tensor: Tensor, other: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pilotage.objectives.aggregation import token_mean
 from pilotage.objectives.critic import value_loss
 from pilotage.policies.language import scoring
+from pilotage.policies.language.adapters import is_adapted
 from pilotage.policies.language.policy import LanguagePolicy
 from pilotage.training.language.config import TextConfig
 from pilotage.training.language.update import optimiser_step
@@ -71,8 +72,9 @@ class ValueModel(nn.Module):
 
     def __init__(self, causal: Any, generator: torch.Generator) -> None:
         super().__init__()
-        self.body = copy.deepcopy(causal.model)
-        width = causal.config.hidden_size
+        plain = causal.get_base_model() if is_adapted(causal) else causal
+        self.body = copy.deepcopy(plain.base_model)
+        width = plain.config.get_text_config().hidden_size
         self.head = nn.utils.skip_init(nn.Linear, width, 1)  # the usual start draws from torch's global generator
         with torch.no_grad():
             self.head.weight.copy_(torch.randn(1, width, generator=generator) / width)

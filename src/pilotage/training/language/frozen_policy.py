@@ -36,7 +36,7 @@ def frozen_trainer(config: TextConfig, directory: Path, seed: int) -> Iterator[T
 def batches(trainer: TextTrainer, count: int) -> Iterator[Rollouts]:
     """Yield `count` independent batches with rewards, advantages and token weights."""
     for step in range(count):
-        rollouts, _ = trainer.judge(trainer.roll_out(step, 0))
+        rollouts, _ = trainer.score_rollouts(trainer.roll_out(step, 0))
         trainer.prepare(rollouts)
         assign_credit(trainer.pieces, rollouts, trainer.context())
         yield rollouts

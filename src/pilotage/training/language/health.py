@@ -44,7 +44,7 @@ class HealthMonitor:
         Raises:
             RunError: when an alarm of a piece ends the run.
         """
-        found = [self._equal_rewards(metrics)]
+        found = [self._equal_rewards(metrics), _unfinished(metrics)]
         if rollouts is not None:
             found.append(_truncated(metrics))
             for key, (alarm, options) in self._alarms.items():
@@ -72,6 +72,17 @@ class HealthMonitor:
             "a group learns nothing: look at rollouts.jsonl, then try easier prompts (--difficulties), more answers, a "
             "graded reward or a longer pretraining (--pretrain-to-accuracy)",
         )
+
+
+def _unfinished(metrics: Mapping[str, float]) -> Event | None:
+    count = metrics.get("unfinished_reasoning", 0.0)
+    if not count:
+        return None
+    return (
+        "unfinished reasoning",
+        f"{count:.0f} answers of a step hold reasoning that was never finished: they have no answer and count as "
+        "wrong; raise --max-tokens",
+    )
 
 
 def _truncated(metrics: Mapping[str, float]) -> Event | None:

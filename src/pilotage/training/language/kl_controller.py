@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pilotage.core.ranges import PositiveFloat
 from pilotage.objectives.divergences import AdaptiveKL, k1
 from pilotage.objectives.penalties import kl_in_reward
 from pilotage.objectives.shapes import masked
@@ -16,12 +17,14 @@ class AdaptiveKLPenalty:
     """A KL penalty in the reward whose coefficient keeps the measured KL per token near `target`.
 
     Args:
-        coefficient: β at the start, 0 or more.
+        coefficient: β at the start, above 0.
         target: KL per token that is aimed at, in nats.
         horizon: number of samples over which the coefficient adapts.
     """
 
-    def __init__(self, *, coefficient: float = 0.001, target: float = 0.1, horizon: float = 1e4) -> None:
+    def __init__(
+        self, *, coefficient: PositiveFloat = 0.001, target: PositiveFloat = 0.1, horizon: PositiveFloat = 1e4
+    ) -> None:
         self.controller = AdaptiveKL(coefficient=coefficient, target=target, horizon=horizon)
 
     def __call__(self, reward: Tensor, logp_old: Tensor, logp_ref: Tensor, mask: Tensor) -> Tensor:

@@ -75,6 +75,14 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
             policy.model = with_adapter(policy.model, config.adapter)
             remove_dropout(policy.model)
         return policy
+    settings, name = base_settings(config, task)
+    folder = run.artifact(make_base, asdict(settings), name=name, code=pretraining_sources(task))
+    return LanguagePolicy.from_pretrained(str(folder), adapter=config.adapter)
+
+
+def base_settings(config: TextConfig, task: Task) -> tuple[Pretraining, str]:
+    """Return how the embedded policy of a configuration is pretrained, and the name of that artifact."""
+    size = config.model.removeprefix(EMBEDDED)
     settings = Pretraining(
         size=size,
         task=config.task if isinstance(config.task, str) else function_name(config.task),
@@ -82,10 +90,7 @@ def make_policy(config: TextConfig, task: Task, run: Any) -> LanguagePolicy:
         accuracy=config.pretrain_to_accuracy,
         seed=config.pretrain_seed,
     )
-    folder = run.artifact(
-        make_base, asdict(settings), name=f"base-{slug(task.name)}-{size}", code=pretraining_sources(task)
-    )
-    return LanguagePolicy.from_pretrained(str(folder), adapter=config.adapter)
+    return settings, f"base-{slug(task.name)}-{size}"
 
 
 def make_engine(config: TextConfig, policy: LanguagePolicy) -> Engine:

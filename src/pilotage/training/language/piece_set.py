@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pilotage.core.errors import UsageError
-from pilotage.core.pieces import Piece, PieceChoice, Term, check_columns, parse_chain, parse_sum, resolve
-from pilotage.core.references import load_function
-from pilotage.core.registry import find_pieces
+from pilotage.core.pieces import Piece, PieceChoice, Term, check_columns, load_term, parse_chain, parse_sum, resolve
 from pilotage.training.language.columns import ALWAYS, LIVE, ON_DEMAND
 from pilotage.training.language.config import TextConfig
 
@@ -77,12 +75,10 @@ def sampler_term(choice: PieceChoice) -> tuple[Callable[..., Any], dict[str, Any
     """Return the sampler's class and options; the sampler is built once the number of training prompts is known."""
     if callable(choice):
         return choice, {}
-    (term,) = parse_sum(choice)
-    there = find_pieces("sampler")
-    reference = there.get(term.reference, term.reference)
-    if ":" not in reference:
-        raise UsageError(f"no sampler is called {choice!r} (there are {', '.join(sorted(there))})")
-    return load_function(reference), dict(term.options)
+    terms = parse_sum(choice)
+    if len(terms) != 1:
+        raise UsageError(f"the slot sampler takes one piece, given {choice!r}")
+    return load_term("sampler", terms[0], given=("size", "seed")), dict(terms[0].options)
 
 
 def make_piece_set(config: TextConfig) -> PieceSet:
@@ -112,7 +108,7 @@ def make_piece_set(config: TextConfig) -> PieceSet:
 
 
 def check_fit(pieces: PieceSet, config: TextConfig) -> None:
-    """Check columns, refusals, group size and number of updates. Raises UsageError with the piece and the remedy."""
+    """Check columns, shapes, refusals and sizes of a batch. Raises UsageError with the piece and the remedy."""
     given = ALWAYS | set(ON_DEMAND)
     if pieces.penalty:
         pieces.penalty[0].writes = (*pieces.penalty[0].writes, "token_reward")
@@ -122,12 +118,13 @@ def check_fit(pieces: PieceSet, config: TextConfig) -> None:
     check_columns(pieces.before_update, given)
     written = given | {"advantage"} | {column for piece in pieces.before_update for column in piece.writes}
     check_columns(pieces.in_update, written | LIVE | {"token_weight"})
-    relative = [piece for piece in pieces.all if piece.needs_group]
-    if config.group_size < 2 and relative:
+    _check_shapes(pieces)
+    _check_batch(pieces, config)
+    bounded = [piece for piece in pieces.all if piece.bounded]
+    if bounded and pieces.penalty:
         raise UsageError(
-            f"the {relative[0].slot} piece {relative[0].name!r} compares answers to one prompt, but "
-            f"group_size={config.group_size}: "
-            "give --group-size 2 or more, or an advantage without groups (batch_center, greedy_baseline, gae)"
+            f"the {bounded[0].slot} piece {bounded[0].name!r} needs a reward within bounds, which the penalty "
+            f"{pieces.penalty[0].name!r} leaves: put the divergence into the loss (--regulariser 0.001*kl:kind=k2)"
         )
     if config.refill_rounds and not pieces.filter:
         raise UsageError(
@@ -140,3 +137,71 @@ def check_fit(pieces: PieceSet, config: TextConfig) -> None:
             f"the {once[0].slot} piece {once[0].name!r} is exactly on-policy: it takes one update per batch, "
             f"not {config.minibatches} minibatches x {config.epochs} epochs"
         )
+
+
+def _check_shapes(pieces: PieceSet) -> None:
+    """Raise UsageError for a shaping that takes one advantage per answer after a piece that gives one per token."""
+    per_token = next((piece for piece in pieces.advantage if piece.per_token), None)
+    for piece in pieces.shaping:
+        if piece.per_answer and per_token is not None:
+            raise UsageError(
+                f"the shaping piece {piece.name!r} takes one advantage for each answer, but the {per_token.slot} piece "
+                f"{per_token.name!r} before it gives one for each token: leave one of them out, or put it first"
+            )
+        per_token = piece if piece.per_token else per_token
+
+
+def _check_batch(pieces: PieceSet, config: TextConfig) -> None:
+    """Raise UsageError for a batch of too few prompts or answers for a piece, or for its minibatches."""
+    relative = [piece for piece in pieces.all if piece.needs_group]
+    if config.group_size < 2 and relative:
+        raise UsageError(
+            f"the {relative[0].slot} piece {relative[0].name!r} compares answers to one prompt, but "
+            f"group_size={config.group_size}: "
+            "give --group-size 2 or more, or an advantage without groups (batch_center, greedy_baseline, gae)"
+        )
+    for piece in pieces.all:
+        if piece.least_prompts > config.prompts_per_step:
+            raise UsageError(
+                f"the {piece.slot} piece {piece.name!r} needs {piece.least_prompts} prompts in a batch: give "
+                f"--prompts-per-step {piece.least_prompts} or more, not {config.prompts_per_step}"
+            )
+    if config.minibatches > config.prompts_per_step:
+        raise UsageError(
+            f"--minibatches {config.minibatches}: a batch of {config.prompts_per_step} prompts has at most as many "
+            "parts of whole groups; give fewer, or more --prompts-per-step"
+        )
+
+
+COMPONENT_BOUNDS = dict.fromkeys(("exact", "math", "partial", "format"), (0.0, 1.0)) | dict.fromkeys(
+    ("overlong", "length"), (-1.0, 0.0)
+)
+"""Smallest and largest score of the rewards that have bounds, by name."""
+
+
+def check_reward_bounds(pieces: PieceSet, components: Iterable[tuple[float, str]]) -> None:
+    """Check that the reward lies within the bounds of every piece that has some, where its own bounds are known.
+
+    Args:
+        pieces: the method.
+        components: weight and name of each component of the reward.
+
+    Raises:
+        UsageError: with the bounds of the reward and the options to set.
+    """
+    components = list(components)
+    known = [(weight, *COMPONENT_BOUNDS[name]) for weight, name in components if name in COMPONENT_BOUNDS]
+    for piece in pieces.all:
+        if not piece.bounded or not known or (piece.bounded == "reward" and len(known) < len(components)):
+            continue
+        if piece.bounded == "scores":
+            low, high = min(low for _, low, _ in known), max(high for _, _, high in known)
+        else:
+            low = sum(min(weight * low, weight * high) for weight, low, high in known)
+            high = sum(max(weight * low, weight * high) for weight, low, high in known)
+        if low < piece.settings["low"] or high > piece.settings["high"]:
+            raise UsageError(
+                f"the {piece.slot} piece {piece.name!r} takes rewards from {piece.settings['low']:g} to "
+                f"{piece.settings['high']:g}, but this reward goes from {low:g} to {high:g}: write "
+                f"{piece.name}:low={low:g},high={high:g}"
+            )

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pilotage.policies.language import embedded
 from pilotage.policies.language.embedded import tiny_policy
 from pilotage.policies.language.policy import LanguagePolicy
 from pilotage.rollouts.held_out import held_out
-from pilotage.runs import Progress
+from pilotage.runs import Progress, artifact_root
 from pilotage.types import Item, Sampling, Task
 
 
@@ -41,6 +41,11 @@ class Pretraining:
     most_steps: int = 4000
     items: int = 8000
     """Size of the pool of training items."""
+
+
+EXPECTED_STEPS = 300
+"""Steps that a base of a default task takes, as a first guess; the progress line corrects it by the measured accuracy.
+"""
 
 
 class PretrainingError(RuntimeError):
@@ -111,7 +116,8 @@ def pretrain(settings: Pretraining, task: Any, folder: Path) -> dict[str, float]
     weights = np.array([task.weights[difficulty] for difficulty in task.difficulties])
     checks = task.pool(64 * len(task.difficulties), "held_out", settings.seed + 1)
     accuracy: dict[str, float] = {}
-    with Progress(settings.most_steps, f"pretraining {settings.size} on {settings.task}") as progress:
+    label = f"base {settings.size} on {settings.task}, once for all runs, to accuracy {settings.accuracy:g}"
+    with Progress(EXPECTED_STEPS, label) as progress:
         for step in range(1, settings.most_steps + 1):
             chosen = generator.choice(len(task.difficulties), size=settings.batch, p=weights / weights.sum())
             items = [
@@ -121,8 +127,10 @@ def pretrain(settings: Pretraining, task: Any, folder: Path) -> dict[str, float]
             loss = _supervised_step(policy, optimiser, items)
             if step % settings.check_every == 0:
                 accuracy = measure(policy, task, checks, seed=step)
-                progress.advance(step, loss=loss, accuracy=accuracy["held_out/accuracy"])
-                if accuracy["held_out/accuracy"] >= settings.accuracy:
+                reached = accuracy["held_out/accuracy"]
+                progress.total = expected_steps(settings, step, reached)
+                progress.advance(step, loss=loss, accuracy=reached)
+                if reached >= settings.accuracy:
                     policy.save_pretrained(folder)
                     return {**accuracy, "steps": step, "seconds": time.perf_counter() - began}
     raise PretrainingError(
@@ -130,6 +138,33 @@ def pretrain(settings: Pretraining, task: Any, folder: Path) -> dict[str, float]
         f"{settings.most_steps} steps, not {settings.accuracy}: ask for less (--pretrain-to-accuracy), easier "
         f"difficulties, a larger model"
     )
+
+
+def expected_steps(settings: Pretraining, step: int, accuracy: float) -> int:
+    """Return the steps until the accuracy asked for, if it grows as it did up to `step`; a coarse guess."""
+    if accuracy >= settings.accuracy:
+        return step
+    guess = EXPECTED_STEPS if accuracy <= 0 else round(step * settings.accuracy / accuracy)
+    return min(settings.most_steps, max(step + settings.check_every, guess))
+
+
+def is_made(name: str, settings: Pretraining) -> bool:
+    """Return whether the artifacts hold a base with these settings."""
+    wanted = json.loads(json.dumps(asdict(settings)))
+    made = artifact_root().glob(f"{name}-*/artifact.json")
+    return any(json.loads(path.read_text()).get("config") == wanted for path in made)
+
+
+def estimate_seconds(settings: Pretraining, task: Any, steps: int = 3) -> float:
+    """Return the processor seconds that the training of a base takes, from a few timed steps; a coarse guess."""
+    policy = tiny_policy(settings.size, task.vocabulary, settings.seed)
+    optimiser = torch.optim.AdamW(policy.model.parameters(), lr=settings.lr, fused=True)
+    items = task.pool(settings.batch, "train", settings.seed)
+    _supervised_step(policy, optimiser, items)  # the first is slower
+    began = time.process_time()
+    for _ in range(steps):
+        _supervised_step(policy, optimiser, items)
+    return EXPECTED_STEPS * (time.process_time() - began) / steps
 
 
 def _supervised_step(policy: LanguagePolicy, optimiser: torch.optim.Optimizer, items: Sequence[Item]) -> float:
@@ -150,7 +185,7 @@ def measure(policy: LanguagePolicy, task: Task, items: Sequence[Item], seed: int
         items,
         encode=lambda item: policy.encode(item.prompt),
         decode=policy.decode,
-        judge=lambda texts, of: [task.score(item, text) for item, text in zip(of, texts, strict=True)],
+        check=lambda texts, of: [task.score(item, text) for item, text in zip(of, texts, strict=True)],
         max_new=task.max_new,
         samples=1,
         sampling=Sampling(),

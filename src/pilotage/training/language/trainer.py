@@ -1,21 +1,23 @@
-"""The loop that serves every language-model method: roll out, judge, assign credit, update, remember."""
+"""The loop that serves every language-model method: roll out, score, assign credit, update, remember."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pilotage.core.errors import UsageError
 from pilotage.core.references import function_name
-from pilotage.core.system import Result
+from pilotage.core.system import Result, gives
 from pilotage.policies.language.adapters import named_weights
-from pilotage.rewards import Rewards, build_rewards, score_answers
+from pilotage.rewards import Rewards, build_rewards, check_golds, score_answers
 from pilotage.rollouts.groups import sample_groups
 from pilotage.rollouts.held_out import HeldOut, held_out
 from pilotage.training.language import models as text_models
@@ -24,8 +26,8 @@ from pilotage.training.language.credit import apply_filter, assign_credit, colum
 from pilotage.training.language.critic import Critic
 from pilotage.training.language.health import HealthMonitor
 from pilotage.training.language.metrics import METRICS, batch_metrics, rollout_record
-from pilotage.training.language.piece_set import make_piece_set, sampler_term
-from pilotage.training.language.task import make_task
+from pilotage.training.language.piece_set import check_reward_bounds, make_piece_set, sampler_term
+from pilotage.training.language.task import fitting_items, make_task
 from pilotage.training.language.update import accumulate_gradient, minibatches, optimiser_step
 from pilotage.training.loop import Hooks, train_loop
 from pilotage.training.schedules import check_schedule, schedule
@@ -45,21 +47,36 @@ class TextTrainer:
         self.task = make_task(config)
         self.items = self.task.pool(config.num_train_prompts, "train", 0)
         self.tests = self.task.pool(config.evaluation_prompts * len(self.task.difficulties), "held_out", 0)
+        # What may refuse an option comes before the policy, which may be trained first.
+        self.sampler, offered = self.make_sampler(), len(self.items)
+        self.rewards = self.build_rewards(config.reward)
+        check_reward_bounds(self.pieces, [(part.weight, part.name) for part in self.rewards])
+        self.checks = self.build_checks()
+        self.report_unread_golds()
         self.policy = text_models.make_policy(config, self.task, run)
         text_models.check_prompts(self.policy, config, [*self.items, *self.tests])
         self.model = self.policy.model
         self.likelihood = text_models.make_likelihood(config, self.model)
         self.engine = text_models.make_engine(config, self.policy)
+        if config.data is not None:
+            context, leave_out = getattr(self.engine, "context", 2**31), config.skip_bad_rows
+            self.items = fitting_items(self.items, self.prompt, context, leave_out)
+            self.tests = fitting_items(self.tests, self.prompt, context, leave_out)
         self.sampling = text_models.training_sampling(config)
         self.optimiser = text_models.optimiser_for(self.model, config)
-        sampler, options = sampler_term(config.sampler)
-        self.sampler = sampler(len(self.items), seed=run.seed_for("sampler"), **options)
-        self.rewards = self.build_rewards(config.reward)
-        self.checks = self.rewards if config.reward == "exact" else self.build_rewards("exact")
+        if len(self.items) != offered:
+            self.sampler = self.make_sampler()
         self.reference = text_models.frozen_copy(self.model) if self.pieces.asks_for("logp_ref") else None
         self.critic = Critic(self.policy, config, run.generator("critic")) if self.pieces.asks_for("value") else None
         self.health = HealthMonitor(self.pieces)
+        self.unfinished = 0
+        """Answers of the step under way whose reasoning was not finished."""
         self.counts: dict[str, float] = {"tokens": 0, "samples": 0, "initial_entropy": float("nan")}
+
+    def make_sampler(self) -> Any:
+        """Return the sampler over the training prompts."""
+        sampler, options = sampler_term(self.config.sampler)
+        return sampler(len(self.items), seed=self.run.seed_for("sampler"), **options)
 
     def build_rewards(self, choice: str | Callable[..., Any]) -> Rewards:
         """Return the components of a reward expression; slow and user-written ones run in workers."""
@@ -69,8 +86,32 @@ class TextTrainer:
             self.task,
             workers=config.reward_workers,
             limit=config.reward_seconds,
-            journal=self.run.journal("verdicts"),
+            record=self.run.journal("scores"),
+            columns=list(self.items[0].meta) if self.items else None,
         )
+
+    def build_checks(self) -> Rewards | None:
+        """Return what tells whether an answer is right; None for data without answers."""
+        if not any(item.answer for item in (*self.items, *self.tests)):
+            return None
+        return self.rewards if self.config.reward == "exact" else self.build_rewards("exact")
+
+    def report_unread_golds(self) -> None:
+        """Log an event that names the answers of the data that no reply can equal, because nothing can read them.
+
+        Raises UsageError when they are more than `failure_limit` of the prompts that are trained on.
+        """
+        answered = [item for item in (*self.items, *self.tests) if item.answer]
+        for rewards, items in ((self.rewards, self.items), (self.checks, answered)):
+            unread = check_golds(rewards, items) if rewards else []
+            if not unread:
+                continue
+            shown = "; ".join(unread[:3])
+            text = f"{len(unread)} of {len(items)} answers of the data cannot be read as mathematics: {shown}"
+            if rewards is self.rewards and len(unread) > self.config.failure_limit * len(items):
+                raise UsageError(f"{text}. Every reply to them scores 0: fix the data, or give a reward of your own")
+            self.run.log_event(0, "unread answers", f"{text}. Every reply to them counts as wrong")
+            return
 
     # ---- state -----------------------------------------------------------------------------------------------------
 
@@ -95,7 +136,7 @@ class TextTrainer:
     # ---- roll out --------------------------------------------------------------------------------------------------
 
     def collect(self, step: int) -> tuple[Rollouts | None, dict[str, float]]:
-        """Return a judged batch, after filters and refills; None when no group was left.
+        """Return a scored batch, after filters and refills; None when no group was left.
 
         Also metrics of the collection.
         """
@@ -103,12 +144,12 @@ class TextTrainer:
         parts: list[Rollouts] = []
         reasons: dict[str, int] = {}
         groups, sampled, zero_variance = 0, 0, []
-        rounds = 0
+        rounds = self.unfinished = 0
         for round_ in range(1 + config.refill_rounds):
             rounds += 1
             rollouts = self.roll_out(step, round_)
             sampled += len(rollouts)
-            rollouts, failures = self.judge(rollouts)
+            rollouts, failures = self.score_rollouts(rollouts)
             for reason, count in failures.items():
                 reasons[reason] = reasons.get(reason, 0) + count
             self.remember_pass_rates(rollouts)
@@ -129,6 +170,8 @@ class TextTrainer:
             "samples/rounds": float(rounds),
             **{f"failures/{reason}": float(count) for reason, count in reasons.items()},
         }
+        if self.unfinished:
+            metrics["unfinished_reasoning"] = float(self.unfinished)
         return (batch if len(batch) else None), metrics
 
     def roll_out(self, step: int, round_: int) -> Rollouts:
@@ -154,19 +197,31 @@ class TextTrainer:
             rollouts.columns["greedy_reward"] = self.greedy_reward(items).repeat_interleave(config.group_size)
         return rollouts
 
-    def judge(self, rollouts: Rollouts) -> tuple[Rollouts, dict[str, int]]:
-        """Scores as columns; rows that could not be judged are left out, and counted by reason."""
+    def score_rollouts(self, rollouts: Rollouts) -> tuple[Rollouts, dict[str, int]]:
+        """Return the roll-outs with their scores as columns, without those left out, and the latter's count by reason.
+
+        An answer is left out when it could not be scored, and when the greedy answer to its prompt could not, of which
+        it would need the reward as its baseline (reason `greedy`).
+        """
         items = [self.items[int(position)] for position in rollouts.item]
         texts = [self.text(ids, mask) for ids, mask in zip(rollouts.ids, rollouts.mask, strict=True)]
-        judged = score_answers(self.rewards, texts, items, rollouts, failure_limit=self.config.failure_limit)
-        rollouts.columns["scores"] = torch.as_tensor(judged.scores, dtype=torch.float32)
-        rollouts.columns["score"] = torch.as_tensor(judged.total, dtype=torch.float32)
-        rollouts.columns["reward"] = rollouts.columns["score"].clone()
-        valid = torch.as_tensor(judged.valid)
-        return rollouts.select(valid) if not bool(valid.all()) else rollouts, dict(judged.reasons)
+        scored = score_answers(self.rewards, texts, items, rollouts, failure_limit=self.config.failure_limit)
+        self.unfinished += scored.unfinished
+        columns, reasons = rollouts.columns, dict(scored.reasons)
+        columns["scores"] = torch.as_tensor(scored.scores, dtype=torch.float32)
+        columns["score"] = torch.as_tensor(scored.total, dtype=torch.float32)
+        columns["reward"] = columns["score"].clone()
+        columns["correctness"] = _correctness(scored.names, columns["scores"], columns["score"])
+        valid = torch.as_tensor(scored.valid)
+        if "greedy_reward" in columns:
+            without_baseline = valid & columns["greedy_reward"].isnan()
+            if bool(without_baseline.any()):
+                reasons["greedy"] = int(without_baseline.sum())
+                valid &= ~without_baseline
+        return rollouts.select(valid) if not bool(valid.all()) else rollouts, reasons
 
     def greedy_reward(self, items: list[Item]) -> Tensor:
-        """Return the reward of the greedy answer to each prompt (ReMax), [prompts]."""
+        """Return the reward of the greedy answer to each prompt (ReMax), NaN where it has no score: [prompts]."""
         greedy = sample_groups(
             self.engine,
             [self.prompt(item) for item in items],
@@ -180,9 +235,8 @@ class TextTrainer:
         self.counts["tokens"] += int(greedy.mask.sum())
         self.counts["samples"] += len(greedy)
         texts = [self.text(ids, mask) for ids, mask in zip(greedy.ids, greedy.mask, strict=True)]
-        judged = score_answers(self.rewards, texts, items, greedy, failure_limit=self.config.failure_limit)
-        # A greedy answer that could not be judged gives no baseline: its group is judged against 0.
-        return torch.as_tensor(np.where(judged.valid, judged.total, 0.0), dtype=torch.float32)
+        scored = score_answers(self.rewards, texts, items, greedy, failure_limit=self.config.failure_limit)
+        return torch.as_tensor(np.where(scored.valid, scored.total, np.nan), dtype=torch.float32)
 
     def remember_pass_rates(self, rollouts: Rollouts) -> None:
         """Tell the sampler how each prompt instance went."""
@@ -232,8 +286,13 @@ class TextTrainer:
         frozen = self.critic is not None and step < config.critic_warmup_steps
         norms: list[float] = []
         generator = self.run.generator("minibatches")
+        parts = min(config.minibatches, len(rollouts.group.unique()))
+        if parts < config.minibatches:
+            self.run.log_event(
+                step + 1, "few groups", f"{parts} groups are left: {parts} minibatches instead of {config.minibatches}"
+            )
         for _ in range(0 if frozen else config.epochs):
-            for rows in minibatches(rollouts.group, config.minibatches, generator):
+            for rows in minibatches(rollouts.group, parts, generator):
                 sums = accumulate_gradient(
                     self.pieces, self.model, self.likelihood, rollouts, rows, on_policy=self.on_policy
                 )
@@ -282,9 +341,10 @@ class TextTrainer:
             self.run.log_event(step, kind, text)
 
     def close(self) -> None:
-        """End the processes that judge."""
+        """End the processes that score."""
         self.rewards.close()
-        self.checks.close()
+        if self.checks is not None:
+            self.checks.close()
 
     # ---- look ------------------------------------------------------------------------------------------------------
 
@@ -294,8 +354,9 @@ class TextTrainer:
             self.engine,
             self.tests,
             encode=self.prompt,
-            decode=self.policy.decode,
-            judge=self.right,
+            decode=self.policy.decode_answer,
+            check=None if self.checks is None else self.right,
+            reward=self.rewarded,
             max_new=lambda difficulty: self.config.max_tokens or self.task.max_new(difficulty),
             samples=self.config.evaluation_samples,
             sampling=self.sampling,
@@ -304,8 +365,14 @@ class TextTrainer:
         )
 
     def right(self, texts: list[str], items: list[Item]) -> list[float]:
-        """Return whether answers are right, by the task's own check, not the training reward; NaN: not judged."""
+        """Return whether answers are right, by the task's own check, not the training reward; NaN: not known."""
+        assert self.checks is not None
         return score_answers(self.checks, texts, items, None, failure_limit=1.0).scores[:, 0].tolist()
+
+    def rewarded(self, texts: list[str], items: list[Item], lengths: np.ndarray) -> list[float]:
+        """Return the reward that is trained on, of answers with these numbers of tokens; NaN: could not be made."""
+        written = SimpleNamespace(length=lengths)
+        return score_answers(self.rewards, texts, items, written, failure_limit=1.0).total.tolist()
 
     def save_rollouts(self, step: int, rollouts: Rollouts) -> None:
         """Write some answers of the step to rollouts.jsonl."""
@@ -342,7 +409,21 @@ class TextTrainer:
 
     def text(self, ids: Tensor, mask: Tensor) -> str:
         """Return the text of sampled tokens."""
-        return self.policy.decode(ids[mask].tolist())
+        return self.policy.decode_answer(ids[mask])
+
+
+def _correctness(names: Sequence[str], scores: Tensor, total: Tensor) -> Tensor:
+    """Return the score of the component `exact` where the reward has one that scored the answer, else the total: [N].
+
+    Args:
+        names: name of each component of the reward.
+        scores: score of every answer by every component, [N, K], NaN where it abstained.
+        total: the reward, [N].
+    """
+    if "exact" not in names:
+        return total.clone()
+    exact = scores[:, list(names).index("exact")]
+    return torch.where(exact.isnan(), total, exact)
 
 
 def _tensors(rollouts: Rollouts) -> dict[str, Tensor]:
@@ -379,8 +460,9 @@ class _Training(Hooks):
         self.trainer.load_engine(done)
 
     def begin(self) -> Mapping[str, float]:
-        metrics = self.trainer.evaluate(0).metrics()
-        self.trainer.counts["initial_entropy"] = metrics.get("held_out/entropy", float("nan"))
+        evaluation = self.trainer.evaluate(0)
+        metrics = evaluation.metrics()
+        self.trainer.counts["initial_entropy"] = evaluation.answer_entropy
         return {**metrics, **self._called_back(0), "samples/total": 0.0, "tokens/total": 0.0}
 
     def step(self, step: int) -> None:
@@ -403,6 +485,7 @@ class _Training(Hooks):
         return dict(self.callback(self.trainer, step)) if self.callback else {}
 
 
+@gives(*[name for name in METRICS if name.startswith("held_out/")], "samples/total", "tokens/total")
 def train(config: TextConfig, run: Any, callback: Callback | None = None) -> Result:
     """Train a language policy; resume from the run's newest checkpoint when there is one.
 

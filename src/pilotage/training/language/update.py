@@ -49,7 +49,7 @@ class Sums:
 
 
 def minibatches(group: Tensor, count: int, generator: torch.Generator) -> list[Tensor]:
-    """Row indices of `count` parts of about equally many whole groups, in random order; one part keeps the order."""
+    """Return the rows of `count` parts of about equally many whole groups, in random order; one part keeps order."""
     if count == 1:
         return [torch.arange(len(group))]
     unique = group.unique()

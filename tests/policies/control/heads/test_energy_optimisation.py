@@ -231,9 +231,6 @@ def test_the_slope_to_stop_at_is_learnt_from_descents_and_travels_with_the_weigh
 
 
 def test_bad_input_is_refused():
-    made = head()
-    with pytest.raises(UsageError, match="min_max"):
-        made.train().loss(3 * chunks(2), condition(2), generator(), all_real(2))
     with pytest.raises(UsageError, match="not finite"):
         settle(lambda x, rows: x.sum((1, 2)) * math.inf, chunks(2), None, Descent(), steps=2)  # noqa: ARG005
     with pytest.raises(UsageError, match="through_descent"):

@@ -144,7 +144,7 @@ def test_an_update_takes_one_pass_and_a_reference_model_takes_one_more(command, 
 
     config = context_for(tmp_path, f"{name} {TINY} {options}").configuration()
     with frozen_trainer(config, tmp_path / "update", 0) as trainer:
-        rollouts, _ = trainer.judge(trainer.roll_out(0, 0))
+        rollouts, _ = trainer.score_rollouts(trainer.roll_out(0, 0))
         models = [model for model in (trainer.model, trainer.reference) if model is not None]
         for model in models:
             model.register_forward_pre_hook(count, with_kwargs=True)

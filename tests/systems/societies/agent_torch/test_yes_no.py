@@ -39,6 +39,14 @@ def question(text: str) -> tuple[tuple[str, str], ...]:
         ("  yes", True),
         ("Answer: No. Reason: none", False),
         ("I think the answer is yes because …", True),
+        ("I would say yes.", True),
+        ("I'd say: no", False),
+        ("I would say no more than that.", None),
+        ("Probably not.", None),
+        ("<think>Should I say yes? The answer is no... hm, cases are low.</think>\n\nYes", True),
+        ("<think>The answer: No. But cases rise.</think>Yes, I stay at home.", True),
+        ("Yes or no?</think>No.", False),
+        ("<think>The answer is yes, or rather I have to think of my mother who", None),
         ("Yes/No", None),
         ("yes / no?", None),
         ("No idea.", None),
@@ -111,3 +119,12 @@ def test_a_provider_without_log_probabilities_is_named(opened: Opened) -> None:
 def test_a_question_that_a_stand_in_does_not_know_is_an_error(opened: Opened) -> None:
     with pytest.raises(UsageError, match="knows no such question"):
         poll(opened(scripted_yes_no(lambda _: None, "citizen")), [question("?")])
+
+
+def test_replies_that_end_in_their_reasoning_are_counted_and_no_silent_prior(opened: Opened) -> None:
+    service = opened(Scripted(lambda *_: "<think>The answer is no, or", "thinker"))
+    (found,) = poll(service, [question("Isolate?")], draws=5, again=1, prior=0.5)
+    assert (found.unclear, found.share) == (5, 0.5)
+    counters = service.counters()
+    assert (counters.fallen_back, counters.failed) == (5, 5)
+    assert any("5 unfinished_reasoning" in note for note in service.notes())

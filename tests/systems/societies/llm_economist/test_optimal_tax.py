@@ -114,3 +114,16 @@ def test_seven_brackets_are_searched_and_beat_one_rate():
     evolved = cma_es(game.score, start, generator(), evaluations=600)
     assert min(patterns.value, evolved.value) > game.score(start).item() * 1.02
     assert patterns.value == pytest.approx(evolved.value, rel=0.05)
+
+
+def test_weights_of_zero_give_the_rates_of_the_largest_revenue_and_negative_ones_are_refused():
+    income = torch.linspace(1_000.0, 300_000.0, 400, dtype=torch.float64)
+    edges = torch.tensor([0.0, 90_000.0, 159_100.0])
+    rates = saez_rates(income, torch.zeros(400), edges, 0.4)
+    top = income[income > 159_100.0].mean()
+    assert rates.isfinite().all()
+    assert float(rates[-1]) == pytest.approx(100 / (1 + 0.4 * float(top / (top - 159_100.0))))
+    tiny = torch.where(income < income[1], 1.0, 0.0)  # only the poorest counts: G is 0 in every bracket
+    torch.testing.assert_close(rates, saez_rates(income, tiny, edges, 0.4))
+    with pytest.raises(UsageError, match="weights of 0 or above"):
+        saez_rates(income, -torch.ones(400), edges, 0.4)

@@ -72,6 +72,16 @@ class ContextDenoiser(Denoiser):
         made: ContextDenoiser = fill(cls, options, {**cls.configured(make), **context})
         return made
 
+    def action_limit(self) -> float | None:
+        """Return its own bound or the sampler's, whichever is narrower."""
+        return min((limit for limit in (self.limit, super().action_limit()) if limit is not None), default=None)
+
+    def limit_reason(self) -> str:
+        """Return what limits the actions and how the limit is lifted."""
+        if self.limit is not None and self.limit == self.action_limit():
+            return f"--context {self.context} (--head denoiser:limit=none lifts it)"
+        return super().limit_reason()
+
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         """Return the loss of each window, [batch]."""
         asked = needed_mask(mask, chunk)

@@ -17,7 +17,7 @@ from pilotage.objectives.levels import SCHEDULES
 from pilotage.objectives.noise_paths import Karras, Linear, NoisePath, Predicts, VariancePreserving, rowwise
 from pilotage.policies.control.condition import Condition
 from pilotage.policies.control.heads.head import Head, PartMaker
-from pilotage.policies.control.sampling.samplers import sampler_for, takes_path
+from pilotage.policies.control.sampling.samplers import limit_of, sampler_for, takes_path
 from pilotage.policies.control.sampling.sampling import Denoise, Guide, InitialSample
 
 
@@ -69,6 +69,15 @@ class Denoiser(Head):
     def configured(make: PartMaker) -> dict[str, Any]:
         """Return the arguments that the other parts of the configuration decide."""
         return {"network": make.network(), "path": make.noise_schedule(), **sampler_arguments(make.parts.sampler)}
+
+    def action_limit(self) -> float | None:
+        """Return the bound of the sampler."""
+        return limit_of(sampler_for(self.sampler, self.path), self.options)
+
+    def limit_reason(self) -> str:
+        """Return what limits the actions and how the limit is lifted."""
+        option = getattr(sampler_for(self.sampler, self.path), "limit", None)
+        return f"the sampler {self.sampler} (--sampler {self.sampler}:{option}=none lifts it)"
 
     def warnings(self, actions: Tensor, constant: Tensor) -> Mapping[str, str]:
         """Return what the head warns about, as (kind, text)."""

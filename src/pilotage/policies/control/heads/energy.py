@@ -121,6 +121,14 @@ class ContrastiveEnergy(EnergyHead):
             choose=self.choose,
         )
 
+    def action_limit(self) -> float | None:
+        """Return the bound of the box from which negatives and candidates are drawn."""
+        return self.bound
+
+    def limit_reason(self) -> str:
+        """Return what limits the actions and how the limit is moved."""
+        return f"the head contrastive, whose candidates lie in a box (--head contrastive:bound={self.bound:g}),"
+
     def _box(self, count: int, condition: Condition, generator: Generators) -> Tensor:
         shape = [len(condition.vector), count, self.horizon, self.action_dim]
         return self.bound * (2 * uniform(shape, generator, like=condition.vector) - 1)

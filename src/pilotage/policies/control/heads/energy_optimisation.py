@@ -29,7 +29,7 @@ LEARNT_STEP = 10.0
 CALIBRATE_EVERY, CALIBRATION_ROWS = 50, 64
 """Training losses between looks at where descents come to rest, and windows of each look."""
 OUTSIDE = 1.05
-"""Demonstrated actions beyond this are refused: the energy was meant for [-1, 1], and starts are drawn for it."""
+"""Demonstrated actions beyond this are refused: the energy is meant for [-1, 1], and starts are drawn for it."""
 
 METRICS = {
     "evaluation/forward_passes": "Energies: forward passes of the network per decision, row by row.",
@@ -132,17 +132,15 @@ class EnergyOptimisation(EnergyHead):
             return self.law.step_size
         return self.law.step_size * (LEARNT_STEP * self.log_step).exp()
 
+    def action_limit(self) -> float | None:
+        """Return the range for which the energy is meant."""
+        return OUTSIDE
+
     # ---- training
 
     def loss(self, chunk: Tensor, condition: Condition, generator: Generators, mask: Tensor | None) -> Tensor:
         """Return the loss of each window, [batch]."""
         clean, mask = fill_padding(chunk, mask), needed_mask(mask, chunk)
-        farthest = float(clean.abs().max())
-        if self.training and farthest > OUTSIDE:  # what is held back may lie outside
-            raise UsageError(
-                f"demonstrated actions reach {farthest:.3g}; an energy is trained on chunks within [-1, 1]: use "
-                "action_scaling=min_max"
-            )
         energy, function = self._energy_of(condition), energy_loss(self.training_loss)
         if not self._checked:
             check_double_backward(self._energy_of(condition.map(lambda part: part[:1])), clean[:1])

@@ -123,6 +123,14 @@ class Head(nn.Module):
         """
         return {}
 
+    def action_limit(self) -> float | None:
+        """Return the largest absolute value, normalised, of an action that it can answer. Default: None, no limit."""
+        return None
+
+    def limit_reason(self) -> str:
+        """Return what limits the actions and how the limit is lifted, for messages."""
+        return f"the head {type(self).__name__}"
+
     def held_out_metrics(
         self,
         chunk: Tensor,  # noqa: ARG002

@@ -126,6 +126,10 @@ class BestOf(Head):
         """Return the loss of each window, [batch]."""
         return self.head.loss(chunk, condition, generator, mask)
 
+    def action_limit(self) -> float | None:
+        """Return the limit of the head that draws."""
+        return self.head.action_limit()
+
     def denoiser(self, condition: Condition) -> Denoise:
         """Return the denoiser under a condition."""
         return self.head.denoiser(condition)

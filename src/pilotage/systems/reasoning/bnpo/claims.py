@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.claims import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion, Events
 
 WORLD = (
     "--task add --difficulties 1,2,3 --pretrain-to-accuracy 0.45 --num-train-prompts 240 --prompts-per-step 16 "
@@ -234,6 +234,7 @@ STABILITY = [
         compare=("bnpo", "grpo"),
         metric="spikes",
         criterion=Criterion("not_worse", 1.0),
+        events=Events("spikes", 0.0, most=0.55),
         higher_is_better=False,
         measure=steadiness,
         cost=1.0,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pilotage.core.claims import Arm, Claim, Criterion
+from pilotage.core.claims import Arm, Claim, Criterion, Events
 
 WORLD = "--task add --difficulties 1,2,3 --prompts-per-step 16 --group-size 8"
 CALM = f"{WORLD} --pretrain-to-accuracy 0.45 --num-train-prompts 240 --steps 40 --evaluate-every 0"
@@ -199,6 +199,7 @@ HARSH_CLAIMS = [
         compare=("gtpo", "grpo"),
         metric="survived",
         criterion=Criterion("better", 0.4),
+        events=Events("collapsed", 0.5),
         primary=True,
         measure=collapse,
         cost=1.0,

@@ -1,4 +1,4 @@
-"""RiskPO: bundles of answers, judged by the lower tail of their scores."""
+"""RiskPO: bundles of answers, weighed by the lower tail of their scores."""
 
 from __future__ import annotations
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from pilotage.core.errors import UsageError
+from pilotage.core.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Range
 from pilotage.objectives.risk import Credit, MeanValueAtRisk, Source, make_bundles
 from pilotage.types import FinishedStep
 
+Level = Annotated[float, Range("[0.05, 0.95]")]
 CHECK = 10
 """Steps over which log-probability and reward are averaged for one check of a policy's collapse."""
 FALLS = 3
@@ -76,16 +78,16 @@ class BundledRisk(MeanValueAtRisk):
     def __init__(
         self,
         *,
-        size: int = 5,
-        alpha: float = 0.2,
-        beta: float = 0.8,
-        omega: float = 0.5,
+        size: PositiveInt = 5,
+        alpha: Level = 0.2,
+        beta: Level = 0.8,
+        omega: NonNegativeFloat = 0.5,
         form: Literal["paper", "repository", "seeking"] = "paper",
-        mix: float = 1.5,
+        mix: NonNegativeFloat = 1.5,
         natural_baseline: bool = True,
         normalise: bool = True,
         credit: Credit = "uniform",
-        rate: float = 0.1,
+        rate: PositiveFloat = 0.1,
         quantiles: Source | None = None,
         curve_baseline: bool = False,
     ) -> None:
@@ -104,7 +106,7 @@ class BundledRisk(MeanValueAtRisk):
             quantiles=quantiles,
             curve_baseline=curve_baseline,
         )
-        self.size = size
+        self.size = self.least_prompts = size
 
     def __call__(self, reward: Tensor, group: Tensor, generator: torch.Generator) -> dict[str, Tensor]:  # type: ignore[override]
         """Return `advantage` and `bundle`, both [answer], of the rewards [answer] of groups [answer].

@@ -162,6 +162,10 @@ class NextScaleTokens(Head):
         tokens, inputs = self.teacher_inputs(fill_padding(chunk, mask))
         return tokens, self.network(inputs, condition.vector, generator=generator)
 
+    def action_limit(self) -> float | None:
+        """Return its bound; 1 where numbers of an action have two values, which are answered as ±1."""
+        return 1.0 if bool(self.tokeniser.binary_dims.any()) else self.bound
+
     # ---- acting ----------------------------------------------------------------------------------------------------
 
     def sample(

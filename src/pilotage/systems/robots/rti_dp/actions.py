@@ -157,7 +157,7 @@ def contraction_by_list(
     return factors
 
 
-# ---- time and films --------------------------------------------------------------------------------------------------
+# ---- time and videos -------------------------------------------------------------------------------------------------
 
 
 def timed(config: WarmStartConfig, policy: ActionPolicy, decisions: int) -> dict[str, float]:

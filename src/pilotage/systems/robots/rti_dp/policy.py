@@ -19,9 +19,9 @@ from pilotage.objectives.noise_paths import VariancePreserving
 from pilotage.policies.control.execution.discrete_entries import BinaryDimsHorizon, SignedGuess
 from pilotage.policies.control.execution.executors import RecedingHorizon
 from pilotage.policies.control.heads.denoiser import Denoiser, sampler_arguments
-from pilotage.policies.control.policy import ActionPolicy, evaluating
+from pilotage.policies.control.policy import ActionPolicy, evaluating, expect_within_limit
 from pilotage.policies.control.sampling.restarts import RestartingStart
-from pilotage.policies.control.sampling.samplers import sampler_for
+from pilotage.policies.control.sampling.samplers import limit_of, sampler_for
 from pilotage.policies.control.sampling.sampling import InitialSample
 from pilotage.policies.control.sampling.starts import FreshStart, Initialiser, ShiftedStart, shifted
 from pilotage.policies.control.saving import is_action_policy
@@ -82,7 +82,12 @@ def acting_policy(config: WarmStartConfig, folder: Path, run: Any) -> ActionPoli
     head = base.head
     for name, value in sampler_arguments(config.sampler).items():
         setattr(head, name, value)
-    sampler_for(head.sampler, head.path)
+    sampler_for(head.sampler, head.path, head.options)
+    actions = base.normalisers["action"]
+    expect_within_limit(head.action_limit(), head.limit_reason(), actions)
+    if config.start != "noise" and config.update != "own" and isinstance(head.path, VariancePreserving):
+        limit = limit_of(sampler_for(config.update, head.path))
+        expect_within_limit(limit, f"--update {config.update} (--update own takes that of --sampler)", actions)
     frames, horizon = base.executor.frames, base.executor.horizon
     entries, value = _discrete(config, base)
     if entries:

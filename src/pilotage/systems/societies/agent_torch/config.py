@@ -47,6 +47,8 @@ class EpidemicConfig(ServiceOptions):
     {week}; none: the built-in question."""
     draws: int = 5
     """Number of answers to each question (n_arch)."""
+    max_tokens: int = 60
+    """Largest number of tokens of an answer; a model that reasons before it answers needs more, such as 2000."""
     first_token: bool = False
     """Whether one call replaces the draws, of which the probabilities of the first token are taken."""
     history_length: int = 0

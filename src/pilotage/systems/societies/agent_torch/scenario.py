@@ -261,7 +261,12 @@ class LLMBehaviour:
 
         def ask(questions: Sequence[Conversation]) -> Sequence[Poll]:
             polls = poll(
-                service, questions, draws=config.draws, first_token=config.first_token, temperature=config.temperature
+                service,
+                questions,
+                draws=config.draws,
+                first_token=config.first_token,
+                temperature=config.temperature,
+                max_tokens=config.max_tokens,
             )
             if log_poll is not None:
                 for place in range(0, len(polls), max(1, len(polls) // LOGGED_QUESTIONS)):

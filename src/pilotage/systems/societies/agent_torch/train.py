@@ -32,6 +32,7 @@ from pilotage.systems.societies.agent_torch.scenario import (
     open_behaviour_service,
 )
 from pilotage.systems.societies.agent_torch.yes_no import Poll
+from pilotage.training.llm_service import log_service, name_scripted_components
 from pilotage.training.loop import Hooks, train_loop
 
 VALUES, CURVES = "calibrated.safetensors", "curves.json"
@@ -84,6 +85,7 @@ class _Calibration(Hooks):
         self.epidemic.initialise_alignment(stated, self.calibrator.seed)
         counts: dict[str, int] = {}
         if self.service is not None:
+            log_service(self.run, self.service)
             counters = self.service.counters()
             counts = {f"llm/{name}": getattr(counters, name) for name in ("asked", "repaired", "fallen_back")}
         self.behaviour.update(stated_probability=stated, counts=counts)
@@ -128,7 +130,7 @@ def train(config: EpidemicConfig, run: Run) -> Result:
     """
     with open_epidemic(config, run.directory, run.seed) as (epidemic, service):
         if service is not None:
-            run.manifest.name_scripted_components(run.directory, service.scripted_components())
+            name_scripted_components(run, service.scripted_components())
         trainee = _Calibration(config, run, epidemic, service)
         train_loop(run, trainee, config.steps, checkpoint_every=config.checkpoint_every, label="calibrating")
         # Noise is fresh at every step, so that the least loss is a lucky one. Only validation weeks choose a step.
@@ -137,7 +139,10 @@ def train(config: EpidemicConfig, run: Run) -> Result:
         stated = trainee.behaviour["stated_probability"]
         kept = {"values": values.contiguous(), "stated_probability": stated}
         write_atomically(run.directory / VALUES, save(kept))
+        asked = 0 if service is None else service.counters().asked
         result = evaluate_forecast(config, epidemic, values, stated, run)
+        if service is not None and service.counters().asked > asked:
+            log_service(run, service)
     return Result(str(run.directory), result)
 
 

@@ -111,6 +111,7 @@ def ask_work(service: Service, config: EpidemicConfig, cases: Tensor, people: Te
         draws=config.draws,
         first_token=config.first_token,
         temperature=config.temperature,
+        max_tokens=config.max_tokens,
     )
     shares = torch.tensor([each.share for each in polls])
     return WorkPropensities(shares[torch.tensor(with_)], shares[torch.tensor(without)])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pilotage.core.errors import UsageError
+from pilotage.core.model_text import read_model_text
 from pilotage.llm.chat import ChatAnswer, ChatRequest, Message, Role, Token, Usage
 from pilotage.llm.first_token import first_token_shares
 from pilotage.llm.scripted import Scripted
@@ -17,7 +18,10 @@ from pilotage.types import Failed
 Conversation = Sequence[tuple[Role, str]]
 """(role, text) of each turn; the last one asks."""
 _FIRST = re.compile(r"\W*(?:answer|final answer)?\W*(yes|no)\b(?!\s*/|\s+(?:idea|opinion|way to)\b)", re.IGNORECASE)
-_LATER = re.compile(r"\banswer(?:\s+is)?\W{0,4}\b(yes|no)\b(?!\s*/)", re.IGNORECASE)
+_LATER = re.compile(
+    r"\b(?:answer(?:\s+is)?|i(?:['’]d|\s+would|\s+will)\s+(?:say|answer))\W{0,4}\b(yes|no)\b(?!\s*/|\s+(?:more|one)\b)",
+    re.IGNORECASE,
+)
 AGAIN = "Answer with the single word Yes or No."
 LEAST_COVERED = 0.1
 """Least probability of both words together for the first token to be used."""
@@ -43,10 +47,11 @@ class Poll:
 def read_yes_no(text: str) -> bool | None:
     """Return True for yes, False for no, None for an answer that is neither.
 
-    An answer counts that begins with yes or no, or contains "the answer is" one of them. "Yes/No", "no idea" and
-    "not sure" are neither.
+    Reasoning before the answer is not read. An answer counts that begins with yes or no, or contains "the answer is" or
+    "I would say" and one of them. "Yes/No", "no idea" and "not sure" are neither.
     """
-    found = _FIRST.match(text) or _LATER.search(text)
+    answer = read_model_text(text).answer
+    found = _FIRST.match(answer) or _LATER.search(answer)
     return None if found is None else found.group(1).lower() == "yes"
 
 
@@ -58,7 +63,7 @@ def poll(
     first_token: bool = False,
     again: int = 1,
     prior: float = 0.5,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     max_tokens: int = 60,
 ) -> list[Poll]:
     """Return a poll for each question, in order; equal questions are asked once and share their poll.
@@ -73,8 +78,8 @@ def poll(
             taken; needs a provider with log-probabilities.
         again: how often an answer that is neither is asked for again.
         prior: share of yes where no answer could be read.
-        temperature: sampling temperature of the draws.
-        max_tokens: largest length of an answer in tokens.
+        temperature: sampling temperature of the draws; None: the provider's own.
+        max_tokens: largest length of an answer in tokens, reasoning included.
 
     Raises:
         UsageError: a setting is out of range; and what `Service.ask` raises.
@@ -100,13 +105,13 @@ def _requests(
     *,
     draws: int,
     first_token: bool,
-    temperature: float,
+    temperature: float | None,
     max_tokens: int,
 ) -> list[ChatRequest]:
     """Return the requests of a poll: question by question, the draws of each side by side."""
     made = [tuple(Message(role, text) for role, text in question) for question in questions]
     if first_token:
-        return [ChatRequest(messages, temperature=1.0, max_tokens=1, alternatives=20) for messages in made]
+        return [ChatRequest(messages, max_tokens=1, alternatives=20) for messages in made]
     return [
         ChatRequest(messages, temperature=temperature, max_tokens=max_tokens, draw=draw)
         for messages in made

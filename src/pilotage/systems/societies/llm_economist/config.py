@@ -111,8 +111,9 @@ class TaxDesignConfig(ServiceOptions):
     """Elasticity e of Saez's formula, one or one per bracket; the paper's for three brackets: .18,.11,.57."""
     updates: int = 150
     """Number of gradient steps of the training of `--planner reinforce`; the network is kept as an artifact."""
-    temperature: float = 0.7
-    """Sampling temperature of the language model, 0 or more; at 0 all draws are the same."""
+    temperature: float | None = 0.7
+    """Sampling temperature of the language model, 0 or more; at 0 all draws are the same; none: that of the endpoint,
+    to which no temperature is sent, or 1 for a local model."""
     max_tokens: int = 300
     """Largest number of tokens of an answer."""
     skill_bins: int = 5

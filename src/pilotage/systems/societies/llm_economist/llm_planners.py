@@ -25,7 +25,9 @@ class ServicePlanner:
     The answer is parsed by `TaxYears`, which asks again when it cannot be used.
     """
 
-    def __init__(self, service: Service, *, seed: int = 0, temperature: float = 0.7, max_tokens: int = 300) -> None:
+    def __init__(
+        self, service: Service, *, seed: int = 0, temperature: float | None = 0.7, max_tokens: int = 300
+    ) -> None:
         self.service, self.seed, self.temperature, self.max_tokens = service, seed, temperature, max_tokens
         self.scripted = service.provider.source == "scripted"
         self.name = service.provider.name
@@ -66,7 +68,7 @@ class ElectedByService:
         candidates: int = 5,
         seed: int = 0,
         draws: int = 4,
-        temperature: float = 0.7,
+        temperature: float | None = 0.7,
         max_tokens: int = 300,
         log: ExchangeLogger | None = None,
     ) -> None:

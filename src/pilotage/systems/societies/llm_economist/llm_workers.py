@@ -55,7 +55,7 @@ class ServiceWorkers:
         *,
         seed: int = 0,
         draws: int = 4,
-        temperature: float = 0.7,
+        temperature: float | None = 0.7,
         max_tokens: int = 300,
         log: ExchangeLogger | None = None,
     ) -> None:

@@ -27,11 +27,12 @@ def saez_rates(
     Args:
         income: present incomes in dollars, 0 or above, [worker].
         weights: social value of a dollar for each worker, 0 or above, [worker]; scaled to a mean of 1.
+            When all are 0 the rates are those of the largest revenue (G = 0).
         edges: lower edges in dollars, [bracket].
         elasticity: e of taxable income, 0 or above, one or [bracket].
 
     Raises:
-        UsageError: for shapes that do not fit, or fewer than two different incomes.
+        UsageError: for shapes that do not fit, negative weights, or fewer than two different incomes.
     """
     e = torch.as_tensor(elasticity, dtype=torch.float64).expand(len(edges)) if _fits(elasticity, edges) else None
     if e is None or not (e >= 0).all():
@@ -41,7 +42,10 @@ def saez_rates(
             f"expected incomes and weights [N] with two different incomes, got {list(income.shape)} and "
             f"{list(weights.shape)}"
         )
-    earned, normalised = income.double(), weights.double() / weights.double().mean()
+    if not (weights >= 0).all():
+        raise UsageError(f"expected weights of 0 or above, got one of {float(weights.min()):g}")
+    scale = weights.double().mean()
+    earned, normalised = income.double(), weights.double() / (scale if scale > 0 else 1.0)
     density = gaussian_kde(earned.numpy())
     rates: list[float] = []
     for place, low in enumerate(edges.tolist()):

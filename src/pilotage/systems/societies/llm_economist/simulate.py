@@ -43,6 +43,7 @@ from pilotage.systems.societies.llm_economist.scenario import (
     reference_schedules,
 )
 from pilotage.systems.societies.llm_economist.train import train_planner, training_config
+from pilotage.training.llm_service import log_service, name_scripted_components
 from pilotage.training.loop import Hooks, train_loop
 
 SCHEDULES = "schedules.json"
@@ -113,7 +114,7 @@ class TaxRun(Hooks):
     def go(self) -> dict[str, float]:
         """Simulate all years and return the result's numbers."""
         run, yearly, complete = self.run, self.simulation.yearly, True
-        run.manifest.name_scripted_components(run.directory, scripted_components(self.config, self.service))
+        name_scripted_components(run, scripted_components(self.config, self.service))
         self._write_schedules()
         try:
             every = self.config.checkpoint_every
@@ -126,10 +127,7 @@ class TaxRun(Hooks):
                 run.log(self.year, self.metrics(self.year))
             run.log_event(self.year, "budget", f"{stop}; {len(yearly)} of {self.config.years} tax years are over")
         if self.service is not None:
-            counters = ", ".join(
-                f"{name} {value:g}" for name, value in self.service.counters().metrics("").items() if value
-            )
-            run.log_event(None, "language model", f"{self.service.provider.name}: {counters or 'not asked'}")
+            log_service(run, self.service)
         self._write_schedules()
         return self._result(complete)
 

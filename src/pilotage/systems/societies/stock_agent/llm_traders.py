@@ -42,7 +42,7 @@ class ServiceTraders:
         service: Service,
         *,
         seed: int = 0,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         max_tokens: int = 300,
         repairs: int = 3,
         log: ExchangeLogger | None = None,

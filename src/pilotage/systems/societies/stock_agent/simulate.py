@@ -25,6 +25,7 @@ from pilotage.systems.societies.stock_agent.env.scenario import Scenario, load_s
 from pilotage.systems.societies.stock_agent.env.traders import STYLES, ScriptedTraders, Style
 from pilotage.systems.societies.stock_agent.env.views import Traders
 from pilotage.systems.societies.stock_agent.metrics import EXPLAINED, market_metrics
+from pilotage.training.llm_service import log_service, name_scripted_components
 from pilotage.training.loop import Hooks, train_loop
 
 DAILY = {
@@ -130,7 +131,7 @@ class MarketRun(Hooks):
         """Simulate all days and return the result."""
         run, market = self.run, self.market
         scripted_components = [_no_model(self.config)] if self.service is None else self.service.scripted_components()
-        run.manifest.name_scripted_components(run.directory, scripted_components)
+        name_scripted_components(run, scripted_components)
         every, label = self.config.checkpoint_every, f"{run.system} {self.config.traders}"
         with suppress(_EndedEarly):
             train_loop(run, self, self.config.days, checkpoint_every=every, label=label)
@@ -140,9 +141,7 @@ class MarketRun(Hooks):
         if market.stopped:
             run.log_event(market.day, "stopped", market.stopped)
         if self.service is not None:
-            counters = self.service.counters().metrics("").items()
-            said = ", ".join(f"{name} {value:g}" for name, value in counters if value)
-            run.log_event(None, "language model", f"{self.service.provider.name}: {said or 'not asked'}")
+            log_service(run, self.service)
         write_tables(market, run.directory)
         about = {"days": float(market.day), "complete": float(not exhausted)}
         return Result(str(run.directory), {**market_metrics(market), **about, **self._gains()})

@@ -88,3 +88,13 @@ def test_votes_are_for_candidates_only():
         assert parse_vote(text, [1, 7, 3], counts).reason == "no_candidate"
     assert parse_vote("seven", [3, 7], counts).reason == "no_json"
     assert counts == {"accepted": 1, "abstained": 1, "refused/no_candidate": 4, "refused/no_json": 1}
+
+
+def test_a_draft_in_the_reasoning_is_no_answer() -> None:
+    text = '<think>Maybe {"DELTA": [20, 20, 20]}? Too much.</think>{"DELTA": [10, 0, -20]}'
+    found = parse_delta(text, 3)
+    assert isinstance(found, torch.Tensor)
+    assert found.tolist() == [10, 0, -20]
+    for unfinished in ('<think>Maybe {"DELTA": [20, 20, 20]}? But', '<think>{"DELTA": [20, 20, 20]}</think>'):
+        assert isinstance(parse_delta(unfinished, 3), Refused)
+    assert isinstance(parse_vote('<think>{"LEADER": 7}?', [7]), Refused)

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pilotage.core.model_text import read_model_text
+
 LARGEST = 20.0
 """Largest change of a rate in a year, in points."""
 GRAIN = 10.0
@@ -32,7 +34,11 @@ class Refused:
 
 
 def find_object(text: str, key: str) -> dict[str, Any] | Refused:
-    """Return the last JSON object in a text that has `key` (a model may correct itself)."""
+    """Return the last JSON object of an answer that has `key` (a model may correct itself).
+
+    Reasoning before the answer is not read.
+    """
+    text = read_model_text(text).answer
     decoder, found, any_object, start = json.JSONDecoder(), None, False, text.find("{")
     while start >= 0:
         end = start + 1

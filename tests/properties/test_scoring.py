@@ -1,4 +1,4 @@
-"""S8: an answer that could not be judged is left out, counted and said; it never counts as zero or disturbs others."""
+"""S8: an answer that could not be scored is left out, counted and said; it never counts as zero or disturbs others."""
 
 from __future__ import annotations
 
@@ -11,24 +11,29 @@ import pytest
 import torch
 from tests.properties import breaking
 from tests.properties.batches import choices, context, random_rollouts
-from tests.properties.runs import run_in, small
+from tests.properties.runs import SYSTEMS, run_in, small
 
 from pilotage.report.page import write_run_report
-from pilotage.rewards import TooManyFailuresError, build_rewards, score_answers
-from pilotage.rewards.combine import Judged
+from pilotage.rewards import ScoredAnswers, TooManyFailuresError, build_rewards, score_answers
 from pilotage.training.language.config import TextConfig
 from pilotage.training.language.credit import assign_credit
 from pilotage.training.language.piece_set import make_piece_set
 from pilotage.types import Item
 
 BREAKING = Path(breaking.__file__)
-KINDS = {"raising": "exception", "hanging": "timeout", "abstaining": "none", "not_a_number": "nan"}
+KINDS = {
+    "raising": "exception",
+    "hanging": "timeout",
+    "abstaining": "none",
+    "not_a_number": "nan",
+    "forking": "exception",
+}
 """How a fifth of the scores breaks, and the reason under which it is counted."""
 TEXTS = [f"{number * 37 % 100:02d}" for number in range(20)]
 ITEMS = [Item(id=str(number // 4), prompt="", answer="") for number in range(20)]
 
 
-def judged(kind: str, task: object = None, limit: float = 1.0) -> Judged:
+def scored(kind: str, task: object = None, limit: float = 1.0) -> ScoredAnswers:
     rewards = build_rewards(f"{BREAKING}:{kind}", task, limit=limit)
     try:
         return score_answers(rewards, TEXTS, ITEMS, None)
@@ -37,24 +42,24 @@ def judged(kind: str, task: object = None, limit: float = 1.0) -> Judged:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def broken(request: pytest.FixtureRequest) -> tuple[str, Judged]:
-    return request.param, judged(request.param)
+def broken(request: pytest.FixtureRequest) -> tuple[str, ScoredAnswers]:
+    return request.param, scored(request.param)
 
 
-def test_a_fifth_of_the_scores_breaks_and_is_counted_by_reason(broken: tuple[str, Judged]) -> None:
-    kind, verdicts = broken
-    assert verdicts.reasons == {KINDS[kind]: 4}
-    assert (~verdicts.valid).sum() == 4
-    assert np.isnan(verdicts.total[~verdicts.valid]).all()
+def test_a_fifth_of_the_scores_breaks_and_is_counted_by_reason(broken: tuple[str, ScoredAnswers]) -> None:
+    kind, scores = broken
+    assert scores.reasons == {KINDS[kind]: 4}
+    assert (~scores.valid).sum() == 4
+    assert np.isnan(scores.total[~scores.valid]).all()
 
 
 @pytest.mark.parametrize("advantage", choices("advantage"))
 def test_the_others_advantages_are_those_of_a_batch_without_the_broken(
-    broken: tuple[str, Judged], advantage: str
+    broken: tuple[str, ScoredAnswers], advantage: str
 ) -> None:
-    _, verdicts = broken
+    _, scores = broken
     pieces = make_piece_set(TextConfig(advantage=advantage))
-    kept = torch.as_tensor(verdicts.valid)
+    kept = torch.as_tensor(scores.valid)
 
     def credited(values: np.ndarray) -> torch.Tensor:
         rollouts = random_rollouts(groups=5, answers=4)
@@ -65,20 +70,21 @@ def test_the_others_advantages_are_those_of_a_batch_without_the_broken(
         return rollouts.column("advantage")
 
     whole = np.array([breaking.sound(text, None) for text in TEXTS])
-    got, expected = credited(verdicts.total), credited(whole)
+    got, expected = credited(scores.total), credited(whole)
     assert torch.isfinite(got).all()
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
     assert got.abs().max() > 0
 
 
-def test_the_scores_are_the_same_from_the_main_thread_a_thread_and_a_process() -> None:
-    here = judged("raising")
-    found: list[Judged] = []
-    thread = threading.Thread(target=lambda: found.append(judged("raising")))
+@pytest.mark.parametrize("kind", ["raising", "forking", "mixed"])
+def test_the_scores_are_the_same_from_the_main_thread_a_thread_and_a_process(kind: str) -> None:
+    here = scored(kind)
+    found: list[ScoredAnswers] = []
+    thread = threading.Thread(target=lambda: found.append(scored(kind)))
     thread.start()
     thread.join()
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        found.append(pool.apply(judged, ("raising",)))
+        found.append(pool.apply(scored, (kind,)))
     for other in found:
         np.testing.assert_array_equal(other.total, here.total)
         assert (other.reasons, other.valid.tolist()) == (here.reasons, here.valid.tolist())
@@ -94,5 +100,14 @@ def test_failures_stand_in_the_metrics_and_in_the_report(tmp_path: Path) -> None
 
 
 def test_past_the_limit_the_run_stops_and_says_why(tmp_path: Path) -> None:
-    with pytest.raises(TooManyFailuresError, match=r"of 24 answers could not be judged \(exception: \d+\); the limit"):
+    with pytest.raises(TooManyFailuresError, match=r"of 24 answers could not be scored \(exception: \d+\); the limit"):
         run_in(tmp_path / "run", small("grpo", reward=f"{BREAKING}:raising_on_some", failure_limit=0.01))
+
+
+def test_held_out_prompts_are_scored_with_the_reward_that_is_trained_on(tmp_path: Path) -> None:
+    config = small("grpo", reward=f"{BREAKING}:always_one", steps=1)
+    written = run_in(tmp_path / "run", config)
+    assert written.result.metrics["held_out/reward"] == 1.0
+    assert SYSTEMS["grpo"].metric_for(config) == "held_out/reward"
+    assert SYSTEMS["grpo"].metric_for(small("grpo", reward="exact+0.5*format")) == "held_out/accuracy"
+    assert all(row["ids"] and len(row["ids"]) == row["length"] for row in written.rollouts)
