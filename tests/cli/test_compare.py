@@ -23,7 +23,7 @@ def asked(monkeypatch):
         return SimpleNamespace(
             directory=Path("runs/c"),
             report=Path("runs/c/report.html"),
-            table=table,
+            rows=table,
             sentences=["nobody knows"],
             made=[],
         )
