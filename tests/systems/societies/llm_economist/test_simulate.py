@@ -264,10 +264,10 @@ def test_workers_whom_a_model_plays_cost_calls_by_archetype_and_not_by_head(tmp_
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"agents": 1}, "2 or more agents"),
+        ({"agents": 1}, "--agents"),
         ({"years": 0}, "years"),
-        ({"hours_step": 0}, "hours_step"),
-        ({"hours_step": 60}, "hours_step"),
+        ({"hours_step": 0}, "--hours-step"),
+        ({"hours_step": 60}, "--hours-step"),
         ({"federal_start": True}, "--brackets federal"),
         ({"provider": "endpoint", "planner": "llm"}, "--model"),
         ({"swf": "paper", "altruistic": 0.1}, "egotistical"),

@@ -181,8 +181,8 @@ def test_an_estimate_counts_turns_and_calls() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"agents": 1}, "2 or more agents"),
-        ({"days": 0}, "1 or more days"),
+        ({"agents": 1}, "--agents"),
+        ({"days": 0}, "--days"),
         ({"spam_share": 1.0}, "--spam-share"),
         ({"traders": "llm", "provider": "endpoint"}, "--model"),
     ],

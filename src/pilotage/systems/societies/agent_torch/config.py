@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pilotage.core.configuration import INPUT_FILE
 from pilotage.core.errors import UsageError
+from pilotage.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range, Share
 from pilotage.llm.options import ServiceOptions
 
 BehaviourName = Literal["none", "rule", "agents", "archetypes", "aligned"]
@@ -30,13 +31,13 @@ class EpidemicConfig(ServiceOptions):
     """Last day of the first week of the series that is used."""
     end_week: str = "2021-03-27"
     """Last day of the last week of the series that is used."""
-    weeks: int = 10
+    weeks: PositiveInt = 10
     """Number of weeks of the planted series."""
-    observed_weeks: int = 0
+    observed_weeks: NonNegativeInt = 0
     """Number of weeks that the calibration may see; 0: all but the last `horizon`."""
-    horizon: int = 3
+    horizon: PositiveInt = 3
     """Number of weeks after the observed ones that are forecast and scored, 1 or more."""
-    agents: int = 50_000
+    agents: Annotated[int, Range("[100, inf)")] = 50_000
     """Number of agents (N); in a real city each stands for its share of the people."""
     behaviour: BehaviourName = "aligned"
     """Who decides to isolate. none: no agent isolates; rule: a share of people isolates in weeks after many cases;
@@ -45,33 +46,33 @@ class EpidemicConfig(ServiceOptions):
     prompt: Annotated[Path | None, INPUT_FILE] = None
     """Text of the question, with {age} and {borough} where the answer is to depend on them, and {cases}, {change},
     {week}; none: the built-in question."""
-    draws: int = 5
+    draws: PositiveInt = 5
     """Number of answers to each question (n_arch)."""
-    max_tokens: int = 60
+    max_tokens: PositiveInt = 60
     """Largest number of tokens of an answer; a model that reasons before it answers needs more, such as 2000."""
     first_token: bool = False
     """Whether one call replaces the draws, of which the probabilities of the first token are taken."""
-    history_length: int = 0
+    history_length: NonNegativeInt = 0
     """Number of earlier questions and answers that the prompt of an archetype repeats (k)."""
-    threshold: float = 10.0
+    threshold: NonNegativeFloat = 10.0
     """Weekly cases per 10,000 people from which the rule isolates."""
-    cautious: float = 0.4
+    cautious: Share = 0.4
     """Share of people who isolate by the rule, 0 to 1."""
     parameters: Literal["direct", "calibnn"] = "direct"
     """What is calibrated. direct: R of each week; calibnn: a network that predicts R from the observed weeks."""
-    r_low: float = 1.4
+    r_low: PositiveFloat = 1.4
     """Smallest R_w. R_w multiplies the chance of each contact; one person infects about half of R_w people here."""
-    r_high: float = 4.5
+    r_high: PositiveFloat = 4.5
     """Largest R_w."""
-    reporting: float = 0.25
+    reporting: Annotated[float, Range("(0, 1]")] = 0.25
     """Share of cases that are reported, above 0 to 1; not calibrated."""
-    steps: int = 60
+    steps: NonNegativeInt = 60
     """Number of Adam updates; each takes one simulation."""
-    lr: float = 0.1
+    lr: PositiveFloat = 0.1
     """Learning rate of Adam for direct parameters; the network takes a twentieth of it (paper: 5e-3)."""
-    num_validation_weeks: int = 0
+    num_validation_weeks: NonNegativeInt = 0
     """Number of last observed weeks that are not fitted and choose the best step (paper: 5)."""
-    forecast_seeds: int = 20
+    forecast_seeds: PositiveInt = 20
     """Number of simulations (particles, with --particle-filter) from which medians and intervals are computed."""
     level_correction: bool = True
     """Whether the forecast weeks of each simulation are multiplied by reported over simulated cases of the last two
@@ -81,30 +82,20 @@ class EpidemicConfig(ServiceOptions):
     each with its own R around the calibrated one. False: each runs from the first week with the calibrated R."""
     planted_seed: int = 0
     """Seed of the planted series."""
-    checkpoint_every: int = 10
+    checkpoint_every: PositiveInt = 10
     """Number of updates between checkpoints."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.series is None and self.populations is not None:
             raise UsageError("--populations are of the people of a series: give --series too")
-        if self.agents < 100 or self.horizon < 1 or self.steps < 0 or self.forecast_seeds < 1 or self.draws < 1:
-            raise UsageError(
-                f"expected 100 agents or more and 1 or more of horizon, forecast_seeds and draws, got {self.agents}, "
-                f"{self.horizon}, {self.forecast_seeds}, {self.draws}; steps are 0 or more ({self.steps})"
-            )
         if self.behaviour == "agents" and self.agents > MAX_ASKED_AGENTS:
             raise UsageError(
                 f"--behaviour agents asks about each of {self.agents} agents every week; it is for up to "
                 f"{MAX_ASKED_AGENTS}. Take --behaviour archetypes"
             )
-        if not 0 < self.r_low < self.r_high or not 0 < self.reporting <= 1:
-            raise UsageError(
-                "expected 0 < r_low < r_high and reporting in (0, 1], got "
-                f"{self.r_low}, {self.r_high}, {self.reporting}"
-            )
-        if not 0 <= self.cautious <= 1:
-            raise UsageError(f"cautious is a share, got {self.cautious}")
+        if self.r_low >= self.r_high:
+            raise UsageError(f"expected r_low below r_high, got {self.r_low} and {self.r_high}")
 
     @property
     def asks_a_model(self) -> bool:

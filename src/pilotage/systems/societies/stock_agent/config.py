@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pilotage.core.configuration import INPUT_FILE
-from pilotage.core.errors import UsageError
+from pilotage.core.ranges import NonNegativeInt, PositiveInt, Range
 from pilotage.llm.options import ServiceOptions
 
 TradersName = Literal["mixed", "value", "trend", "learned", "llm"]
@@ -17,19 +17,19 @@ TradersName = Literal["mixed", "value", "trend", "learned", "llm"]
 class StockMarketConfig(ServiceOptions):
     """A market of fictitious firms, its traders, and the information that reaches them"""
 
-    agents: int = 50
+    agents: Annotated[int, Range("[2, inf)")] = 50
     """Number of traders, 2 or more (paper: 50 to 200)."""
-    days: int = 264
+    days: PositiveInt = 264
     """Number of trading days, 22 a month."""
-    sessions: int = 3
+    sessions: PositiveInt = 3
     """Number of sessions a day; in each every trader has one turn, in random order."""
     traders: TradersName = "mixed"
     """value: scripted, anchored to valuations; trend: scripted, following the last days; mixed: both, alternating;
     learned: a small network, trained by PPO in markets of scripted traders (once, for all seeds); llm: a language
     model, or its scripted stand-in."""
-    learned_share: float = 1.0
+    learned_share: Annotated[float, Range("(0, 1]")] = 1.0
     """Share of traders played by the network with `--traders learned`, in (0, 1]; the others are scripted and mixed."""
-    trader_updates: int = 28
+    trader_updates: NonNegativeInt = 28
     """Number of updates of the network's training; 0: an untrained network."""
     rule: Literal["continuous", "exact"] = "continuous"
     """Matching of orders. continuous: a double auction by price and time; exact: only equal prices trade, as in the
@@ -44,44 +44,22 @@ class StockMarketConfig(ServiceOptions):
     """Whether traders read what the others posted yesterday."""
     news: bool = True
     """Whether traders read news of the economy."""
-    max_posts: int = 60
+    max_posts: PositiveInt = 60
     """Largest number of yesterday's posts that are shown."""
-    spam_share: float = 0.0
+    spam_share: Annotated[float, Range("[0, 1)")] = 0.0
     """Share of posts, in [0, 1), by an author who praises the first stock without reason, every other month."""
-    surprise: float = 0.0
+    surprise: Annotated[float, Range("(-5, inf)")] = 0.0
     """Relative change of the profit in one report: the profit is 1 + surprise times as high."""
-    surprise_stock: int = 0
+    surprise_stock: NonNegativeInt = 0
     """Index of the stock that is surprised, from 0."""
     surprise_day: int = 78
     """Report day of the surprise."""
-    max_tokens: int = 300
+    max_tokens: PositiveInt = 300
     """Largest number of tokens of an answer."""
-    repairs: int = 3
+    repairs: NonNegativeInt = 3
     """Number of times an answer that cannot be used is asked for again before it counts as no action."""
-    checkpoint_every: int = 22
+    checkpoint_every: PositiveInt = 22
     """Number of days between checkpoints."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if (
-            self.agents < 2
-            or min(self.days, self.sessions, self.checkpoint_every, self.max_posts) < 1
-            or self.repairs < 0
-        ):
-            raise UsageError(
-                "expected 2 or more agents, 1 or more days, sessions, days between checkpoints and posts, and 0 "
-                f"or more repairs, got {self.agents}, {self.days}, {self.sessions}, {self.checkpoint_every}, "
-                f"{self.max_posts} and {self.repairs}"
-            )
-        if not 0 < self.learned_share <= 1 or self.trader_updates < 0:
-            raise UsageError(
-                "--learned-share lies in (0, 1] and --trader-updates is 0 or more, got "
-                f"{self.learned_share} and {self.trader_updates}"
-            )
-        if not 0 <= self.spam_share < 1 or self.surprise <= -5:
-            raise UsageError(
-                f"--spam-share lies in [0, 1) and --surprise above −5, got {self.spam_share} and {self.surprise}"
-            )
 
     @property
     def asks_a_model(self) -> bool:
