@@ -25,10 +25,12 @@ def asked(monkeypatch):
             report=Path("runs/c/report.html"),
             rows=table,
             sentences=["nobody knows"],
+            notes=[],
             made=[],
         )
 
     monkeypatch.setattr(experiments, "compare", compare)
+    monkeypatch.setattr("pilotage.experiments.comparison.compare", compare)
     return calls
 
 
@@ -115,7 +117,6 @@ def test_dry_run_adds_up_the_time_of_all_arms_and_seeds(pilotage, asked):
 def test_python_compare_takes_names_or_a_mapping(asked):
     package.compare(["grpo", "bnpo --lr 1"], seeds=2)
     package.compare({"mine": "grpo"}, seeds=[5, 7], metric="m")
-    assert asked == [
-        ({"grpo": "grpo", "bnpo --lr 1": "bnpo --lr 1"}, [0, 1], {}),
-        ({"mine": "grpo"}, [5, 7], {"metric": "m"}),
-    ]
+    (named, first, _), (mapped, second, options) = asked
+    assert (named, first) == ({"grpo": "grpo", "bnpo --lr 1": "bnpo --lr 1"}, [0, 1])
+    assert (mapped, second, options["metric"]) == ({"mine": "grpo"}, [5, 7], "m")
