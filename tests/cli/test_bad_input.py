@@ -64,7 +64,8 @@ def test_data_that_cannot_be_used(pilotage, content: bytes | None, said: tuple[s
 
 
 def test_a_model_folder_without_a_tokenizer(pilotage, folder: Path, tmp_path: Path) -> None:
-    Path("questions.jsonl").write_text(json.dumps(GOOD) + "\n")
+    other = {**GOOD, "question": "What is one and two?"}
+    Path("questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (GOOD, other)))
     copy = shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("tokenizer*", "chat*"))
     message = complaint(
         pilotage("run", "grpo", "--model", str(copy), "--data", "questions.jsonl", "--num-train-prompts", "1"), 2
@@ -74,7 +75,8 @@ def test_a_model_folder_without_a_tokenizer(pilotage, folder: Path, tmp_path: Pa
 
 
 def test_a_model_folder_with_pickled_weights_only(pilotage, folder: Path, tmp_path: Path) -> None:
-    Path("questions.jsonl").write_text(json.dumps(GOOD) + "\n")
+    other = {**GOOD, "question": "What is one and two?"}
+    Path("questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (GOOD, other)))
     copy = shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
     torch.save({}, copy / "pytorch_model.bin")
     message = complaint(

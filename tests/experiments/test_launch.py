@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -70,7 +71,14 @@ def test_a_run_is_recorded_so_that_it_can_be_made_again(fake):
     assert config == configure(fake, levels=[3])
 
 
-def test_a_run_whose_function_changed_is_not_gone_on_with():
+def test_a_run_whose_function_changed_is_not_gone_on_with(fake, monkeypatch):
+    def fails_after_a_step(config, run):
+        run.restore({})
+        run.log(1, {"loss": 1.0})
+        return fake_run(config, run)
+
+    fake_run = fake.load_run()
+    monkeypatch.setattr("fake_systems.SYSTEM", dataclasses.replace(fake, run=fails_after_a_step))
     mine = Path("mine.py")
     mine.write_text("def adv(reward):\n    return reward\n")
     with pytest.raises(RuntimeError):

@@ -90,7 +90,7 @@ def ones(text, item):
     return float(text.count("1"))
 
 config = pilotage.config("grpo", advantage=signed, reward=ones, group_size=4)
-comparison = pilotage.compare({{"a": "grpo", "b": config}}, seeds=1, **tiny)
+comparison = pilotage.compare({{"a": "grpo", "b": config}}, seeds=1, metric="held_out/accuracy", **tiny)
 print(list(comparison.metrics), len(comparison.notes), comparison.curves()["arm"].unique().tolist())
 print(comparison.table.shape, type(comparison.plot()).__name__, "<td>b</td>" in comparison._repr_html_())
 print(str(comparison.policy("b")).splitlines()[1])
