@@ -11,6 +11,7 @@ from tests.systems.reasoning.tiny_world import TINY, context_for
 
 from pilotage.experiments.planning import check_claims
 from pilotage.policies.language.policy import LanguagePolicy
+from pilotage.policies.language.scoring import can_share_prompts
 from pilotage.systems.reasoning.gtpo import claims as gtpo
 from pilotage.training.language.frozen_policy import batches, frozen_trainer
 from pilotage.types import Item
@@ -147,6 +148,7 @@ def test_an_update_takes_one_pass_and_a_reference_model_takes_one_more(command, 
         rollouts, _ = trainer.score_rollouts(trainer.roll_out(0, 0))
         models = [model for model in (trainer.model, trainer.reference) if model is not None]
         for model in models:
+            can_share_prompts(model)  # tries the model once, before it is counted
             model.register_forward_pre_hook(count, with_kwargs=True)
         trainer.learn(0, rollouts)
     assert rows == passes * len(rollouts)

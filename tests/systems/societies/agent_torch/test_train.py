@@ -293,11 +293,11 @@ def test_r_to_come_wanders_from_the_last_known_weeks() -> None:
     ("words", "named"),
     [
         ("--populations x.csv", "--series"),
-        ("--agents 10", "100 agents"),
+        ("--agents 10", "--agents: given 10"),
         ("--behaviour agents", "archetypes"),
-        ("--r-low 5", "r_low < r_high"),
+        ("--r-low 5", "r_low below r_high"),
         ("--provider endpoint", "--model"),
-        ("--cautious 2", "share"),
+        ("--cautious 2", "--cautious: given 2"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(words: str, named: str) -> None:
