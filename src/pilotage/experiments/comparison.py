@@ -321,6 +321,8 @@ def unequal_samples(plans: Mapping[str, tuple[System, Any]]) -> tuple[str, ...]:
 def _common_metric(plans: Mapping[str, tuple[System, Any]]) -> str:
     """Return the metric that the systems of all arms are compared by. Raises UsageError when they differ."""
     metrics = {name: system.metric_for(config) for name, (system, config) in plans.items()}
+    if len(set(metrics.values())) > 1:  # arms with rewards of their own beside others: no reward compares them
+        metrics = {name: system.metric for name, (system, _) in plans.items()}
     if len(set(metrics.values())) > 1:
         each = ", ".join(f"{name} by {metric}" for name, metric in metrics.items())
         raise UsageError(f"the arms are compared by different numbers ({each}); name one of them with --metric")
