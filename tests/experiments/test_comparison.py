@@ -12,10 +12,12 @@ import numpy as np
 import psutil
 import pytest
 
+from pilotage.core.configuration import configure
 from pilotage.core.errors import UsageError
 from pilotage.core.intervals import t_interval
+from pilotage.core.registry import find_system
 from pilotage.experiments import JobEvent, JobFailed, ModuleNames, compare
-from pilotage.experiments.comparison import paired
+from pilotage.experiments.comparison import _common_metric, paired
 
 ARMS = {"slow": "bandit --steps 12", "fast": "bandit --steps 12 --lr 1.0"}
 
@@ -213,3 +215,10 @@ def test_bad_input_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         compare(arms, seeds, root=tmp_path, out=tmp_path / "out", modules=modules, **options)
+
+
+def test_arms_with_different_rewards_are_compared_by_what_their_systems_share() -> None:
+    plain = find_system("grpo")
+    own = configure(plain, reward=lambda text, item: float(text == item.answer))
+    assert _common_metric({"a": (plain, own)}) == "held_out/reward"
+    assert _common_metric({"a": (plain, plain.config), "b": (plain, own)}) == "held_out/accuracy"

@@ -15,9 +15,9 @@ class ModelText:
     """The parts of what a language model wrote."""
 
     reasoning: str
-    """What the model thought aloud, without tags; empty for a model that did not."""
+    """The reasoning of the model, without tags; empty for a model that wrote none."""
     answer: str
-    """What stands outside of the reasoning; empty when nothing does."""
+    """The text outside of the reasoning; empty when there is none."""
     complete: bool
     """False when there is reasoning and no answer: the reasoning was never closed, or nothing follows it."""
 

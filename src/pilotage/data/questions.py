@@ -23,10 +23,10 @@ from pilotage.types import Item
 Split = Literal["train", "held_out"]
 
 TEMPLATE = "{question}\n\nReason step by step, then give the final answer within \\boxed{}."
-"""What a model is asked: `{question}` stands for the question, `{name}` for the field `name` of the row."""
+"""Text of the prompt: `{question}` stands for the question, `{name}` for the field `name` of the row."""
 
 ROLES = ("prompt", "answer", "solution", "difficulty", "choices")
-"""What a field may be named for."""
+"""Roles that a field of a row may have."""
 
 _PROMPTS = ("question", "problem", "prompt", "instruction", "input", "query")
 _CHATS = ("messages", "conversations")

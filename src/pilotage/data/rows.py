@@ -35,7 +35,7 @@ class Rows(Protocol):
     file: str
     """Name of the file, or name and split of the data set."""
     kind: str
-    """What a row is called in errors: line, entry or row."""
+    """Name of a row in errors: line, entry or row."""
 
     def __len__(self) -> int: ...
 

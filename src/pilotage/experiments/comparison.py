@@ -83,7 +83,7 @@ class Comparison:
     made: Sequence[Mapping[str, Any]] = ()
     """Numbers of jobs by the commit, version and processor that made them."""
     notes: tuple[str, ...] = ()
-    """What makes the arms differ beside their methods, in sentences."""
+    """Sentences about differences between the arms beside their methods."""
 
     @property
     def report(self) -> Path:

@@ -163,7 +163,7 @@ class ChatAnswer:
     tokens: tuple[Token, ...] | None = None
     """Tokens with log-probabilities, where the request asked for them."""
     reasoning: str = ""
-    """What the model wrote before its answer, in a field of its own or between tags such as <think> and </think>."""
+    """Reasoning before the answer, from a field of its own or from between tags such as <think> and </think>."""
 
     @property
     def scripted(self) -> bool:

@@ -40,7 +40,7 @@ class ActionPolicy:
     """
 
     opened_by: ClassVar[str] = "pilotage.load"
-    """What opens a saved folder."""
+    """Name of the function that opens a saved folder."""
 
     def __init__(
         self,

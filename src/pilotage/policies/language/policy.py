@@ -44,7 +44,7 @@ class LanguagePolicy:
     name: str
 
     opened_by: ClassVar[str] = "transformers.AutoModelForCausalLM.from_pretrained"
-    """What opens a saved folder."""
+    """Name of the function that opens a saved folder."""
 
     def __repr__(self) -> str:
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
